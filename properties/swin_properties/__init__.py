@@ -1,0 +1,1 @@
+"""The suite: laws that hold any Swin Transformer to the oracle."""

@@ -1,0 +1,97 @@
+"""Finding the implementation that an import string names."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from swin_properties.judged import Judged
+from swin_properties.precision import PRECISIONS
+from swin_properties.shapes import SHAPES
+
+
+def load(name: str) -> Any:
+    """The object that ``module``, ``module:attribute``, ``file.py`` or ``file.py:attribute`` names.
+
+    A module with an attribute ``adapter`` stands for that.
+
+    Errors: ``ValueError`` in one sentence when it does not load, or offers nothing a law needs.
+    """
+    source, _, attribute = name.partition(":")
+    if not source:
+        raise ValueError(
+            f"an implementation is a module, module:attribute or file.py, got {name!r}: name one"
+        )
+    module = _from_file(source) if source.endswith(".py") else _from_module(source)
+    found: Any = module
+    for part in filter(None, attribute.split(".")):
+        if not hasattr(found, part):
+            raise ValueError(f"an implementation is an attribute that exists, {source} has no {attribute!r}")
+        found = getattr(found, part)
+    if not attribute and hasattr(module, "adapter"):
+        found = module.adapter
+    if not any(callable(getattr(found, callable_, None)) for callable_ in SHAPES):
+        raise ValueError(
+            f"an implementation offers at least one callable of the adapter, {name} offers none: "
+            f"give it one named {', '.join(SHAPES)}"
+        )
+    return found
+
+
+def judged(name: str, dtype: str | None = None) -> Judged:
+    """The implementation that ``name`` names, in its own precision or the one asked for.
+
+    Errors: ``ValueError`` for an unknown precision, or one that the implementation does not offer.
+    """
+    found = load(name)
+    declared = getattr(found, "precision", "float32")
+    for precision in (declared, dtype or declared):
+        if precision not in PRECISIONS:
+            raise ValueError(
+                f"a precision is one of {', '.join(PRECISIONS)}, got {precision!r}: use one of them"
+            )
+    if dtype and dtype != declared:
+        if not callable(getattr(found, "with_precision", None)):
+            raise ValueError(
+                f"another precision needs with_precision, {name} computes in {declared} and has none: "
+                f"leave --dtype out, or offer it"
+            )
+        found = found.with_precision(dtype)
+    return Judged(found, PRECISIONS[dtype or declared])
+
+
+def _from_module(name: str) -> ModuleType:
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # as `python -m` does: a user's own package lies in the current folder
+    try:
+        return importlib.import_module(name)
+    except Exception as error:
+        raise ValueError(_unloadable(name, error)) from None
+
+
+def _from_file(path: str) -> ModuleType:
+    file = Path(path)
+    if not file.is_file():
+        raise ValueError(f"an implementation's file exists, got {path}: check the path")
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"an implementation's file is Python, got {path}: check the path")
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(file.parent.resolve()))  # as running the file would: its neighbours import
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        raise ValueError(_unloadable(path, error)) from None
+    return module
+
+
+def _unloadable(name: str, error: BaseException) -> str:
+    reason = (str(error).strip().splitlines() or ["no message"])[0]
+    return (
+        f"an implementation is importable, {name} raised {type(error).__name__}: {reason}: "
+        "check the name and what it imports"
+    )

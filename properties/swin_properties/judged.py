@@ -1,0 +1,176 @@
+"""The implementation under judgement, as the laws see it: arrays in, checked arrays out."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import swin_reference
+
+from swin_properties.precision import PRECISIONS, Precision
+from swin_properties.rounded import Rounding
+from swin_properties.shapes import SHAPES
+
+
+class Fall(Exception):
+    """What the implementation did that no implementation may do: raise, or return no proper array."""
+
+
+class Judged:
+    """An implementation with its precision; ``judged.swin_block(...)`` calls it and checks the result.
+
+    ``expected`` is what it is compared with: the oracle, or for the oracle itself the second oracle.
+    """
+
+    def __init__(self, implementation: Any, precision: Precision | None = None) -> None:
+        self.implementation = implementation
+        declared = getattr(implementation, "precision", "float32")
+        self.precision = precision or PRECISIONS[declared]
+        is_oracle = getattr(implementation, "swin_block", None) is swin_reference.swin_block
+        self.expected = Expected(swin_reference.direct if is_oracle else swin_reference)
+
+    def offers(self, need: str) -> bool:
+        """Whether a callable, or ``callable.keyword``, is offered."""
+        name, _, keyword = need.partition(".")
+        function = getattr(self.implementation, name, None)
+        return callable(function) and (not keyword or _takes(function, keyword))
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name not in SHAPES:
+            raise AttributeError(name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            args, kwargs = self._given(args), self._given(kwargs)
+            try:
+                result = getattr(self.implementation, name)(*args, **kwargs)
+            except (Exception, SystemExit) as error:
+                raise Fall(f"{name} raised {type(error).__name__}: {_first_line(error)}") from error
+            return checked(result, SHAPES[name](*args), name)
+
+        return call
+
+    def _given(self, value: Any) -> Any:
+        """Arguments as an adapter takes them: arrays in the precision's carrier type, equal sizes as one."""
+        if isinstance(value, np.ndarray) and np.issubdtype(value.dtype, np.floating):
+            if np.any(self.precision.rounded(value) != value):
+                raise AssertionError(f"a law gave values that are not exact in {self.precision.name}")
+            return np.array(value, dtype=self.precision.dtype)
+        if isinstance(value, Mapping):
+            return {name: self._given(child) for name, child in value.items()}
+        if isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], int):
+            # An adapter takes an integer or a pair: square windows ask for the one, others for the other.
+            return value[0] if value[0] == value[1] else value
+        if isinstance(value, (list, tuple)):
+            return type(value)(self._given(child) for child in value)
+        return value
+
+
+class Expected:
+    """The oracle's exact results, remembered in order: perturbed runs of the same law replay them."""
+
+    def __init__(self, oracle: ModuleType) -> None:
+        self.oracle = oracle
+        self.results: list[Any] = []
+        self.replayed: Iterator[Any] | None = None
+
+    def record(self) -> None:
+        """Forgets what was remembered: the next calls are computed and remembered."""
+        self.results, self.replayed = [], None
+
+    def replay(self) -> None:
+        """The next calls give what was remembered, from the first on."""
+        self.replayed = iter(self.results)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        function = getattr(self.oracle, name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if self.replayed is not None:
+                return next(self.replayed)
+            self.results.append(function(*args, **kwargs))
+            return self.results[-1]
+
+        return call
+
+
+class Perturbed:
+    """The oracle as a `Judged` whose every operation rounds at random: the source of the budget."""
+
+    def __init__(self, precision: Precision, expected: Expected, seed: int) -> None:
+        self.precision = precision
+        self.expected = expected
+        self.rounding = Rounding(precision, np.random.default_rng([seed, 6]))
+
+    def offers(self, need: str) -> bool:
+        """The oracle offers everything."""
+        return bool(need)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name not in SHAPES:
+            raise AttributeError(name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            result = getattr(swin_reference, name)(*self._given(args), **self._given(kwargs))
+            if isinstance(result, list):
+                return [np.array(np.asarray(map_), np.float64) for map_ in result]
+            return np.array(np.asarray(result))
+
+        return call
+
+    def _given(self, value: Any) -> Any:
+        if isinstance(value, np.ndarray) and np.issubdtype(value.dtype, np.floating):
+            return self.rounding.array(value)
+        if isinstance(value, Mapping):
+            return {name: self._given(child) for name, child in value.items()}
+        if isinstance(value, (list, tuple)):
+            return type(value)(self._given(child) for child in value)
+        return value
+
+
+def checked(result: Any, shape: Any, name: str) -> Any:
+    """The result of a callable as float64 (or integers, booleans), once it is what adapters return.
+
+    Errors: `Fall` for anything but NumPy arrays of real numbers of the right shape, without NaN.
+    """
+    if not isinstance(shape, list):
+        return _array(result, shape, name)
+    if not isinstance(result, (list, tuple)):
+        raise Fall(f"{name} returned {_kind(result)}: adapters return a list of NumPy arrays here")
+    if len(result) != len(shape):
+        raise Fall(f"{name} returned {len(result)} maps: there are {len(shape)} stages")
+    return [_array(one, expected, name) for one, expected in zip(result, shape, strict=True)]
+
+
+def _array(result: Any, shape: tuple[int, ...], name: str) -> Any:
+    if not isinstance(result, np.ndarray):
+        raise Fall(f"{name} returned {_kind(result)}: adapters return NumPy arrays, convert it")
+    if result.dtype.kind not in "fiub":
+        raise Fall(f"{name} returned an array of {result.dtype}: adapters return real numbers")
+    if result.shape != tuple(shape):
+        raise Fall(f"{name} returned shape {result.shape}: it should be {tuple(shape)}")
+    if np.isnan(result).any():
+        first = tuple(int(i) for i in np.argwhere(np.isnan(result))[0])
+        raise Fall(f"{name} returned NaN, first at {first}")
+    return result.astype(np.float64) if result.dtype.kind == "f" else result
+
+
+def _kind(result: Any) -> str:
+    kind = type(result)
+    return f"a {kind.__module__}.{kind.__qualname__}".replace("a builtins.", "a ")
+
+
+def _takes(function: Callable[..., Any], keyword: str) -> bool:
+    """Whether a signature takes a keyword; one that cannot be read is taken at its word."""
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return True
+    return keyword in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else "(no message)"

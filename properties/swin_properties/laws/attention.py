@@ -1,0 +1,152 @@
+"""Laws that say what window attention and shifted-window attention compute, and on what they depend."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+from swin_reference import direct
+
+from swin_properties.cases import GridCase
+from swin_properties.registry import law
+from swin_properties.strategies import exhaustive, grids
+
+RECIPES = ("generic", "flat", "impulse", "uniform", "peaked")
+SWA = ["shifted_window_attention"]
+
+
+def random_masks(case: GridCase, windows: int) -> Any:
+    """A mask for each window of an image, 0 or -inf at random; every token sees itself."""
+    tokens = prod(case.window)
+    hidden = case.rng(3).random((windows, tokens, tokens)) < 0.5
+    hidden[:, np.arange(tokens), np.arange(tokens)] = False
+    return np.where(hidden, -np.inf, 0.0)
+
+
+@law("window_attention/oracle", ["window_attention"], grids(RECIPES, enough=True))
+def window_oracle(swin: Any, case: GridCase) -> Any:
+    """Window attention is the oracle's: softmax(q k^T / sqrt(d) + bias) v, projected."""
+    x, params = case.windows(), case.attention()
+    args = x, params, case.heads, case.window
+    return swin.window_attention(*args), swin.expected.window_attention(*args)
+
+
+@law("window_attention/mask", ["window_attention.mask"], grids(enough=True))
+def window_mask(swin: Any, case: GridCase) -> Any:
+    """A mask is added to the logits, window n of an image getting mask n, for every image of the batch."""
+    x, params = case.windows(), case.attention()
+    mask = random_masks(case, len(x) // case.batch)
+    args = x, params, case.heads, case.window
+    return swin.window_attention(*args, mask=mask), swin.expected.window_attention(*args, mask=mask)
+
+
+@law("window_attention/qk-scale", ["window_attention.qk_scale"], grids(enough=True))
+def window_qk_scale(swin: Any, case: GridCase) -> Any:
+    """An explicit qk_scale replaces head_dim^-1/2."""
+    x, params = case.windows(), case.attention()
+    args = x, params, case.heads, case.window
+    got = swin.window_attention(*args, qk_scale=0.25)
+    return got, swin.expected.window_attention(*args, qk_scale=0.25)
+
+
+@law("shifted_window_attention/oracle", SWA, grids(RECIPES, enough=True))
+def shifted_oracle(swin: Any, case: GridCase) -> Any:
+    """(S)W-MSA on any grid is the oracle's: pad, shift, partition, attend, reverse, shift back, crop."""
+    args = case.tokens(), case.attention(), case.heads, case.window, case.shift
+    return swin.shifted_window_attention(*args), swin.expected.shifted_window_attention(*args)
+
+
+@law("shifted_window_attention/true-windows", SWA, grids(("generic", "peaked"), enough=True))
+def true_windows(swin: Any, case: GridCase) -> Any:
+    """(S)W-MSA is attention inside each true shifted window: no roll, no partition, no mask needed.
+
+    For all sizes: cut an axis at s, s + M, ...  The roll by -s moves these cuts to multiples of M, so
+    that partition cuts there; only the axis's end pieces, of length s and M - s, land together in the
+    last window, and the mask parts exactly these.  So tokens attend to each other exactly when both
+    axes agree on floor((h - s) / M).  Within a window the roll keeps offsets, hence the bias.
+    """
+    args = case.tokens(), case.attention(), case.heads, case.window, case.shift
+    return swin.shifted_window_attention(*args), direct.shifted_window_attention(*args)
+
+
+@law("shifted_window_attention/exhaustive", SWA, exhaustive)
+def every_small_grid(swin: Any, case: GridCase) -> Any:
+    """For every small window, every shift, on each axis, and every small grid: attention in true windows."""
+    enough = -(-1000 // (prod(case.grid) * case.channels))
+    x = np.concatenate([case.tokens() * factor for factor in np.linspace(-1, 1, enough).round(1)])
+    x = np.round(x * 64) / 64
+    args = x, case.attention(), case.heads, case.window, case.shift
+    return swin.shifted_window_attention(*args), direct.shifted_window_attention(*args)
+
+
+@law("shifted_window_attention/locality", SWA, grids(("gentle",), channels=2), "exact")
+def locality(swin: Any, case: GridCase) -> Any:
+    """Changing a token changes the tokens of its true window, all of them, and no others.
+
+    Half precision may round a real dependency away: there only "no others" is asked.
+    """
+    x, params, rng = case.tokens(), case.attention(), case.rng(3)
+    b, h, w = int(rng.integers(case.batch)), *(int(rng.integers(side)) for side in case.grid)
+    nudged = x.copy()
+    nudged[b, h, w] = np.where(x[b, h, w] > 0, x[b, h, w] - 1.0, x[b, h, w] + 1.0)
+    sizes = params, case.heads, case.window, case.shift
+    before, after = (swin.shifted_window_attention(tokens, *sizes) for tokens in (x, nudged))
+    moved = np.any(before != after, axis=-1)
+    expected = np.zeros_like(moved)
+    expected[b] = case.true_window((h, w))
+    if swin.precision.bits < 24:
+        moved, expected = moved & ~expected, np.zeros_like(moved)
+    return moved, expected
+
+
+@law("shifted_window_attention/hard-mask", SWA, grids(shifted=True), "exact")
+def hard_mask(swin: Any, case: GridCase) -> Any:
+    """A masked token weighs exactly 0, even where its logit is hundreds above all others.
+
+    A soft mask of -100 leaks here: the query likes one token by 512, wherever it stands.
+    """
+    x, params, rng = case.tokens(), case.attention(), case.rng(3)
+    h, w = (int(rng.integers(side)) for side in case.grid)
+    third = case.channels
+    x[..., 0] = 0.0
+    x[:, h, w, 0] = 2.0
+    weight = np.array(params["qkv"]["weight"])
+    weight[: 2 * third] = 0.0
+    weight[third : 2 * third : case.head_dim, 0] = 16.0 * 2.0 ** np.ceil(np.log2(case.head_dim) / 2)
+    bias = np.zeros(3 * third)
+    bias[:third] = 16.0
+    liked = params | {"qkv": {"weight": weight, "bias": bias}}
+    nudged = x.copy()
+    nudged[:, h, w, 1:] = nudged[:, h, w, 1:] - np.sign(nudged[:, h, w, 1:])
+    nudged[:, h, w, 0] = 1.75
+    sizes = liked, case.heads, case.window, case.shift
+    before, after = (swin.shifted_window_attention(tokens, *sizes) for tokens in (x, nudged))
+    leaked = np.any(before != after, axis=-1) & ~case.true_window((h, w))
+    return leaked, np.zeros_like(leaked)
+
+
+@law("shifted_window_attention/mean", SWA, grids(("uniform",), enough=True))
+def mean(swin: Any, case: GridCase) -> Any:
+    """With no query and no bias every token becomes the mean of its true window, padding included."""
+    x, params = case.tokens(), case.attention()
+    weight, bias = params["qkv"]["weight"], params["qkv"].get("bias", np.zeros(3 * case.channels))
+    padded = np.pad(x, ((0, 0), *((0, p - g) for p, g in zip(case.padded, case.grid, strict=True)), (0, 0)))
+    values = padded @ weight[2 * case.channels :].T + bias[2 * case.channels :]
+    means = np.empty_like(values)
+    for tokens in direct.true_windows(*case.padded, case.window, case.shift).values():
+        h, w = np.array(tokens).T
+        means[:, h, w] = values[:, h, w].mean(axis=1, keepdims=True)
+    means = means[:, : case.grid[0], : case.grid[1]]
+    expected = means @ params["proj"]["weight"].T + params["proj"]["bias"]
+    return swin.shifted_window_attention(x, params, case.heads, case.window, case.shift), expected
+
+
+@law("shifted_window_attention/global", SWA, grids(shifted=False, enough=True))
+def global_attention(swin: Any, case: GridCase) -> Any:
+    """With one window as large as the grid and no bias it is plain global attention, a ViT's."""
+    params = case.attention()
+    params["relative_position_bias_table"] = np.zeros((prod(2 * side - 1 for side in case.grid), case.heads))
+    x = case.tokens()
+    got = swin.shifted_window_attention(x, params, case.heads, case.grid, (0, 0))
+    return got, direct.global_attention(x, params, case.heads)

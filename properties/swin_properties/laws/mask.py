@@ -1,0 +1,80 @@
+"""Laws of the shifted-window mask."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from swin_reference.direct import true_windows
+
+from swin_properties.cases import GridCase
+from swin_properties.registry import law
+from swin_properties.strategies import exhaustive, grids
+
+NEEDS = ["shifted_window_mask"]
+
+
+def visible(swin: Any, case: GridCase) -> Any:
+    """Who may attend to whom: (nW, N, N), True where the mask is 0."""
+    return swin.shifted_window_mask(*case.grid, case.window, case.shift) == 0
+
+
+def truly_visible(case: GridCase) -> Any:
+    """The same from the definition: both tokens of the rolled grid's window are in one true window."""
+    (height, width), (mh, mw), (sh, sw) = case.grid, case.window, case.shift
+    window_of: dict[tuple[int, int], tuple[int, int]] = {}
+    for window, tokens in true_windows(height, width, case.window, case.shift).items():
+        window_of |= dict.fromkeys(tokens, window)
+    places = [
+        [window_of[(i + u + sh) % height, (j + v + sw) % width] for u in range(mh) for v in range(mw)]
+        for i in range(0, height, mh)
+        for j in range(0, width, mw)
+    ]
+    return np.array([[[a == b for b in window] for a in window] for window in places])
+
+
+@law("shifted_window_mask/definition", NEEDS, grids(whole=True), "exact")
+def definition(swin: Any, case: GridCase) -> Any:
+    """Tokens i and j see each other exactly when, before the roll, they are in the same true window."""
+    return visible(swin, case), truly_visible(case)
+
+
+@law("shifted_window_mask/exhaustive", NEEDS, exhaustive, "exact")
+def every_small_mask(swin: Any, case: GridCase) -> Any:
+    """For every small window, every shift and every small grid: the mask is the true windows'.
+
+    Small grids suffice.  The mask of a window depends on each axis only through whether that window is
+    the last on the axis (only there do tokens that came around meet others) and on M and s; so a grid
+    of one window (first and last at once), of two (a first, a last) and of three (a middle) windows
+    shows every kind of window there is, on each axis, and the two axes are combined by `and`.
+    """
+    return visible(swin, case), truly_visible(case)
+
+
+@law("shifted_window_mask/equivalence", NEEDS, grids(whole=True), "exact")
+def equivalence(swin: Any, case: GridCase) -> Any:
+    """Seeing each other is an equivalence: every token sees itself, and it is symmetric and transitive."""
+    seen = visible(swin, case)
+    two_steps = (seen.astype(int) @ seen.astype(int)) > 0
+    diagonal = np.diagonal(seen, axis1=1, axis2=2)
+    return [
+        (diagonal, np.ones(diagonal.shape, bool)),
+        (seen, seen.swapaxes(1, 2)),
+        (two_steps, seen),
+    ]
+
+
+@law("shifted_window_mask/count", NEEDS, grids(whole=True), "exact")
+def count(swin: Any, case: GridCase) -> Any:
+    """Masking is in the last row of windows if sh > 0 and in the last column if sw > 0, nowhere else."""
+    rows, columns = case.grid[0] // case.window[0], case.grid[1] // case.window[1]
+    row, column = np.indices((rows, columns))
+    expected = ((row == rows - 1) & (case.shift[0] > 0)) | ((column == columns - 1) & (case.shift[1] > 0))
+    return (~visible(swin, case)).any((1, 2)), expected.ravel()
+
+
+@law("shifted_window_mask/sign", NEEDS, grids(whole=True), "exact")
+def sign(swin: Any, case: GridCase) -> Any:
+    """The mask is 0 where a token may attend and negative where not: never positive."""
+    mask = swin.shifted_window_mask(*case.grid, case.window, case.shift)
+    return mask > 0, np.zeros(mask.shape, bool)

@@ -1,0 +1,132 @@
+"""Laws of patch embedding and patch merging."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from swin_reference.parameters import merging_shapes, patch_embed_shapes
+
+from swin_properties.cases import GridCase
+from swin_properties.registry import law
+from swin_properties.strategies import grids
+
+# A case's window is the patch here, and its grid the image.
+Images = grids(shifted=False, enough=True, largest_window=4)
+WholeImages = grids(shifted=False, enough=True, largest_window=4, whole=True)
+Tokens = grids(("generic", "flat"), shifted=False, enough=True, largest_window=4)
+
+
+def images(case: GridCase) -> Any:
+    """Images (B, 3, H, W), enough of them for a budget."""
+    return np.ascontiguousarray(case.tokens(3).transpose(0, 3, 1, 2))
+
+
+def embedding(case: GridCase, norm: bool = False) -> Any:
+    """Hot parameters of a patch embedding into more channels than a budget needs."""
+    return case.hot(patch_embed_shapes(8 * case.channels, case.window, norm=norm))
+
+
+@law("patch_embed/oracle", ["patch_embed"], Images)
+def embed_oracle(swin: Any, case: GridCase) -> Any:
+    """The embedding is the oracle's, with and without its norm, for any image size."""
+    x = images(case)
+    return [
+        (swin.patch_embed(x, params, case.window), swin.expected.patch_embed(x, params, case.window))
+        for params in (embedding(case), embedding(case, norm=True))
+    ]
+
+
+@law("patch_embed/unfold", ["patch_embed"], WholeImages)
+def embed_unfold(swin: Any, case: GridCase) -> Any:
+    """Without norm it is an unfold and one matmul, a patch's row ordered (channel, dy, dx)."""
+    x, params, (ph, pw) = images(case), embedding(case), case.window
+    weight, bias = params["proj"]["weight"], params["proj"]["bias"]
+    pixels = [x[:, c, dy::ph, dx::pw] for c in range(3) for dy in range(ph) for dx in range(pw)]
+    expected = np.stack(pixels, axis=-1) @ weight.reshape(len(weight), -1).T + bias
+    return swin.patch_embed(x, params, case.window), expected
+
+
+@law("patch_embed/own-pixels", ["patch_embed"], Images, "exact")
+def embed_own_pixels(swin: Any, case: GridCase) -> Any:
+    """A pixel moves no token but that of its own patch."""
+    x, params, rng = images(case), embedding(case, norm=True), case.rng(3)
+    b, c, h, w = (int(rng.integers(side)) for side in x.shape)
+    nudged = x.copy()
+    nudged[b, c, h, w] += 1.0
+    before, after = (swin.patch_embed(image, params, case.window) for image in (x, nudged))
+    moved = np.any(before != after, axis=-1)
+    moved[b, h // case.window[0], w // case.window[1]] = False
+    return moved, np.zeros_like(moved)
+
+
+@law("patch_embed/roll", ["patch_embed"], WholeImages)
+def embed_roll(swin: Any, case: GridCase) -> Any:
+    """Rolling the image by whole patches rolls the tokens."""
+    x, params = images(case), embedding(case)
+    rolled = swin.patch_embed(np.roll(x, case.window, (2, 3)), params, case.window)
+    return rolled, np.roll(swin.patch_embed(x, params, case.window), (1, 1), (1, 2))
+
+
+@law("patch_embed/affine", ["patch_embed"], Images)
+def embed_affine(swin: Any, case: GridCase) -> Any:
+    """Without norm it is affine: f(x) + f(y) = f(x + y) + f(0)."""
+    x, y = (np.round(image * 32) / 64 for image in (images(case), images(case)[::-1, ::-1]))
+    params = embedding(case)
+    fx, fy, f0, sum_ = (swin.patch_embed(image, params, case.window) for image in (x, y, 0 * x, x + y))
+    return fx + fy - f0, sum_
+
+
+@law("patch_merging/oracle", ["patch_merging"], Tokens)
+def merging_oracle(swin: Any, case: GridCase) -> Any:
+    """The merge is the oracle's: concatenate 2x2, LayerNorm(4C), linear 4C -> 2C, for even and odd sides."""
+    x, params = case.tokens(), case.hot(merging_shapes(case.channels))
+    return swin.patch_merging(x, params), swin.expected.patch_merging(x, params)
+
+
+def gathered(swin: Any, case: GridCase, x: Any) -> Any:
+    """The merge's normed 4C channels, read through two halves of the identity as its weights."""
+    channels = 4 * case.channels
+    norm = {"weight": np.ones(channels), "bias": np.zeros(channels)}
+    halves = np.split(np.eye(channels), 2)
+    read = [swin.patch_merging(x, {"norm": norm, "reduction": {"weight": half}}) for half in halves]
+    return np.concatenate(read, axis=-1)
+
+
+def even(case: GridCase) -> Any:
+    """Tokens on a grid with even sides: each token of the case becomes a 2x2 cell of four others."""
+    x = case.tokens(4 * case.channels)
+    batch, height, width, _ = x.shape
+    x = x.reshape(batch, height, width, 2, 2, case.channels).transpose(0, 1, 3, 2, 4, 5)
+    return x.reshape(batch, 2 * height, 2 * width, case.channels)
+
+
+@law("patch_merging/permutation", ["patch_merging"], Tokens)
+def merging_permutation(swin: Any, case: GridCase) -> Any:
+    """Before its linear layer the merge is pixel-unshuffle with the row offset fastest, then LayerNorm."""
+    x = even(case)
+    batch, height, width, channels = x.shape
+    cells = x.reshape(batch, height // 2, 2, width // 2, 2, channels).transpose(0, 1, 3, 4, 2, 5)
+    cells = cells.reshape(batch, height // 2, width // 2, 4 * channels)
+    spread = np.sqrt(cells.var(axis=-1, keepdims=True) + 1e-5)
+    return gathered(swin, case, x), (cells - cells.mean(axis=-1, keepdims=True)) / spread
+
+
+@law("patch_merging/own-cell", ["patch_merging"], Tokens, "exact")
+def merging_own_cell(swin: Any, case: GridCase) -> Any:
+    """A token moves no merged token but that of its own 2x2 cell."""
+    x, params, rng = case.tokens(), case.hot(merging_shapes(case.channels)), case.rng(3)
+    b, h, w = (int(rng.integers(side)) for side in x.shape[:3])
+    nudged = x.copy()
+    nudged[b, h, w] = rng.integers(-127, 128, case.channels) / 64.0
+    moved = np.any(swin.patch_merging(x, params) != swin.patch_merging(nudged, params), axis=-1)
+    moved[b, h // 2, w // 2] = False
+    return moved, np.zeros_like(moved)
+
+
+@law("patch_merging/roll", ["patch_merging"], Tokens)
+def merging_roll(swin: Any, case: GridCase) -> Any:
+    """Rolling the grid by two tokens rolls the merged grid by one."""
+    x, params = even(case), case.hot(merging_shapes(case.channels))
+    rolled = swin.patch_merging(np.roll(x, (2, 2), (1, 2)), params)
+    return rolled, np.roll(swin.patch_merging(x, params), (1, 1), (1, 2))

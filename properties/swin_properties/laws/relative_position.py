@@ -1,0 +1,119 @@
+"""Laws of the relative position index and bias."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from swin_properties.cases import GridCase
+from swin_properties.registry import law
+from swin_properties.strategies import grids
+
+INDEX = ["relative_position_index"]
+Windows = grids(shifted=False)
+
+
+def offsets(case: GridCase) -> tuple[Any, Any]:
+    """The offsets query - key of every pair of a window's tokens, along height and width, (N, N) each."""
+    h, w = np.divmod(np.arange(prod(case.window)), case.window[1])
+    return np.subtract.outer(h, h), np.subtract.outer(w, w)
+
+
+@law("relative_position_index/formula", INDEX, Windows, "exact")
+def formula(swin: Any, case: GridCase) -> Any:
+    """The index is (dh + Mh - 1)(2 Mw - 1) + (dw + Mw - 1), where (dh, dw) = query - key."""
+    (dh, dw), (mh, mw) = offsets(case), case.window
+    index = swin.relative_position_index(case.window)
+    return index, (dh + mh - 1) * (2 * mw - 1) + (dw + mw - 1)
+
+
+@law("relative_position_index/antisymmetry", INDEX, Windows, "exact")
+def antisymmetry(swin: Any, case: GridCase) -> Any:
+    """Index plus its transpose is (2 Mh - 1)(2 Mw - 1) - 1 everywhere; the diagonal is the centre."""
+    index = swin.relative_position_index(case.window)
+    last = prod(case.offset_rows) - 1
+    return [
+        (index + index.T, np.full(index.shape, last)),
+        (np.diagonal(index), np.full(len(index), last // 2)),
+    ]
+
+
+@law("relative_position_index/histogram", INDEX, Windows, "exact")
+def histogram(swin: Any, case: GridCase) -> Any:
+    """Offset (dh, dw) occurs (Mh - |dh|)(Mw - |dw|) times: no collision, nothing out of range."""
+    index = swin.relative_position_index(case.window)
+    counts = [m - np.abs(np.arange(1 - m, m)) for m in case.window]
+    got = np.bincount(np.maximum(index.ravel(), 0), minlength=prod(case.offset_rows))
+    return got, np.outer(*counts).ravel()
+
+
+@law("relative_position_index/offset-only", INDEX, Windows, "exact")
+def offset_only(swin: Any, case: GridCase) -> Any:
+    """Two pairs of tokens have the same index exactly when they have the same offset."""
+    index = swin.relative_position_index(case.window).ravel()
+    dh, dw = (d.ravel() for d in offsets(case))
+    same_offset = np.equal.outer(dh, dh) & np.equal.outer(dw, dw)
+    return np.equal.outer(index, index), same_offset
+
+
+@law("relative_position_bias/definition", ["relative_position_bias"], Windows, "exact")
+def bias_definition(swin: Any, case: GridCase) -> Any:
+    """bias[head, query, key] is the table's entry for the offset query - key, bitwise."""
+    table = case.attention()["relative_position_bias_table"]
+    (dh, dw), (mh, mw) = offsets(case), case.window
+    by_offset = table.reshape(*case.offset_rows, case.heads)
+    expected = np.moveaxis(by_offset[dh + mh - 1, dw + mw - 1], -1, 0)
+    return swin.relative_position_bias(table, case.window), expected
+
+
+def copying_attention(case: GridCase, table: Any) -> Any:
+    """Parameters without queries whose values and projection are the identity: only the bias attends."""
+    eye, zero = np.eye(case.channels), np.zeros((case.channels, case.channels))
+    return {
+        "relative_position_bias_table": table,
+        "qkv": {"weight": np.concatenate([zero, zero, eye]), "bias": np.zeros(3 * case.channels)},
+        "proj": {"weight": eye, "bias": np.zeros(case.channels)},
+    }
+
+
+@law("shifted_window_attention/bias-as-shift", ["shifted_window_attention"], grids(whole=True), "exact")
+def bias_as_shift(swin: Any, case: GridCase) -> Any:
+    """With no query and one huge entry in the bias table, at offset D, token i becomes token i - D.
+
+    Exactly: the softmax of a logit 2^14 above all others is 1.
+    """
+    x, (mh, mw), rng = case.tokens(), case.window, case.rng(3)
+    dh, dw = int(rng.integers(1 - mh, mh)), int(rng.integers(1 - mw, mw))
+    table = np.zeros((*case.offset_rows, case.heads))
+    table[dh + mh - 1, dw + mw - 1] = 2.0**14
+    params = copying_attention(case, table.reshape(-1, case.heads))
+    y = swin.shifted_window_attention(x, params, case.heads, case.window, case.shift)
+    pairs = [
+        ((h, w), (h - dh, w - dw))
+        for h, w in np.ndindex(*case.grid)
+        if 0 <= h - dh < case.grid[0]
+        and 0 <= w - dw < case.grid[1]
+        and case.true_window((h, w))[h - dh, w - dw]
+    ]
+    got, expected = np.zeros(x.shape), np.zeros(x.shape)
+    for query, key in pairs:
+        got[:, *query], expected[:, *query] = y[:, *query], x[:, *key]
+    return got, expected
+
+
+@law(
+    "shifted_window_attention/bias-constant",
+    ["shifted_window_attention"],
+    grids(enough=True),
+)
+def bias_constant(swin: Any, case: GridCase) -> Any:
+    """Adding a constant to a head's column of the bias table changes nothing."""
+    x, params = case.tokens(), case.attention()
+    rng = case.rng(3)
+    table = rng.integers(-31, 32, params["relative_position_bias_table"].shape) / 16.0
+    raised = table + 2.0 * (np.arange(case.heads) + 1)
+    low, high = (params | {"relative_position_bias_table": t} for t in (table, raised))
+    sizes = case.heads, case.window, case.shift
+    return swin.shifted_window_attention(x, high, *sizes), swin.shifted_window_attention(x, low, *sizes)

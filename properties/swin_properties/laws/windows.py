@@ -1,0 +1,76 @@
+"""Laws of window partition and reverse, and of the cyclic shift."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from swin_properties.cases import GridCase
+from swin_properties.registry import law
+from swin_properties.strategies import grids
+
+
+@law("window_partition/definition", ["window_partition"], grids(whole=True), "exact")
+def definition(swin: Any, case: GridCase) -> Any:
+    """Window (b, i, j), token (u, v) is x[b, i Mh + u, j Mw + v]; windows are batch-major, then by rows."""
+    x, (mh, mw) = case.tokens(), case.window
+    rows, columns = case.grid[0] // mh, case.grid[1] // mw
+    b, i, j, u, v = np.indices((case.batch, rows, columns, mh, mw))
+    there = x[b, i * mh + u, j * mw + v]
+    return swin.window_partition(x, case.window), there.reshape(-1, mh, mw, case.channels)
+
+
+@law("window_reverse/inverts-partition", ["window_partition", "window_reverse"], grids(whole=True), "exact")
+def reverse_inverts_partition(swin: Any, case: GridCase) -> Any:
+    """Partition, then reverse, gives the grid back, bitwise."""
+    x = case.tokens()
+    windows = swin.window_partition(x, case.window)
+    return swin.window_reverse(windows, case.window, *case.grid), x
+
+
+@law("window_partition/inverts-reverse", ["window_partition", "window_reverse"], grids(whole=True), "exact")
+def partition_inverts_reverse(swin: Any, case: GridCase) -> Any:
+    """Reverse, then partition, gives the windows back, bitwise."""
+    windows = case.windows().reshape(-1, *case.window, case.channels)
+    grid = swin.window_reverse(windows, case.window, *case.grid)
+    return swin.window_partition(grid, case.window), windows
+
+
+@law("window_reverse/adjoint", ["window_partition", "window_reverse"], grids(whole=True), "exact")
+def adjoint(swin: Any, case: GridCase) -> Any:
+    """Reverse is the adjoint of partition: <partition x, y> = <x, reverse y>, summed exactly."""
+    x = case.tokens()
+    y = case.windows().reshape(-1, *case.window, case.channels)
+    forward = np.sum(swin.window_partition(x, case.window) * y)
+    return forward, np.sum(x * swin.window_reverse(y, case.window, *case.grid))
+
+
+@law("cyclic_shift/definition", ["cyclic_shift"], grids(shifted=True), "exact")
+def shift_definition(swin: Any, case: GridCase) -> Any:
+    """The shift rolls by -s: y[b, h, w] = x[b, (h + sh) mod H, (w + sw) mod W]."""
+    x, (height, width) = case.tokens(), case.grid
+    h, w = np.arange(height) + case.shift[0], np.arange(width) + case.shift[1]
+    return swin.cyclic_shift(x, case.shift), x[:, h % height][:, :, w % width]
+
+
+@law("reverse_cyclic_shift/definition", ["reverse_cyclic_shift"], grids(shifted=True), "exact")
+def reverse_shift_definition(swin: Any, case: GridCase) -> Any:
+    """The reverse shift rolls by +s: y[b, h, w] = x[b, (h - sh) mod H, (w - sw) mod W]."""
+    x, (height, width) = case.tokens(), case.grid
+    h, w = np.arange(height) - case.shift[0], np.arange(width) - case.shift[1]
+    return swin.reverse_cyclic_shift(x, case.shift), x[:, h % height][:, :, w % width]
+
+
+@law(
+    "reverse_cyclic_shift/inverts-shift",
+    ["cyclic_shift", "reverse_cyclic_shift"],
+    grids(shifted=True),
+    "exact",
+)
+def shift_inverse(swin: Any, case: GridCase) -> Any:
+    """The shift and its reverse undo each other, bitwise, in either order."""
+    x = case.tokens()
+    there = swin.reverse_cyclic_shift(swin.cyclic_shift(x, case.shift), case.shift)
+    back = swin.cyclic_shift(swin.reverse_cyclic_shift(x, case.shift), case.shift)
+    return [(there, x), (back, x)]

@@ -1,0 +1,115 @@
+"""One photograph through a whole network, on the oracle's side and on the implementation's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+from swin_reference import checkpoint
+from swin_reference.config import SwinConfig, load_config
+from swin_reference.parameters import hot_parameters, parameter_shapes
+from swin_reference.sizes import pair
+
+from swin_properties.budget import Deviation, budget, deviation, perturbed_residuals
+from swin_properties.judged import Fall, Judged, Perturbed
+from swin_properties.precision import Precision
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""ImageNet's channel means and standard deviations, in units of full brightness."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The logits of both sides, how far they are apart, and how long each took in seconds."""
+
+    got: Any
+    expected: Any
+    deviation: Deviation
+    seconds: float
+    oracle_seconds: float
+    weights: str
+
+
+def predict(
+    judged: Judged, config_name: str, image: str, checkpoint_path: str | None, seed: int
+) -> Prediction:
+    """Runs one photograph through the oracle and the implementation, with the same weights.
+
+    Errors: ``ValueError`` for a configuration, image or checkpoint that does not fit, or an
+    implementation that does not offer ``swin_transformer``.
+    """
+    if not judged.offers("swin_transformer"):
+        raise ValueError("predict needs the callable swin_transformer, and it is not offered: offer it")
+    config = load_config(config_name)
+    images = judged.precision.rounded(photograph(image, pair(config.image_size)))
+    params = _weights(judged.precision, config, checkpoint_path, seed)
+    oracle: Any = judged.expected
+    expected, oracle_seconds = _timed(lambda: oracle.swin_transformer(images, params, config))
+    try:
+        got, seconds = _timed(lambda: judged.swin_transformer(images, params, config))
+    except Fall as fall:
+        raise ValueError(f"the implementation gives logits for a photograph, it did not: {fall}") from None
+
+    def perturbed(number: int) -> list[tuple[Any, Any]]:
+        oracle.replay()
+        run = Perturbed(judged.precision, judged.expected, number)
+        return [(run.swin_transformer(images, params, config), expected)]
+
+    (residuals,) = perturbed_residuals(perturbed)
+    apart = deviation(got, expected, budget(residuals, expected, judged.precision))
+    weights = checkpoint_path or f"random hot weights, seed {seed}"
+    return Prediction(got[0], expected[0], apart, seconds, oracle_seconds, weights)
+
+
+def photograph(path: str, size: tuple[int, int]) -> Any:
+    """A photograph as (1, 3, H, W): the largest centred crop of that shape, resized, ImageNet-normed.
+
+    Errors: ``ValueError`` for a file that is missing or no image.
+    """
+    try:
+        with Image.open(path) as opened:
+            picture = opened.convert("RGB")
+    except FileNotFoundError:
+        raise ValueError(f"an image is an existing file, got {path}: check the path") from None
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+        raise ValueError(f"an image is a file that Pillow reads, {path} is not: {error}") from None
+    height, width = size
+    scale = min(picture.width / width, picture.height / height)
+    left, top = (picture.width - width * scale) / 2, (picture.height - height * scale) / 2
+    box = (left, top, left + width * scale, top + height * scale)
+    pixels = np.asarray(picture.resize((width, height), Image.Resampling.BICUBIC, box), np.float64) / 255
+    return ((pixels - MEAN) / STD).transpose(2, 0, 1)[None]
+
+
+def _weights(precision: Precision, config: SwinConfig, path: str | None, seed: int) -> Any:
+    shapes = parameter_shapes(config)
+    if path is None:
+        return hot_parameters(shapes, seed)
+    params = checkpoint.matched(checkpoint.load(path), shapes)
+    flat = {name: precision.rounded(x) for name, x in checkpoint.flatten(params).items()}
+    return checkpoint.unflatten(flat)
+
+
+def _timed(run: Callable[[], Any]) -> tuple[Any, float]:
+    start = perf_counter()
+    return run(), perf_counter() - start
+
+
+def described(prediction: Prediction, implementation: str) -> str:
+    """The prediction in words: rho, the five largest logits of each side, the times."""
+    p = prediction
+    sides = (("oracle", p.expected, p.oracle_seconds), (implementation, p.got, p.seconds))
+    lines = [f"weights: {p.weights}"]
+    for name, logits, seconds in sides:
+        five = ", ".join(f"{k}: {logits[k]:.6f}" for k in np.argsort(-logits)[:5])
+        lines.append(f"{name}: {seconds:.2f} s; five largest logits {five}")
+    word = "within" if p.deviation.holds else "beyond"
+    lines.append(
+        f"rho {p.deviation.rho:.3f} (limit 1), worst element {p.deviation.rho_max:.2f} budgets (limit 8): "
+        f"{word} the error budget"
+    )
+    return "\n".join(lines)

@@ -1,0 +1,70 @@
+"""Recipes: the kinds of input that make faults visible.  All values are exact in every precision."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+RECIPES = {
+    "generic": "tokens on the grid k/64, |k| < 128; hot weights",
+    "flat": "every other token, at random, has a variance near LayerNorm's eps",
+    "impulse": "one token a sample, all others zero",
+    "uniform": "no query, no bias: attention is the mean of the true window",
+    "peaked": "logits spread over 150 and more",
+    "gentle": "logits spread over a few units: every token visibly weighs on every other",
+}
+"""Every recipe's name and what it is."""
+
+
+def tokens(recipe: str, shape: tuple[int, ...], rng: np.random.Generator) -> Any:
+    """Tokens of ``shape`` (B, H, W, C) by the recipe, float64.
+
+    >>> tokens("impulse", (1, 2, 2, 1), np.random.default_rng(0)).astype(bool).sum()
+    np.int64(1)
+    """
+    x = rng.integers(-127, 128, shape) / 64.0
+    if recipe == "flat":
+        # Not all tokens: nearly equal ones round alike, and their errors add up instead of averaging out.
+        flat = rng.random((*shape[:-1], 1)) < 0.5
+        return np.where(flat, np.round(x * 8) * 2.0**-12, x)
+    if recipe == "impulse":
+        batch, height, width, _ = shape
+        impulses = np.zeros(shape)
+        place = np.arange(batch), rng.integers(height, size=batch), rng.integers(width, size=batch)
+        impulses[place] = np.where(x[place] == 0, 1.0, x[place])
+        return impulses
+    return x
+
+
+def weights(recipe: str, params: Any) -> Any:
+    """Parameters at any nesting level, with every attention changed as the recipe says.
+
+    >>> weights("uniform", {"qkv": {"weight": np.ones((3, 1))}})["qkv"]["weight"].ravel()
+    array([0., 1., 1.])
+    """
+    if isinstance(params, list):
+        return [weights(recipe, child) for child in params]
+    if not isinstance(params, Mapping):
+        return params
+    changed = {name: weights(recipe, child) for name, child in params.items()}
+    if "qkv" in changed:
+        queries, keys, table = {"uniform": (0, 1, 0), "peaked": (8, 8, 1), "gentle": (0.5, 0.5, 0.5)}.get(
+            recipe, (1, 1, 1)
+        )
+        changed["qkv"] = {name: scaled(x, queries, keys) for name, x in changed["qkv"].items()}
+        if "relative_position_bias_table" in changed:
+            changed["relative_position_bias_table"] = table * changed["relative_position_bias_table"]
+    return changed
+
+
+def scaled(qkv: Any, queries: float, keys: float) -> Any:
+    """The rows of a qkv weight or bias with those of q and of k multiplied by a power of two or 0.
+
+    >>> scaled(np.ones(3), 0, 2)
+    array([0., 2., 1.])
+    """
+    third = len(qkv) // 3
+    factors = np.repeat([queries, keys, 1.0], third)
+    return qkv * factors.reshape(-1, *[1] * (qkv.ndim - 1))

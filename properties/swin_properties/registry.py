@@ -1,0 +1,72 @@
+"""Laws: sentences about Swin with a name, a body, and what they need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from hypothesis.strategies import SearchStrategy
+
+from swin_properties.cases import Case, GridCase
+from swin_properties.judged import Judged
+
+Tier = Literal["exact", "budget"]
+Pairs = list[tuple[Any, Any]]
+Body = Callable[[Any, Any], Any]
+"""(swin, case) -> a pair (got, expected) of arrays that must agree, or a list of such pairs."""
+
+
+@dataclass(frozen=True)
+class Law:
+    """One law: got equals expected in every pair its body returns, bitwise or within the budget.
+
+    ``cases`` are drawn by Hypothesis, or enumerated by a function of the largest window and count.
+    """
+
+    name: str
+    sentence: str
+    body: Body
+    needs: tuple[str, ...]
+    tier: Tier
+    cases: SearchStrategy[Any] | Callable[[int, int], Sequence[Case]]
+    kind: type[Case]
+
+    @property
+    def enumerated(self) -> bool:
+        """Whether the cases are enumerated instead of drawn."""
+        return not isinstance(self.cases, SearchStrategy)
+
+    def missing(self, judged: Judged) -> list[str]:
+        """What the law needs and the implementation does not offer."""
+        return [need for need in self.needs if not judged.offers(need)]
+
+    def pairs(self, swin: Any, case: Case) -> Pairs:
+        """What the law compares on this case, always as a list."""
+        pairs = self.body(swin, case)
+        return [pairs] if isinstance(pairs, tuple) else list(pairs)
+
+
+LAWS: dict[str, Law] = {}
+"""Every law by name, in the order of definition: components first, whole networks last."""
+
+
+def law(
+    name: str,
+    needs: Sequence[str],
+    cases: SearchStrategy[Any] | Callable[[int, int], Sequence[Case]],
+    tier: Tier = "budget",
+    kind: type[Case] = GridCase,
+) -> Callable[[Body], Body]:
+    """Enters a function into the catalogue; the first paragraph of its docstring is the law's sentence."""
+
+    def enter(body: Body) -> Body:
+        if name in LAWS:
+            raise ValueError(f"a law's name is its own, {name} is taken: choose another")
+        sentence = " ".join((body.__doc__ or "").split("\n\n")[0].split())
+        if not sentence:
+            raise ValueError(f"a law is a sentence, {name} has no docstring: write one")
+        LAWS[name] = Law(name, sentence, body, tuple(needs), tier, cases, kind)
+        return body
+
+    return enter

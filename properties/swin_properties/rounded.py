@@ -1,0 +1,144 @@
+"""An array that errs like an honest implementation: every operation rounds, at random, once.
+
+Run through the oracle's own code, it tells how far an honest implementation may end from the exact
+result, element by element.  (Monte Carlo arithmetic; Parker 1997, Higham & Mary 2019.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import prod, sqrt
+from typing import Any
+
+import numpy as np
+
+from swin_properties.precision import Precision
+
+EXACT = {
+    np.maximum,
+    np.minimum,
+    np.absolute,
+    np.negative,
+    np.positive,
+    np.conjugate,
+    np.isfinite,
+    np.isnan,
+    np.sign,
+}
+"""Floating operations that do not round; comparisons do not give floats and are exact anyway."""
+
+
+class Rounding:
+    """A precision and the random numbers that decide how each operation of one run rounds."""
+
+    def __init__(self, precision: Precision, rng: np.random.Generator) -> None:
+        self.precision = precision
+        self.rng = rng
+
+    def array(self, x: Any) -> Any:
+        """``x`` as an array that rounds from now on; ``x`` itself is not rounded."""
+        return _rounding(np.array(x, dtype=np.result_type(x, np.float64)), self)
+
+    def perturbed(self, z: Any, unit: float, scale: Any) -> Any:
+        """z + unit * scale * xi, with xi uniform in (-1, 1); non-finite values stay as they are."""
+        if not unit or z.dtype.kind not in "fc":
+            return z
+        if z.dtype.kind == "c":
+            real = self.perturbed(z.real, unit, np.real(scale))
+            return real + 1j * self.perturbed(z.imag, unit, np.imag(scale))
+        xi = 2.0 * self.rng.random(z.shape, np.float32) - 1.0
+        with np.errstate(invalid="ignore", over="ignore"):
+            moved = z + unit * scale * xi
+        return moved if np.isfinite(moved).all() else np.where(np.isfinite(z), moved, z)
+
+
+class Rounded(np.ndarray):
+    """An ndarray whose every floating result carries one random rounding error.
+
+    elementwise: z (1 + u xi); A @ B: u_acc sqrt(n) (|A| @ |B|) xi + u z xi'; sum over n:
+    u_acc sqrt(n) sum|a| xi + u z xi'.  Maxima, comparisons, indexing and reshaping are exact.
+    """
+
+    rounding: Rounding
+
+    def __array_finalize__(self, parent: Any) -> None:
+        """Hands the rounding on to views and copies."""
+        if isinstance(parent, Rounded):
+            self.rounding = parent.rounding
+
+    def __array_ufunc__(
+        self, ufunc: np.ufunc, method: str, *inputs: Any, out: Any = None, **kwargs: Any
+    ) -> Any:
+        """Computes with plain arrays, then perturbs the result as the operation would round it."""
+        rounding = next(x.rounding for x in (*inputs, *(out or ())) if isinstance(x, Rounded))
+        plain = [_plain(x) for x in inputs]
+        if ufunc is np.matmul:
+            result = _matmul(rounding, *plain)
+        elif ufunc is np.add and method == "reduce":
+            result = _sum(rounding, plain[0], **kwargs)
+        else:
+            with np.errstate(invalid="ignore", over="ignore", under="ignore", divide="ignore"):
+                result = getattr(ufunc, method)(*plain, **kwargs)
+            if ufunc not in EXACT and isinstance(result, (np.ndarray, np.generic)):
+                result = np.asarray(result)
+                result = rounding.perturbed(result, rounding.precision.unit, result)
+        return _written(result, out, rounding)
+
+    def __array_function__(self, func: Any, types: Iterable[type], args: Any, kwargs: Any) -> Any:
+        """Keeps the results of NumPy's other functions rounding, also where these lose the subclass."""
+        result = super().__array_function__(func, types, args, kwargs)
+        if type(result) is np.ndarray and np.issubdtype(result.dtype, np.inexact):
+            return _rounding(result, self.rounding)
+        return result
+
+
+def _rounding(x: Any, rounding: Rounding) -> Any:
+    view = x.view(Rounded)
+    view.rounding = rounding
+    return view
+
+
+def _plain(x: Any) -> Any:
+    return x.view(np.ndarray) if isinstance(x, Rounded) else x
+
+
+def _written(result: Any, out: Any, rounding: Rounding) -> Any:
+    """The result as a rounding array, in ``out`` if there is one; booleans and integers stay plain."""
+    if out is not None:
+        _plain(out[0])[...] = result
+        return out[0]
+    if isinstance(result, np.ndarray) and np.issubdtype(result.dtype, np.inexact):
+        return _rounding(result, rounding)
+    return result
+
+
+def _magnitude(a: Any, b: Any) -> Any:
+    """sum |a_k| |b_k|, for real and imaginary part of a complex product each."""
+    if not (np.iscomplexobj(a) or np.iscomplexobj(b)):
+        return np.abs(a) @ np.abs(b)
+    a_re, a_im, b_re, b_im = (np.abs(part) for part in (a.real, a.imag, b.real, b.imag))
+    return (a_re @ b_re + a_im @ b_im) + 1j * (a_re @ b_im + a_im @ b_re)
+
+
+def _matmul(rounding: Rounding, a: Any, b: Any) -> Any:
+    precision = rounding.precision
+    a = rounding.perturbed(np.asarray(a), precision.matmul_input, a)
+    b = rounding.perturbed(np.asarray(b), precision.matmul_input, b)
+    z = a @ b
+    accumulated = rounding.perturbed(z, precision.accumulator * sqrt(a.shape[-1]), _magnitude(a, b))
+    return rounding.perturbed(accumulated, precision.unit, z)
+
+
+def _sum(rounding: Rounding, a: Any, axis: Any = 0, **kwargs: Any) -> Any:
+    a = np.asarray(a)
+    z = np.asarray(np.add.reduce(a, axis=axis, **kwargs))
+    if np.iscomplexobj(a):
+        size = np.add.reduce(np.abs(a.real), axis=axis, **kwargs) + 1j * np.add.reduce(
+            np.abs(a.imag), axis=axis, **kwargs
+        )
+    else:
+        size = np.add.reduce(np.abs(a), axis=axis, **kwargs)
+    axes = range(a.ndim) if axis is None else (axis if isinstance(axis, tuple) else (axis,))
+    terms = prod(a.shape[axis] for axis in axes)
+    accumulated = rounding.perturbed(z, rounding.precision.accumulator * sqrt(terms), size)
+    return rounding.perturbed(accumulated, rounding.precision.unit, z)

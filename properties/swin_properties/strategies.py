@@ -1,0 +1,132 @@
+"""What Hypothesis draws: configurations, recipes and seeds, never the tensors themselves."""
+
+from __future__ import annotations
+
+from itertools import product
+from math import prod
+
+from hypothesis import strategies as st
+
+from swin_properties.budget import SMALLEST_OUTPUT
+from swin_properties.cases import GridCase, NetCase
+
+Seeds = st.integers(0, 99)
+"""Below 100: Hypothesis would mix larger integers with constants of whatever source is loaded."""
+
+
+@st.composite
+def grids(
+    draw: st.DrawFn,
+    recipes: tuple[str, ...] = ("generic",),
+    whole: bool = False,
+    shifted: bool | None = None,
+    enough: bool = False,
+    largest_window: int = 5,
+    channels: int = 1,
+) -> GridCase:
+    """Cases of a grid; simplest first, so that a counterexample shrinks to few and small windows.
+
+    ``whole``: only whole windows.  ``shifted``: True for a shift on some axis, False for none.
+    ``enough``: the batch is raised until B H W C reaches what a budget needs.  ``channels``: at least.
+    """
+    window = draw(st.integers(1, largest_window)), draw(st.integers(1, largest_window))
+    counts = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    missing = (0, 0) if whole else (draw(st.integers(0, window[0] - 1)), draw(st.integers(0, window[1] - 1)))
+    grid = counts[0] * window[0] - missing[0], counts[1] * window[1] - missing[1]
+    shift = (0, 0)
+    if shifted is not False:
+        shift = draw(st.integers(0, window[0] - 1)), draw(st.integers(0, window[1] - 1))
+    heads = draw(st.integers(1, 3))
+    head_dim = draw(st.integers(-(-channels // heads), 4))
+    batch = draw(st.integers(1, 2))
+    recipe = draw(st.sampled_from(recipes))
+    if enough:
+        batch += -(-needed(recipe) // (prod(grid) * heads * head_dim)) - 1
+    return GridCase(
+        batch=batch,
+        recipe=recipe,
+        seed=draw(Seeds),
+        grid=grid,
+        window=window,
+        shift=shift,
+        heads=heads,
+        head_dim=head_dim,
+        qkv_bias=draw(st.sampled_from((1, 0))),
+    )
+
+
+@st.composite
+def networks(
+    draw: st.DrawFn,
+    recipes: tuple[str, ...] = ("generic",),
+    deepest: int = 3,
+    maps: bool = False,
+) -> NetCase:
+    """Cases of a network, small enough to run in milliseconds.
+
+    The batch is raised until the logits, or with ``maps`` every stage's map, have what a budget needs.
+    """
+    depths = tuple(draw(st.lists(st.integers(1, 3), min_size=1, max_size=deepest)))
+    heads = tuple(draw(st.sampled_from((1, 2, 4))) for _ in depths)
+    embed_dim = max(heads) * draw(st.integers(-(-4 // max(heads)), 4))
+    window = draw(st.integers(1, 4)), draw(st.integers(1, 4))
+    patch = draw(st.integers(1, 4)), draw(st.integers(1, 4))
+    grid = draw(st.integers(1, 10)), draw(st.integers(1, 10))
+    missing = draw(st.integers(0, patch[0] - 1)), draw(st.integers(0, patch[1] - 1))
+    image = grid[0] * patch[0] - missing[0], grid[1] * patch[1] - missing[1]
+    classes = draw(st.sampled_from((500, 0)))
+    smallest = smallest_map(grid, embed_dim, len(depths)) if maps else classes or embed_dim << len(depths) - 1
+    recipe = draw(st.sampled_from(recipes))
+    return NetCase(
+        batch=draw(st.integers(0, 1)) + -(-needed(recipe) // smallest),
+        recipe=recipe,
+        seed=draw(Seeds),
+        image=image,
+        patch=patch,
+        window=window,
+        depths=depths,
+        heads=heads,
+        embed_dim=embed_dim,
+        qkv_bias=draw(st.sampled_from((1, 0))),
+        patch_norm=draw(st.sampled_from((1, 0))),
+        position_embedding=draw(st.sampled_from((0, 1))),
+        classes=classes,
+    )
+
+
+def needed(recipe: str) -> int:
+    """Elements of an output that a steady budget needs; under `peaked` a few near ties carry most of it.
+
+    >>> needed("generic"), needed("peaked")
+    (1000, 4000)
+    """
+    return SMALLEST_OUTPUT * (4 if recipe == "peaked" else 1)
+
+
+def smallest_map(grid: tuple[int, int], channels: int, stages: int) -> int:
+    """Elements a sample of the smallest of all stages' maps: sides halve, rounded up, channels double.
+
+    >>> smallest_map((5, 1), 4, 2)
+    20
+    """
+    maps = [(-(-grid[0] >> k), -(-grid[1] >> k), channels << k) for k in range(stages)]
+    return min(height * width * depth for height, width, depth in maps)
+
+
+def exhaustive(largest_window: int, largest_count: int) -> list[GridCase]:
+    """Every window, every shift of it, and every grid of whole windows up to these, smallest first.
+
+    >>> len(exhaustive(5, 3))
+    2025
+    """
+    axis = [
+        (m, s, count)
+        for m in range(1, largest_window + 1)
+        for s in range(m)
+        for count in range(1, largest_count + 1)
+    ]
+    cases = [
+        GridCase(grid=(mh * ch, mw * cw), window=(mh, mw), shift=(sh, sw), head_dim=2)
+        for (mh, sh, ch), (mw, sw, cw) in product(axis, axis)
+    ]
+    return sorted(cases, key=lambda case: (prod(case.grid), case.window, case.shift))

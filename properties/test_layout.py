@@ -1,0 +1,118 @@
+"""The layout is law: who may import whom, what a wheel holds, how long a file may be."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = {
+    "swin_reference": ROOT / "reference" / "swin_reference",
+    "swin_properties": ROOT / "properties" / "swin_properties",
+    "swin_torch": ROOT / "swin_torch",
+}
+FORBIDDEN = {
+    "swin_reference": {"swin_properties", "swin_torch", "hypothesis", "pytest", "benchmarks"},
+    "swin_properties": {"swin_torch", "torch", "benchmarks"},
+    "swin_torch": {"swin_properties", "hypothesis", "pytest", "benchmarks"},
+}
+SHARED_WITH_TORCH = {"swin_reference.config", "swin_reference.checkpoint"}
+
+
+def imports(path: Path, everywhere: bool = True) -> set[str]:
+    """The modules a file imports: anywhere in it, or at its top level only."""
+    tree = ast.parse(path.read_text())
+    nodes = ast.walk(tree) if everywhere else iter(tree.body)
+    found: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+            if node.module in PACKAGES:
+                found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def sources(package: str) -> list[Path]:
+    return sorted(PACKAGES[package].rglob("*.py"))
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_forbidden_arrow(package: str) -> None:
+    assert sources(package)
+    for path in sources(package):
+        roots = {name.partition(".")[0] for name in imports(path)}
+        assert not roots & FORBIDDEN[package], path
+
+
+def test_reference_needs_torch_only_when_a_torch_file_is_met() -> None:
+    for path in sources("swin_reference"):
+        assert "torch" not in {name.partition(".")[0] for name in imports(path, everywhere=False)}
+        if path.name != "checkpoint.py":
+            assert "torch" not in imports(path)
+
+
+def test_swin_torch_shares_no_mathematics_with_the_oracle() -> None:
+    for path in sources("swin_torch"):
+        shared = {name for name in imports(path) if name.startswith("swin_reference")}
+        assert shared <= SHARED_WITH_TORCH, path
+
+
+def test_the_second_oracle_shares_only_softmax_and_linear() -> None:
+    tree = ast.parse((PACKAGES["swin_reference"] / "direct.py").read_text())
+    shared = {
+        alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("swin_reference")
+        for alias in node.names
+    }
+    assert shared == {"softmax", "linear", "SwinConfig", "Params"}
+
+
+def test_importing_the_oracle_loads_neither_torch_nor_the_test_tools() -> None:
+    code = "import sys, swin_reference; assert not {'torch', 'hypothesis', 'pytest'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_files_have_one_subject() -> None:
+    for package in PACKAGES:
+        for path in sources(package):
+            assert len(path.read_text().splitlines()) <= 270, f"{path} is long: split it by subject"
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(ROOT)]
+    subprocess.run(build, check=True, capture_output=True)
+    (built,) = out.glob("*.whl")
+    return built
+
+
+def test_a_wheel_installs_these_packages_and_no_other(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        tops = {name.partition("/")[0] for name in archive.namelist()}
+        entry = next(name for name in archive.namelist() if name.endswith("entry_points.txt"))
+        assert "swin-oracle = swin_properties.cli:main" in archive.read(entry).decode()
+    assert {top for top in tops if not top.endswith(".dist-info")} == set(PACKAGES)
+
+
+def test_the_installed_command_works_without_torch(wheel: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path)
+    code = (
+        "import sys; sys.modules['torch'] = None; sys.path.insert(0, '.');"
+        "import swin_properties.cli as c; assert '/site-packages' not in c.__file__, c.__file__;"
+        "sys.exit(c.main(['check', 'swin_reference', '--effort', 'quick']))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    assert "conforms" in run.stdout

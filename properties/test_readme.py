@@ -1,0 +1,36 @@
+"""The README prints what its commands print, and its example is an adapter that conforms."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import readme
+from conftest import Command
+
+
+def without_rho(text: str) -> str:
+    """Text without the last digits of rho: they depend on the machine's arithmetic."""
+    return re.sub(r"\d+\.\d\d\b", "#", text)
+
+
+def test_what_the_readme_prints_is_what_is_printed() -> None:
+    text = readme.README.read_text()
+    assert len(readme.BLOCK.findall(text)) >= 2
+    assert without_rho(readme.regenerated(text)) == without_rho(text)
+
+
+def test_the_complete_example_of_an_adapter_conforms(command: Command, tmp_path: Path) -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", readme.README.read_text(), re.DOTALL)
+    assert len(example.split("\n")) <= 28
+    (tmp_path / "my_swin.py").write_text(example)
+    run = command("check", "my_swin.py", "--require", "window_partition,layer_norm,mlp")
+    assert run.returncode == 0, run.stdout
+    assert re.search(r"\(1\d laws held, 0 fell", run.stdout)
+
+
+def test_every_callable_is_documented() -> None:
+    from swin_properties.shapes import SHAPES
+
+    text = readme.README.read_text()
+    assert all(f"`{name}(" in text for name in SHAPES)

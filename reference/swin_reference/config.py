@@ -1,0 +1,165 @@
+"""Configurations: the sizes of a Swin Transformer, as data.  No mathematics."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from swin_reference.sizes import Size, pair, window_pair
+
+CONVENTIONS = ("canonical",)
+
+
+@dataclass(frozen=True)
+class SwinConfig:
+    """The sizes of one Swin Transformer, checked when made.
+
+    Sizes are an integer or ``(height, width)``; ``image_size`` is in pixels, ``patch_size`` in pixels,
+    ``window_size`` in tokens.  ``depths`` and ``num_heads`` have one entry a stage; stage k has
+    ``embed_dim * 2**k`` channels.  ``image_size`` matters only to an absolute position embedding.
+
+    Errors: ``ValueError`` naming the invariant, what came and the likely fix.
+
+    >>> SwinConfig(embed_dim=8, depths=(2,), num_heads=(2,), window_size=4).channels
+    (8,)
+    """
+
+    image_size: Size = 224
+    patch_size: Size = 4
+    in_channels: int = 3
+    embed_dim: int = 96
+    depths: tuple[int, ...] = (2, 2, 6, 2)
+    num_heads: tuple[int, ...] = (3, 6, 12, 24)
+    window_size: Size = 7
+    mlp_ratio: float = 4.0
+    qkv_bias: bool = True
+    qk_scale: float | None = None
+    patch_norm: bool = True
+    absolute_position_embedding: bool = False
+    num_classes: int = 1000
+    convention: str = "canonical"
+
+    def __post_init__(self) -> None:
+        window_pair(self.window_size)
+        if min(*pair(self.image_size), *pair(self.patch_size)) < 1:
+            raise ValueError(
+                f"images and patches have at least one pixel, got image_size={self.image_size} and "
+                f"patch_size={self.patch_size}: use positive sizes"
+            )
+        if len(self.depths) != len(self.num_heads) or not self.depths:
+            raise ValueError(
+                f"depths and num_heads have one entry for each stage, got {len(self.depths)} depths and "
+                f"{len(self.num_heads)} num_heads: give both the same length, at least 1"
+            )
+        if min(self.depths) < 1 or min(self.num_heads) < 1:
+            raise ValueError(
+                f"each stage has at least one block and one head, got depths={self.depths} and "
+                f"num_heads={self.num_heads}: use positive integers"
+            )
+        for stage, (channels, heads) in enumerate(zip(self.channels, self.num_heads, strict=True)):
+            if channels < 1 or channels % heads:
+                raise ValueError(
+                    f"channels must be divisible by heads, got {channels} channels and {heads} heads in "
+                    f"stage {stage}: change embed_dim={self.embed_dim} or num_heads[{stage}]"
+                )
+        if int(self.embed_dim * self.mlp_ratio) < 1 or self.num_classes < 0 or self.in_channels < 1:
+            raise ValueError(
+                "mlp_ratio * embed_dim and in_channels are at least 1 and num_classes at least 0, got "
+                f"mlp_ratio={self.mlp_ratio}, in_channels={self.in_channels}, "
+                f"num_classes={self.num_classes}: use positive values"
+            )
+        if self.convention not in CONVENTIONS:
+            raise ValueError(
+                f"a convention is one of {', '.join(CONVENTIONS)}, got {self.convention!r}: use a listed name"
+            )
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Channels of each stage: embed_dim * 2**k."""
+        return tuple(self.embed_dim * 2**stage for stage in range(len(self.depths)))
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """The token grid of the first stage: image_size / patch_size, rounded up."""
+        (height, width), (ph, pw) = pair(self.image_size), pair(self.patch_size)
+        return -(-height // ph), -(-width // pw)
+
+    def hidden(self, channels: int) -> int:
+        """Width of the MLP's hidden layer at ``channels``: int(channels * mlp_ratio)."""
+        return int(channels * self.mlp_ratio)
+
+
+swin_t = SwinConfig()
+swin_s = replace(swin_t, depths=(2, 2, 18, 2))
+swin_b = replace(swin_s, embed_dim=128, num_heads=(4, 8, 16, 32))
+swin_l = replace(swin_s, embed_dim=192, num_heads=(6, 12, 24, 48))
+swin_b_384 = replace(swin_b, image_size=384, window_size=12)
+swin_l_384 = replace(swin_l, image_size=384, window_size=12)
+
+NAMED = {
+    "swin_t": swin_t,
+    "swin_s": swin_s,
+    "swin_b": swin_b,
+    "swin_l": swin_l,
+    "swin_b_384": swin_b_384,
+    "swin_l_384": swin_l_384,
+}
+"""The configurations of the paper, by name."""
+
+
+def load_config(name_or_path: str) -> SwinConfig:
+    """A named configuration, or one read from a JSON file whose keys are SwinConfig's fields.
+
+    Errors: ``ValueError`` for a name that is neither, or a file whose keys or values do not fit.
+
+    >>> load_config("swin_t").depths
+    (2, 2, 6, 2)
+    """
+    if name_or_path in NAMED:
+        return NAMED[name_or_path]
+    path = Path(name_or_path)
+    if not path.is_file():
+        raise ValueError(
+            f"a configuration is one of {', '.join(NAMED)} or a JSON file, got {name_or_path!r}: "
+            "use a listed name or an existing file"
+        )
+    try:
+        values = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"a configuration file holds JSON, {path} does not parse: {error}") from None
+    return config_from(values, str(path))
+
+
+def config_from(values: Any, source: str = "the configuration") -> SwinConfig:
+    """A configuration from a mapping of SwinConfig's fields; lists become tuples.
+
+    Errors: ``ValueError`` naming the keys that are no fields, or the values that do not fit.
+
+    >>> config_from({"depths": [2], "num_heads": [3]}).depths
+    (2,)
+    """
+    known = [field.name for field in fields(SwinConfig)]
+    unknown = sorted(set(values) - set(known)) if isinstance(values, dict) else ["(no mapping)"]
+    if unknown:
+        raise ValueError(
+            f"the keys of {source} are fields of SwinConfig, got {', '.join(unknown)}: "
+            f"use some of {', '.join(known)}"
+        )
+    given: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+    }
+    try:
+        return SwinConfig(**given)
+    except TypeError as error:
+        raise ValueError(f"the values of {source} have the types of SwinConfig's fields: {error}") from None
+
+
+def config_values(config: SwinConfig) -> dict[str, Any]:
+    """The inverse of `config_from`: the fields as a plain mapping.
+
+    >>> config_from(config_values(swin_t)) == swin_t
+    True
+    """
+    return asdict(config)

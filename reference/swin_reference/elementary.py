@@ -1,0 +1,135 @@
+"""The elementary layers: linear, softmax, LayerNorm, GELU, MLP, drop path."""
+
+from __future__ import annotations
+
+from math import prod, sqrt
+from typing import Any
+
+import numpy as np
+from jaxtyping import Inexact, Real
+from scipy.special import erf
+
+from swin_reference.types import Params
+
+
+def linear(
+    x: Inexact[np.ndarray, "*tokens inputs"],
+    weight: Inexact[np.ndarray, "outputs inputs"],
+    bias: Inexact[np.ndarray, " outputs"] | None = None,
+) -> Inexact[np.ndarray, "*tokens outputs"]:
+    """A linear layer on the last axis: y = x W^T + b.
+
+    ``weight`` is (outputs, inputs), as checkpoints store it.
+
+    >>> linear(np.array([1.0, 2.0]), weight=np.array([[1.0, 1.0], [0.0, 3.0]]))
+    array([3., 6.])
+    """
+    # One matmul of all tokens at once: a stack of small ones is an order of magnitude slower.
+    tokens = x.reshape(prod(x.shape[:-1]), x.shape[-1])
+    y = (tokens @ weight.T).reshape(*x.shape[:-1], weight.shape[0])
+    return y if bias is None else y + bias
+
+
+def softmax(x: Inexact[np.ndarray, "*rows keys"]) -> Inexact[np.ndarray, "*rows keys"]:
+    """Softmax over the last axis: exp(x_j - max x) / sum_k exp(x_k - max x).
+
+    An entry of -inf gets weight exactly 0; a row must hold at least one finite entry.
+
+    >>> softmax(np.array([0.0, 0.0, -np.inf]))
+    array([0.5, 0.5, 0. ])
+    """
+    exponentials = np.exp(x - x.real.max(axis=-1, keepdims=True))
+    return exponentials / exponentials.sum(axis=-1, keepdims=True)
+
+
+def layer_norm(
+    x: Inexact[np.ndarray, "*tokens channels"], params: Params, eps: float = 1e-5
+) -> Inexact[np.ndarray, "*tokens channels"]:
+    """LayerNorm over the last axis: gamma (x - mean) / sqrt(var + eps) + beta, var biased.
+
+    ``params`` holds ``weight`` (gamma) and ``bias`` (beta), each (channels,).  (Ba et al. 2016.)
+
+    >>> layer_norm(np.array([1.0, 3.0]), {"weight": np.ones(2), "bias": np.zeros(2)}, eps=0.0)
+    array([-1.,  1.])
+    """
+    channels = x.shape[-1]
+    centred = x - x.sum(axis=-1, keepdims=True) / channels
+    variance = (centred * centred).sum(axis=-1, keepdims=True) / channels
+    return centred / np.sqrt(variance + eps) * params["weight"] + params["bias"]
+
+
+def gelu(x: Inexact[np.ndarray, "*shape"]) -> Inexact[np.ndarray, "*shape"]:
+    """The exact GELU: x Phi(x) = x (1 + erf(x / sqrt 2)) / 2.  (Hendrycks & Gimpel 2016.)
+
+    >>> gelu(np.array([0.0, 100.0]))
+    array([  0., 100.])
+    """
+    return 0.5 * x * (1.0 + erf(x / sqrt(2.0)))
+
+
+def mlp(
+    x: Inexact[np.ndarray, "*tokens channels"], params: Params
+) -> Inexact[np.ndarray, "*tokens channels"]:
+    """The block's MLP: fc2(gelu(fc1(x))), token by token.
+
+    ``params`` holds ``fc1`` and ``fc2``, each a linear layer with bias.
+
+    >>> eye = {"weight": np.eye(2), "bias": np.zeros(2)}
+    >>> mlp(np.array([0.0, 100.0]), {"fc1": eye, "fc2": eye})
+    array([  0., 100.])
+    """
+    return linear(gelu(linear(x, **params["fc1"])), **params["fc2"])
+
+
+def drop_path(
+    branch: Inexact[np.ndarray, "batch *shape"], kept: Real[np.ndarray, " factors"] | None
+) -> Inexact[np.ndarray, "batch *shape"]:
+    """Drop path (stochastic depth): each sample of a residual branch times 0 or 1 / (1 - p).
+
+    ``kept`` are those factors, one a sample; None is evaluation.  (Huang et al. 2016.)
+
+    Errors: ``ValueError`` unless there is one factor a sample.
+
+    >>> drop_path(np.ones((2, 3)), np.array([0.0, 1.25]))
+    array([[0.  , 0.  , 0.  ],
+           [1.25, 1.25, 1.25]])
+    """
+    if kept is None:
+        return branch
+    if np.shape(kept) != (len(branch),):
+        raise ValueError(
+            f"drop path takes one factor a sample, got shape {np.shape(kept)} for {len(branch)} samples: "
+            "make it (batch,)"
+        )
+    return branch * np.asarray(kept, dtype=branch.real.dtype).reshape(-1, *[1] * (branch.ndim - 1))
+
+
+def drop_path_rates(drop_path_rate: float, depths: tuple[int, ...]) -> list[list[float]]:
+    """The drop rate of every block, by stage: linear from 0 to ``drop_path_rate`` over *all* blocks.
+
+    p_k = drop_path_rate k / (sum(depths) - 1) for block k of the whole network; one block alone has rate 0.
+
+    >>> drop_path_rates(0.3, (2, 2))
+    [[0.0, 0.1], [0.2, 0.3]]
+    """
+    if not 0.0 <= drop_path_rate < 1.0:
+        raise ValueError(f"0 <= drop_path_rate < 1 must hold, got {drop_path_rate}: use a rate below 1")
+    rates = iter(np.linspace(0.0, drop_path_rate, sum(depths)).tolist())
+    return [[round(next(rates), 12) for _ in range(depth)] for depth in depths]
+
+
+def drop_path_factors(
+    rates: list[list[float]], batch: int, rng: np.random.Generator
+) -> list[list[tuple[Any, Any]]]:
+    """Random factors for `drop_path`: for each block two (batch,) arrays, attention and MLP branch.
+
+    Each factor is 0 with probability p, else 1 / (1 - p), independently.
+
+    >>> drop_path_factors([[0.0]], 2, np.random.default_rng(0))
+    [[(array([1., 1.]), array([1., 1.]))]]
+    """
+
+    def factors(rate: float) -> Any:
+        return (rng.random(batch) >= rate) / (1.0 - rate)
+
+    return [[(factors(rate), factors(rate)) for rate in stage] for stage in rates]

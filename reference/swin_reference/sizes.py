@@ -1,0 +1,77 @@
+"""Sizes: how a window, a shift and a grid are read, checked and fitted to each other."""
+
+from __future__ import annotations
+
+from operator import index
+
+Size = int | tuple[int, int]
+"""A size along height and width: one integer for both, or ``(height, width)``."""
+
+
+def pair(size: Size) -> tuple[int, int]:
+    """A size as ``(height, width)``.
+
+    >>> pair(7), pair((3, 5))
+    ((7, 7), (3, 5))
+    """
+    if isinstance(size, (tuple, list)):
+        if len(size) != 2:
+            raise ValueError(f"a size is one integer or (height, width), got {size!r}: give two integers")
+        return index(size[0]), index(size[1])
+    return index(size), index(size)
+
+
+def window_pair(window_size: Size) -> tuple[int, int]:
+    """A window size as ``(height, width)``, both at least 1.
+
+    Errors: ``ValueError`` for a window of less than one token.
+
+    >>> window_pair(7)
+    (7, 7)
+    """
+    height, width = pair(window_size)
+    if height < 1 or width < 1:
+        raise ValueError(f"a window is at least 1x1, got window_size={height}x{width}: use a positive size")
+    return height, width
+
+
+def shift_pair(shift_size: Size, window_size: Size) -> tuple[int, int]:
+    """A shift as ``(height, width)`` with 0 <= shift < window on each axis.
+
+    Errors: ``ValueError`` for a negative shift, or one that reaches the window's size.
+
+    >>> shift_pair(3, 7)
+    (3, 3)
+    """
+    window, shift = window_pair(window_size), pair(shift_size)
+    for name, s, m in zip(("height", "width"), shift, window, strict=True):
+        if not 0 <= s < m:
+            raise ValueError(
+                f"0 <= shift < window must hold on each axis, got shift {s} and window {m} along the "
+                f"{name}: a shift is taken modulo the window, use {s % m}"
+            )
+    return shift
+
+
+def round_up(length: int, multiple: int) -> int:
+    """The smallest multiple of ``multiple`` that is at least ``length``.
+
+    >>> round_up(10, 4), round_up(8, 4)
+    (12, 8)
+    """
+    return -(-length // multiple) * multiple
+
+
+def stage_shift(height: int, width: int, window_size: Size) -> tuple[int, int]:
+    """The shift of a stage's odd blocks: floor(M / 2), or none once one window spans the grid.
+
+    The `canonical` convention: the shift is dropped on both axes as soon as one axis of the grid is
+    no longer than its window.  (Official code: ``if min(input_resolution) <= window_size``.)
+
+    >>> stage_shift(56, 56, 7), stage_shift(7, 14, 7)
+    ((3, 3), (0, 0))
+    """
+    mh, mw = window_pair(window_size)
+    if height <= mh or width <= mw:
+        return 0, 0
+    return mh // 2, mw // 2

@@ -1,0 +1,54 @@
+"""Swin Transformer in PyTorch, held to the oracle: modules, functions on tensors, and the adapter."""
+
+from swin_torch import functional
+from swin_torch.functional import (
+    cyclic_shift,
+    drop_path,
+    merge_neighbours,
+    relative_position_bias,
+    relative_position_index,
+    reverse_cyclic_shift,
+    shifted_window_attention,
+    shifted_window_mask,
+    window_attention,
+    window_partition,
+    window_reverse,
+)
+from swin_torch.judged import Adapter, adapter
+from swin_torch.modules import (
+    Mlp,
+    PatchEmbed,
+    PatchMerging,
+    SwinBlock,
+    SwinStage,
+    WindowAttention,
+)
+from swin_torch.network import SwinTransformer, swin_b, swin_l, swin_s, swin_t
+
+__all__ = [
+    "Adapter",
+    "Mlp",
+    "PatchEmbed",
+    "PatchMerging",
+    "SwinBlock",
+    "SwinStage",
+    "SwinTransformer",
+    "WindowAttention",
+    "adapter",
+    "cyclic_shift",
+    "drop_path",
+    "functional",
+    "merge_neighbours",
+    "relative_position_bias",
+    "relative_position_index",
+    "reverse_cyclic_shift",
+    "shifted_window_attention",
+    "shifted_window_mask",
+    "swin_b",
+    "swin_l",
+    "swin_s",
+    "swin_t",
+    "window_attention",
+    "window_partition",
+    "window_reverse",
+]

@@ -1,0 +1,263 @@
+"""What is judged: these modules and functions as an adapter, NumPy arrays in and out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import numpy as np
+import torch
+from swin_reference.checkpoint import flatten
+from swin_reference.config import SwinConfig
+from torch import Tensor, nn
+
+from swin_torch import functional
+from swin_torch.modules import (
+    Mlp,
+    PatchEmbed,
+    PatchMerging,
+    SwinBlock,
+    SwinStage,
+    WindowAttention,
+)
+from swin_torch.network import SwinTransformer
+from swin_torch.sizes import Size
+
+PRECISIONS = {
+    "float64": torch.float64,
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+}
+
+Params = Mapping[str, Any]
+Arguments = ParamSpec("Arguments")
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def _on_arrays(
+    on_tensors: Callable[Concatenate[Adapter, Arguments], Any],
+) -> Callable[Concatenate[Adapter, Arguments], Any]:
+    """A method written for tensors, as one that takes and gives NumPy arrays."""
+
+    @wraps(on_tensors)
+    def on_arrays(self: Adapter, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Any:
+        with torch.no_grad():
+            return self._arrays(on_tensors(self, *self._tensors(args), **self._tensors(kwargs)))
+
+    return on_arrays
+
+
+def _loaded(params: Params, kind: Callable[..., Module], *sizes: Any, **options: Any) -> Module:
+    """A module in evaluation mode that holds exactly ``params``, the very tensors: gradients reach them."""
+    with torch.device("meta"):  # no time spent on initial values
+        module = kind(*sizes, **options)
+    module.load_state_dict(flatten(params), strict=True, assign=True)
+    return module.eval()
+
+
+class Adapter:
+    """The callables that an implementation offers to be judged by, in one precision on one device.
+
+    Arrays go in and out as NumPy; parameters are a nested dict with the official checkpoint's names,
+    loaded strictly into the modules that users use.  Each callable's equation is in its module or function.
+
+    Errors: ``ValueError`` for a precision other than float64, float32, float16 and bfloat16.
+
+    >>> Adapter("float64").relative_position_bias(np.arange(3.0)[:, None], (1, 2))
+    array([[[1., 0.],
+            [2., 1.]]])
+    """
+
+    convention = "canonical"
+
+    def __init__(self, precision: str = "float32", device: str = "cpu") -> None:
+        """``precision`` is what it computes in."""
+        if precision not in PRECISIONS:
+            raise ValueError(
+                f"swin_torch computes in {', '.join(PRECISIONS)}, got {precision!r}: use one of these"
+            )
+        self.name = f"swin_torch in {precision} on {device}"
+        self.precision = precision
+        self.device = device
+
+    def with_precision(self, name: str) -> Adapter:
+        """The same adapter in another precision.
+
+        >>> Adapter().with_precision("bfloat16").precision
+        'bfloat16'
+        """
+        return Adapter(name, self.device)
+
+    @_on_arrays
+    def window_partition(self, x: Tensor, window_size: Size) -> Tensor:
+        """(B, H, W, C) -> (B nH nW, Mh, Mw, C)."""
+        return functional.window_partition(x, window_size)
+
+    @_on_arrays
+    def window_reverse(self, windows: Tensor, window_size: Size, height: int, width: int) -> Tensor:
+        """(B nH nW, Mh, Mw, C) -> (B, H, W, C)."""
+        return functional.window_reverse(windows, window_size, height, width)
+
+    @_on_arrays
+    def cyclic_shift(self, x: Tensor, shift_size: Size) -> Tensor:
+        """(B, H, W, C) -> same."""
+        return functional.cyclic_shift(x, shift_size)
+
+    @_on_arrays
+    def reverse_cyclic_shift(self, x: Tensor, shift_size: Size) -> Tensor:
+        """(B, H, W, C) -> same."""
+        return functional.reverse_cyclic_shift(x, shift_size)
+
+    @_on_arrays
+    def shifted_window_mask(self, height: int, width: int, window_size: Size, shift_size: Size) -> Tensor:
+        """(nW, N, N)."""
+        dtype = PRECISIONS[self.precision]
+        return functional.shifted_window_mask(height, width, window_size, shift_size, dtype, self.device)
+
+    @_on_arrays
+    def relative_position_index(self, window_size: Size) -> Tensor:
+        """(N, N), integers."""
+        return functional.relative_position_index(window_size, self.device)
+
+    @_on_arrays
+    def relative_position_bias(self, table: Tensor, window_size: Size) -> Tensor:
+        """((2 Mh - 1)(2 Mw - 1), heads) -> (heads, N, N)."""
+        return functional.relative_position_bias(table, window_size)
+
+    @_on_arrays
+    def window_attention(
+        self,
+        x: Tensor,
+        params: Params,
+        num_heads: int,
+        window_size: Size,
+        mask: Tensor | None = None,
+        qk_scale: float | None = None,
+    ) -> Tensor:
+        """(B nW, N, C), additive mask (nW, N, N) -> same."""
+        return self._attention(x, params, num_heads, window_size, qk_scale)(x, mask)
+
+    @_on_arrays
+    def shifted_window_attention(
+        self, x: Tensor, params: Params, num_heads: int, window_size: Size, shift_size: Size
+    ) -> Tensor:
+        """(B, H, W, C) -> same."""
+        attention = self._attention(x, params, num_heads, window_size)
+        return functional.shifted_window_attention(x, attention, window_size, shift_size)
+
+    @_on_arrays
+    def layer_norm(self, x: Tensor, params: Params, eps: float = 1e-5) -> Tensor:
+        """(..., C) -> same."""
+        return _loaded(params, nn.LayerNorm, x.shape[-1], eps)(x)
+
+    @_on_arrays
+    def mlp(self, x: Tensor, params: Params) -> Tensor:
+        """(..., C) -> same."""
+        return _loaded(params, Mlp, x.shape[-1], _hidden(params))(x)
+
+    @_on_arrays
+    def patch_embed(self, images: Tensor, params: Params, patch_size: Size) -> Tensor:
+        """(B, colours, H, W) -> (B, ceil(H/p), ceil(W/p), C)."""
+        channels, colours = params["proj"]["weight"].shape[:2]
+        return _loaded(params, PatchEmbed, channels, patch_size, colours, norm="norm" in params)(images)
+
+    @_on_arrays
+    def patch_merging(self, x: Tensor, params: Params) -> Tensor:
+        """(B, H, W, C) -> (B, ceil(H/2), ceil(W/2), 2 C)."""
+        return _loaded(params, PatchMerging, x.shape[-1])(x)
+
+    @_on_arrays
+    def swin_block(
+        self,
+        x: Tensor,
+        params: Params,
+        num_heads: int,
+        window_size: Size,
+        shift_size: Size,
+        kept: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        """(B, H, W, C), drop path's factors (B,) for both branches -> same."""
+        hidden, bias = _hidden(params["mlp"]), "bias" in params["attn"]["qkv"]
+        block = _loaded(params, SwinBlock, x.shape[-1], num_heads, window_size, hidden, qkv_bias=bias)
+        return block(x, shift_size, kept)
+
+    @_on_arrays
+    def swin_stage(self, x: Tensor, params: Params, depth: int, num_heads: int, window_size: Size) -> Tensor:
+        """(B, H, W, C) -> the same, merged if ``params`` has a ``downsample``."""
+        first, merge = params["blocks"][0], "downsample" in params
+        hidden, bias = _hidden(first["mlp"]), "bias" in first["attn"]["qkv"]
+        sizes = (x.shape[-1], depth, num_heads, window_size, hidden, merge)
+        return _loaded(params, SwinStage, *sizes, qkv_bias=bias)(x)
+
+    @_on_arrays
+    def swin_features(self, images: Tensor, params: Params, config: SwinConfig) -> list[Tensor]:
+        """(B, colours, H, W) -> the map (B, H', W', C') of every stage."""
+        return _loaded(params, SwinTransformer, config).features(images)
+
+    @_on_arrays
+    def swin_transformer(self, images: Tensor, params: Params, config: SwinConfig) -> Tensor:
+        """(B, colours, H, W) -> (B, classes)."""
+        return _loaded(params, SwinTransformer, config)(images)
+
+    def vjp(self, name: str, cotangent: Any, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        """The gradient of <cotangent, callable ``name`` of the arguments>, for each positional argument.
+
+        Shaped like the array or the nested dict it belongs to; None for a size.
+
+        >>> x = np.arange(3.0).reshape(1, 1, 3, 1)
+        >>> Adapter().vjp("cyclic_shift", x, x, (0, 1))[0].ravel()
+        array([2., 0., 1.], dtype=float32)
+        """
+        on_tensors = getattr(type(self), name).__wrapped__
+        leaves = self._tensors(args)
+        outputs = on_tensors(self, *leaves, **self._tensors(kwargs))
+        torch.autograd.backward(outputs, self._tensors(cotangent))
+        return tuple(self._arrays(_gradient(leaf)) for leaf in leaves)
+
+    def _attention(
+        self, x: Tensor, params: Params, num_heads: int, window_size: Size, qk_scale: float | None = None
+    ) -> WindowAttention:
+        bias = "bias" in params["qkv"]
+        return _loaded(params, WindowAttention, x.shape[-1], num_heads, window_size, bias, qk_scale)
+
+    def _tensors(self, value: Any) -> Any:
+        """Arrays, at any level, as tensors; those of floats as leaves that collect a gradient."""
+        if isinstance(value, np.ndarray):
+            # A fresh array: torch takes no negative strides, and warns of read-only memory.
+            tensor = torch.as_tensor(np.array(value, order="C"), device=self.device)
+            floats = tensor.is_floating_point()
+            return nn.Parameter(tensor.to(PRECISIONS[self.precision])) if floats else tensor
+        return _each(self._tensors, value)
+
+    def _arrays(self, value: Any) -> Any:
+        """Tensors, at any level, as NumPy arrays: float64 in float64, other floats as float32."""
+        if isinstance(value, Tensor):
+            wide = torch.float64 if self.precision == "float64" else torch.float32
+            tensor = value.detach().to(wide) if value.is_floating_point() else value
+            return tensor.cpu().numpy()
+        return _each(self._arrays, value)
+
+
+def _each(convert: Callable[[Any], Any], value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: convert(child) for key, child in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(convert(child) for child in value)
+    return value
+
+
+def _gradient(leaf: Any) -> Any:
+    """What a leaf has collected, zeros if nothing; None for what has no gradient."""
+    if isinstance(leaf, nn.Parameter):
+        return torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
+    return _each(_gradient, leaf) if isinstance(leaf, (Mapping, list)) else None
+
+
+def _hidden(mlp: Params) -> int:
+    width: int = mlp["fc1"]["weight"].shape[0]
+    return width
+
+
+adapter = Adapter()

@@ -1,0 +1,89 @@
+"""Sizes: windows, shifts and grids as plain integers, and what the `canonical` convention makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from operator import index
+
+Size = int | Sequence[int]
+"""A size along height and width: one integer for both, or ``(height, width)``."""
+
+
+def pair(size: Size) -> tuple[int, int]:
+    """A size as ``(height, width)``.
+
+    >>> pair(7), pair((3, 5))
+    ((7, 7), (3, 5))
+    """
+    height, width = size if isinstance(size, Sequence) else (size, size)
+    return index(height), index(width)
+
+
+def checked_window(window_size: Size) -> tuple[int, int]:
+    """A window as ``(height, width)``.
+
+    Errors: ``ValueError`` for a side below 1.
+
+    >>> checked_window(7)
+    (7, 7)
+    """
+    window = pair(window_size)
+    if min(window) < 1:
+        raise ValueError(f"a window has at least one token a side, got {window}: use positive sizes")
+    return window
+
+
+def checked_shift(shift_size: Size, window_size: Size) -> tuple[int, int]:
+    """A shift as ``(height, width)``.
+
+    Errors: ``ValueError`` unless 0 <= shift < window on both axes.
+
+    >>> checked_shift(3, (7, 4))
+    (3, 3)
+    """
+    (sh, sw), (mh, mw) = pair(shift_size), checked_window(window_size)
+    if not (0 <= sh < mh and 0 <= sw < mw):
+        raise ValueError(
+            f"0 <= shift < window must hold on both axes, got shift {(sh, sw)} and window {(mh, mw)}: "
+            f"use the shift modulo the window, {(sh % mh, sw % mw)}"
+        )
+    return sh, sw
+
+
+def windows_along(height: int, width: int, window_size: Size) -> tuple[int, int]:
+    """How many windows a grid has along its height and width.
+
+    Errors: ``ValueError`` unless the grid is made of whole windows.
+
+    >>> windows_along(8, 14, (4, 7))
+    (2, 2)
+    """
+    mh, mw = checked_window(window_size)
+    if height % mh or width % mw:
+        raise ValueError(
+            f"a grid is made of whole windows, got {height}x{width} and window {mh}x{mw}: "
+            "pad it to a multiple of the window first"
+        )
+    return height // mh, width // mw
+
+
+def missing(height: int, width: int, multiple: Size) -> tuple[int, int]:
+    """The rows and columns that a grid lacks to be a multiple of ``multiple``.
+
+    >>> missing(10, 8, 4)
+    (2, 0)
+    """
+    mh, mw = checked_window(multiple)
+    return -height % mh, -width % mw
+
+
+def stage_shift(height: int, width: int, window_size: Size) -> tuple[int, int]:
+    """The shift of a stage's odd blocks: floor(M / 2), none where min(H, W) fits in the window.
+
+    The `canonical` convention: one axis no longer than its window drops the shift on both.
+
+    >>> stage_shift(56, 56, 7), stage_shift(7, 14, 7)
+    ((3, 3), (0, 0))
+    """
+    mh, mw = checked_window(window_size)
+    return (mh // 2, mw // 2) if height > mh and width > mw else (0, 0)
