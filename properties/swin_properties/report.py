@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from swin_properties.cases import Case
+from swin_properties.evaluate import Evidence
+
 Status = Literal["held", "fell", "not offered"]
 
 
@@ -12,9 +15,10 @@ Status = Literal["held", "fell", "not offered"]
 class Counterexample:
     """The smallest case on which a law falls, what was seen there, and the line that shows it again."""
 
-    case: str
+    case: Case
     seen: str
     reproduce: str
+    evidence: Evidence | None = None
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Running laws: draw cases, compare within the tier, shrink a fall to its smallest case."""
+"""Running laws: draw cases, and shrink a fall to its smallest case."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from typing import Any
 from zlib import crc32
 
 import hypothesis
-import numpy as np
 from hypothesis import HealthCheck, Phase
 from hypothesis.errors import Flaky
 
-from swin_properties.budget import Deviation, budget, deviation, perturbed_residuals
 from swin_properties.cases import Case
-from swin_properties.judged import Fall, Judged, Perturbed
-from swin_properties.registry import Law, Pairs
+from swin_properties.evaluate import Outcome, evaluate
+from swin_properties.judged import Judged
+from swin_properties.registry import Law
 from swin_properties.report import Counterexample, LawResult, Report
 
 
@@ -33,69 +32,8 @@ EFFORTS = {"quick": Effort(8, 2, 2), "default": Effort(40, 3, 2), "deep": Effort
 """The efforts by name."""
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What one case of one law showed: the worst rho, and what fell, if anything."""
-
-    rho: float | None = None
-    seen: str | None = None
-
-
 class _Fell(Exception):
     """Tells Hypothesis that this case falls."""
-
-
-def evaluate(law: Law, judged: Judged, case: Case) -> Outcome:
-    """Asks a law on one case."""
-    judged.expected.record()
-    try:
-        pairs = law.pairs(judged, case)
-    except Fall as fall:
-        return Outcome(seen=str(fall))
-    for got, expected in pairs:
-        if np.shape(got) != np.shape(expected):
-            return Outcome(seen=f"got shape {np.shape(got)}, expected {np.shape(expected)}")
-    if law.tier == "exact":
-        return _exact(pairs)
-    return _within_budget(law, judged, case, pairs)
-
-
-def _exact(pairs: Pairs) -> Outcome:
-    for got, expected in pairs:
-        differs = np.asarray(got) != np.asarray(expected)
-        if np.any(differs):
-            where = tuple(int(i) for i in np.argwhere(differs)[0])
-            return Outcome(
-                seen=f"{int(np.sum(differs))} of {differs.size} elements differ, first at {where}: "
-                f"got {_number(got, where)}, expected {_number(expected, where)}"
-            )
-    return Outcome()
-
-
-def _number(array: Any, where: tuple[int, ...]) -> str:
-    return f"{np.asarray(array)[where].item():.6g}" if np.ndim(array) else f"{np.asarray(array).item():.6g}"
-
-
-def _within_budget(law: Law, judged: Judged, case: Case, pairs: Pairs) -> Outcome:
-    def perturbed(number: int) -> Pairs:
-        judged.expected.replay()
-        return law.pairs(Perturbed(judged.precision, judged.expected, number), case)
-
-    residuals = perturbed_residuals(perturbed)
-    deviations = [
-        deviation(got, expected, budget(residual, expected, judged.precision))
-        for (got, expected), residual in zip(pairs, residuals, strict=True)
-    ]
-    rho = max(d.rho for d in deviations)
-    fallen = next((d for d in deviations if not d.holds), None)
-    return Outcome(rho, None if fallen is None else _described(fallen))
-
-
-def _described(d: Deviation) -> str:
-    return (
-        f"rho {d.rho:.3g}, limit 1; worst element at {d.worst}: got {d.got:.6g}, expected {d.expected:.6g}, "
-        f"{d.rho_max:.3g} times its budget, limit 8"
-    )
 
 
 def run_law(law: Law, judged: Judged, effort: Effort, seed: int, reproduce: str) -> LawResult:
@@ -103,12 +41,12 @@ def run_law(law: Law, judged: Judged, effort: Effort, seed: int, reproduce: str)
     result = LawResult(law.name, law.sentence, "held")
     if missing := law.missing(judged):
         return replace(result, status="not offered", missing=tuple(missing))
-    asked: list[Outcome] = []
+    rhos: list[float | None] = []
     last: list[tuple[Case, Outcome]] = []
 
     def ask(case: Case) -> None:
         outcome = evaluate(law, judged, case)
-        asked.append(outcome)
+        rhos.append(outcome.rho)
         if outcome.seen is not None:
             last.append((case, outcome))
             raise _Fell
@@ -120,8 +58,8 @@ def run_law(law: Law, judged: Judged, effort: Effort, seed: int, reproduce: str)
     except Flaky:
         case, outcome = last[-1]
         last.append((case, replace(outcome, seen=f"not the same twice: {outcome.seen}")))
-    rhos = [outcome.rho for outcome in asked if outcome.rho is not None]
-    result = replace(result, cases=len(asked), rho=max(rhos, default=None))
+    worst = max((rho for rho in rhos if rho is not None), default=None)
+    result = replace(result, cases=len(rhos), rho=worst)
     return result if not last else fallen(result, *last[-1], reproduce)
 
 
@@ -129,7 +67,7 @@ def fallen(result: LawResult, case: Case, outcome: Outcome, reproduce: str) -> L
     """The result of a law that fell on a case."""
     line = f"{reproduce} --only {law_word(result.law)} --case {shlex.quote(str(case))}"
     seen = outcome.seen or ""
-    return replace(result, status="fell", counterexample=Counterexample(str(case), seen, line))
+    return replace(result, status="fell", counterexample=Counterexample(case, seen, line, outcome.evidence))
 
 
 def law_word(name: str) -> str:

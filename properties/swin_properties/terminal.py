@@ -60,7 +60,7 @@ def _print_fall(result: LawResult, console: Console) -> None:
     for label, text in (
         ("law", result.sentence),
         ("seen", fall.seen),
-        ("smallest case", fall.case),
+        ("smallest case", str(fall.case) or "every size 1"),
         ("again", fall.reproduce),
     ):
         console.print(f"  {label}: {escape(text)}", soft_wrap=True, highlight=False)

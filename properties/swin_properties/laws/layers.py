@@ -93,7 +93,7 @@ def mlp_oracle(swin: Any, case: GridCase) -> Any:
 @law("mlp/gelu", ["mlp"], Tokens)
 def gelu_exact(swin: Any, case: GridCase) -> Any:
     """Between identities the MLP is x Phi(x), the erf form, probed where the tanh form is furthest off."""
-    x = np.where(case.tokens() < 0, -1.0, 1.0) * (2.5 + np.abs(np.round(case.tokens() * 8)) / 64)
+    x = case.tokens() + np.where(case.tokens() < 0, -2.0, 2.0)
     phi = np.vectorize(lambda t: erfc(-t / sqrt(2.0)) / 2)
     return swin.mlp(x, only_gelu(case.channels)), x * phi(x)
 

@@ -1,0 +1,29 @@
+"""``swin-oracle laws``: every law's name, tier and sentence."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from rich.console import Console
+
+from swin_properties import catalogue
+from swin_properties.commands.words import Work
+
+
+def add(commands: Any) -> None:
+    """The command's words."""
+    laws = commands.add_parser("laws", help="list the catalogue: every law and its sentence")
+    laws.set_defaults(prepare=prepare)
+
+
+def prepare(_args: argparse.Namespace) -> Work:
+    """The work prints the catalogue."""
+
+    def work(console: Console) -> int:
+        for law in catalogue.chosen():
+            console.print(f"[bold]{law.name}[/] ({law.tier}): ", end="", highlight=False)
+            console.print(law.sentence, markup=False, highlight=False, soft_wrap=True)
+        return 0
+
+    return work

@@ -1,0 +1,36 @@
+"""``swin-oracle predict``: rho, the five largest logits of each side, and the times."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from rich.console import Console
+
+from swin_properties import implementations, photograph
+from swin_properties.commands.words import Work, add_dtype
+
+
+def add(commands: Any) -> None:
+    """The command's words and options."""
+    predict = commands.add_parser("predict", help="one photograph through both sides")
+    predict.set_defaults(prepare=prepare)
+    predict.add_argument("implementation", help="as for check; it must offer swin_transformer")
+    predict.add_argument("--config", default="swin_t", help="a name or a JSON file (default swin_t)")
+    predict.add_argument("--image", required=True, help="a photograph, any format that Pillow reads")
+    predict.add_argument("--checkpoint", help=".npz, .pth or .pt, official names; without it, random ones")
+    add_dtype(predict)
+    predict.add_argument("--seed", type=int, default=0, help="of the random weights (default 0)")
+
+
+def prepare(args: argparse.Namespace) -> Work:
+    """Runs both sides; the work prints how far apart they are."""
+    judged = implementations.judged(args.implementation, args.dtype)
+    prediction = photograph.predict(judged, args.config, args.image, args.checkpoint, args.seed)
+
+    def work(console: Console) -> int:
+        text = photograph.described(prediction, args.implementation)
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+        return 0 if prediction.deviation.holds else 1
+
+    return work

@@ -1,0 +1,100 @@
+"""Asking one law on one case: compare within its tier, and say what was seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from swin_properties.budget import Deviation, budget, deviation, perturbed_residuals
+from swin_properties.cases import Case, GridCase
+from swin_properties.judged import Fall, Judged, Perturbed
+from swin_properties.registry import Law, Pairs
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The two arrays that a law found apart; ``beta`` is the budget of each element, None if exact."""
+
+    got: Any
+    expected: Any
+    beta: Any = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one case of one law showed: the worst rho, and what fell, if anything, with its evidence."""
+
+    rho: float | None = None
+    seen: str | None = None
+    evidence: Evidence | None = None
+
+
+def evaluate(law: Law, judged: Judged, case: Case) -> Outcome:
+    """Asks a law on one case."""
+    judged.expected.record()
+    try:
+        pairs = law.pairs(judged, case)
+    except Fall as fall:
+        return Outcome(seen=str(fall))
+    for got, expected in pairs:
+        if np.shape(got) != np.shape(expected):
+            return Outcome(seen=f"got shape {np.shape(got)}, expected {np.shape(expected)}")
+    if law.tier == "exact":
+        return _exact(case, pairs)
+    return _within_budget(law, judged, case, pairs)
+
+
+def _exact(case: Case, pairs: Pairs) -> Outcome:
+    for got, expected in pairs:
+        differs = np.asarray(got) != np.asarray(expected)
+        if np.any(differs):
+            where = tuple(int(i) for i in np.argwhere(differs)[0])
+            values = (f"{np.asarray(array)[where].item():.6g}" for array in (got, expected))
+            seen = "{} of {} elements differ, first at {}: got {}, expected {}".format(
+                int(np.sum(differs)), differs.size, place(case, where, differs.shape), *values
+            )
+            return Outcome(seen=seen, evidence=Evidence(got, expected))
+    return Outcome()
+
+
+def _within_budget(law: Law, judged: Judged, case: Case, pairs: Pairs) -> Outcome:
+    def perturbed(number: int) -> Pairs:
+        judged.expected.replay()
+        return law.pairs(Perturbed(judged.precision, judged.expected, number), case)
+
+    outcome = Outcome(0.0)
+    for (got, expected), residuals in zip(pairs, perturbed_residuals(perturbed), strict=True):
+        beta = budget(residuals, expected, judged.precision)
+        apart = deviation(got, expected, beta)
+        outcome = replace(outcome, rho=max(outcome.rho or 0.0, apart.rho))
+        if not apart.holds and outcome.seen is None:
+            seen = _described(apart, place(case, apart.worst, np.shape(got)))
+            outcome = replace(outcome, seen=seen, evidence=Evidence(got, expected, beta))
+    return outcome
+
+
+def _described(d: Deviation, where: str) -> str:
+    return (
+        f"rho {d.rho:.3g}, limit 1; worst element at {where}: got {d.got:.6g}, expected {d.expected:.6g}, "
+        f"{d.rho_max:.3g} times its budget, limit 8"
+    )
+
+
+def place(case: Case, where: tuple[int, ...], shape: tuple[int, ...]) -> str:
+    """An element's index in words: for a token of a grid also its true window and its region.
+
+    The region tells from which side of the image the roll brings the token: the rest, the first rows,
+    the first columns, or both.
+
+    >>> place(GridCase(grid=(2, 4), window=(2, 2), shift=(1, 1)), (0, 0, 3, 0), (1, 2, 4, 1))
+    '(0, 0, 3, 0) (token (0, 3), true window (-1, 1), region: first rows)'
+    """
+    if not isinstance(case, GridCase) or shape[1:3] != case.grid or len(where) < 3:
+        return str(where)
+    token, shift = where[1:3], case.shift
+    window = tuple((t - s) // m for t, s, m in zip(token, shift, case.window, strict=True))
+    sides = [side for side, t, s in zip(("rows", "columns"), token, shift, strict=True) if t < s]
+    region = f"first {' and '.join(sides)}" if sides else "not carried around"
+    return f"{where} (token {token}, true window {window}, region: {region})"
