@@ -19,8 +19,7 @@ PHOTO = str(Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg
 
 FAULTS = {
     "mask-dropped": "F.shifted_window_mask = lambda *a: torch.zeros_like(mask(*a))",
-    "roll-flipped": "F.cyclic_shift, F.reverse_cyclic_shift = F.reverse_cyclic_shift, lambda x, s: "
-    "x.roll((-s[0], -s[1]), (1, 2))",
+    "roll-flipped": "F.cyclic_shift, F.reverse_cyclic_shift = roll(1), roll(-1)",
     "bias-transposed": "F.relative_position_bias = lambda *a: bias(*a).mT",
     "merge-swapped": "F.merge_neighbours = lambda x: "
     "torch.cat([merge(x).chunk(4, -1)[i] for i in (0, 2, 1, 3)], -1)",
@@ -28,7 +27,10 @@ FAULTS = {
 FAULTY = """
 import torch
 from swin_torch import Adapter, functional as F
+from swin_torch.sizes import pair
 mask, bias, merge = F.shifted_window_mask, F.relative_position_bias, F.merge_neighbours
+def roll(sign):
+    return lambda x, shift: x.roll([sign * s for s in pair(shift)], (1, 2))
 {fault}
 adapter = Adapter()
 """
@@ -42,6 +44,7 @@ def test_a_classic_fault_falls_on_a_small_case(fault: str, command: Command, tmp
     cases = re.findall(r"smallest case: (.*)", run.stdout)
     assert cases
     for case in cases:
+        assert "=" in case  # not the case in which every size is 1: no window, nothing to get wrong
         sizes = dict(word.split("=") for word in case.split())
         if "grid" in sizes and "window" in sizes:  # 1x1 where they are not written
             for side, window in zip(sizes["grid"].split("x"), sizes["window"].split("x"), strict=True):
