@@ -29,8 +29,8 @@ def grids(
     ``whole``: only whole windows.  ``shifted``: True for a shift on some axis, False for none.
     ``enough``: the batch is raised until B H W C reaches what a budget needs.  ``channels``: at least.
     """
+    counts = draw(st.integers(1, 3)), draw(st.integers(1, 3))  # first: fewest windows, then small ones
     window = draw(st.integers(1, largest_window)), draw(st.integers(1, largest_window))
-    counts = draw(st.integers(1, 3)), draw(st.integers(1, 3))
     missing = (0, 0) if whole else (draw(st.integers(0, window[0] - 1)), draw(st.integers(0, window[1] - 1)))
     grid = counts[0] * window[0] - missing[0], counts[1] * window[1] - missing[1]
     shift = (0, 0)
