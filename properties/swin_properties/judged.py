@@ -99,8 +99,11 @@ class Expected:
 class Perturbed:
     """The oracle as a `Judged` whose every operation rounds at random: the source of the budget."""
 
-    def __init__(self, precision: Precision, expected: Expected, seed: int) -> None:
+    def __init__(
+        self, precision: Precision, expected: Expected, seed: int, functions: Any = swin_reference
+    ) -> None:
         self.precision = precision
+        self.functions = functions
         self.expected = expected
         self.rounding = Rounding(precision, np.random.default_rng([seed, 6]))
 
@@ -113,7 +116,7 @@ class Perturbed:
             raise AttributeError(name)
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            result = getattr(swin_reference, name)(*self._given(args), **self._given(kwargs))
+            result = getattr(self.functions, name)(*self._given(args), **self._given(kwargs))
             if isinstance(result, list):
                 return [np.array(np.asarray(map_), np.float64) for map_ in result]
             return np.array(np.asarray(result))

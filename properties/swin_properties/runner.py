@@ -52,7 +52,7 @@ def run_law(law: Law, judged: Judged, effort: Effort, seed: int, reproduce: str)
             raise _Fell
 
     try:
-        _ask_all(law, ask, effort, seed)
+        ask_all(law, ask, effort, seed)
     except _Fell:
         pass
     except Flaky:
@@ -75,7 +75,7 @@ def law_word(name: str) -> str:
     return shlex.quote(name)
 
 
-def _ask_all(law: Law, ask: Callable[[Any], None], effort: Effort, seed: int) -> None:
+def ask_all(law: Law, ask: Callable[[Any], None], effort: Effort, seed: int) -> None:
     """Every enumerated case in order, or as many drawn ones as the effort says, shrunk on a fall."""
     if law.enumerated:
         for case in law.cases(effort.largest_window, effort.largest_count):  # type: ignore[operator]

@@ -1,0 +1,63 @@
+"""Planted bugs: what one is, and how it enters the gallery."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from types import SimpleNamespace
+from typing import Any
+
+from swin_properties.bugs import fresh
+from swin_properties.shapes import SHAPES
+
+Replacements = Mapping[str, Callable[..., Any]]
+Plant = Callable[[Any], Replacements]
+"""From the modules of a fresh oracle (``o.windows.cyclic_shift``) to what to replace in them."""
+
+
+@dataclass(frozen=True)
+class Bug:
+    """A wrong Swin: what is wrong, where it was seen, what it does to a user."""
+
+    name: str
+    wrong: str
+    seen: str
+    effect: str
+    plant: Plant
+
+    def implementation(self) -> Any:
+        """The oracle with this bug, in a fresh copy of its modules."""
+        modules = fresh.fresh_modules()
+        return fresh.replaced(modules, self.plant(SimpleNamespace(**modules)))
+
+    @property
+    def note(self) -> str:
+        """What a user is told: the bug in one line."""
+        return f"{self.wrong} {self.effect}"
+
+
+GALLERY: dict[str, Bug] = {}
+"""Every planted bug by name."""
+
+NOT_SEEN = "No released code known to us; an easy slip."
+
+
+def bug(name: str, wrong: str, effect: str, seen: str = NOT_SEEN) -> Callable[[Plant], Plant]:
+    """Enters a wrong Swin into the gallery."""
+
+    def enter(plant: Plant) -> Plant:
+        if name in GALLERY:
+            raise ValueError(f"a bug's name is its own, {name} is taken: choose another")
+        GALLERY[name] = Bug(name, wrong, seen, effect, plant)
+        return plant
+
+    return enter
+
+
+@cache
+def touched(name: str) -> frozenset[str]:
+    """The callables whose result a bug can change: those that reach a function it replaces."""
+    modules = fresh.fresh_modules()
+    changed = set(GALLERY[name].plant(SimpleNamespace(**modules)))
+    return frozenset(start for start in SHAPES if changed & fresh.reached(modules, start))

@@ -1,0 +1,203 @@
+"""Planted bugs of the shifted-window mask."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+from swin_reference.sizes import pair, window_pair
+
+from swin_properties.bugs.gallery import Replacements, bug
+
+LEAK = "Tokens from opposite edges of the image attend to each other; accuracy hardly shows it."
+
+
+def by_labels(o: Any, rows: Any, columns: Any, window_size: Any) -> Any:
+    """The mask of a grid whose tokens are labelled by a row and a column label."""
+    labels = 16 * rows[:, None] + columns[None, :]
+    windows = o.windows.window_partition(labels[None, :, :, None], window_size)
+    windows = windows.reshape(-1, prod(window_pair(window_size)))
+    return np.where(windows[:, :, None] == windows[:, None, :], 0.0, -np.inf)
+
+
+@bug(
+    "mask-dropped",
+    "There is no mask.",
+    LEAK,
+    "Kernels that stop at the roll: Flash Window Attention, NATTEN.",
+)
+def mask_dropped(o: Any) -> Replacements:
+    original = o.windows.shifted_window_mask
+    return {"windows.shifted_window_mask": lambda *sizes: np.zeros_like(original(*sizes))}
+
+
+@bug(
+    "mask-minus-100",
+    "The mask is -100, not -inf.",
+    "A masked token with a large logit still leaks; on CPU exp(-100) is a subnormal number and slow.",
+    "The official code, timm and torchvision; in V2 the logits reach 116.",
+)
+def mask_minus_100(o: Any) -> Replacements:
+    original = o.windows.shifted_window_mask
+    return {"windows.shifted_window_mask": lambda *sizes: np.maximum(original(*sizes), -100.0)}
+
+
+@bug("mask-minus-5", "The mask is -5.", "Masked tokens keep a weight of about one percent each.")
+def mask_minus_5(o: Any) -> Replacements:
+    original = o.windows.shifted_window_mask
+    return {"windows.shifted_window_mask": lambda *sizes: np.maximum(original(*sizes), -5.0)}
+
+
+@bug("mask-inverted", "The mask hides what it should show, and shows what it should hide.", LEAK)
+def mask_inverted(o: Any) -> Replacements:
+    original = o.windows.shifted_window_mask
+
+    def mask(*sizes: Any) -> Any:
+        right = original(*sizes)
+        other = np.where(right == 0, -np.inf, 0.0)
+        other[:, np.arange(right.shape[1]), np.arange(right.shape[1])] = 0.0
+        return np.where((right == 0).all((1, 2), keepdims=True), right, other)
+
+    return {"windows.shifted_window_mask": mask}
+
+
+@bug(
+    "mask-windows-by-columns",
+    "The masks of the windows are numbered by columns.",
+    "Right for square numbers of windows on the diagonal only; leaks at one edge, cuts at the other.",
+)
+def mask_windows_by_columns(o: Any) -> Replacements:
+    original = o.windows.shifted_window_mask
+
+    def mask(height: int, width: int, window_size: Any, shift_size: Any) -> Any:
+        (mh, mw), right = window_pair(window_size), original(height, width, window_size, shift_size)
+        by_place = right.reshape(height // mh, width // mw, *right.shape[1:])
+        return by_place.swapaxes(0, 1).reshape(right.shape)
+
+    return {"windows.shifted_window_mask": mask}
+
+
+@bug(
+    "mask-half-window",
+    "The regions are cut at floor(M / 2), whatever the shift is.",
+    "Right for the usual shift, wrong for every other.",
+    "Region slicing copied with the default shift built in (ResShift, issue 81).",
+)
+def mask_half_window(o: Any) -> Replacements:
+    original = o.windows.shifted_window_mask
+
+    def mask(height: int, width: int, window_size: Any, shift_size: Any) -> Any:
+        half = (m // 2 if s else 0 for m, s in zip(window_pair(window_size), pair(shift_size), strict=True))
+        return original(height, width, window_size, tuple(half))
+
+    return {"windows.shifted_window_mask": mask}
+
+
+@bug("mask-off-by-one", "The regions are cut one token too early.", "A row and a column of tokens leak.")
+def mask_off_by_one(o: Any) -> Replacements:
+    def mask(height: int, width: int, window_size: Any, shift_size: Any) -> Any:
+        cuts = (
+            side - s - 1 if s else side for side, s in zip((height, width), pair(shift_size), strict=True)
+        )
+        rows, columns = (np.arange(n) >= cut for n, cut in zip((height, width), cuts, strict=True))
+        return by_labels(o, rows, columns, window_size)
+
+    return {"windows.shifted_window_mask": mask}
+
+
+@bug("mask-rows-only", "Only the rows that came around are masked, not the columns.", LEAK)
+def mask_rows_only(o: Any) -> Replacements:
+    original = o.windows.shifted_window_mask
+
+    def mask(height: int, width: int, window_size: Any, shift_size: Any) -> Any:
+        return original(height, width, window_size, (pair(shift_size)[0], 0))
+
+    return {"windows.shifted_window_mask": mask}
+
+
+@bug(
+    "mask-either-axis",
+    "Two tokens see each other if one axis agrees, where both must.",
+    "Leaks in the corner window only: the rarest window of all.",
+)
+def mask_either_axis(o: Any) -> Replacements:
+    original = o.windows.shifted_window_mask
+
+    def mask(height: int, width: int, window_size: Any, shift_size: Any) -> Any:
+        sh, sw = pair(shift_size)
+        rows, columns = (original(height, width, window_size, s) for s in ((sh, 0), (0, sw)))
+        both = sh and sw
+        return np.maximum(rows, columns) if both else np.minimum(rows, columns)
+
+    return {"windows.shifted_window_mask": mask}
+
+
+@bug(
+    "mask-without-shift",
+    "Blocks without a shift are masked too, as if they were shifted by floor(M / 2).",
+    "Half of the border tokens' attention is lost in every even block.",
+)
+def mask_without_shift(o: Any) -> Replacements:
+    original = o.windows.shifted_window_mask
+
+    def mask(height: int, width: int, window_size: Any, shift_size: Any) -> Any:
+        mh, mw = window_pair(window_size)
+        shift = shift_size if any(pair(shift_size)) else (mh // 2, mw // 2)
+        return original(height, width, window_size, shift)
+
+    return {"windows.shifted_window_mask": mask}
+
+
+@bug(
+    "mask-repeated",
+    "Window n of a batch gets mask n // B, not mask n mod nW.",
+    "Right for one image; in a batch, most windows get another window's mask.",
+    "`repeat_interleave` where `repeat` is meant.",
+)
+def mask_repeated(o: Any) -> Replacements:
+    def add(logits: Any, mask: Any) -> Any:
+        places = np.arange(len(logits)) // (len(logits) // len(mask))
+        return logits + mask[places][:, None].astype(logits.real.dtype)
+
+    return {"attention.add_mask": add}
+
+
+@bug("mask-first-window", "Every window gets the mask of the first.", LEAK)
+def mask_first_window(o: Any) -> Replacements:
+    original = o.attention.add_mask
+    return {"attention.add_mask": lambda logits, mask: original(logits, mask[:1])}
+
+
+@bug(
+    "mask-after-softmax",
+    "Masked weights are set to zero after the softmax, so that rows no longer sum to 1.",
+    "Border tokens are dimmed by the weight that the hidden tokens took.",
+)
+def mask_after_softmax(o: Any) -> Replacements:
+    elementary, a = o.elementary, o.attention
+
+    def attention(
+        x: Any, params: Any, num_heads: int, window_size: Any, mask: Any = None, qk_scale: Any = None
+    ) -> Any:
+        q, k, v = a.split_heads(elementary.linear(x, **params["qkv"]), num_heads)
+        scale = q.shape[-1] ** -0.5 if qk_scale is None else qk_scale
+        bias = a.relative_position_bias(params["relative_position_bias_table"], window_size)
+        weights = elementary.softmax((q * scale) @ k.swapaxes(-1, -2) + bias)
+        if mask is not None:
+            weights = a.add_mask(weights, np.where(mask < 0, -np.inf, 0.0))
+            weights = np.where(np.isfinite(weights), weights, 0.0)
+        return elementary.linear(a.merge_heads(weights @ v), **params["proj"])
+
+    return {"attention.window_attention": attention}
+
+
+@bug(
+    "mask-positive",
+    "The mask is 1 where a token may not attend, and is added as such.",
+    "Hidden tokens are preferred instead of hidden.",
+    "Boolean masks of the opposite meaning (True = hidden), added as numbers.",
+)
+def mask_positive(o: Any) -> Replacements:
+    original = o.windows.shifted_window_mask
+    return {"windows.shifted_window_mask": lambda *sizes: (original(*sizes) < 0).astype(float)}

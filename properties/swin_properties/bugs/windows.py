@@ -1,0 +1,201 @@
+"""Planted bugs of partition, reverse, shift and padding."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from swin_reference.sizes import pair, round_up, window_pair
+
+from swin_properties.bugs.gallery import Replacements, bug
+
+SCRAMBLED = (
+    "Checkpoints load and accuracy collapses, or training from scratch silently learns something else."
+)
+
+
+def cut(x: Any, window_size: Any, order: tuple[int, ...]) -> Any:
+    """A partition whose axes (b, i, u, j, v, c) come out in some order, flattened to windows."""
+    (mh, mw), (batch, height, width, channels) = window_pair(window_size), x.shape
+    x = x.reshape(batch, height // mh, mh, width // mw, mw, channels)
+    return x.transpose(order).reshape(-1, mh, mw, channels)
+
+
+@bug("windows-by-columns", "Windows are numbered by columns, not by rows.", SCRAMBLED)
+def windows_by_columns(o: Any) -> Replacements:
+    def partition(x: Any, window_size: Any) -> Any:
+        return cut(x, window_size, (0, 3, 1, 2, 4, 5))
+
+    return {"windows.window_partition": partition}
+
+
+@bug("window-transposed", "Inside a window, rows and columns are exchanged.", SCRAMBLED)
+def window_transposed(o: Any) -> Replacements:
+    def partition(x: Any, window_size: Any) -> Any:
+        return cut(x, window_size, (0, 1, 3, 4, 2, 5))
+
+    return {"windows.window_partition": partition}
+
+
+@bug(
+    "windows-not-permuted",
+    "The grid is reshaped into windows without the permute: a window is a run of a row.",
+    "Trains, but attends along rows only; with the matching reverse nothing looks wrong from outside.",
+    "Rewrites that drop `permute(0, 1, 3, 2, 4, 5)` for speed.",
+)
+def windows_not_permuted(o: Any) -> Replacements:
+    def partition(x: Any, window_size: Any) -> Any:
+        o.windows.whole_windows(*x.shape[1:3], window_size)
+        return x.reshape(-1, *window_pair(window_size), x.shape[-1])
+
+    def reverse(windows: Any, window_size: Any, height: int, width: int) -> Any:
+        return windows.reshape(-1, height, width, windows.shape[-1])
+
+    return {"windows.window_partition": partition, "windows.window_reverse": reverse}
+
+
+@bug(
+    "windows-batch-last",
+    "Windows are ordered by place first and image second, in partition and in reverse.",
+    "Alone it is consistent; with a mask per window, images of a batch get each other's masks.",
+    "Kernels that make the window the outer grid axis; `repeat` where `tile` is meant.",
+)
+def windows_batch_last(o: Any) -> Replacements:
+    def partition(x: Any, window_size: Any) -> Any:
+        return cut(x, window_size, (1, 3, 0, 2, 4, 5))
+
+    def reverse(windows: Any, window_size: Any, height: int, width: int) -> Any:
+        (mh, mw), channels = window_pair(window_size), windows.shape[-1]
+        x = windows.reshape(height // mh, width // mw, -1, mh, mw, channels)
+        return x.transpose(2, 0, 3, 1, 4, 5).reshape(-1, height, width, channels)
+
+    return {"windows.window_partition": partition, "windows.window_reverse": reverse}
+
+
+@bug(
+    "reverse-swaps-sides",
+    "The reverse takes height for width.",
+    "Right for square grids, garbage for others: shows first in detection, on images that are not square.",
+    "Square-only code; the official fused window kernel is wrong when H != W.",
+)
+def reverse_swaps_sides(o: Any) -> Replacements:
+    original = o.windows.window_reverse
+
+    def reverse(windows: Any, window_size: Any, height: int, width: int) -> Any:
+        if width % window_pair(window_size)[0] or height % window_pair(window_size)[1]:
+            return original(windows, window_size, height, width)
+        mh, mw = window_pair(window_size)
+        x = windows.reshape(-1, width // mh, height // mw, mh, mw, windows.shape[-1])
+        return x.transpose(0, 1, 3, 2, 4, 5).reshape(-1, height, width, windows.shape[-1])
+
+    return {"windows.window_reverse": reverse}
+
+
+@bug(
+    "roll-sign",
+    "The roll goes by +s and back by -s: the mask is then made for another shift.",
+    "Border windows mix opposite edges of the image and cut neighbours apart; accuracy drops a little.",
+    "Ports from frameworks whose roll has the other sign.",
+)
+def roll_sign(o: Any) -> Replacements:
+    there, back = o.windows.cyclic_shift, o.windows.reverse_cyclic_shift
+    return {"windows.cyclic_shift": back, "windows.reverse_cyclic_shift": there}
+
+
+@bug("no-reverse-shift", "The grid is not shifted back.", "Every shifted block moves the image by s tokens.")
+def no_reverse_shift(o: Any) -> Replacements:
+    return {"windows.reverse_cyclic_shift": lambda x, shift_size: x}
+
+
+@bug(
+    "shift-axes-swapped",
+    "The height's shift is applied to the width, and the width's to the height.",
+    "Right for square windows; wrong for rectangular ones and for shifts on one axis.",
+)
+def shift_axes_swapped(o: Any) -> Replacements:
+    there, back = o.windows.cyclic_shift, o.windows.reverse_cyclic_shift
+    return {
+        "windows.cyclic_shift": lambda x, s: there(x, pair(s)[::-1]),
+        "windows.reverse_cyclic_shift": lambda x, s: back(x, pair(s)[::-1]),
+    }
+
+
+@bug(
+    "shift-height-only",
+    "Only the rows are rolled.",
+    "Windows never connect left to right at their borders; the mask hides half of every border window.",
+)
+def shift_height_only(o: Any) -> Replacements:
+    there, back = o.windows.cyclic_shift, o.windows.reverse_cyclic_shift
+    return {
+        "windows.cyclic_shift": lambda x, s: there(x, (pair(s)[0], 0)),
+        "windows.reverse_cyclic_shift": lambda x, s: back(x, (pair(s)[0], 0)),
+    }
+
+
+@bug(
+    "roll-then-pad",
+    "The grid is rolled first and padded after: the mask of the padded grid no longer fits.",
+    "Where the grid is no multiple of the window, tokens of opposite edges attend to each other.",
+    "timm 1.0.31, issue 2438: on a 9x9 grid with window 4, token (0,0) changes (6,0).",
+)
+def roll_then_pad(o: Any) -> Replacements:
+    w, attention = o.windows, o.attention
+
+    def shifted(
+        x: Any, params: Any, num_heads: int, window_size: Any, shift_size: Any, qk_scale: Any = None
+    ) -> Any:
+        mh, mw = window_pair(window_size)
+        rolled = w.pad_to_multiple(w.cyclic_shift(x, shift_size), window_size)
+        mask = w.shifted_window_mask(*rolled.shape[1:3], window_size, shift_size)
+        windows = w.window_partition(rolled, window_size).reshape(-1, mh * mw, x.shape[-1])
+        y = attention.window_attention(windows, params, num_heads, window_size, mask, qk_scale)
+        y = w.window_reverse(y.reshape(-1, mh, mw, x.shape[-1]), window_size, *rolled.shape[1:3])
+        return w.reverse_cyclic_shift(y[:, : x.shape[1], : x.shape[2]], shift_size)
+
+    return {"attention.shifted_window_attention": shifted}
+
+
+@bug(
+    "pad-top-left",
+    "Grids and images are padded at the top and left.",
+    "Every grid that is no multiple of the window is cut in other places than in training.",
+)
+def pad_top_left(o: Any) -> Replacements:
+    original = o.windows.pad_to_multiple
+
+    def padded(x: Any, multiple: Any) -> Any:
+        return np.flip(original(np.flip(x, (1, 2)), multiple), (1, 2))
+
+    return {"windows.pad_to_multiple": padded}
+
+
+@bug(
+    "pad-by-edge",
+    "Padding repeats the last row and column instead of zeros.",
+    "Padded keys carry content: the border tokens are counted several times.",
+)
+def pad_by_edge(o: Any) -> Replacements:
+    def padded(x: Any, multiple: Any) -> Any:
+        (mh, mw), (height, width) = window_pair(multiple), x.shape[1:3]
+        h = np.minimum(np.arange(round_up(height, mh)), height - 1)
+        w = np.minimum(np.arange(round_up(width, mw)), width - 1)
+        return x[:, h][:, :, w]
+
+    return {"windows.pad_to_multiple": padded}
+
+
+@bug(
+    "crop-wrong-side",
+    "After attention the padding is cropped at the top and left.",
+    "The whole map moves by the padding in every block.",
+)
+def crop_wrong_side(o: Any) -> Replacements:
+    original = o.attention.shifted_window_attention
+
+    def shifted(x: Any, params: Any, num_heads: int, window_size: Any, *rest: Any) -> Any:
+        height, width = x.shape[1:3]
+        whole = original(o.windows.pad_to_multiple(x, window_size), params, num_heads, window_size, *rest)
+        return whole[:, whole.shape[1] - height :, whole.shape[2] - width :]
+
+    return {"attention.shifted_window_attention": shifted}

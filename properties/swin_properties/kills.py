@@ -1,0 +1,141 @@
+"""Which law kills which planted bug, on the very cases that a run asks: nothing of it is claimed by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from functools import cache, wraps
+from importlib import resources
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import swin_reference
+
+from swin_properties import runner
+from swin_properties.budget import budget, deviation, perturbed_residuals
+from swin_properties.bugs import GALLERY, Bug, touched
+from swin_properties.cases import Case
+from swin_properties.judged import Expected, Fall, Judged, Perturbed
+from swin_properties.precision import PRECISIONS, Precision
+from swin_properties.registry import LAWS, Law, Pairs
+from swin_properties.shapes import SHAPES
+
+Table = dict[str, list[str]]
+"""For each planted bug, the laws that kill it."""
+
+SHIPPED = ("quick", "default")
+"""The efforts whose kills, at seed 0, are computed once and shipped."""
+
+
+@cache
+def planted(bug: Bug, precision: Precision) -> Judged:
+    """A planted bug as an implementation in some precision: computed exactly, then rounded to it."""
+    functions = bug.implementation()
+
+    def rounded(name: str) -> Any:
+        function = getattr(functions, name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            result = function(*args, **kwargs)
+            if isinstance(result, list):
+                return [precision.rounded(y) for y in result]
+            return precision.rounded(result) if result.dtype.kind == "f" else result
+
+        return wraps(function)(call)
+
+    return against_oracle(SimpleNamespace(**{name: rounded(name) for name in SHAPES}), precision)
+
+
+def against_oracle(implementation: Any, precision: Precision) -> Judged:
+    """An implementation judged by the first oracle, whatever it is."""
+    judged = Judged(implementation, precision)
+    judged.expected = Expected(swin_reference)
+    return judged
+
+
+@cache
+def cases(law: Law, effort: str, seed: int) -> tuple[Case, ...]:
+    """The cases that a run of this effort and seed asks a law on, as long as none falls."""
+    found: list[Case] = []
+
+    def note(case: Case) -> None:
+        found.append(case)
+
+    runner.ask_all(law, note, runner.EFFORTS[effort], seed)
+    return tuple(found)
+
+
+@cache
+def budgets(law: Law, case: Case, precision: Precision) -> list[Any]:
+    """The budget of every pair that a law compares on a case: it does not depend on who is judged."""
+    oracle = against_oracle(SimpleNamespace(**vars(swin_reference)), precision)
+    oracle.expected.record()
+    pairs = law.pairs(oracle, case)
+
+    def perturbed(number: int) -> Pairs:
+        oracle.expected.replay()
+        return law.pairs(Perturbed(precision, oracle.expected, number), case)
+
+    return [
+        budget(residuals, expected, precision)
+        for (_, expected), residuals in zip(pairs, perturbed_residuals(perturbed), strict=True)
+    ]
+
+
+def falls(law: Law, judged: Judged, case: Case) -> bool:
+    """Whether a law falls on a case; the same as `evaluate`, with the budget remembered."""
+    judged.expected.record()
+    try:
+        pairs = law.pairs(judged, case)
+    except Fall:
+        return True
+    if any(np.shape(got) != np.shape(expected) for got, expected in pairs):
+        return True
+    if law.tier == "exact":
+        return any(np.any(np.asarray(got) != np.asarray(expected)) for got, expected in pairs)
+    betas = budgets(law, case, judged.precision)
+    return not all(
+        deviation(got, expected, beta).holds for (got, expected), beta in zip(pairs, betas, strict=True)
+    )
+
+
+def killers(bug: Bug, laws: Iterable[Law], precision: Precision, effort: str, seed: int = 0) -> list[str]:
+    """The laws that kill a planted bug; one whose callables the bug does not reach cannot, and is not asked."""
+    judged = planted(bug, precision)
+    return [
+        law.name
+        for law in laws
+        if not law.missing(judged)
+        and touched(bug.name) & {need.partition(".")[0] for need in law.needs}
+        and any(falls(law, judged, case) for case in cases(law, effort, seed))
+    ]
+
+
+def table(precision: str, effort: str, bugs: Sequence[Bug] | None = None) -> Table:
+    """Every planted bug and the laws that kill it, in one precision at one effort."""
+    return {
+        bug.name: killers(bug, LAWS.values(), PRECISIONS[precision], effort)
+        for bug in bugs or GALLERY.values()
+    }
+
+
+@cache
+def shipped() -> dict[str, dict[str, Table]]:
+    """The committed tables: effort, precision, bug, laws."""
+    text = resources.files("swin_properties").joinpath("kills.json").read_text()
+    tables: dict[str, dict[str, Table]] = json.loads(text)
+    return tables
+
+
+def caught(
+    laws: Iterable[str], offered: Iterable[str], precision: str, effort: str
+) -> tuple[list[str], list[str]]:
+    """Of the planted bugs that can show in what is offered: those these laws catch, and those they do not."""
+    asked, reach = set(laws), set(offered)
+    kills = shipped()[effort][precision]
+    possible = [name for name in kills if touched(name) & reach]
+    return (
+        [name for name in possible if asked & set(kills[name])],
+        [name for name in possible if not asked & set(kills[name])],
+    )
