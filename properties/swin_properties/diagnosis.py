@@ -34,9 +34,7 @@ class Diagnosis:
         if self.bugs:
             return " Or: ".join(f"{bug.note} [{bug.name}; seen: {bug.seen}]" for bug in self.bugs)
         if not self.holding:
-            return (
-                f"No planted bug explains it. Every component that was asked falls: {', '.join(self.fallen)}."
-            )
+            return f"No planted bug explains it. Every component asked falls: {', '.join(self.fallen)}."
         return (
             f"No planted bug explains it. These hold: {', '.join(self.holding)}; these fall: "
             f"{', '.join(self.fallen)}. The fault is in what {self.fallen[0]} adds to the ones that hold."
@@ -82,7 +80,7 @@ def _pairs(law: Law, judged: Judged, case: Case) -> Pairs | None:
 
 
 def _explains(bug: Bug, judged: Judged, seen: Sequence[tuple[Law, Case, Pairs]]) -> bool:
-    """Whether a planted bug gives the implementation's output on every exhibit, and not the oracle's on all."""
+    """Whether a planted bug gives the implementation's output everywhere, and not the oracle's."""
     wrong = planted(bug, judged.precision)
     differs = False
     for law, case, pairs in seen:
@@ -96,12 +94,18 @@ def _explains(bug: Bug, judged: Judged, seen: Sequence[tuple[Law, Case, Pairs]])
 
 
 def _same(law: Law, case: Case, wrong: Judged, bug: Bug, pairs: Pairs, own: Pairs) -> bool:
-    """Whether two implementations agree: exactly, or within the budget of the bug's own code."""
+    """Whether two implementations agree: truth values exactly, numbers within the bug's own budget.
+
+    Numbers of an exact law too: it is exact for the right Swin, not for a wrong one.
+    """
     both = [(np.asarray(got), np.asarray(theirs)) for (got, _), (theirs, _) in zip(pairs, own, strict=True)]
-    if law.tier == "exact":
-        return all(np.array_equal(got, theirs) for got, theirs in both)
+    numbers = [i for i, (_, theirs) in enumerate(both) if theirs.dtype.kind == "f"]
+    if not all(np.array_equal(*both[i]) for i in range(len(both)) if i not in numbers):
+        return False
+    if not numbers or all(np.array_equal(*both[i]) for i in numbers):
+        return True
     betas = budgets(law, case, wrong.precision)
-    if any(deviation(*pair, beta).rho > FAR for pair, beta in zip(both, betas, strict=True)):
+    if law.tier == "budget" and any(deviation(*both[i], betas[i]).rho > FAR for i in numbers):
         return False
     functions = bug.implementation()
     runs = []
@@ -111,4 +115,5 @@ def _same(law: Law, case: Case, wrong: Judged, bug: Bug, pairs: Pairs, own: Pair
     return all(
         deviation(got, theirs, budget([run[i][0] - theirs for run in runs], theirs, wrong.precision)).holds
         for i, (got, theirs) in enumerate(both)
+        if i in numbers
     )

@@ -101,7 +101,7 @@ def falls(law: Law, judged: Judged, case: Case) -> bool:
 
 
 def killers(bug: Bug, laws: Iterable[Law], precision: Precision, effort: str, seed: int = 0) -> list[str]:
-    """The laws that kill a planted bug; one whose callables the bug does not reach cannot, and is not asked."""
+    """The laws that kill a planted bug; those whose callables the bug does not reach are not asked."""
     judged = planted(bug, precision)
     return [
         law.name
