@@ -1,4 +1,4 @@
-"""Writes into the README what its commands print: ``python properties/readme.py``, or ``make readme``."""
+"""Writes into the READMEs what their commands print: ``python properties/readme.py``, or ``make readme``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
+PAGES = (README, ROOT / "properties" / "README.md")
 BLOCK = re.compile(r"```console\n\$ swin-oracle (.*)\n(?:.*\n)*?```\n")
 
 
@@ -31,9 +32,10 @@ def printed(words: str) -> str:
 
 
 def regenerated(text: str) -> str:
-    """The README with every console block's output printed anew."""
+    """A README with every console block's output printed anew."""
     return BLOCK.sub(lambda m: f"```console\n$ swin-oracle {m[1]}\n{printed(m[1])}```\n", text)
 
 
 if __name__ == "__main__":
-    README.write_text(regenerated(README.read_text()))
+    for page in PAGES:
+        page.write_text(regenerated(page.read_text()))

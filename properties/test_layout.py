@@ -21,6 +21,7 @@ FORBIDDEN = {
     "swin_properties": {"swin_torch", "torch", "benchmarks"},
     "swin_torch": {"swin_properties", "hypothesis", "pytest", "benchmarks"},
 }
+TORCH_ADAPTER = PACKAGES["swin_properties"] / "torch_adapter.py"
 SHARED_WITH_TORCH = {"swin_reference.config", "swin_reference.checkpoint"}
 
 
@@ -48,7 +49,13 @@ def test_no_forbidden_arrow(package: str) -> None:
     assert sources(package)
     for path in sources(package):
         roots = {name.partition(".")[0] for name in imports(path)}
-        assert not roots & FORBIDDEN[package], path
+        allowed = {"torch"} if path == TORCH_ADAPTER else set()
+        assert not roots & FORBIDDEN[package] - allowed, path
+
+
+def test_only_users_import_the_base_class_of_torch_adapters() -> None:
+    for path in sources("swin_properties"):
+        assert "swin_properties.torch_adapter" not in imports(path), path
 
 
 def test_reference_needs_torch_only_when_a_torch_file_is_met() -> None:

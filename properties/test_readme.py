@@ -1,10 +1,11 @@
-"""The README prints what its commands print, and its example is an adapter that conforms."""
+"""The READMEs print what their commands print, and the example is an adapter that conforms."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
+import pytest
 import readme
 from conftest import Command
 
@@ -14,9 +15,10 @@ def without_rho(text: str) -> str:
     return re.sub(r"\d+\.\d\d\b", "#", text)
 
 
-def test_what_the_readme_prints_is_what_is_printed() -> None:
-    text = readme.README.read_text()
-    assert len(readme.BLOCK.findall(text)) >= 2
+@pytest.mark.parametrize("page", readme.PAGES, ids=lambda page: str(page.relative_to(readme.ROOT)))
+def test_what_a_readme_prints_is_what_is_printed(page: Path) -> None:
+    text = page.read_text()
+    assert readme.BLOCK.findall(text)
     assert without_rho(readme.regenerated(text)) == without_rho(text)
 
 

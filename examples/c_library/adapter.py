@@ -1,0 +1,87 @@
+"""The adapter of the C library in swin.c, through ctypes.
+
+gcc -O2 -shared -fPIC -o examples/c_library/libswin.so examples/c_library/swin.c -lm
+swin-oracle check examples/c_library/adapter.py
+"""
+
+import os
+from ctypes import CDLL, POINTER, Structure, byref, c_float, c_int
+from math import prod
+from pathlib import Path
+
+import numpy as np
+
+precision = "float32"
+
+LIBRARY = Path(os.environ.get("SWIN_LIBRARY", Path(__file__).with_name("libswin.so"))).resolve()
+if not LIBRARY.exists():
+    source = Path(__file__).with_name("swin.c")
+    raise FileNotFoundError(f"{LIBRARY} is not built: gcc -O2 -shared -fPIC -o {LIBRARY} {source} -lm")
+
+swin = CDLL(str(LIBRARY))
+Floats = POINTER(c_float)
+
+
+class Weights(Structure):
+    """The C struct of the same name."""
+
+    _fields_ = [
+        (name, Floats) for name in ("qkv_weight", "qkv_bias", "proj_weight", "proj_bias", "bias_table")
+    ]
+
+
+swin.layer_norm.argtypes = [Floats, Floats, Floats, Floats, c_int, c_int, c_float]
+
+
+def floats(array):
+    """A pointer to the numbers of a contiguous float32 array; NULL for None."""
+    return None if array is None else array.ctypes.data_as(Floats)
+
+
+def contiguous(array):
+    """The array as C reads it: float32, without gaps."""
+    return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def two(size):
+    """A size as (height, width)."""
+    return size if isinstance(size, tuple) else (size, size)
+
+
+def window_partition(x, window_size):
+    """(B, H, W, C) -> (B nH nW, Mh, Mw, C)."""
+    x, window = contiguous(x), two(window_size)
+    windows = np.empty((prod(x.shape[:3]) // prod(window), *window, x.shape[3]), np.float32)
+    swin.window_partition(floats(x), floats(windows), *x.shape, *window)
+    return windows
+
+
+def window_reverse(windows, window_size, height, width):
+    """(B nH nW, Mh, Mw, C) -> (B, H, W, C)."""
+    windows = contiguous(windows)
+    x = np.empty((prod(windows.shape[:3]) // (height * width), height, width, windows.shape[3]), np.float32)
+    swin.window_reverse(floats(windows), floats(x), *x.shape, *two(window_size))
+    return x
+
+
+def layer_norm(x, params, eps=1e-5):
+    """(..., C) -> same."""
+    x, weight, bias = contiguous(x), contiguous(params["weight"]), contiguous(params["bias"])
+    y, channels = np.empty_like(x), x.shape[-1]
+    swin.layer_norm(floats(x), floats(weight), floats(bias), floats(y), x.size // channels, channels, eps)
+    return y
+
+
+def shifted_window_attention(x, params, num_heads, window_size, shift_size):
+    """(B, H, W, C) -> same."""
+    x, qkv, proj = contiguous(x), params["qkv"], params["proj"]
+    arrays = qkv["weight"], qkv.get("bias"), proj["weight"], proj["bias"]
+    arrays = [
+        None if array is None else contiguous(array)
+        for array in (*arrays, params["relative_position_bias_table"])
+    ]
+    y, weights = np.empty_like(x), Weights(*map(floats, arrays))
+    sizes = *x.shape, num_heads, *two(window_size), *two(shift_size)
+    if swin.shifted_window_attention(floats(x), byref(weights), floats(y), *sizes):
+        raise MemoryError("the C library found no memory for a window")
+    return y
