@@ -118,7 +118,8 @@ def _row(result: LawResult) -> Element:
         name = [tag("a", *name, href=f"#{_anchor(result.law)}")]
     missing = [tag("div", f"needs {', '.join(result.missing)}", class_="faint")] * bool(result.missing)
     rho: list[Element | str] = []
-    if result.cases:
+    compared = result.counterexample is None or result.counterexample.evidence is not None
+    if result.cases and (compared or result.rho is not None):
         rho = ["exact"] if result.rho is None else [_rho_words(result.rho), _bar(result.rho)]
     return tag(
         "tr",
