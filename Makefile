@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: check test lint deep bench readme clean
+.PHONY: check test lint deep bench readme pictures clean
 
 check: .venv/installed        ## the main job: our PyTorch Swin, judged by the oracle
 	$(BIN)/swin-oracle check swin_torch
@@ -28,6 +28,12 @@ bench: .venv/installed        ## pytest-benchmark cases
 
 readme: .venv/installed       ## prints anew what the README shows
 	$(BIN)/python properties/readme.py
+
+pictures: .venv/installed     ## draws anew what the documentation shows
+	mkdir -p docs/pictures
+	$(BIN)/swin-oracle show regions --size 8x8 --window 4 --shift 2 -o docs/pictures/regions.svg
+	$(BIN)/swin-oracle show mask --size 8x8 --window 4 --shift 2 -o docs/pictures/mask.svg
+	$(BIN)/swin-oracle show receptive-field --size 16x16 --window 4 --shift 2 -o docs/pictures/receptive-field.svg
 
 clean:
 	rm -rf .venv dist

@@ -1,7 +1,7 @@
 """The commands of ``swin-oracle``: each module adds its own words to the parser and prepares the work."""
 
-from swin_properties.commands import check, laws, predict
+from swin_properties.commands import check, laws, predict, show
 
-COMMANDS = (check, predict, laws)
+COMMANDS = (check, predict, show, laws)
 
 __all__ = ["COMMANDS"]

@@ -1,0 +1,109 @@
+"""The sizes of a picture, and what the oracle says about them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from typing import Any
+
+import numpy as np
+from swin_reference.direct import true_windows
+from swin_reference.sizes import shift_pair, window_pair
+from swin_reference.windows import cyclic_shift, pad_to_multiple, reverse_cyclic_shift, window_partition
+
+LARGEST_GRID, LARGEST_WINDOW = 64, 256
+REGION_NAMES = ("not carried around", "first columns", "first rows", "first rows and columns")
+REGION_LETTERS = "ABCD"
+
+
+def times(size: tuple[int, ...]) -> str:
+    """A size in words.
+
+    >>> times((4, 7))
+    '4x7'
+    """
+    return "x".join(map(str, size))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A grid of tokens with its window and shift; every array here comes from the oracle's functions.
+
+    Errors: ``ValueError`` for sizes that cannot be, or that are too large to be drawn.
+
+    >>> Layout((3, 8), (4, 4), (2, 2)).padded
+    (4, 8)
+    """
+
+    grid: tuple[int, int]
+    window: tuple[int, int]
+    shift: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        window_pair(self.window)
+        shift_pair(self.shift, self.window)
+        if min(self.grid) < 1:
+            raise ValueError(f"a grid is at least 1x1, got {times(self.grid)}: use a positive size")
+        if max(self.padded) > LARGEST_GRID:
+            raise ValueError(
+                f"a picture has at most {LARGEST_GRID}x{LARGEST_GRID} tokens, got {times(self.padded)} "
+                "in whole windows: use a smaller grid"
+            )
+
+    def for_matrix(self) -> Layout:
+        """The same layout, if a matrix of its window's pairs of tokens can be drawn."""
+        if prod(self.window) > LARGEST_WINDOW:
+            raise ValueError(
+                f"a matrix is drawn for windows of at most {LARGEST_WINDOW} tokens, got "
+                f"{times(self.window)}: use a smaller window"
+            )
+        return self
+
+    @cached_property
+    def real(self) -> Any:
+        """Booleans over the padded grid: False where a token is padding."""
+        return pad_to_multiple(np.ones((1, *self.grid, 1), bool), self.window)[0, ..., 0]
+
+    @property
+    def padded(self) -> tuple[int, int]:
+        """The grid in whole windows."""
+        height, width = (-(-g // m) * m for g, m in zip(self.grid, self.window, strict=True))
+        return height, width
+
+    @cached_property
+    def names(self) -> Any:
+        """Each token of the padded grid by its row and column."""
+        return np.array([[f"{h},{w}" for w in range(self.padded[1])] for h in range(self.padded[0])])
+
+    def windows(self, shifted: bool) -> Any:
+        """The number of each token's window, over the padded grid: regular or true shifted ones."""
+        labels = np.empty(self.padded, int)
+        shift = self.shift if shifted else (0, 0)
+        for place, tokens in enumerate(true_windows(*self.padded, self.window, shift).values()):
+            labels[tuple(np.array(tokens).T)] = place
+        return labels
+
+    def rolled(self, table: Any) -> Any:
+        """A table over the padded grid after the cyclic shift."""
+        return cyclic_shift(table[None, :, :, None], self.shift)[0, ..., 0]
+
+    def cut(self, table: Any) -> Any:
+        """A table over the padded grid in windows: (windows, N)."""
+        return window_partition(table[None, :, :, None], self.window).reshape(-1, prod(self.window))
+
+    @cached_property
+    def regions_rolled(self) -> Any:
+        """After the roll: 2 if a token came from the other side along the height, plus 1 along the width."""
+        h, w = np.indices(self.padded)
+        return 2 * (self.rolled(h) < h) + (self.rolled(w) < w)
+
+    @cached_property
+    def regions(self) -> Any:
+        """The same for the tokens where they are before the roll."""
+        return reverse_cyclic_shift(self.regions_rolled[None, :, :, None], self.shift)[0, ..., 0]
+
+    @property
+    def words(self) -> str:
+        """The sizes for a title."""
+        return f"{times(self.grid)} tokens, window {times(self.window)}, shift {times(self.shift)}"

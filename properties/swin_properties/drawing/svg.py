@@ -1,0 +1,97 @@
+"""Elements of a picture: made by one function, so that whatever text goes in is escaped on the way out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from textwrap import wrap
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
+
+FONT = "Helvetica, Arial, sans-serif"
+INK, FAINT, PAPER = "#1b1f24", "#57606a", "#ffffff"
+LETTER = 0.56
+"""Width of a letter in units of the font's size, on the safe side."""
+
+
+def tag(name: str, *children: Element | str, **attributes: object) -> Element:
+    """An element; ``_`` in an attribute's name is written ``-``, one at its end is dropped.
+
+    >>> ElementTree.tostring(tag("text", "a < b", text_anchor="end", x=1.50, class_="note"))
+    b'<text text-anchor="end" x="1.5" class="note">a &lt; b</text>'
+    """
+    element = Element(name, {key.strip("_").replace("_", "-"): _value(v) for key, v in attributes.items()})
+    for child in children:
+        if isinstance(child, Element):
+            element.append(child)
+        elif len(element):
+            element[-1].tail = (element[-1].tail or "") + clean(child)
+        else:
+            element.text = (element.text or "") + clean(child)
+    return element
+
+
+def clean(text: str) -> str:
+    """Text without what no page may hold: control characters and halves of surrogate pairs.
+
+    >>> clean("red: \\x1b[31m")
+    'red: \\ufffd[31m'
+    """
+    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
+
+
+def number(value: float) -> str:
+    """A number with at most two decimals.
+
+    >>> number(3.0), number(0.128)
+    ('3', '0.13')
+    """
+    return f"{value:.2f}".rstrip("0").rstrip(".") if value % 1 else f"{value:.0f}"
+
+
+def _value(value: object) -> str:
+    return number(value) if isinstance(value, (int, float)) else clean(str(value))
+
+
+def label(text: str, x: float, y: float, size: float = 12, fill: str = INK, **attributes: object) -> Element:
+    """One line of text, its baseline at (x, y)."""
+    return tag("text", text, x=x, y=y, font_size=size, fill=fill, **attributes)
+
+
+def group(parts: Iterable[Element], x: float = 0, y: float = 0) -> Element:
+    """Parts moved to (x, y)."""
+    return tag("g", *parts, transform=f"translate({number(x)} {number(y)})")
+
+
+def width_of(text: str, size: float) -> float:
+    """How wide a line of text is, on the safe side.
+
+    >>> round(width_of("window", 10), 1)
+    33.6
+    """
+    return len(text) * size * LETTER
+
+
+def lines(text: str, width: float, size: float) -> list[str]:
+    """Text in lines that fit a width.
+
+    >>> lines("true shifted window", 65, 10)
+    ['true', 'shifted', 'window']
+    """
+    return wrap(text, max(8, int(width / size / LETTER)))
+
+
+def paragraph(
+    text: str, x: float, y: float, width: float, size: float, **attributes: object
+) -> list[Element]:
+    """Text in as many lines as the width asks for, the first one's baseline at y."""
+    return [
+        label(line, x, y + 1.35 * size * row, size, **attributes)  # type: ignore[arg-type]
+        for row, line in enumerate(lines(text, width, size))
+    ]
+
+
+def document(picture: Element) -> str:
+    """A picture as the text of an SVG file."""
+    picture.set("xmlns", "http://www.w3.org/2000/svg")
+    ElementTree.indent(picture)
+    return ElementTree.tostring(picture, encoding="unicode") + "\n"
