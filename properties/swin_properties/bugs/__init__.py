@@ -1,12 +1,14 @@
 """The gallery: wrong Swins, each the oracle with one thing replaced.  Importing this enters them all."""
 
-from swin_properties.bugs import attention, layers, mask, network, patches, positions, windows
+from swin_properties.bugs import attention, blocks, heads, layers, mask, network, patches, positions, windows
 from swin_properties.bugs.gallery import GALLERY, Bug, touched
 
 __all__ = [
     "GALLERY",
     "Bug",
     "attention",
+    "blocks",
+    "heads",
     "layers",
     "mask",
     "network",

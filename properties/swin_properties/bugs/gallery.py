@@ -42,6 +42,8 @@ GALLERY: dict[str, Bug] = {}
 
 NOT_SEEN = "No released code known to us; an easy slip."
 
+PORTED = "Weights of a checkpoint land in the wrong place: it loads, and outputs are wrong."
+
 
 def bug(name: str, wrong: str, effect: str, seen: str = NOT_SEEN) -> Callable[[Plant], Plant]:
     """Enters a wrong Swin into the gallery."""
