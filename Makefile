@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: check test lint deep bench readme pictures clean
+.PHONY: check test lint deep kill-matrix bench readme pictures clean
 
 check: .venv/installed        ## the main job: our PyTorch Swin, judged by the oracle
 	$(BIN)/swin-oracle check swin_torch
@@ -25,6 +25,9 @@ bench: .venv/installed        ## pytest-benchmark cases
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
+
+kill-matrix: .venv/installed  ## which law kills which planted bug (a quarter of an hour on two cores)
+	$(BIN)/python properties/kill_matrix.py
 
 readme: .venv/installed       ## prints anew what the README shows
 	$(BIN)/python properties/readme.py

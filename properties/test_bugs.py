@@ -1,0 +1,113 @@
+"""Planted bugs: each is killed, each law kills, and a fall is explained by the bug that made it."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import swin_reference
+from swin_properties import catalogue, kills, runner
+from swin_properties.bugs import GALLERY, fresh
+from swin_properties.diagnosis import diagnose
+from swin_properties.judged import Judged
+from swin_properties.precision import PRECISIONS
+from swin_properties.registry import LAWS
+
+LAWS_ASKED = [law.name for law in catalogue.chosen()]
+
+
+def only(implementation: Any, *names: str) -> Judged:
+    """An implementation that offers some of another's callables."""
+    offered = {name: getattr(implementation, name) for name in names}
+    return Judged(SimpleNamespace(precision="float32", **offered))
+
+
+def test_the_gallery_is_large_and_every_bug_is_described() -> None:
+    assert len(GALLERY) >= 45
+    for bug in GALLERY.values():
+        for text in (bug.wrong, bug.effect, bug.seen):
+            assert text.endswith("."), (bug.name, text)
+
+
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+def test_every_bug_is_killed_and_every_law_kills(precision: str) -> None:
+    table = kills.shipped()["default"][precision]
+    assert list(table) == list(GALLERY), "run `make kill-matrix`: the gallery has changed"
+    assert [name for name, killers in table.items() if not killers] == []
+    killing = {name for killers in table.values() for name in killers}
+    assert [name for name in LAWS_ASKED if name not in killing] == []
+
+
+def test_the_committed_kills_are_those_computed_now(deep: bool) -> None:
+    """A sample of the gallery at quick effort; all of it in the deep profile."""
+    bugs = list(GALLERY.values())[:: 1 if deep else 12]
+    for precision in ("float32", *(["float64", "bfloat16", "float16", "tf32"] if deep else [])):
+        committed = kills.shipped()["quick"][precision]
+        assert kills.table(precision, "quick", bugs) == {bug.name: committed[bug.name] for bug in bugs}
+
+
+def test_replacing_reaches_names_that_other_modules_imported() -> None:
+    x = np.arange(16.0).reshape(1, 4, 4, 1)
+    swapped = GALLERY["roll-sign"].implementation()
+    np.testing.assert_array_equal(swapped.cyclic_shift(x, 1), swin_reference.reverse_cyclic_shift(x, 1))
+    np.testing.assert_array_equal(swapped.reverse_cyclic_shift(x, 1), swin_reference.cyclic_shift(x, 1))
+    modules = fresh.fresh_modules()
+    fresh.replaced(modules, {"windows.cyclic_shift": lambda x, _: x})
+    assert modules["attention"].cyclic_shift is modules["windows"].cyclic_shift
+    assert swin_reference.cyclic_shift(x, 1)[0, 0, 0, 0] == 5
+    with pytest.raises(LookupError, match="the oracle has no windows"):
+        fresh.replaced(modules, {"windows.cyclic_shaft": lambda x: x})
+
+
+@pytest.mark.parametrize(
+    ("bug", "offered"),
+    [
+        ("mask-dropped", "swin_block"),
+        ("roll-sign", "swin_block"),
+        ("bias-transposed", "swin_block"),
+        ("merge-columns-first", "swin_stage"),
+    ],
+)
+def test_a_classic_fault_is_named_from_one_callable(bug: str, offered: str) -> None:
+    implementation = kills.planted(GALLERY[bug], PRECISIONS["float32"]).implementation
+    judged = only(implementation, offered)
+    report = runner.run(judged, catalogue.chosen(), "it", "quick")
+    assert report.exit_code == 1
+    found = diagnose(judged, report)
+    assert found is not None
+    assert bug in [explaining.name for explaining in found.bugs]
+    assert len(found.bugs) <= 2  # a transposed index and a transposed bias are one fault, seen from outside
+    assert GALLERY[bug].wrong in str(found)
+
+
+def test_an_unknown_fault_is_cornered() -> None:
+    def odd(x: Any, *args: Any) -> Any:
+        return 1.5 * swin_reference.shifted_window_attention(x, *args)
+
+    implementation = SimpleNamespace(**vars(swin_reference) | {"shifted_window_attention": odd})
+    judged = only(implementation, "window_attention", "shifted_window_attention", "mlp")
+    found = diagnose(judged, runner.run(judged, catalogue.chosen("*attention/*"), "it", "quick"))
+    assert found is not None
+    assert (found.bugs, found.holding, found.fallen) == (
+        (),
+        ("window_attention",),
+        ("shifted_window_attention",),
+    )
+    assert "in what shifted_window_attention adds" in str(found)
+
+
+def test_a_conforming_implementation_needs_no_diagnosis() -> None:
+    judged = only(swin_reference, "layer_norm", "mlp")
+    report = runner.run(judged, catalogue.chosen("mlp/*"), "it", "quick")
+    assert diagnose(judged, report) is None
+
+
+def test_what_a_pass_would_have_caught_depends_on_what_is_offered() -> None:
+    names = [name for name in LAWS if name.startswith("mlp/")]
+    caught, missed = kills.caught(names, ["mlp"], "float32", "default")
+    assert "gelu-tanh" in caught
+    assert not missed
+    caught, missed = kills.caught(["mlp/gelu-odd-part"], ["mlp"], "float32", "default")
+    assert "gelu-tanh" in missed, "x = gelu(x) - gelu(-x) holds for both forms"
