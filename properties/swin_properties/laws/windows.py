@@ -74,3 +74,12 @@ def shift_inverse(swin: Any, case: GridCase) -> Any:
     there = swin.reverse_cyclic_shift(swin.cyclic_shift(x, case.shift), case.shift)
     back = swin.cyclic_shift(swin.reverse_cyclic_shift(x, case.shift), case.shift)
     return [(there, x), (back, x)]
+
+
+@law("cyclic_shift/batch-and-channels", ["cyclic_shift"], grids(shifted=True), "exact")
+def shift_batch_and_channels(swin: Any, case: GridCase) -> Any:
+    """The shift moves neither samples nor channels: it commutes with permuting them, bitwise."""
+    x, rng = case.tokens(batch=3), case.rng(3)
+    samples, channels = rng.permutation(3), rng.permutation(case.channels)
+    permuted = np.ascontiguousarray(x[samples][..., channels])
+    return swin.cyclic_shift(permuted, case.shift), swin.cyclic_shift(x, case.shift)[samples][..., channels]
