@@ -65,27 +65,26 @@ def networks(
     fewest: int = 1,
     enough: bool = True,
     rolls: bool = False,
+    longest: int = 10,
 ) -> NetCase:
     """Cases of a network of ``fewest`` to ``deepest`` stages, small enough to run in milliseconds.
 
     ``enough``: the batch is raised until the logits, or with ``maps`` every stage's map, have what a
-    budget needs.  ``rolls``: nothing is shifted, padded or bound to a place: every block is the first
-    of its stage, every stage's grid is whole windows, and there is no position embedding.
+    budget needs.  ``longest``: a grid's side, at most.  ``rolls``: nothing is shifted, padded or bound
+    to a place: every block is the first of its stage, every stage's grid is whole windows, and there
+    is no position embedding.
     """
     depths = tuple(draw(st.lists(st.integers(1, 1 if rolls else 3), min_size=fewest, max_size=deepest)))
     heads = tuple(draw(st.sampled_from((1, 2, 4))) for _ in depths)
     embed_dim = max(heads) * draw(st.integers(-(-4 // max(heads)), 4))
     window = draw(st.integers(1, 4)), draw(st.integers(1, 4))
     patch = draw(st.integers(1, 4)), draw(st.integers(1, 4))
+    missing = (0, 0)
     if rolls:
-        counts, unit, missing = (
-            (draw(st.integers(1, 3)), draw(st.integers(1, 3))),
-            2 ** (len(depths) - 1),
-            (0, 0),
-        )
-        grid = counts[0] * window[0] * unit, counts[1] * window[1] * unit
+        whole = tuple(m << len(depths) - 1 for m in window)
+        grid = whole[0] * draw(st.integers(1, 3)), whole[1] * draw(st.integers(1, 3))
     else:
-        grid = draw(st.integers(1, 10)), draw(st.integers(1, 10))
+        grid = draw(st.integers(1, longest)), draw(st.integers(1, longest))
         missing = draw(st.integers(0, patch[0] - 1)), draw(st.integers(0, patch[1] - 1))
     image = grid[0] * patch[0] - missing[0], grid[1] * patch[1] - missing[1]
     classes = draw(st.sampled_from((500, 0)))

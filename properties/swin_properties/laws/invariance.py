@@ -28,7 +28,7 @@ def own_sample(swin: Any, case: NetCase) -> Any:
     return after, before
 
 
-@law("swin_transformer/batch-order", MODEL, networks(deepest=2), kind=NetCase)
+@law("swin_transformer/batch-order", MODEL, networks(deepest=2, longest=4), kind=NetCase)
 def batch_order(swin: Any, case: NetCase) -> Any:
     """Permuting the images permutes the logits, and an image is what it is in a smaller batch."""
     case = replace(case, batch=max(2, case.batch))

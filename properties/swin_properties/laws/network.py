@@ -46,7 +46,12 @@ def stage_alternation(swin: Any, case: NetCase) -> Any:
     return swin.swin_stage(x, params, depth, heads, window), y
 
 
-@law("swin_stage/merge-last", ["swin_stage", "patch_merging"], networks(fewest=2, maps=True), kind=NetCase)
+@law(
+    "swin_stage/merge-last",
+    ["swin_stage", "patch_merging"],
+    networks(fewest=2, deepest=2, maps=True),
+    kind=NetCase,
+)
 def stage_merge_last(swin: Any, case: NetCase) -> Any:
     """A stage ends with its merge: it is the merge of the same stage without one."""
     x, (params, *sizes) = case.tokens(), stage(case, 0)

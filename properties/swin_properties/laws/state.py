@@ -16,7 +16,7 @@ from swin_properties.registry import Body, Tier, law
 from swin_properties.strategies import grids, networks
 
 Grids, Networks = grids(largest_window=4), networks(deepest=2, enough=False)
-EnoughGrids, EnoughNetworks = grids(enough=True, largest_window=4, channels=4), networks(deepest=2)
+EnoughGrids, EnoughNetworks = grids(enough=True, largest_window=4, channels=4), networks(deepest=2, longest=4)
 
 
 def attention(case: GridCase) -> Any:
@@ -99,8 +99,8 @@ def same_twice(swin: Any, case: Any, name: str) -> Any:
     _, first = swin.raw(name, x, *rest)
     kept = np.array(first)
     getattr(swin, name)(-x, *rest)
-    again = getattr(swin, name)(x, *rest)
-    return [(again, kept), (np.array(first), kept)]
+    after = np.array(first)
+    return [(after, kept), (getattr(swin, name)(x, *rest), kept)]
 
 
 @each("dtype", "window_attention", "shifted_window_attention", "layer_norm", "mlp", "swin_block", *NETWORKS)
