@@ -126,6 +126,12 @@ class GridCase(Case):
         """Hot parameters of any shapes, from this case's seed."""
         return parameters.hot_parameters(shapes, self.seed)
 
+    def together(self) -> Any:
+        """Which tokens of the padded grid, counted row by row, share a true window: booleans (P, P)."""
+        h, w = (axis.ravel() for axis in np.indices(self.padded))
+        row, column = (h - self.shift[0]) // self.window[0], (w - self.shift[1]) // self.window[1]
+        return np.equal.outer(row, row) & np.equal.outer(column, column)
+
     def true_window(self, token: tuple[int, int]) -> Any:
         """Which tokens of the grid are in the true shifted window of ``token``: booleans (H, W)."""
         h, w = np.indices(self.grid)

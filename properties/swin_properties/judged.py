@@ -43,21 +43,28 @@ class Judged:
             raise AttributeError(name)
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            args, kwargs = self._given(args), self._given(kwargs)
-            try:
-                result = getattr(self.implementation, name)(*args, **kwargs)
-            except (Exception, SystemExit) as error:
-                raise Fall(f"{name} raised {type(error).__name__}: {_first_line(error)}") from error
+            _, result = self.raw(name, *args, **kwargs)
             return checked(result, SHAPES[name](*args), name)
 
         return call
 
+    def raw(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        """The positional arguments as the implementation got them, after the call, and its very result."""
+        args, kwargs = self._given(args), self._given(kwargs)
+        try:
+            return args, getattr(self.implementation, name)(*args, **kwargs)
+        except (Exception, SystemExit) as error:
+            raise Fall(f"{name} raised {type(error).__name__}: {_first_line(error)}") from error
+
     def _given(self, value: Any) -> Any:
-        """Arguments as an adapter takes them: arrays in the precision's carrier type, equal sizes as one."""
+        """Arguments as an adapter takes them: arrays in the precision's carrier type, equal sizes as one.
+
+        Arrays are copies, so that nothing a law holds is written to; a copy keeps the order in memory.
+        """
         if isinstance(value, np.ndarray) and np.issubdtype(value.dtype, np.floating):
             if np.any(self.precision.rounded(value) != value):
                 raise AssertionError(f"a law gave values that are not exact in {self.precision.name}")
-            return np.array(value, dtype=self.precision.dtype)
+            return np.array(value, dtype=self.precision.dtype, order="K")
         if isinstance(value, Mapping):
             return {name: self._given(child) for name, child in value.items()}
         if isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], int):

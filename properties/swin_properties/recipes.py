@@ -13,6 +13,7 @@ RECIPES = {
     "impulse": "one token a sample, all others zero",
     "uniform": "no query, no bias: attention is the mean of the true window",
     "peaked": "logits spread over 150 and more",
+    "big": "tokens of up to 254, whose squares overflow float16",
     "gentle": "logits spread over a few units: every token visibly weighs on every other",
 }
 """Every recipe's name and what it is."""
@@ -25,6 +26,8 @@ def tokens(recipe: str, shape: tuple[int, ...], rng: np.random.Generator) -> Any
     np.int64(1)
     """
     x = rng.integers(-127, 128, shape) / 64.0
+    if recipe == "big":
+        return 128 * x
     if recipe == "flat":
         # Not all tokens: nearly equal ones round alike, and their errors add up instead of averaging out.
         flat = rng.random((*shape[:-1], 1)) < 0.5

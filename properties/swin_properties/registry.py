@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import CodeType
 from typing import Any, Literal
 
 from hypothesis.strategies import SearchStrategy
@@ -31,6 +32,8 @@ class Law:
     tier: Tier
     cases: SearchStrategy[Any] | Callable[[int, int], Sequence[Case]]
     kind: type[Case]
+    oracle: bool = True
+    """Whether the law asks either oracle; one that does not holds an implementation to itself."""
 
     @property
     def enumerated(self) -> bool:
@@ -66,7 +69,14 @@ def law(
         sentence = " ".join((body.__doc__ or "").split("\n\n")[0].split())
         if not sentence:
             raise ValueError(f"a law is a sentence, {name} has no docstring: write one")
-        LAWS[name] = Law(name, sentence, body, tuple(needs), tier, cases, kind)
+        oracle = _asks_oracle(body.__code__)
+        LAWS[name] = Law(name, sentence, body, tuple(needs), tier, cases, kind, oracle)
         return body
 
     return enter
+
+
+def _asks_oracle(code: CodeType) -> bool:
+    """Whether a body mentions `swin.expected` or the second oracle, `direct`, itself or in a lambda of it."""
+    inner = (part for part in code.co_consts if isinstance(part, CodeType))
+    return not {"expected", "direct"}.isdisjoint(code.co_names) or any(map(_asks_oracle, inner))

@@ -23,11 +23,12 @@ def grids(
     enough: bool = False,
     largest_window: int = 5,
     channels: int = 1,
+    heads: int = 1,
 ) -> GridCase:
     """Cases of a grid; simplest first, so that a counterexample shrinks to few and small windows.
 
     ``whole``: only whole windows.  ``shifted``: True for a shift on some axis, False for none.
-    ``enough``: the batch is raised until B H W C reaches what a budget needs.  ``channels``: at least.
+    ``enough``: the batch is raised until B H W C is what a budget needs.  ``channels``, ``heads``: at least.
     """
     counts = draw(st.integers(1, 3)), draw(st.integers(1, 3))  # first: fewest windows, then small ones
     window = draw(st.integers(1, largest_window)), draw(st.integers(1, largest_window))
@@ -36,12 +37,12 @@ def grids(
     shift = (0, 0)
     if shifted is not False:
         shift = draw(st.integers(0, window[0] - 1)), draw(st.integers(0, window[1] - 1))
-    heads = draw(st.integers(1, 3))
-    head_dim = draw(st.integers(-(-channels // heads), 4))
+    count = draw(st.integers(heads, 3))
+    head_dim = draw(st.integers(-(-channels // count), 4))
     batch = draw(st.integers(1, 2))
     recipe = draw(st.sampled_from(recipes))
     if enough:
-        batch += -(-needed(recipe) // (prod(grid) * heads * head_dim)) - 1
+        batch += -(-needed(recipe) // (prod(grid) * count * head_dim)) - 1
     return GridCase(
         batch=batch,
         recipe=recipe,
@@ -49,7 +50,7 @@ def grids(
         grid=grid,
         window=window,
         shift=shift,
-        heads=heads,
+        heads=count,
         head_dim=head_dim,
         qkv_bias=draw(st.sampled_from((1, 0))),
     )
@@ -61,24 +62,36 @@ def networks(
     recipes: tuple[str, ...] = ("generic",),
     deepest: int = 3,
     maps: bool = False,
+    fewest: int = 1,
+    enough: bool = True,
+    rolls: bool = False,
+    longest: int = 10,
 ) -> NetCase:
-    """Cases of a network, small enough to run in milliseconds.
+    """Cases of a network of ``fewest`` to ``deepest`` stages, small enough to run in milliseconds.
 
-    The batch is raised until the logits, or with ``maps`` every stage's map, have what a budget needs.
+    ``enough``: the batch is raised until the logits, or with ``maps`` every stage's map, have what a
+    budget needs.  ``longest``: a grid's side, at most.  ``rolls``: nothing is shifted, padded or bound
+    to a place: every block is the first of its stage, every stage's grid is whole windows, and there
+    is no position embedding.
     """
-    depths = tuple(draw(st.lists(st.integers(1, 3), min_size=1, max_size=deepest)))
+    depths = tuple(draw(st.lists(st.integers(1, 1 if rolls else 3), min_size=fewest, max_size=deepest)))
     heads = tuple(draw(st.sampled_from((1, 2, 4))) for _ in depths)
     embed_dim = max(heads) * draw(st.integers(-(-4 // max(heads)), 4))
     window = draw(st.integers(1, 4)), draw(st.integers(1, 4))
     patch = draw(st.integers(1, 4)), draw(st.integers(1, 4))
-    grid = draw(st.integers(1, 10)), draw(st.integers(1, 10))
-    missing = draw(st.integers(0, patch[0] - 1)), draw(st.integers(0, patch[1] - 1))
+    missing = (0, 0)
+    if rolls:
+        whole = tuple(m << len(depths) - 1 for m in window)
+        grid = whole[0] * draw(st.integers(1, 3)), whole[1] * draw(st.integers(1, 3))
+    else:
+        grid = draw(st.integers(1, longest)), draw(st.integers(1, longest))
+        missing = draw(st.integers(0, patch[0] - 1)), draw(st.integers(0, patch[1] - 1))
     image = grid[0] * patch[0] - missing[0], grid[1] * patch[1] - missing[1]
     classes = draw(st.sampled_from((500, 0)))
     smallest = smallest_map(grid, embed_dim, len(depths)) if maps else classes or embed_dim << len(depths) - 1
     recipe = draw(st.sampled_from(recipes))
     return NetCase(
-        batch=draw(st.integers(0, 1)) + -(-needed(recipe) // smallest),
+        batch=draw(st.integers(0, 1)) + (-(-needed(recipe) // smallest) if enough else 1),
         recipe=recipe,
         seed=draw(Seeds),
         image=image,
@@ -89,7 +102,7 @@ def networks(
         embed_dim=embed_dim,
         qkv_bias=draw(st.sampled_from((1, 0))),
         patch_norm=draw(st.sampled_from((1, 0))),
-        position_embedding=draw(st.sampled_from((0, 1))),
+        position_embedding=0 if rolls else draw(st.sampled_from((0, 1))),
         classes=classes,
     )
 

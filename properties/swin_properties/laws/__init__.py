@@ -7,8 +7,25 @@ from swin_properties.laws import (
     layers,
     patches,
     attention,
+    algebra,
     symmetry,
+    block,
     network,
+    invariance,
+    state,
 )
 
-__all__ = ["attention", "layers", "mask", "network", "patches", "relative_position", "symmetry", "windows"]
+__all__ = [
+    "algebra",
+    "attention",
+    "block",
+    "invariance",
+    "layers",
+    "mask",
+    "network",
+    "patches",
+    "relative_position",
+    "state",
+    "symmetry",
+    "windows",
+]

@@ -9,6 +9,7 @@ import numpy as np
 from swin_reference import direct
 
 from swin_properties.cases import GridCase
+from swin_properties.recipes import scaled
 from swin_properties.registry import law
 from swin_properties.strategies import exhaustive, grids
 
@@ -41,6 +42,19 @@ def window_mask(swin: Any, case: GridCase) -> Any:
     return swin.window_attention(*args, mask=mask), swin.expected.window_attention(*args, mask=mask)
 
 
+@law("window_attention/mask-order", ["window_attention.mask"], grids(enough=True))
+def window_mask_order(swin: Any, case: GridCase) -> Any:
+    """Each window of an image, in all images of the batch, is what it is alone under its own mask."""
+    x, params = case.windows(), case.attention()
+    mask = random_masks(case, len(x) // case.batch)
+    sizes = params, case.heads, case.window
+    got = swin.window_attention(x, *sizes, mask=mask)
+    alone = np.empty(x.shape)
+    for n in range(len(mask)):
+        alone[n :: len(mask)] = swin.window_attention(x[n :: len(mask)], *sizes, mask=mask[n : n + 1])
+    return got, alone
+
+
 @law("window_attention/qk-scale", ["window_attention.qk_scale"], grids(enough=True))
 def window_qk_scale(swin: Any, case: GridCase) -> Any:
     """An explicit qk_scale replaces head_dim^-1/2."""
@@ -48,6 +62,21 @@ def window_qk_scale(swin: Any, case: GridCase) -> Any:
     args = x, params, case.heads, case.window
     got = swin.window_attention(*args, qk_scale=0.25)
     return got, swin.expected.window_attention(*args, qk_scale=0.25)
+
+
+@law("window_attention/own-scale", ["window_attention.qk_scale"], grids(enough=True))
+def window_own_scale(swin: Any, case: GridCase) -> Any:
+    """Unless given, the scale is head_dim^-1/2: giving it changes nothing, twice it doubles the queries."""
+    x, params, own = case.windows(), case.attention(), case.head_dim**-0.5
+    doubled = params | {"qkv": {name: scaled(part, 2.0, 1.0) for name, part in params["qkv"].items()}}
+    sizes = case.heads, case.window
+    return [
+        (swin.window_attention(x, params, *sizes, qk_scale=own), swin.window_attention(x, params, *sizes)),
+        (
+            swin.window_attention(x, params, *sizes, qk_scale=2.0 * own),
+            swin.window_attention(x, doubled, *sizes),
+        ),
+    ]
 
 
 @law("shifted_window_attention/oracle", SWA, grids(RECIPES, enough=True))
@@ -133,10 +162,9 @@ def mean(swin: Any, case: GridCase) -> Any:
     weight, bias = params["qkv"]["weight"], params["qkv"].get("bias", np.zeros(3 * case.channels))
     padded = np.pad(x, ((0, 0), *((0, p - g) for p, g in zip(case.padded, case.grid, strict=True)), (0, 0)))
     values = padded @ weight[2 * case.channels :].T + bias[2 * case.channels :]
-    means = np.empty_like(values)
-    for tokens in direct.true_windows(*case.padded, case.window, case.shift).values():
-        h, w = np.array(tokens).T
-        means[:, h, w] = values[:, h, w].mean(axis=1, keepdims=True)
+    together = case.together()
+    weights = together / together.sum(axis=1, keepdims=True)
+    means = (weights @ values.reshape(case.batch, -1, case.channels)).reshape(values.shape)
     means = means[:, : case.grid[0], : case.grid[1]]
     expected = means @ params["proj"]["weight"].T + params["proj"]["bias"]
     return swin.shifted_window_attention(x, params, case.heads, case.window, case.shift), expected

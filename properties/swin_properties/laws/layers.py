@@ -13,7 +13,9 @@ from swin_properties.registry import law
 from swin_properties.strategies import grids
 
 Tokens = grids(shifted=False, enough=True, largest_window=3)
-Normed = grids(("generic", "flat", "impulse"), shifted=False, enough=True, largest_window=3, channels=4)
+Normed = grids(
+    ("generic", "flat", "impulse", "big"), shifted=False, enough=True, largest_window=3, channels=4
+)
 """With fewer channels two of them nearly equal carry the whole budget: no steady sum of errors."""
 
 
@@ -83,7 +85,14 @@ def layer_norm_per_token(swin: Any, case: GridCase) -> Any:
     return others, np.zeros_like(others)
 
 
-@law("mlp/oracle", ["mlp"], Tokens)
+@law("layer_norm/zeros", ["layer_norm"], Tokens, "exact")
+def layer_norm_zeros(swin: Any, case: GridCase) -> Any:
+    """A token of zeros becomes beta, bitwise: eps keeps it finite in every precision."""
+    x, params = np.zeros(case.tokens().shape), norm(case)
+    return swin.layer_norm(x, params), x + params["bias"]
+
+
+@law("mlp/oracle", ["mlp"], grids(("generic", "big"), shifted=False, enough=True, largest_window=3))
 def mlp_oracle(swin: Any, case: GridCase) -> Any:
     """The MLP is the oracle's: fc2(gelu(fc1(x))) with the exact GELU."""
     x, params = case.tokens(), case.hot(mlp_shapes(case.channels, 4 * case.channels))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from swin_reference.direct import true_windows
 
 from swin_properties.cases import GridCase
 from swin_properties.registry import law
@@ -22,15 +21,10 @@ def visible(swin: Any, case: GridCase) -> Any:
 def truly_visible(case: GridCase) -> Any:
     """The same from the definition: both tokens of the rolled grid's window are in one true window."""
     (height, width), (mh, mw), (sh, sw) = case.grid, case.window, case.shift
-    window_of: dict[tuple[int, int], tuple[int, int]] = {}
-    for window, tokens in true_windows(height, width, case.window, case.shift).items():
-        window_of |= dict.fromkeys(tokens, window)
-    places = [
-        [window_of[(i + u + sh) % height, (j + v + sw) % width] for u in range(mh) for v in range(mw)]
-        for i in range(0, height, mh)
-        for j in range(0, width, mw)
-    ]
-    return np.array([[[a == b for b in window] for a in window] for window in places])
+    top, left = (corner.ravel() for corner in np.mgrid[:height:mh, :width:mw])
+    u, v = np.divmod(np.arange(mh * mw), mw)
+    place = (top[:, None] + u + sh) % height * width + (left[:, None] + v + sw) % width
+    return case.together()[place[:, :, None], place[:, None, :]]
 
 
 @law("shifted_window_mask/definition", NEEDS, grids(whole=True), "exact")

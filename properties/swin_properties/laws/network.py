@@ -1,4 +1,4 @@
-"""Laws of the block, the stage, the features and the classifier."""
+"""Laws of the stage, the features and the classifier."""
 
 from __future__ import annotations
 
@@ -6,54 +6,22 @@ from typing import Any
 
 import numpy as np
 
-from swin_properties.cases import GridCase, NetCase
+from swin_properties.cases import NetCase
 from swin_properties.registry import law
-from swin_properties.strategies import grids, networks
+from swin_properties.strategies import networks
 
-RECIPES = ("generic", "flat", "peaked")
-Blocks = grids(RECIPES, enough=True, largest_window=4, channels=4)
-
-
-@law("swin_block/oracle", ["swin_block"], Blocks)
-def block_oracle(swin: Any, case: GridCase) -> Any:
-    """A block is the oracle's: x + (S)W-MSA(norm1(x)), then x + MLP(norm2(x))."""
-    args = case.tokens(), case.block(), case.heads, case.window, case.shift
-    return swin.swin_block(*args), swin.expected.swin_block(*args)
-
-
-@law("swin_block/branches", ["swin_block"], Blocks)
-def block_branches(swin: Any, case: GridCase) -> Any:
-    """What a block adds to its input is the oracle's: no residual hides it."""
-    x = case.tokens()
-    args = x, case.block(), case.heads, case.window, case.shift
-    return swin.swin_block(*args) - x, swin.expected.swin_block(*args) - x
-
-
-@law("swin_block/drop-path", ["swin_block.kept"], Blocks)
-def block_drop_path(swin: Any, case: GridCase) -> Any:
-    """In training each sample's branches are dropped, or kept and scaled, as the given factors say."""
-    x, params, rng = case.tokens(), case.block(), case.rng(3)
-    kept = tuple(2.0 * rng.integers(0, 2, case.batch) for _ in range(2))
-    args = x, params, case.heads, case.window, case.shift
-    return swin.swin_block(*args, kept=kept), swin.expected.swin_block(*args, kept=kept)
-
-
-@law("swin_block/locality", ["swin_block"], grids(("gentle",), channels=3), "exact")
-def block_locality(swin: Any, case: GridCase) -> Any:
-    """Changing a token changes no token outside its true window, in no other sample."""
-    x, params, rng = case.tokens(), case.block(), case.rng(3)
-    b, h, w = int(rng.integers(case.batch)), *(int(rng.integers(side)) for side in case.grid)
-    nudged = x.copy()
-    nudged[b, h, w] = rng.integers(-127, 128, case.channels) / 64.0
-    sizes = params, case.heads, case.window, case.shift
-    leaked = np.any(swin.swin_block(x, *sizes) != swin.swin_block(nudged, *sizes), axis=-1)
-    leaked[b] &= ~case.true_window((h, w))
-    return leaked, np.zeros_like(leaked)
+RECIPES = ("generic", "flat", "peaked", "big")
 
 
 def stage(case: NetCase, number: int) -> tuple[Any, ...]:
     """The arguments of a stage: parameters, depth, heads and window."""
     return case.network()["layers"][number], case.depths[number], case.heads[number], case.window
+
+
+def shift_of(case: NetCase, number: int) -> tuple[int, int]:
+    """The shift of block ``number`` of the first stage."""
+    spans = any(side <= m for side, m in zip(case.config.grid, case.window, strict=True))
+    return (0, 0) if spans or number % 2 == 0 else (case.window[0] // 2, case.window[1] // 2)
 
 
 @law("swin_stage/oracle", ["swin_stage"], networks(RECIPES, deepest=2, maps=True), kind=NetCase)
@@ -73,11 +41,52 @@ def stage_alternation(swin: Any, case: NetCase) -> Any:
     """Even blocks are not shifted, odd blocks by floor(M / 2), none once a window spans the grid."""
     x, (params, depth, heads, window) = case.tokens(), stage(case, 0)
     y = x
-    shifts = any(side <= m for side, m in zip(case.config.grid, window, strict=True))
-    half = (0, 0) if shifts else (window[0] // 2, window[1] // 2)
     for number, block in enumerate(params["blocks"]):
-        y = swin.swin_block(y, block, heads, window, half if number % 2 else (0, 0))
+        y = swin.swin_block(y, block, heads, window, shift_of(case, number))
     return swin.swin_stage(x, params, depth, heads, window), y
+
+
+@law(
+    "swin_stage/merge-last",
+    ["swin_stage", "patch_merging"],
+    networks(fewest=2, deepest=2, maps=True),
+    kind=NetCase,
+)
+def stage_merge_last(swin: Any, case: NetCase) -> Any:
+    """A stage ends with its merge: it is the merge of the same stage without one."""
+    x, (params, *sizes) = case.tokens(), stage(case, 0)
+    blocks = swin.swin_stage(x, {"blocks": params["blocks"]}, *sizes)
+    merged = swin.patch_merging(swin.precision.rounded(blocks), params["downsample"])
+    return swin.swin_stage(x, params, *sizes), merged
+
+
+@law(
+    "swin_stage/receptive-field",
+    ["swin_stage"],
+    networks(("uniform",), deepest=1, enough=False),
+    "exact",
+    NetCase,
+)
+def receptive_field(swin: Any, case: NetCase) -> Any:
+    """A changed token changes, block after block, exactly the tokens that share a window with a changed one.
+
+    Half precision may round a real dependency away: there only "no others" is asked.
+    """
+    x, rng, (mh, mw) = case.tokens(), case.rng(3), case.window
+    token = tuple(int(rng.integers(side)) for side in x.shape[:-1])
+    nudged = x.copy()
+    nudged[token] = rng.integers(-127, 128, x.shape[-1]) / 64.0
+    before, after = (swin.swin_stage(tokens, *stage(case, 0)) for tokens in (x, nudged))
+    changed, field = np.any(before != after, axis=-1), np.zeros(x.shape[:-1], bool)
+    field[token] = True
+    h, w = np.indices(case.config.grid)
+    for number in range(case.depths[0]):
+        sh, sw = shift_of(case, number)
+        windows = (h - sh) // mh * case.config.grid[1] + (w - sw) // mw  # no two windows of one number
+        field[token[0]] = np.isin(windows, windows[field[token[0]]])
+    if swin.precision.bits < 24:
+        changed, field = changed & ~field, np.zeros_like(field)
+    return changed, field
 
 
 @law("swin_features/oracle", ["swin_features"], networks(RECIPES, maps=True), kind=NetCase)

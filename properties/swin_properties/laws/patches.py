@@ -14,7 +14,7 @@ from swin_properties.strategies import grids
 # A case's window is the patch here, and its grid the image.
 Images = grids(shifted=False, enough=True, largest_window=4)
 WholeImages = grids(shifted=False, enough=True, largest_window=4, whole=True)
-Tokens = grids(("generic", "flat"), shifted=False, enough=True, largest_window=4)
+Tokens = grids(("generic", "flat", "big"), shifted=False, enough=True, largest_window=4)
 
 
 def images(case: GridCase) -> Any:
@@ -130,3 +130,20 @@ def merging_roll(swin: Any, case: GridCase) -> Any:
     x, params = even(case), case.hot(merging_shapes(case.channels))
     rolled = swin.patch_merging(np.roll(x, (2, 2), (1, 2)), params)
     return rolled, np.roll(swin.patch_merging(x, params), (1, 1), (1, 2))
+
+
+@law("patch_merging/padding", ["patch_merging"], Tokens)
+def merging_padding(swin: Any, case: GridCase) -> Any:
+    """An odd side is a side padded with zeros at its end."""
+    x, params = case.tokens(), case.hot(merging_shapes(case.channels))
+    even_sides = np.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, x.shape[2] % 2), (0, 0)))
+    return swin.patch_merging(x, params), swin.patch_merging(even_sides, params)
+
+
+@law("patch_merging/norm-first", ["patch_merging"], Tokens)
+def merging_norm_first(swin: Any, case: GridCase) -> Any:
+    """The norm comes first: a constant on the input changes nothing, twice the weights double the output."""
+    x, params = np.round(even(case) * 32) / 64, case.hot(merging_shapes(case.channels))
+    doubled = params | {"reduction": {"weight": 2.0 * params["reduction"]["weight"]}}
+    y = swin.patch_merging(x, params)
+    return [(swin.patch_merging(x + 1.0, params), y), (swin.patch_merging(x, doubled), 2.0 * y)]

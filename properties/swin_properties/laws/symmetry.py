@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -46,3 +47,70 @@ def transpose(swin: Any, case: GridCase) -> Any:
     )
     y = swin.shifted_window_attention(x, params, case.heads, case.window, case.shift)
     return got.swapaxes(1, 2), y
+
+
+@law("shifted_window_attention/batch-order", SWA, grids(enough=True))
+def batch_order(swin: Any, case: GridCase) -> Any:
+    """Permuting the samples permutes the outputs, and a sample is what it is in a smaller batch."""
+    x, params = case.tokens(batch=max(2, case.batch)), case.attention()
+    sizes = params, case.heads, case.window, case.shift
+    order = case.rng(3).permutation(len(x))
+    y = swin.shifted_window_attention(x, *sizes)
+    halves = [swin.shifted_window_attention(half, *sizes) for half in np.array_split(x, 2)]
+    return [(swin.shifted_window_attention(x[order], *sizes), y[order]), (np.concatenate(halves), y)]
+
+
+@law("shifted_window_attention/roll", SWA, grids(whole=True, shifted=False, enough=True))
+def roll(swin: Any, case: GridCase) -> Any:
+    """Without a shift, rolling the grid by whole windows rolls the output."""
+    x, sizes = case.tokens(), (case.attention(), case.heads, case.window, case.shift)
+    rolled = swin.shifted_window_attention(np.roll(x, case.window, (1, 2)), *sizes)
+    return rolled, np.roll(swin.shifted_window_attention(x, *sizes), case.window, (1, 2))
+
+
+@law("shifted_window_attention/crop", SWA, grids(shifted=False, enough=True))
+def crop(swin: Any, case: GridCase) -> Any:
+    """Without a shift, the first windows are what they are without the rest of the grid."""
+    rng, sizes = case.rng(3), (case.attention(), case.heads, case.window, case.shift)
+    height, width = (
+        min(side, m * int(rng.integers(1, max(2, -(-side // m)))))
+        for side, m in zip(case.grid, case.window, strict=True)
+    )
+    x = case.tokens(batch=case.batch * -(-prod(case.grid) // (height * width)))
+    y = swin.shifted_window_attention(x, *sizes)[:, :height, :width]
+    return swin.shifted_window_attention(np.ascontiguousarray(x[:, :height, :width]), *sizes), y
+
+
+@law("shifted_window_attention/padding", SWA, grids(enough=True))
+def padding(swin: Any, case: GridCase) -> Any:
+    """A grid is padded before the shift, with tokens that take part: padding it by hand changes nothing."""
+    x, (height, width) = case.tokens(), case.grid
+    sizes = case.attention(), case.heads, case.window, case.shift
+    by_hand = np.pad(x, ((0, 0), *((0, p - g) for p, g in zip(case.padded, case.grid, strict=True)), (0, 0)))
+    y = swin.shifted_window_attention(by_hand, *sizes)[:, :height, :width]
+    return swin.shifted_window_attention(x, *sizes), y
+
+
+@law("window_attention/token-order", ["window_attention"], grids(shifted=False, enough=True))
+def token_order(swin: Any, case: GridCase) -> Any:
+    """Without a bias the tokens of a window may be permuted: nothing else knows their places."""
+    x, params = case.windows(), case.attention()
+    params = retabled(case, params, np.zeros_like)
+    order = case.rng(3).permutation(x.shape[1])
+    got = swin.window_attention(np.ascontiguousarray(x[:, order]), params, case.heads, case.window)
+    return got, swin.window_attention(x, params, case.heads, case.window)[:, order]
+
+
+@law("window_attention/flip", ["window_attention"], grids(shifted=False, enough=True))
+def window_flip(swin: Any, case: GridCase) -> Any:
+    """Flipping every window along an axis flips its output, once the bias table is flipped as well."""
+    x, params = case.windows(), case.attention()
+    y = swin.window_attention(x, params, case.heads, case.window)
+    tokens = np.arange(prod(case.window)).reshape(case.window)
+    pairs = []
+    for axis in (0, 1):
+        order = np.flip(tokens, axis).ravel()
+        flipped = retabled(case, params, lambda table, axis=axis: np.flip(table, axis))
+        got = swin.window_attention(np.ascontiguousarray(x[:, order]), flipped, case.heads, case.window)
+        pairs.append((got, y[:, order]))
+    return pairs

@@ -74,3 +74,11 @@ def shift_inverse(swin: Any, case: GridCase) -> Any:
     there = swin.reverse_cyclic_shift(swin.cyclic_shift(x, case.shift), case.shift)
     back = swin.cyclic_shift(swin.reverse_cyclic_shift(x, case.shift), case.shift)
     return [(there, x), (back, x)]
+
+
+@law("cyclic_shift/batch-and-channels", ["cyclic_shift"], grids(shifted=True), "exact")
+def shift_batch_and_channels(swin: Any, case: GridCase) -> Any:
+    """The shift moves neither samples nor channels: it commutes with reversing their order, bitwise."""
+    x = case.tokens(batch=5)  # more samples than a shift is long
+    reversed_ = np.ascontiguousarray(x[::-1, ..., ::-1])
+    return swin.cyclic_shift(reversed_, case.shift), swin.cyclic_shift(x, case.shift)[::-1, ..., ::-1]

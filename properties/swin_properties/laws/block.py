@@ -1,0 +1,103 @@
+"""Laws of the block."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from swin_properties.cases import GridCase
+from swin_properties.registry import law
+from swin_properties.strategies import grids
+
+Blocks = grids(("generic", "flat", "peaked", "big"), enough=True, largest_window=4, channels=4)
+Plain = grids(enough=True, largest_window=4, channels=4)
+
+
+@law("swin_block/oracle", ["swin_block"], Blocks)
+def block_oracle(swin: Any, case: GridCase) -> Any:
+    """A block is the oracle's: x + (S)W-MSA(norm1(x)), then x + MLP(norm2(x))."""
+    args = case.tokens(), case.block(), case.heads, case.window, case.shift
+    return swin.swin_block(*args), swin.expected.swin_block(*args)
+
+
+@law("swin_block/branches", ["swin_block"], Blocks)
+def block_branches(swin: Any, case: GridCase) -> Any:
+    """What a block adds to its input is the oracle's: no residual hides it."""
+    x = case.tokens()
+    args = x, case.block(), case.heads, case.window, case.shift
+    return swin.swin_block(*args) - x, swin.expected.swin_block(*args) - x
+
+
+@law("swin_block/drop-path", ["swin_block.kept"], Blocks)
+def block_drop_path(swin: Any, case: GridCase) -> Any:
+    """In training each sample's branches are dropped, or kept and scaled, as the given factors say."""
+    x, params, rng = case.tokens(), case.block(), case.rng(3)
+    kept = tuple(2.0 * rng.integers(0, 2, case.batch) for _ in range(2))
+    args = x, params, case.heads, case.window, case.shift
+    return swin.swin_block(*args, kept=kept), swin.expected.swin_block(*args, kept=kept)
+
+
+@law("swin_block/locality", ["swin_block"], grids(("gentle",), channels=3), "exact")
+def block_locality(swin: Any, case: GridCase) -> Any:
+    """Changing a token changes no token outside its true window, in no other sample."""
+    x, params, rng = case.tokens(), case.block(), case.rng(3)
+    b, h, w = int(rng.integers(case.batch)), *(int(rng.integers(side)) for side in case.grid)
+    nudged = x.copy()
+    nudged[b, h, w] = rng.integers(-127, 128, case.channels) / 64.0
+    sizes = params, case.heads, case.window, case.shift
+    leaked = np.any(swin.swin_block(x, *sizes) != swin.swin_block(nudged, *sizes), axis=-1)
+    leaked[b] &= ~case.true_window((h, w))
+    return leaked, np.zeros_like(leaked)
+
+
+@law("swin_block/kept-all", ["swin_block.kept"], Plain)
+def kept_all(swin: Any, case: GridCase) -> Any:
+    """Training without dropping anything, every factor 1, is evaluation."""
+    args = case.tokens(), case.block(), case.heads, case.window, case.shift
+    ones = np.ones(case.batch)
+    return swin.swin_block(*args, kept=(ones, ones)), swin.swin_block(*args)
+
+
+@law("swin_block/dropped", ["swin_block.kept"], grids(), "exact")
+def dropped(swin: Any, case: GridCase) -> Any:
+    """A sample whose two branches are dropped passes unchanged, bitwise, whatever is kept of the others.
+
+    And a sample that is kept does not depend on which others are.
+    """
+    x, sizes = case.tokens(batch=4), (case.block(), case.heads, case.window, case.shift)
+    factors = np.roll([0.0, 0.0, 2.0, 2.0], int(case.rng(3).integers(4)))
+    zeros, twos = np.zeros(4), np.full(4, 2.0)
+    kept, none, all_ = (swin.swin_block(x, *sizes, kept=(f, f)) for f in (factors, zeros, twos))
+    return [(none, x), (kept, np.where(factors[:, None, None, None] == 0, x, all_))]
+
+
+@law("swin_block/residual", ["swin_block"], grids(), "exact")
+def residual(swin: Any, case: GridCase) -> Any:
+    """With zeros for the last linear layer of each branch the block is the identity, bitwise."""
+    x, params = case.tokens(), case.block()
+    attn, mlp = params["attn"], params["mlp"]
+    idle = params | {
+        "attn": attn | {"proj": {name: 0.0 * part for name, part in attn["proj"].items()}},
+        "mlp": mlp | {"fc2": {name: 0.0 * part for name, part in mlp["fc2"].items()}},
+    }
+    return swin.swin_block(x, idle, case.heads, case.window, case.shift), x
+
+
+@law("swin_block/pre-norm", ["swin_block"], Plain)
+def pre_norm(swin: Any, case: GridCase) -> Any:
+    """Each branch starts with its norm: a constant added to the input is added to the output, no more."""
+    x, sizes = np.round(case.tokens() * 32) / 64, (case.block(), case.heads, case.window, case.shift)
+    return swin.swin_block(x + 1.0, *sizes) - (x + 1.0), swin.swin_block(x, *sizes) - x
+
+
+@law("swin_block/parts", ["swin_block", "layer_norm", "shifted_window_attention", "mlp"], Plain)
+def parts(swin: Any, case: GridCase) -> Any:
+    """A block is made of its own parts: y = x + attention(norm1(x)), then y + mlp(norm2(y))."""
+    x, params, rounded = case.tokens(), case.block(), swin.precision.rounded
+    normed = rounded(swin.layer_norm(x, params["norm1"]))
+    sizes = case.heads, case.window, case.shift
+    attended = swin.shifted_window_attention(normed, params["attn"], *sizes)
+    y = rounded(x + attended)
+    fed_forward = swin.mlp(rounded(swin.layer_norm(y, params["norm2"])), params["mlp"])
+    return swin.swin_block(x, params, *sizes) - x, attended + fed_forward

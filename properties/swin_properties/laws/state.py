@@ -1,0 +1,156 @@
+"""Laws of state: a call depends on its arguments alone, and leaves nothing behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from swin_reference.parameters import merging_shapes, mlp_shapes, norm_shapes, patch_embed_shapes
+
+from swin_properties.cases import Case, GridCase, NetCase
+from swin_properties.judged import Fall
+from swin_properties.registry import Body, Tier, law
+from swin_properties.strategies import grids, networks
+
+Grids, Networks = grids(largest_window=4), networks(deepest=2, enough=False)
+EnoughGrids, EnoughNetworks = grids(enough=True, largest_window=4, channels=4), networks(deepest=2, longest=4)
+
+
+def attention(case: GridCase) -> Any:
+    """The arguments of (S)W-MSA."""
+    return case.tokens(), case.attention(), case.heads, case.window, case.shift
+
+
+def stage(case: NetCase) -> Any:
+    """The arguments of the first stage."""
+    return case.tokens(), case.network()["layers"][0], case.depths[0], case.heads[0], case.window
+
+
+ARGUMENTS: dict[str, Callable[[Any], Any]] = {
+    "window_attention": lambda case: (case.windows(), case.attention(), case.heads, case.window),
+    "shifted_window_attention": attention,
+    "layer_norm": lambda case: (case.tokens(), case.hot(norm_shapes(case.channels))),
+    "mlp": lambda case: (case.tokens(), case.hot(mlp_shapes(case.channels, 2 * case.channels))),
+    "patch_embed": lambda case: (
+        np.ascontiguousarray(case.tokens(3).transpose(0, 3, 1, 2)),
+        case.hot(patch_embed_shapes(8 * case.channels, case.window)),
+        case.window,
+    ),
+    "patch_merging": lambda case: (case.tokens(), case.hot(merging_shapes(case.channels))),
+    "swin_block": lambda case: (case.tokens(), case.block(), case.heads, case.window, case.shift),
+    "swin_stage": stage,
+    "swin_transformer": lambda case: (case.images(), case.network(), case.config),
+}
+"""For each callable asked about its state, its arguments for a case; the tokens come first."""
+
+NETWORKS = ("swin_stage", "swin_transformer")
+
+
+def each(topic: str, *names: str, tier: Tier = "exact") -> Callable[[Callable[..., Any]], None]:
+    """Enters one law for each callable named; {} in the sentence is the callable's name."""
+
+    def enter(ask: Callable[..., Any]) -> None:
+        for name in names:
+            small = Networks if name in NETWORKS else Grids
+            enough = EnoughNetworks if name in NETWORKS else EnoughGrids
+            kind: type[Case] = NetCase if name in NETWORKS else GridCase
+            body = asked_of(name, ask)
+            law(f"{name}/{topic}", [name], small if tier == "exact" else enough, tier, kind)(body)
+
+    return enter
+
+
+def asked_of(name: str, ask: Callable[..., Any]) -> Body:
+    """The body of the law for the callable ``name``."""
+
+    def body(swin: Any, case: Any) -> Any:
+        return ask(swin, case, name)
+
+    body.__doc__ = (ask.__doc__ or "").replace("{}", name)
+    return body
+
+
+def leaves(value: Any) -> Iterator[Any]:
+    """All arrays in nested arguments or results."""
+    if isinstance(value, np.ndarray):
+        yield value
+    elif isinstance(value, (Mapping, list, tuple)):
+        for child in value.values() if isinstance(value, Mapping) else value:
+            yield from leaves(child)
+
+
+@each("keeps-inputs", *ARGUMENTS)
+def keeps_inputs(swin: Any, case: Any, name: str) -> Any:
+    """{} writes to none of its arguments, and its result shares no memory with them."""
+    args = ARGUMENTS[name](case)
+    given, result = swin.raw(name, *args)
+    pairs = list(zip(leaves(given), leaves(args), strict=True))
+    shared = [np.shares_memory(array, part) for array, _ in pairs for part in leaves(result)]
+    return [*pairs, (np.array(shared), np.zeros(len(shared), bool))]
+
+
+@each("same-twice", "window_attention", "shifted_window_attention", "swin_block", *NETWORKS)
+def same_twice(swin: Any, case: Any, name: str) -> Any:
+    """Called again after other inputs {} gives the same, bitwise, and what it gave before stays as it was."""
+    x, *rest = ARGUMENTS[name](case)
+    _, first = swin.raw(name, x, *rest)
+    kept = np.array(first)
+    getattr(swin, name)(-x, *rest)
+    after = np.array(first)
+    return [(after, kept), (getattr(swin, name)(x, *rest), kept)]
+
+
+@each("dtype", "window_attention", "shifted_window_attention", "layer_norm", "mlp", "swin_block", *NETWORKS)
+def dtype(swin: Any, case: Any, name: str) -> Any:
+    """{} gives the type of array it is given: nothing is promoted on the way."""
+    given, result = swin.raw(name, *ARGUMENTS[name](case))
+    return np.array(np.asarray(result).dtype.itemsize), np.array(given[0].dtype.itemsize)
+
+
+def other_order(value: Any) -> Any:
+    """Nested arguments with every array in another order in memory: its last axis is the slowest."""
+    if isinstance(value, np.ndarray):
+        return np.moveaxis(np.ascontiguousarray(np.moveaxis(value, -1, 0)), 0, -1)
+    if isinstance(value, Mapping):
+        return {key: other_order(child) for key, child in value.items()}
+    return [other_order(child) for child in value] if isinstance(value, list) else value
+
+
+@each(
+    "memory-order",
+    "window_attention",
+    "shifted_window_attention",
+    "patch_embed",
+    "swin_block",
+    "swin_transformer",
+    tier="budget",
+)
+def memory_order(swin: Any, case: Any, name: str) -> Any:
+    """{} does not depend on the order in which its arrays, tokens and parameters, lie in memory."""
+    args = ARGUMENTS[name](case)
+    return getattr(swin, name)(*map(other_order, args)), getattr(swin, name)(*args)
+
+
+def other_sizes(case: Any, name: str) -> Iterator[Any]:
+    """Tokens of other sizes: height and width swapped, larger, smaller than a window, a channel too many."""
+    field = "image" if isinstance(case, NetCase) else "grid"
+    height, width = getattr(case, field)
+    for size in ((width, height), (height + 5, width + 7), (1, 1)):
+        yield ARGUMENTS[name](replace(case, **{field: size}))[0]
+    x = ARGUMENTS[name](case)[0]
+    yield np.concatenate([x, x], axis=1 if name == "swin_transformer" else -1)
+
+
+@each("other-sizes", "shifted_window_attention", "swin_block", *NETWORKS)
+def unmoved_by_other_sizes(swin: Any, case: Any, name: str) -> Any:
+    """{} gives the same, bitwise, after calls at other sizes and after calls it refuses."""
+    call, (x, *rest) = getattr(swin, name), ARGUMENTS[name](case)
+    results = [call(x, *rest)]
+    for other in other_sizes(case, name):
+        with suppress(Fall):  # other sizes may be refused: what is asked is what this leaves behind
+            call(other, *rest)
+        results.append(call(x, *rest))
+    return [(result, results[-1]) for result in results[:-1]]

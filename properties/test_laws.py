@@ -1,0 +1,74 @@
+"""The catalogue: every law is named, stated once, held by the oracle, and says truly what it asks."""
+
+from __future__ import annotations
+
+from types import FunctionType
+from typing import Any
+
+import pytest
+import swin_reference
+from swin_properties import catalogue, runner
+from swin_properties.judged import Judged
+from swin_properties.precision import PRECISIONS
+from swin_properties.shapes import SHAPES
+from swin_reference import direct
+
+LAWS = catalogue.chosen()
+
+
+class Asked(Exception):
+    """An oracle was asked."""
+
+
+class Nobody:
+    """Stands where an oracle stood, and cannot be asked."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise Asked(name)
+
+    def record(self) -> None:
+        """Nothing is computed, nothing remembered."""
+
+    def replay(self) -> None:
+        """Nothing is replayed."""
+
+
+def test_every_law_has_its_own_name_and_sentence() -> None:
+    assert len({law.sentence for law in LAWS}) == len(LAWS)
+    for law in LAWS:
+        component, _, topic = law.name.partition("/")
+        assert component in SHAPES, law.name
+        assert component in {need.partition(".")[0] for need in law.needs}, law.name
+        assert topic.replace("-", "").isalnum(), law.name
+        assert law.sentence.endswith("."), law.name
+
+
+@pytest.mark.parametrize("name", [law.name for law in LAWS])
+def test_every_law_holds_for_the_oracle(name: str) -> None:
+    judged = Judged(swin_reference, PRECISIONS["float32"])
+    report = runner.run(judged, catalogue.chosen(name), "swin_reference", "quick", seed=1)
+    assert len(report.of("held")) == 1, report.results
+
+
+@pytest.mark.parametrize("name", [law.name for law in LAWS])
+def test_laws_ask_an_oracle_exactly_when_they_say_so(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only its pairs are made, on few cases: whether they agree is another test's."""
+
+    def asked(*_: Any, **__: Any) -> Any:
+        raise Asked
+
+    for attribute, value in vars(direct).items():
+        if isinstance(value, FunctionType):
+            monkeypatch.setattr(direct, attribute, asked)
+    (law,) = catalogue.chosen(name)
+    judged = Judged(swin_reference, PRECISIONS["float32"])
+    monkeypatch.setattr(judged, "expected", Nobody())
+
+    def ask(case: Any) -> None:
+        law.pairs(judged, case)
+
+    if law.oracle:
+        with pytest.raises(Asked):
+            runner._ask_all(law, ask, runner.Effort(3, 1, 1), 1)
+    else:
+        runner._ask_all(law, ask, runner.Effort(3, 1, 1), 1)
