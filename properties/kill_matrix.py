@@ -53,8 +53,8 @@ def page(tables: dict[str, dict[str, kills.Table]], cases: dict[str, str]) -> st
     lines = [
         "# What the laws kill",
         "",
-        "Made by `make kill-matrix`; no kill is claimed by hand. Each planted bug is the oracle with one thing",
-        "replaced, asked on the very cases that `swin-oracle check` asks at default effort and seed 0.",
+        "Made by `make kill-matrix`; no kill is claimed by hand. Each planted bug is the oracle with one",
+        "thing replaced, asked on the very cases that `swin-oracle check` asks at default effort and seed 0.",
         "",
         f"{len(GALLERY)} planted bugs, {len(LAWS)} laws. Killed:",
         "",

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import swin_reference as swin
-from swin_properties import catalogue, implementations, runner
+from swin_properties import check, implementations, runner
 from swin_properties.cases import NetCase
 from swin_properties.registry import LAWS
 from swin_properties.strategies import exhaustive
@@ -42,7 +42,7 @@ def test_shifted_windows_exhaustively(window: tuple[int, int]) -> None:
 def test_the_oracle_conforms_judged_by_the_second_oracle() -> None:
     judged = implementations.judged("swin_reference")
     assert judged.expected.oracle is direct
-    report = runner.run(judged, catalogue.chosen(), "swin_reference", "quick")
+    report = check("swin_reference", effort="quick")
     assert report.exit_code == 0, report.of("fell")
     assert not report.of("not offered")
 

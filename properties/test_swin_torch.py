@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from swin_properties import catalogue, implementations, runner
+from swin_properties import check
 from swin_reference.checkpoint import flatten
 from swin_reference.config import SwinConfig
 from swin_reference.parameters import hot_parameters, parameter_shapes
@@ -32,8 +32,7 @@ def official_state(config: SwinConfig) -> dict[str, Any]:
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_every_law_holds(dtype: str, deep: bool) -> None:
-    judged = implementations.judged("swin_torch", dtype)
-    report = runner.run(judged, catalogue.chosen(), "swin_torch", "deep" if deep else "quick")
+    report = check("swin_torch", dtype=dtype, effort="deep" if deep else "quick")
     assert report.exit_code == 0, report.of("fell")
     assert not report.of("not offered")
 

@@ -16,9 +16,14 @@ from swin_properties.report import Counterexample, LawResult, Report, Status
 
 HEADLINES = {0: "conforms", 1: "does not conform", 2: "could not be judged"}
 KINDS = {0: "conforms", 1: "falls", 2: "nothing"}
-MARKS = {"held": "\N{CHECK MARK} held", "fell": "\N{MULTIPLICATION X} fell", "not offered": "not offered"}
-CLASSES = {"held": "held", "fell": "fell", "not offered": "faint"}
-STATUSES: tuple[Status, ...] = ("held", "fell", "not offered")
+MARKS = {
+    "held": "\N{CHECK MARK} held",
+    "fell": "\N{MULTIPLICATION X} fell",
+    "known failure": "known failure",
+    "not offered": "not offered",
+}
+CLASSES = {"held": "held", "fell": "fell", "known failure": "faint", "not offered": "faint"}
+STATUSES: tuple[Status, ...] = ("held", "fell", "known failure", "not offered")
 BAR, BAR_LIMIT = 72.0, 56.0
 
 
@@ -44,6 +49,7 @@ def _headline(report: Report) -> Element:
         "header",
         tag("h1", title),
         tag("ul", *counts, class_="counts"),
+        *(tag("p", text) for text in (report.diagnosis, report.catches) if text),
         tag("p", terminal.verdict(report), class_="faint"),
         class_=f"verdict {KINDS[report.exit_code]}",
     )
@@ -57,10 +63,7 @@ def _falls(report: Report) -> list[Element]:
 
 def _fall(result: LawResult, fall: Counterexample) -> Element:
     entries: list[tuple[str, Element | str]] = [
-        ("law", result.sentence),
-        ("seen", fall.seen),
-        ("smallest case", str(fall.case) or "every size 1"),
-        ("again", tag("pre", *_options(fall.reproduce))),
+        (label, tag("pre", *_options(text)) if label == "again" else text) for label, text in result.account
     ]
     drawn = error_picture(result.law, fall)
     picture = tag("figure", drawn) if isinstance(drawn, Element) else tag("p", drawn, class_="faint")
@@ -114,7 +117,7 @@ def _table(report: Report) -> list[Element]:
 
 def _row(result: LawResult) -> Element:
     name: list[Element | str] = _breakable(result.law)
-    if result.counterexample:
+    if result.status == "fell":
         name = [tag("a", *name, href=f"#{_anchor(result.law)}")]
     missing = [tag("div", f"needs {', '.join(result.missing)}", class_="faint")] * bool(result.missing)
     rho: list[Element | str] = []

@@ -19,7 +19,7 @@ def load(name: str) -> Any:
 
     A module with an attribute ``adapter`` stands for that.
 
-    Errors: ``ValueError`` in one sentence when it does not load, or offers nothing a law needs.
+    Errors: ``ValueError`` in one sentence when it does not load.
     """
     source, _, attribute = name.partition(":")
     if not source:
@@ -32,22 +32,39 @@ def load(name: str) -> Any:
         if not hasattr(found, part):
             raise ValueError(f"an implementation is an attribute that exists, {source} has no {attribute!r}")
         found = getattr(found, part)
-    if not attribute and hasattr(module, "adapter"):
-        found = module.adapter
+    return found if attribute else _standing(found)
+
+
+def name_of(implementation: Any) -> str:
+    """The import string of an object, where it has one; an import string is its own.
+
+    >>> name_of("mine.py:adapter"), name_of(sys), name_of(Judged), name_of({})
+    ('mine.py:adapter', 'sys', 'swin_properties.judged:Judged', '<dict object>')
+    """
+    if isinstance(implementation, str):
+        return implementation
+    if isinstance(implementation, ModuleType):
+        return implementation.__name__
+    home = getattr(implementation, "__module__", "")
+    for name, value in vars(sys.modules.get(home, object)).items():
+        if value is implementation and home != "__main__":
+            return f"{home}:{name}"
+    return f"<{type(implementation).__qualname__} object>"
+
+
+def judged(implementation: Any, dtype: str | None = None) -> Judged:
+    """The implementation, an object or its import string, in its own precision or the one asked for.
+
+    Errors: ``ValueError`` for what does not load or offers nothing a law needs, for an unknown precision,
+    or one that the implementation does not offer.
+    """
+    name = name_of(implementation)
+    found = load(implementation) if isinstance(implementation, str) else _standing(implementation)
     if not any(callable(getattr(found, callable_, None)) for callable_ in SHAPES):
         raise ValueError(
             f"an implementation offers at least one callable of the adapter, {name} offers none: "
             f"give it one named {', '.join(SHAPES)}"
         )
-    return found
-
-
-def judged(name: str, dtype: str | None = None) -> Judged:
-    """The implementation that ``name`` names, in its own precision or the one asked for.
-
-    Errors: ``ValueError`` for an unknown precision, or one that the implementation does not offer.
-    """
-    found = load(name)
     declared = getattr(found, "precision", "float32")
     for precision in (declared, dtype or declared):
         if precision not in PRECISIONS:
@@ -62,6 +79,11 @@ def judged(name: str, dtype: str | None = None) -> Judged:
             )
         found = found.with_precision(dtype)
     return Judged(found, PRECISIONS[dtype or declared])
+
+
+def _standing(found: Any) -> Any:
+    """What stands for an object: a module's ``adapter``, where it has one."""
+    return getattr(found, "adapter", found) if isinstance(found, ModuleType) else found
 
 
 def _from_module(name: str) -> ModuleType:

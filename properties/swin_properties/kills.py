@@ -19,6 +19,7 @@ from swin_properties.cases import Case
 from swin_properties.judged import Expected, Fall, Judged, Perturbed
 from swin_properties.precision import PRECISIONS, Precision
 from swin_properties.registry import LAWS, Law, Pairs
+from swin_properties.report import Report
 from swin_properties.shapes import SHAPES
 
 Table = dict[str, list[str]]
@@ -138,4 +139,22 @@ def caught(
     return (
         [name for name in possible if asked & set(kills[name])],
         [name for name in possible if not asked & set(kills[name])],
+    )
+
+
+def catches(report: Report) -> str:
+    """What a pass at a report's cases is worth, in one sentence; empty where no table was shipped for them.
+
+    Laws that fell have judged, so they count as well; known failures do not.
+    """
+    asked = [result for result in report.results if result.status in ("held", "fell")]
+    tables = shipped().get(report.effort, {})
+    if not asked or report.seed != 0 or report.precision not in tables:
+        return ""
+    offered = {need.partition(".")[0] for result in asked for need in LAWS[result.law].needs}
+    found, missed = caught((result.law for result in asked), offered, report.precision, report.effort)
+    listed = f"; not: {', '.join(missed)}" if missed else ""
+    return (
+        f"a pass here would have caught {len(found)} of the {len(found) + len(missed)} planted bugs that can "
+        f"show in what was asked, at this precision and these sizes{listed}"
     )

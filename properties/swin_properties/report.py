@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from swin_properties import __version__
 from swin_properties.cases import Case
 from swin_properties.evaluate import Evidence
 
-Status = Literal["held", "fell", "not offered"]
+Status = Literal["held", "fell", "known failure", "not offered"]
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,20 @@ class Counterexample:
 
 
 @dataclass(frozen=True)
+class Known:
+    """A failure that is known: a law or a pattern of laws, why it may fall, and where that is said."""
+
+    law: str
+    reason: str
+    link: str | None = None
+
+    def __str__(self) -> str:
+        return self.reason + (f" ({self.link})" if self.link else "")
+
+
+@dataclass(frozen=True)
 class LawResult:
-    """One law's result; ``rho`` is the worst seen, None where the law is exact."""
+    """One law's result: ``rho`` is the worst seen, None if none was measured; ``known``: why it may fall."""
 
     law: str
     sentence: str
@@ -32,11 +45,28 @@ class LawResult:
     rho: float | None = None
     missing: tuple[str, ...] = ()
     counterexample: Counterexample | None = None
+    known: Known | None = None
+
+    @property
+    def account(self) -> list[tuple[str, str]]:
+        """A fall in labelled lines, as every face of the report prints it."""
+        if self.counterexample is None:
+            return []
+        return [
+            ("law", self.sentence),
+            ("seen", self.counterexample.seen),
+            ("smallest case", str(self.counterexample.case) or "every size 1"),
+            ("again", self.counterexample.reproduce),
+        ]
 
 
 @dataclass(frozen=True)
 class Report:
-    """A run over one implementation in one precision; ``required``: what should be offered and is not."""
+    """A run over one implementation in one precision, by the laws of one version of the catalogue.
+
+    ``required``: what should be offered and is not; ``stale``: the known failures that fail no more;
+    ``diagnosis``: what explains the falls; ``catches``: which planted bugs these laws would have caught.
+    """
 
     implementation: str
     precision: str
@@ -44,6 +74,10 @@ class Report:
     seed: int
     results: list[LawResult] = field(default_factory=list)
     required: tuple[str, ...] = ()
+    stale: tuple[Known, ...] = ()
+    catalogue: str = __version__
+    diagnosis: str = ""
+    catches: str = ""
 
     def of(self, status: Status) -> list[LawResult]:
         """The results with this status."""
@@ -51,7 +85,25 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """0 conforms; 1 a law fell or something required is not offered; 2 nothing could be judged."""
-        if self.of("fell") or self.required:
+        """0 conforms, but for known failures; 1 a law fell, something required is not offered, or a known
+        failure is stale; 2 nothing could be judged."""
+        if self.of("fell") or self.required or self.stale:
             return 1
-        return 0 if self.of("held") else 2
+        return 0 if self.of("held") or self.of("known failure") else 2
+
+
+def told(result: LawResult) -> str:
+    """A fall as text of several lines, the law's name first."""
+    return "\n".join([f"{result.law} fell", *(f"  {label}: {text}" for label, text in result.account)])
+
+
+def printable(text: str) -> str:
+    """Text without what neither a terminal nor XML takes: control characters are written as escapes.
+
+    >>> printable("red: \\x1b[31m")
+    'red: \\\\x1b[31m'
+    """
+    return "".join(
+        char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode()
+        for char in text
+    )

@@ -1,9 +1,9 @@
-"""Running laws: draw cases, and shrink a fall to its smallest case."""
+"""Asking one law: draw cases, and shrink a fall to its smallest case."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 from zlib import crc32
@@ -16,7 +16,10 @@ from swin_properties.cases import Case
 from swin_properties.evaluate import Outcome, evaluate
 from swin_properties.judged import Judged
 from swin_properties.registry import Law
-from swin_properties.report import Counterexample, LawResult, Report
+from swin_properties.report import Counterexample, LawResult, printable
+
+Asking = Callable[[Case], None]
+"""Told of each case just before the implementation is asked."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,13 @@ class _Fell(Exception):
     """Tells Hypothesis that this case falls."""
 
 
-def run_law(law: Law, judged: Judged, effort: Effort, seed: int, reproduce: str) -> LawResult:
+def unheard(_case: Case) -> None:
+    """An `Asking` that tells nobody."""
+
+
+def run_law(
+    law: Law, judged: Judged, effort: Effort, seed: int, reproduce: str, asking: Asking = unheard
+) -> LawResult:
     """Asks a law on drawn or enumerated cases; a fall carries the smallest case found."""
     result = LawResult(law.name, law.sentence, "held")
     if missing := law.missing(judged):
@@ -45,6 +54,7 @@ def run_law(law: Law, judged: Judged, effort: Effort, seed: int, reproduce: str)
     last: list[tuple[Case, Outcome]] = []
 
     def ask(case: Case) -> None:
+        asking(case)
         outcome = evaluate(law, judged, case)
         rhos.append(outcome.rho)
         if outcome.seen is not None:
@@ -63,10 +73,21 @@ def run_law(law: Law, judged: Judged, effort: Effort, seed: int, reproduce: str)
     return result if not last else fallen(result, *last[-1], reproduce)
 
 
+def run_case(law: Law, judged: Judged, case: Case, reproduce: str, asking: Asking = unheard) -> LawResult:
+    """Asks a law on one case."""
+    result = LawResult(law.name, law.sentence, "held", cases=1)
+    if missing := law.missing(judged):
+        return replace(result, status="not offered", cases=0, missing=tuple(missing))
+    asking(case)
+    outcome = evaluate(law, judged, case)
+    result = replace(result, rho=outcome.rho)
+    return result if outcome.seen is None else fallen(result, case, outcome, reproduce)
+
+
 def fallen(result: LawResult, case: Case, outcome: Outcome, reproduce: str) -> LawResult:
     """The result of a law that fell on a case."""
     line = f"{reproduce} --only {law_word(result.law)} --case {shlex.quote(str(case))}"
-    seen = outcome.seen or ""
+    seen = printable(outcome.seen or "")
     return replace(result, status="fell", counterexample=Counterexample(case, seen, line, outcome.evidence))
 
 
@@ -93,38 +114,3 @@ def ask_all(law: Law, ask: Callable[[Any], None], effort: Effort, seed: int) -> 
     drawn = hypothesis.given(law.cases)(ask)  # type: ignore[arg-type]
     # The law's name in the seed: laws that share a strategy are not all asked on the same cases.
     hypothesis.seed(crc32(f"{seed} {law.name}".encode()))(settings(drawn))()
-
-
-def run(
-    judged: Judged,
-    laws: Sequence[Law],
-    implementation: str,
-    effort: str = "default",
-    seed: int = 0,
-    case: Case | None = None,
-    required: Iterable[str] = (),
-    progress: Callable[[Law, LawResult], None] | None = None,
-) -> Report:
-    """Judges an implementation by some laws, on drawn cases or on the one ``case``."""
-    reproduce = f"swin-oracle check {shlex.quote(implementation)} --dtype {judged.precision.name}"
-    results = []
-    for law in laws:
-        if case is None:
-            result = run_law(law, judged, EFFORTS[effort], seed, reproduce)
-        else:
-            result = run_case(law, judged, case, reproduce)
-        results.append(result)
-        if progress:
-            progress(law, result)
-    missing = tuple(name for name in required if not judged.offers(name))
-    return Report(implementation, judged.precision.name, effort, seed, results, missing)
-
-
-def run_case(law: Law, judged: Judged, case: Case, reproduce: str) -> LawResult:
-    """Asks a law on one case."""
-    result = LawResult(law.name, law.sentence, "held", cases=1)
-    if missing := law.missing(judged):
-        return replace(result, status="not offered", cases=0, missing=tuple(missing))
-    outcome = evaluate(law, judged, case)
-    result = replace(result, rho=outcome.rho)
-    return result if outcome.seen is None else fallen(result, case, outcome, reproduce)

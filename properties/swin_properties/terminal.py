@@ -7,26 +7,68 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from swin_properties.cases import Case
+from swin_properties.registry import LAWS, Law
 from swin_properties.report import LawResult, Report
+from swin_properties.trial import Watcher
 
-MARKS = {"held": "[green]held[/]", "fell": "[bold red]fell[/]", "not offered": "[dim]not offered[/]"}
+MARKS = {
+    "held": "[green]held[/]",
+    "fell": "[bold red]fell[/]",
+    "known failure": "[yellow]known failure[/]",
+    "not offered": "[dim]not offered[/]",
+}
 
 
-def progress_bar(console: Console) -> Progress:
-    """A bar over the laws, gone when done; nothing where the output is no terminal."""
-    return Progress(
-        TextColumn("{task.completed}/{task.total} laws"),
-        BarColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.description}"),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
+class Bar(Watcher):
+    """A bar over the laws with the law and case that is asked, gone when done; only on a terminal."""
+
+    def __init__(self, console: Console, laws: int) -> None:
+        self.progress = Progress(
+            TextColumn("{task.completed}/{task.total} laws"),
+            BarColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.description}"),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self.task = self.progress.add_task("", total=laws)
+        self.cases = 0
+
+    def asking(self, law: Law, case: Case) -> None:
+        """Counts the cases of the law."""
+        self.cases += 1
+        self.progress.update(self.task, description=f"{law.name} case {self.cases}")
+
+    def answered(self, law: Law, result: LawResult) -> None:
+        """Counts the laws."""
+        self.cases = 0
+        self.progress.update(self.task, advance=1, description=f"{law.name} {result.status}")
 
 
 def print_report(report: Report, console: Console) -> None:
     """Prints the table of laws, every fall with its smallest case, and the verdict."""
+    console.print(_table(report))
+    for result in report.of("fell"):
+        _print_fall(result, console)
+    for result in report.of("known failure"):
+        console.print(
+            f"\n[yellow]known failure:[/] {escape(f'{result.law}: {result.known}')}", soft_wrap=True
+        )
+    for entry in report.stale:
+        text = f"{entry.law}: no law of it falls any more, remove it; its reason was: {entry}"
+        console.print(f"\n[bold red]stale known failure:[/] {escape(text)}", soft_wrap=True)
+    for name in report.required:
+        console.print(f"\n[bold red]required but not offered:[/] {escape(name)}", soft_wrap=True)
+    for label, text in (("diagnosis", report.diagnosis), ("caught", report.catches)):
+        if text:
+            console.print(f"\n[bold]{label}:[/] {escape(text)}", soft_wrap=True, highlight=False)
+    console.print()
+    console.print(verdict(report), style="bold red" if report.exit_code else "bold green", soft_wrap=True)
+
+
+def _table(report: Report) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("law", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
@@ -35,46 +77,39 @@ def print_report(report: Report, console: Console) -> None:
     if report.of("not offered"):
         table.add_column("needs", overflow="fold")
     for result in report.results:
-        rho = "exact" if result.rho is None else f"{result.rho:.2f}"
+        measured = (
+            "" if result.rho is None else f"{result.rho:.2f}" if result.rho < 1000 else f"{result.rho:.1e}"
+        )
         table.add_row(
             result.law,
             MARKS[result.status],
             str(result.cases) if result.cases else "",
-            rho if result.cases else "",
+            ("exact" if LAWS[result.law].tier == "exact" else measured) if result.cases else "",
             *[escape(", ".join(result.missing))] * bool(report.of("not offered")),
         )
-    console.print(table)
-    for result in report.of("fell"):
-        _print_fall(result, console)
-    for name in report.required:
-        console.print(f"\n[bold red]required but not offered:[/] {escape(name)}", soft_wrap=True)
-    console.print()
-    console.print(verdict(report), style="bold red" if report.exit_code else "bold green", soft_wrap=True)
+    return table
 
 
 def _print_fall(result: LawResult, console: Console) -> None:
-    fall = result.counterexample
-    if fall is None:
-        return
     console.print(f"\n[bold red]{escape(result.law)}[/] fell")
-    for label, text in (
-        ("law", result.sentence),
-        ("seen", fall.seen),
-        ("smallest case", str(fall.case) or "every size 1"),
-        ("again", fall.reproduce),
-    ):
+    for label, text in result.account:
         console.print(f"  {label}: {escape(text)}", soft_wrap=True, highlight=False)
 
 
 def verdict(report: Report) -> str:
     """The run in one line.
 
-    >>> verdict(Report("mine", "float32", "quick", 0))
-    'mine in float32: nothing judged (0 laws held, 0 fell, 0 not offered; effort quick, seed 0)'
+    >>> print(verdict(Report("mine", "float32", "quick", 0, catalogue="0.1.0")))
+    mine in float32: nothing judged (0 laws held, 0 fell, 0 not offered; effort quick, seed 0, laws of 0.1.0)
     """
-    held, fell, absent = (len(report.of(status)) for status in ("held", "fell", "not offered"))
+    held, fell, known, absent = (
+        len(report.of(status)) for status in ("held", "fell", "known failure", "not offered")
+    )
     word = {0: "conforms", 1: "does not conform", 2: "nothing judged"}[report.exit_code]
+    if not report.exit_code and known:
+        word = "conforms but for known failures"
     return (
         f"{report.implementation} in {report.precision}: {word} ({held} laws held, {fell} fell, "
-        f"{absent} not offered; effort {report.effort}, seed {report.seed})"
+        f"{f'{known} known failures, ' if known else ''}{absent} not offered; "
+        f"effort {report.effort}, seed {report.seed}, laws of {report.catalogue})"
     )

@@ -1,6 +1,17 @@
 """The gallery: wrong Swins, each the oracle with one thing replaced.  Importing this enters them all."""
 
-from swin_properties.bugs import attention, blocks, heads, layers, mask, network, patches, positions, windows
+from swin_properties.bugs import (
+    attention,
+    blocks,
+    heads,
+    layers,
+    mask,
+    network,
+    patches,
+    positions,
+    state,
+    windows,
+)
 from swin_properties.bugs.gallery import GALLERY, Bug, touched
 
 __all__ = [
@@ -14,6 +25,7 @@ __all__ = [
     "network",
     "patches",
     "positions",
+    "state",
     "touched",
     "windows",
 ]

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
+from contextlib import closing
 from typing import Any
 
 from rich.console import Console
 
-from swin_properties import catalogue, html, implementations, runner, terminal
+from swin_properties import html, implementations, json_report, junit, known, output, runner, terminal, trial
 from swin_properties.commands.words import Work, add_dtype
-from swin_properties.drawing import files
-from swin_properties.registry import Law
-from swin_properties.report import LawResult, Report
-from swin_properties.shapes import SHAPES
+from swin_properties.isolated import TIMEOUT, Isolated
+from swin_properties.report import Report
+
+FORMS = {"json": json_report.text, "junit": junit.text, "html": html.page}
+"""The files that a report is written to: the option, and the text of a report."""
 
 
 def add(commands: Any) -> None:
@@ -28,48 +29,60 @@ def add(commands: Any) -> None:
     check.add_argument("--seed", type=int, default=0, help="another draw of cases (default 0)")
     check.add_argument("--effort", choices=sorted(runner.EFFORTS), default="default", help="how many cases")
     check.add_argument("--require", metavar="NAME,...", default="", help="callables that must be offered")
-    check.add_argument("--html", metavar="FILE.html", help="write the verdict as a page for people as well")
+    check.add_argument("--known-failures", metavar="FILE", help="TOML: laws that may fall, with reasons")
+    check.add_argument("--isolate", action="store_true", help="in a process that may hang or die")
+    seconds = f"that one case may take, with --isolate (default {TIMEOUT:g})"
+    check.add_argument("--timeout", type=float, metavar="SECONDS", help=seconds)
+    check.add_argument("--json", metavar="FILE", help="write the report as JSON too")
+    check.add_argument("--junit", metavar="FILE", help="write the report as JUnit XML too")
+    check.add_argument("--html", metavar="FILE", help="write the report as a page for people too")
 
 
 def prepare(args: argparse.Namespace) -> Work:
     """Checks the words; the work judges, and prints the verdict."""
     required = [name for name in args.require.split(",") if name]
-    if unknown := [name for name in required if name.partition(".")[0] not in SHAPES]:
-        raise ValueError(
-            f"--require takes callables of the adapter, got {', '.join(unknown)}: "
-            f"use some of {', '.join(SHAPES)}"
-        )
-    if args.seed < 0:
-        raise ValueError(f"a seed is at least 0, got {args.seed}: use a larger one")
-    laws = catalogue.chosen(args.only)
-    if args.case is not None and len(laws) != 1:
-        raise ValueError(f"--case asks one law, --only chose {len(laws)}: name one law with --only")
-    case = None if args.case is None else laws[0].kind.parse(args.case)
-    html_file = None if args.html is None else files.writable(args.html, ".html")
-    judged = implementations.judged(args.implementation, args.dtype)
+    timeout = _timeout(args.isolate, args.timeout)
+    request = trial.requested(
+        args.implementation, args.only, args.dtype, args.seed, args.effort, required, args.case, timeout
+    )
+    failures = known.read(args.known_failures) if args.known_failures else []
+    files = {form: path for form in FORMS if (path := getattr(args, form))}
+    output.checked(files.values())
+    court = _court(request)
 
     def work(console: Console) -> int:
-        with terminal.progress_bar(console) as bar:
-            task = bar.add_task("", total=len(laws))
-
-            def advance(law: Law, result: LawResult) -> None:
-                bar.update(task, advance=1, description=f"{law.name} {result.status}")
-
-            report = runner.run(
-                judged, laws, args.implementation, args.effort, args.seed, case, required, advance
-            )
+        bar = terminal.Bar(console, len(request.laws))
+        with closing(court), bar.progress:
+            report = known.let(trial.run(request, court, bar), failures)
         terminal.print_report(report, console)
-        return report.exit_code if html_file is None else _write_page(report, html_file, console)
+        return _written(report, files) or report.exit_code
 
     return work
 
 
-def _write_page(report: Report, file: Path, console: Console) -> int:
-    """Writes the verdict's page; the exit code is the verdict's, or 2 when the page could not be written."""
-    try:
-        files.write(file, html.page(report))
-    except ValueError as error:
-        print(f"swin-oracle: {error}", file=sys.stderr)
-        return 2
-    console.print(f"wrote {file}", markup=False, highlight=False, soft_wrap=True)
-    return report.exit_code
+def _timeout(isolate: bool, seconds: float | None) -> float | None:
+    """Seconds a case, None for no isolation."""
+    if seconds is None:
+        return TIMEOUT if isolate else None
+    if not isolate:
+        raise ValueError("--timeout ends the implementation's own process: give --isolate as well")
+    if not 0 < seconds <= 86400:
+        raise ValueError(f"--timeout is over 0 seconds and at most a day, got {seconds:g}: give another")
+    return seconds
+
+
+def _court(request: trial.Request) -> trial.Court:
+    if request.timeout is not None:
+        return Isolated(request)
+    return trial.Direct(request, implementations.judged(request.implementation, request.dtype))
+
+
+def _written(report: Report, files: dict[str, str]) -> int:
+    """Writes the report's files; 2 where one cannot be written after all."""
+    for form, path in files.items():
+        try:
+            output.write(path, FORMS[form](report))
+        except OSError as error:
+            print(f"swin-oracle: a report's file can be written, {path}: {error.strerror}", file=sys.stderr)
+            return 2
+    return 0

@@ -10,9 +10,9 @@ from xml.etree.ElementTree import Element
 from rich.console import Console
 from swin_reference.sizes import stage_shift, window_pair
 
-from swin_properties import drawing
+from swin_properties import drawing, output
 from swin_properties.commands.words import Work
-from swin_properties.drawing import files, svg
+from swin_properties.drawing import svg
 
 PICTURES: dict[str, tuple[Callable[..., Element], str]] = {
     "windows": (drawing.windows, "regular and shifted windows, before and after the roll"),
@@ -39,12 +39,14 @@ def add(commands: Any) -> None:
 
 def prepare(args: argparse.Namespace) -> Work:
     """Draws and writes; the work says where."""
-    file = files.writable(args.output, ".svg")
+    if not args.output.lower().endswith(".svg"):
+        raise ValueError(f"the file to write ends in .svg, got {args.output}: name it *.svg")
+    output.checked([args.output])
     text = svg.document(picture(args.picture, args.size, args.window, args.shift, args.token))
-    files.write(file, text)
 
     def work(console: Console) -> int:
-        console.print(f"wrote {file}", markup=False, highlight=False, soft_wrap=True)
+        output.write(args.output, text)
+        console.print(f"wrote {args.output}", markup=False, highlight=False, soft_wrap=True)
         return 0
 
     return work

@@ -1,0 +1,241 @@
+"""Planted bugs of state: what a call leaves behind, and what it reads besides its arguments."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from swin_reference.sizes import pair, window_pair
+
+from swin_properties.bugs.gallery import Replacements, bug
+
+LATER = "The first call is right; later ones depend on what came before."
+
+
+@bug(
+    "mask-stale",
+    "The mask is remembered by window and shift only, and used for grids of another size.",
+    LATER,
+    "Masks made at construction or cached as a buffer.",
+)
+def mask_stale(o: Any) -> Replacements:
+    original = o.windows.shifted_window_mask
+    cache: dict[Any, Any] = {}
+
+    def mask(height: int, width: int, window_size: Any, shift_size: Any) -> Any:
+        key = window_pair(window_size), pair(shift_size)
+        right = original(height, width, window_size, shift_size)
+        return np.resize(cache.setdefault(key, right), right.shape)
+
+    return {"windows.shifted_window_mask": mask}
+
+
+@bug(
+    "shift-remembered",
+    "Whether a stage shifts is decided by the first image, for all that follow.",
+    LATER,
+    "transformers 5.23, V1, writes what it decided at one size back into the model.",
+)
+def shift_remembered(o: Any) -> Replacements:
+    original = o.sizes.stage_shift
+    cache: dict[Any, Any] = {}
+
+    def stage_shift(height: int, width: int, window_size: Any) -> Any:
+        key = window_pair(window_size)
+        return cache.setdefault(key, original(height, width, window_size))
+
+    return {"sizes.stage_shift": stage_shift}
+
+
+@bug(
+    "norm-running-mean",
+    "The norm subtracts a running mean over the calls.",
+    LATER,
+    "BatchNorm left in training mode.",
+)
+def norm_running_mean(o: Any) -> Replacements:
+    original, running = o.elementary.layer_norm, [0.0]
+
+    def layer_norm(x: Any, params: Any, eps: float = 1e-5) -> Any:
+        y = original(x, params, eps) - running[0]
+        running[0] = 0.9 * running[0] + 0.1 * float(np.mean(np.real(y)))
+        return y
+
+    return {"elementary.layer_norm": layer_norm}
+
+
+@bug(
+    "linear-overwrites-input",
+    "The linear layer uses its input as scratch space.",
+    "Right if nobody reads the input again; the residual and a second call do.",
+    "In-place kernels called on tensors that are still needed.",
+)
+def linear_overwrites_input(o: Any) -> Replacements:
+    original = o.elementary.linear
+
+    def linear(x: Any, weight: Any, bias: Any = None) -> Any:
+        y = original(x, weight, bias)
+        x[...] = 0.0
+        return y
+
+    return {"elementary.linear": linear}
+
+
+@bug(
+    "norm-in-place",
+    "LayerNorm writes its result over its input.",
+    "The residual then adds the normed tokens.",
+    "`x -= x.mean()` on the tensor that was passed in.",
+)
+def norm_in_place(o: Any) -> Replacements:
+    original = o.elementary.layer_norm
+
+    def layer_norm(x: Any, params: Any, eps: float = 1e-5) -> Any:
+        x[...] = original(x, params, eps)
+        return x
+
+    return {"elementary.layer_norm": layer_norm}
+
+
+@bug(
+    "grid-padded-in-place",
+    "Padding and shifting are done in the caller's array.",
+    "The caller's tokens are moved after every shifted block.",
+)
+def grid_padded_in_place(o: Any) -> Replacements:
+    original = o.attention.shifted_window_attention
+
+    def shifted(x: Any, *args: Any) -> Any:
+        y = original(x, *args)
+        x[...] = np.roll(x, 1, axis=2) + 1.0
+        return y
+
+    return {"attention.shifted_window_attention": shifted}
+
+
+@bug(
+    "merge-overwrites-input",
+    "The merge scales its input in place.",
+    "The features of a stage, already handed out, change when the next stage runs.",
+)
+def merge_overwrites_input(o: Any) -> Replacements:
+    original = o.patches.patch_merging
+
+    def merge(x: Any, params: Any) -> Any:
+        y = original(x, params)
+        x *= 0.5
+        return y
+
+    return {"patches.patch_merging": merge}
+
+
+@bug(
+    "images-normed-in-place",
+    "The patch embedding centres the images in the caller's array.",
+    "The second epoch trains on other images than the first.",
+)
+def images_normed_in_place(o: Any) -> Replacements:
+    original = o.patches.patch_embed
+
+    def embed(images: Any, params: Any, patch_size: Any) -> Any:
+        y = original(images, params, patch_size)
+        images -= images.mean() + 1.0
+        return y
+
+    return {"patches.patch_embed": embed}
+
+
+@bug(
+    "stage-in-place",
+    "The blocks add to the caller's array.",
+    "Right as long as nobody looks at the input again; checkpointed training does.",
+    "`x += branch` for the residual.",
+)
+def stage_in_place(o: Any) -> Replacements:
+    original = o.model.stage_blocks
+
+    def stage_blocks(x: Any, *args: Any) -> Any:
+        x[...] = original(x, *args)
+        return x
+
+    return {"model.stage_blocks": stage_blocks}
+
+
+@bug(
+    "memory-order-trusted",
+    "Tokens are read in the order in which they lie in memory.",
+    "Wrong, without an error, for channels-last and other strided inputs.",
+    "C and CUDA code that takes a pointer and ignores the strides.",
+)
+def memory_order_trusted(o: Any) -> Replacements:
+    original, embed = o.elementary.linear, o.patches.patch_embed
+
+    def in_memory(x: Any) -> Any:
+        return x.ravel(order="K").reshape(x.shape)
+
+    def linear(x: Any, weight: Any, bias: Any = None) -> Any:
+        return original(x, in_memory(weight), bias)
+
+    return {
+        "elementary.linear": linear,
+        "patches.patch_embed": lambda images, params, p: embed(in_memory(images), params, p),
+    }
+
+
+@bug(
+    "batch-statistics",
+    "The pooled features are centred over the batch.",
+    "A picture's class depends on what else is in its batch.",
+    "BatchNorm before the head, in training mode.",
+)
+def batch_statistics(o: Any) -> Replacements:
+    original = o.model.swin_transformer
+
+    def swin_transformer(*args: Any) -> Any:
+        logits = original(*args)
+        return logits - logits.mean(axis=0, keepdims=True)
+
+    return {"model.swin_transformer": swin_transformer}
+
+
+@bug(
+    "norm-without-eps",
+    "The norm has no eps.",
+    "NaN as soon as one token is constant: a black border, a padded patch.",
+    "V2's F.normalize in float16, whose eps rounds to 0.",
+)
+def norm_without_eps(o: Any) -> Replacements:
+    def layer_norm(x: Any, params: Any, eps: float = 1e-5) -> Any:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            centred = x - x.sum(axis=-1, keepdims=True) / x.shape[-1]
+            variance = (centred * centred).sum(axis=-1, keepdims=True) / x.shape[-1]
+            return centred / np.sqrt(variance) * params["weight"] + params["bias"]
+
+    return {"elementary.layer_norm": layer_norm}
+
+
+@bug(
+    "drop-path-rescaled-twice",
+    "Kept samples are scaled again by the layer's own rate.",
+    "Branches are stronger in training than in evaluation.",
+)
+def drop_path_rescaled_twice(o: Any) -> Replacements:
+    original = o.elementary.drop_path
+
+    def drop_path(branch: Any, kept: Any) -> Any:
+        return branch if kept is None else original(branch, np.asarray(kept) * 1.25)
+
+    return {"elementary.drop_path": drop_path}
+
+
+@bug(
+    "roll-wrong-axes",
+    "The roll is over batch and height, not height and width.",
+    "Images of a batch are mixed; right for a batch of one without a shift.",
+    "Axes of (H, W, C) kept after a batch axis was added.",
+)
+def roll_wrong_axes(o: Any) -> Replacements:
+    return {
+        "windows.cyclic_shift": lambda x, s: np.roll(x, (-pair(s)[0], -pair(s)[1]), axis=(0, 1)),
+        "windows.reverse_cyclic_shift": lambda x, s: np.roll(x, pair(s), axis=(0, 1)),
+    }

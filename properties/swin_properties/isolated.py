@@ -1,0 +1,141 @@
+"""Asking in a process of the implementation's own, which may hang or die: that law falls, the run goes on."""
+
+from __future__ import annotations
+
+import signal
+from contextlib import suppress
+from dataclasses import replace
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from swin_properties import implementations
+from swin_properties.cases import Case
+from swin_properties.evaluate import Outcome
+from swin_properties.registry import LAWS, Law
+from swin_properties.report import LawResult, Report
+from swin_properties.runner import fallen
+from swin_properties.trial import Direct, Request, Watcher
+
+TIMEOUT = 60.0
+"""Seconds that one case may take, unless ``--timeout`` says otherwise; loading always may."""
+
+
+class Gone(Exception):
+    """The process ended, or did not answer in time; says which."""
+
+
+class Isolated:
+    """A `Court` that asks in another process, and in a new one where that is gone."""
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.timeout = request.timeout or TIMEOUT
+        self.process: Any = None
+        try:
+            self._start()
+        except Gone as gone:
+            raise ValueError(
+                f"an implementation is importable, {request.implementation}: {gone} while it loaded: "
+                "check what it imports"
+            ) from None
+
+    def ask(self, law: Law, watcher: Watcher) -> LawResult:
+        """What one law found; a process that is gone fell on the case it was last asked."""
+        cases: list[Case] = []
+        try:
+            if self.process is None or not self.process.is_alive():
+                self.close()
+                self._start()
+            with suppress(OSError):  # it died just now: the answer says how
+                self.connection.send(law.name)
+            while isinstance(answer := self._answer(self.timeout), Case):
+                cases.append(answer)
+                watcher.asking(law, answer)
+        except (Gone, ValueError) as gone:
+            self.close()
+            result = LawResult(law.name, law.sentence, "held", cases=len(cases))
+            last = cases[-1] if cases else law.kind()  # type: ignore[call-arg]
+            return fallen(result, last, Outcome(seen=str(gone)), self.request.again(self.precision))
+        return answer  # type: ignore[no-any-return]
+
+    def diagnosis(self, report: Report) -> str:
+        """None: it would ask the implementation again, in this process."""
+        return ""
+
+    def close(self) -> None:
+        """Ends the process."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.join()
+            self.connection.close()
+            self.process = None
+
+    def _start(self) -> None:
+        """A new process, with the implementation loaded."""
+        context = get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=serve, args=(theirs, replace(self.request, laws=())))
+        self.process.start()
+        theirs.close()
+        try:
+            ready = self._answer(max(self.timeout, TIMEOUT))
+        except Gone:
+            self.close()
+            raise
+        if isinstance(ready, str):
+            self.close()
+            raise ValueError(ready)
+        self.precision, self.missing = ready
+
+    def _answer(self, timeout: float) -> Any:
+        """The next thing that the process says."""
+        if not wait([self.connection, self.process.sentinel], timeout):
+            raise Gone(f"the implementation's process did not answer within {timeout:g} s")
+        with suppress(EOFError, OSError):
+            if self.connection.poll():
+                return self.connection.recv()
+        self.process.join(timeout)
+        raise Gone(f"the implementation's process {_ended(self.process.exitcode)}")
+
+
+def serve(connection: Connection, request: Request) -> None:
+    """The other process: loads the implementation, announces each case, and answers the laws it is sent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the first process's to answer
+    try:
+        court = Direct(request, implementations.judged(request.implementation, request.dtype))
+    except ValueError as error:
+        connection.send(str(error))
+        return
+    connection.send((court.precision, court.missing))
+    watcher = Announcer(connection)
+    while True:
+        try:
+            law = LAWS[connection.recv()]
+        except EOFError:
+            return
+        connection.send(court.ask(law, watcher))
+
+
+class Announcer(Watcher):
+    """Sends each case ahead of asking it: the last one sent is the one that the process died of."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    def asking(self, law: Law, case: Case) -> None:
+        """Just before the implementation is asked."""
+        self.connection.send(case)
+
+
+def _ended(exitcode: int | None) -> str:
+    """How a process ended, in words.
+
+    >>> _ended(-9), _ended(3)
+    ('was killed by signal 9 (Killed)', 'ended itself with exit code 3')
+    """
+    if exitcode is None:
+        return "stopped talking without ending"
+    if exitcode >= 0:
+        return f"ended itself with exit code {exitcode}"
+    return f"was killed by signal {-exitcode} ({signal.strsignal(-exitcode)})"
