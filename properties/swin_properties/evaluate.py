@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from swin_properties.budget import Deviation, budget, deviation, perturbed_residuals
+from swin_properties.budget import RHO_LIMIT, Deviation, budget, deviation, perturbed_residuals
 from swin_properties.cases import Case, GridCase
+from swin_properties.gradient import slopes
 from swin_properties.judged import Fall, Judged, Perturbed
 from swin_properties.registry import Law, Pairs
 
@@ -34,6 +35,8 @@ class Outcome:
 def evaluate(law: Law, judged: Judged, case: Case) -> Outcome:
     """Asks a law on one case."""
     judged.expected.record()
+    if law.tier == "gradient":
+        return _gradient(law, judged, case)
     try:
         pairs = law.pairs(judged, case)
     except Fall as fall:
@@ -73,6 +76,24 @@ def _within_budget(law: Law, judged: Judged, case: Case, pairs: Pairs) -> Outcom
             seen = _described(apart, place(case, apart.worst, np.shape(got)))
             outcome = replace(outcome, seen=seen, evidence=Evidence(got, expected, beta))
     return outcome
+
+
+def _gradient(law: Law, judged: Judged, case: Case) -> Outcome:
+    asked = law.body(judged, case)
+    try:
+        found = slopes(judged, asked, case)
+    except Fall as fall:
+        return Outcome(seen=str(fall))
+    worst = max(found, key=lambda one: one.rho)
+    if worst.rho <= RHO_LIMIT:
+        return Outcome(worst.rho)
+    where = tuple(int(i) for i in np.unravel_index(np.abs(worst.got - worst.expected).argmax(), worst.got.shape))
+    seen = (
+        f"the gradient of {asked.name} by {worst.part} is wrong: rho {worst.rho:.3g}, limit 1; worst "
+        f"v.(J^T u), of direction and cotangent {where}: got {worst.got[where]:.6g}, "
+        f"expected {worst.expected[where]:.6g}"
+    )
+    return Outcome(worst.rho, seen, Evidence(worst.got, worst.expected, np.full(worst.got.shape, worst.beta)))
 
 
 def _described(d: Deviation, where: str) -> str:

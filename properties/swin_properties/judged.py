@@ -43,14 +43,17 @@ class Judged:
             raise AttributeError(name)
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            args, kwargs = self._given(args), self._given(kwargs)
-            try:
-                result = getattr(self.implementation, name)(*args, **kwargs)
-            except (Exception, SystemExit) as error:
-                raise Fall(f"{name} raised {type(error).__name__}: {_first_line(error)}") from error
-            return checked(result, SHAPES[name](*args), name)
+            return checked(self.asked(name, *args, **kwargs), SHAPES[name](*args), name)
 
         return call
+
+    def asked(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        """What a callable returns, unchecked; `Fall` if it raises."""
+        args, kwargs = self._given(args), self._given(kwargs)
+        try:
+            return getattr(self.implementation, name)(*args, **kwargs)
+        except (Exception, SystemExit) as error:
+            raise Fall(f"{name} raised {type(error).__name__}: {_first_line(error)}") from error
 
     def _given(self, value: Any) -> Any:
         """Arguments as an adapter takes them: arrays in the precision's carrier type, equal sizes as one."""

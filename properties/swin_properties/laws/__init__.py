@@ -9,6 +9,17 @@ from swin_properties.laws import (
     attention,
     symmetry,
     network,
+    gradients,
 )
 
-__all__ = ["attention", "layers", "mask", "network", "patches", "relative_position", "symmetry", "windows"]
+__all__ = [
+    "attention",
+    "gradients",
+    "layers",
+    "mask",
+    "network",
+    "patches",
+    "relative_position",
+    "symmetry",
+    "windows",
+]
