@@ -18,7 +18,7 @@ from swin_reference.checkpoint import flatten, unflatten
 
 from swin_properties.cases import Case
 from swin_properties.judged import Fall, Judged
-from swin_properties.precision import Precision
+from swin_properties.precision import PRECISIONS, Precision
 from swin_properties.rounded import Rounding
 
 STEP = 1e-30
@@ -52,6 +52,16 @@ class Derivative:
 
 
 @dataclass(frozen=True)
+class Expected:
+    """The oracle's side of one part: directions, the scalars u.(J v), and the budget of one of them."""
+
+    part: str
+    ways: list[dict[str, Any]]
+    scalars: Any
+    beta: float
+
+
+@dataclass(frozen=True)
 class Slopes:
     """One part's scalars, (directions, cotangents): v.(J^T u), u.(J v), and the budget of one of them."""
 
@@ -69,35 +79,56 @@ class Slopes:
 
 def slopes(judged: Judged, asked: Derivative, case: Case) -> list[Slopes]:
     """Both sides of u.(J v) = v.(J^T u) for every part of the arguments, with their budgets."""
-    rng, precision = case.rng(7), judged.precision
+    return compared(judged, asked, *oracle_side(asked, case, judged.precision))
+
+
+def oracle_side(asked: Derivative, case: Case, precision: Precision) -> tuple[Any, list[Expected]]:
+    """The cotangents u, and of each part u.(J v) with its budget: whoever is judged."""
+    rng = case.rng(7)
     at = leaves(asked.name, asked.args)
     shape = np.shape(getattr(swin_reference, asked.name)(*asked.args, **asked.kwargs))
     cotangents = rng.integers(-127, 128, (COTANGENTS, *shape)) / 64.0
-    gradients = [vjp(judged, asked.name, u, *asked.args, **asked.kwargs) for u in cotangents]
     found = []
     for part, where in parts(at):
         if asked.only and part not in asked.only:
             continue
         ways = [direction(at, where, rng) for _ in range(asked.directions)]
-        got = np.array([[_dot(way, gradient) for gradient in gradients] for way in ways])
         exact = np.array([_against(cotangents, along(asked, way)) for way in ways])
         residuals = [
             _against(cotangents, along(asked, way, Rounding(precision, rng))) - line
             for way, line in zip(ways, exact, strict=True)
             for _ in range(asked.directions)
         ]
-        expected = exact if asked.expected is None else np.full(exact.shape, asked.expected)
-        found.append(Slopes(part, got, expected, _beta(residuals, exact, ways, precision)))
-    return found
+        scalars = exact if asked.expected is None else np.full(exact.shape, asked.expected)
+        found.append(Expected(part, ways, scalars, _beta(residuals, exact, ways, cotangents[0].size, precision)))
+    return cotangents, found
 
 
-def _beta(residuals: list[Any], exact: Any, ways: list[Any], precision: Precision) -> float:
-    """beta^2 = mean of the residuals squared + mean (u y)^2 + eta^2 mean |v|^2.
+def compared(judged: Judged, asked: Derivative, cotangents: Any, sides: list[Expected]) -> list[Slopes]:
+    """The implementation's v.(J^T u) beside the oracle's u.(J v)."""
+    gradients = [vjp(judged, asked.name, u, *asked.args, **asked.kwargs) for u in cotangents]
+    return [
+        Slopes(
+            side.part,
+            np.array([[_dot(way, gradient) for gradient in gradients] for way in side.ways]),
+            side.scalars,
+            side.beta,
+        )
+        for side in sides
+    ]
+
+
+def _beta(residuals: list[Any], exact: Any, ways: list[Any], outputs: int, precision: Precision) -> float:
+    """beta^2 = mean of the residuals squared + mean (u y)^2 + eta^2 mean |v|^2, and what the oracle errs by.
 
     The second term is one rounding of each element of J^T u: over directions, (v.g)^2 is |g|^2 in the mean.
+    The oracle's side has float64's rounding e: its own residuals, e / u times these, and two dots of n terms.
     """
     lengths = [sum(float(np.sum(np.square(v))) for v in way.values()) for way in ways]
-    square = np.mean(np.square(residuals)) + np.mean(np.square(precision.unit * exact))
+    numbers = outputs + sum(v.size for v in ways[0].values())
+    oracle = PRECISIONS["float64"].unit
+    square = (1.0 + (oracle / precision.unit) ** 2) * np.mean(np.square(residuals))
+    square += (precision.unit**2 + numbers * oracle**2) * np.mean(np.square(exact))
     return float(np.sqrt(square + precision.smallest**2 * np.mean(lengths) + np.finfo(np.float64).tiny))
 
 
@@ -113,7 +144,7 @@ def along(asked: Derivative, way: Mapping[str, Any], rounding: Rounding | None =
         value = value + 1j * STEP * way[label] if label in way else value
         return value if rounding is None else rounding.array(value)
 
-    args = _rebuilt(asked.name, asked.args, moved)
+    args = rebuilt(asked.name, asked.args, moved)
     kwargs = {name: moved(name, x) if isinstance(x, np.ndarray) else x for name, x in asked.kwargs.items()}
     result = np.asarray(getattr(swin_reference, asked.name)(*args, **kwargs))
     return result.imag / STEP
@@ -135,8 +166,12 @@ def _labelled(name: str, args: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:
     yield from zip(inspect.signature(getattr(swin_reference, name)).parameters, args, strict=False)
 
 
-def _rebuilt(name: str, args: tuple[Any, ...], change: Callable[[str, Any], Any]) -> list[Any]:
-    """The arguments with every array leaf changed."""
+def rebuilt(name: str, args: tuple[Any, ...], change: Callable[[str, Any], Any]) -> list[Any]:
+    """The arguments with every array leaf changed, by its name.
+
+    >>> rebuilt("cyclic_shift", (np.ones(2), 1), lambda name, x: 2 * x)
+    [array([2., 2.]), 1]
+    """
     rebuilt = []
     for label, value in _labelled(name, args):
         if isinstance(value, Mapping):
