@@ -22,7 +22,7 @@ FUNCTIONS = ("elementary", "windows", "relative_position", "patches", "attention
 
 
 def fresh_oracle(changes: Mapping[str, Change]) -> ModuleType:
-    """A copy of the oracle with functions changed: ``name`` wherever it is used, ``module.name`` in one module.
+    """A copy of the oracle, functions changed: ``name`` wherever it is used, ``module.name`` in one module.
 
     >>> fresh_oracle({"softmax": lambda softmax: lambda x: 0 * x}).attention.softmax(np.ones(1))
     array([0.])

@@ -83,7 +83,7 @@ def decided(law: Law, judged: Judged, case: Case, pairs: Pairs) -> Outcome:
 
 
 def expected_residuals(law: Law, judged: Judged, case: Case, runs: int = RUNS) -> list[list[Any]]:
-    """What perturbed runs of the law differ by, pair by pair; ``judged`` has just been asked the same case."""
+    """What perturbed runs of the law differ by, pair by pair; ``judged`` was just asked the same case."""
 
     def perturbed(number: int) -> Pairs:
         judged.expected.replay()
@@ -115,7 +115,9 @@ def _gradient(law: Law, judged: Judged, case: Case) -> Outcome:
     worst = max(found, key=lambda one: one.rho)
     if worst.rho <= RHO_LIMIT:
         return Outcome(worst.rho)
-    where = tuple(int(i) for i in np.unravel_index(np.abs(worst.got - worst.expected).argmax(), worst.got.shape))
+    where = tuple(
+        int(i) for i in np.unravel_index(np.abs(worst.got - worst.expected).argmax(), worst.got.shape)
+    )
     seen = (
         f"the gradient of {asked.name} by {worst.part} is wrong: rho {worst.rho:.3g}, limit 1; worst "
         f"v.(J^T u), of direction and cotangent {where}: got {worst.got[where]:.6g}, "

@@ -78,7 +78,7 @@ class Slopes:
 
 
 def slopes(judged: Judged, asked: Derivative, case: Case) -> list[Slopes]:
-    """Both sides of u.(J v) = v.(J^T u) for every part of the arguments, with their budgets."""
+    """Both sides of u.(J v) = v.(J^T u), and the budget, for every part of the arguments."""
     return compared(judged, asked, *oracle_side(asked, case, judged.precision))
 
 
@@ -100,7 +100,9 @@ def oracle_side(asked: Derivative, case: Case, precision: Precision) -> tuple[An
             for _ in range(asked.directions)
         ]
         scalars = exact if asked.expected is None else np.full(exact.shape, asked.expected)
-        found.append(Expected(part, ways, scalars, _beta(residuals, exact, ways, cotangents[0].size, precision)))
+        found.append(
+            Expected(part, ways, scalars, _beta(residuals, exact, ways, cotangents[0].size, precision))
+        )
     return cotangents, found
 
 
@@ -217,7 +219,9 @@ def vjp(judged: Judged, name: str, cotangent: Any, *args: Any, **kwargs: Any) ->
     """
     result = judged.asked("vjp", name, cotangent, *args, **kwargs)
     if not isinstance(result, (tuple, list)):
-        raise Fall(f"vjp of {name} returned a {type(result).__name__}: it returns a tuple, one entry an argument")
+        raise Fall(
+            f"vjp of {name} returned a {type(result).__name__}: it returns a tuple, one entry an argument"
+        )
     given = [gradient for gradient in result if gradient is not None]
     wanted = [(label, x) for label, x in _labelled(name, args) if isinstance(x, (np.ndarray, Mapping))]
     if len(given) != len(wanted):

@@ -107,7 +107,10 @@ def constant_statistics(mean: bool, variance: bool) -> Change:
             average = x.sum(axis=-1, keepdims=True) / x.shape[-1]
             centred = x - (average.real if mean else average)
             spread = np.square(centred).sum(axis=-1, keepdims=True) / x.shape[-1]
-            return centred / np.sqrt((spread.real if variance else spread) + eps) * params["weight"] + params["bias"]
+            return (
+                centred / np.sqrt((spread.real if variance else spread) + eps) * params["weight"]
+                + params["bias"]
+            )
 
         return changed
 
@@ -134,7 +137,7 @@ def rolled_on(cyclic_shift: Callable[..., Any]) -> Callable[..., Any]:
     return changed
 
 
-def window_major(function: Callable[..., Any]) -> Callable[..., Any]:
+def windows_reversed(function: Callable[..., Any]) -> Callable[..., Any]:
     """The gradient's windows are in reverse order."""
 
     def changed(x: Any, window_size: Any, *grid: int) -> Any:
@@ -171,8 +174,8 @@ BUGS = {
         ),
         GradientBug(
             "lost scatter-add",
-            "grad[index] += d with repeated indices, which NumPy and a CUDA kernel without atomics do once an "
-            "index: one pair of each offset trains the bias table.",
+            "grad[index] += d with repeated indices, which NumPy and a CUDA kernel without atomics do once "
+            "an index: one pair of each offset trains the bias table.",
             {"relative_position_bias": last_scatter_wins},
         ),
         GradientBug(
@@ -183,13 +186,13 @@ BUGS = {
         ),
         GradientBug(
             "constant softmax",
-            "The attention weights carry no gradient: only values train, queries, keys and the bias table stay.",
+            "The attention weights carry no gradient: values train; queries, keys and the bias table stay.",
             {"softmax": detached},
         ),
         GradientBug(
             "uncentred softmax gradient",
-            "The softmax's backward is p dp without - p sum(p dp), a classic of hand-written kernels.  The key "
-            "bias gets a gradient that is not 0.",
+            "The softmax's backward is p dp without - p sum(p dp), a classic of hand-written kernels.  The "
+            "key bias gets a gradient that is not 0.",
             {"softmax": uncentred_softmax},
         ),
         GradientBug(
@@ -205,8 +208,8 @@ BUGS = {
         ),
         GradientBug(
             "tanh GELU gradient",
-            "The erf form forward, the tanh form's derivative backward: a kernel shared between both.  Off by "
-            "a thousandth: only float32 and float64 can tell.",
+            "The erf form forward, the tanh form's derivative backward: a kernel shared by both.  Off by a "
+            "thousandth: only float32 and float64 can tell.",
             {"gelu": tanh_slope},
         ),
         GradientBug(
@@ -228,14 +231,14 @@ BUGS = {
         ),
         GradientBug(
             "windows of the gradient reversed",
-            "The backward of partition or reverse walks the windows in another order than the forward.  Kernel "
-            "tests that compare outputs never see it.",
-            {"window_partition": window_major, "window_reverse": window_major},
+            "The backward of partition or reverse walks the windows in another order than the forward.  "
+            "Kernel tests that compare outputs never see it.",
+            {"window_partition": windows_reversed, "window_reverse": windows_reversed},
         ),
         GradientBug(
             "frozen patch embedding",
-            "The patch projection is detached, as MoCo v3 does on purpose; by accident, the first layer keeps "
-            "its random weights.",
+            "The patch projection is detached, as MoCo v3 does on purpose; by accident, the first layer "
+            "keeps its random weights.",
             {"patch_embed": without_gradient("proj.weight", "proj.bias")},
         ),
     )

@@ -1,4 +1,4 @@
-"""Honest implementations, in every precision: the proof that the budget accuses nobody who rounds once an operation."""
+"""Honest implementations in every precision: the budget accuses nobody who rounds once an operation."""
 
 from swin_properties.honest.adapters import FORMULATIONS, Skipped, adapter
 

@@ -52,7 +52,9 @@ def window_attention(attend: Attend, precision: Precision) -> Callable[..., Any]
         bias = relative_position_bias(params["relative_position_bias_table"], window_size)[None]
         if mask is not None:
             bias = add_mask(np.broadcast_to(bias, (len(x), *bias.shape[1:])), mask)
-        return linear(merge_heads(attend(q, k, v, emulated(bias, precision), scale, precision)), **params["proj"])
+        return linear(
+            merge_heads(attend(q, k, v, emulated(bias, precision), scale, precision)), **params["proj"]
+        )
 
     return attended
 

@@ -1,4 +1,4 @@
-"""An array that rounds every result of an operation to a precision: NumPy computing as half hardware would."""
+"""An array that rounds every operation's result to a precision: NumPy computing as half hardware would."""
 
 from __future__ import annotations
 

@@ -25,17 +25,17 @@ class Skipped(Exception):
     """Why a formulation cannot run in a precision here."""
 
 
-def oracle_order(q: Any, k: Any, v: Any, bias: Any, scale: float, precision: Precision) -> Any:
+def oracle_order(q: Any, k: Any, v: Any, bias: Any, scale: float, _: Precision) -> Any:
     """As the oracle: the scale on q, then the product, the bias, the softmax."""
     return softmax((q * scale) @ k.swapaxes(-1, -2) + bias) @ v
 
 
-def scale_after(q: Any, k: Any, v: Any, bias: Any, scale: float, precision: Precision) -> Any:
+def scale_after(q: Any, k: Any, v: Any, bias: Any, scale: float, _: Precision) -> Any:
     """The scale on the product: the logits round once more, and overflow float16 earlier."""
     return softmax((q @ k.swapaxes(-1, -2)) * scale + bias) @ v
 
 
-def naive(q: Any, k: Any, v: Any, bias: Any, scale: float, precision: Precision) -> Any:
+def naive(q: Any, k: Any, v: Any, bias: Any, scale: float, _: Precision) -> Any:
     """No matmul: every product is rounded before it is added; the division comes last."""
     logits = (q[..., :, None, :] * k[..., None, :, :]).sum(axis=-1) * scale + bias
     weights = np.exp(logits - logits.max(axis=-1, keepdims=True))

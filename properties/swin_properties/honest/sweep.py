@@ -37,7 +37,11 @@ Table = dict[tuple[str, str], Row]
 
 def laws() -> list[Law]:
     """The budget laws of the callables that the formulations offer."""
-    return [law for law in chosen() if law.tier == "budget" and {need.split(".")[0] for need in law.needs} <= set(OFFERED)]
+    return [
+        law
+        for law in chosen()
+        if law.tier == "budget" and {need.split(".")[0] for need in law.needs} <= set(OFFERED)
+    ]
 
 
 def cases(law: Law, number: int, seed: int = 0) -> list[Case]:
@@ -67,9 +71,9 @@ def swept(
     number: int,
     precisions: Sequence[str] = tuple(PRECISIONS),
     asked: Sequence[Law] | None = None,
-    progress: Callable[[str], None] = lambda line: None,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> Table:
-    """Every formulation on ``number`` cases of every law in every precision; the budget is computed once a case."""
+    """Every formulation on ``number`` cases of every law in every precision; one budget a case."""
     table: Table = {(name, precision): Row() for name in FORMULATIONS for precision in precisions}
     for precision in precisions:
         judged = {name: Judged(adapter(name, precision)) for name in FORMULATIONS}

@@ -25,7 +25,7 @@ from swin_properties.registry import law
 from swin_properties.strategies import Seeds, grids
 
 SMALL = 200
-"""Elements of an output: a parameter's gradient is a sum over all tokens, and errs by the root of their number."""
+"""Elements of an output: a parameter's gradient is a sum over all tokens, and errs with their number."""
 
 
 ALONE = 10
@@ -77,7 +77,7 @@ def cotangent(case: GridCase, shape: tuple[int, ...]) -> Any:
 
 
 def some_parts(case: NetCase, name: str, args: tuple[Any, ...]) -> tuple[str, ...]:
-    """Some of a network's parts, others with every seed, and all at once: each part costs the oracle six runs."""
+    """Some of a network's parts, others with every seed, and all at once: each costs the oracle six runs."""
     alone = [part for part, _ in parts(leaves(name, args)) if part != ALL]
     return *case.rng(9).choice(alone, min(ALONE, len(alone)), replace=False).tolist(), ALL
 
@@ -120,44 +120,44 @@ def table_counts(swin: Any, case: GridCase) -> Any:
 
 
 @law("relative_position_bias/gradient", ["vjp", "relative_position_bias"], Windows, "gradient")
-def table_gradient(swin: Any, case: GridCase) -> Any:
+def table_gradient(_: Any, case: GridCase) -> Any:
     """The table's gradient sums the cotangents of all pairs that share an offset, head by head."""
     table = case.attention()["relative_position_bias_table"]
     return Derivative("relative_position_bias", (table, case.window))
 
 
 @law("layer_norm/gradient", ["vjp", "layer_norm"], Normed, "gradient")
-def layer_norm_gradient(swin: Any, case: GridCase) -> Any:
+def layer_norm_gradient(_: Any, case: GridCase) -> Any:
     """LayerNorm's gradient by x, gamma and beta is the oracle's: mean and variance depend on x."""
     return Derivative("layer_norm", (case.tokens(), case.hot(norm_shapes(case.channels))))
 
 
 @law("mlp/gradient", ["vjp", "mlp"], Tokens, "gradient")
-def mlp_gradient(swin: Any, case: GridCase) -> Any:
+def mlp_gradient(_: Any, case: GridCase) -> Any:
     """The MLP's gradient by its input and every parameter is the oracle's, GELU' = Phi(x) + x phi(x)."""
     return Derivative("mlp", (case.tokens(), case.hot(mlp_shapes(case.channels, 2 * case.channels))))
 
 
 @law("patch_embed/gradient", ["vjp", "patch_embed"], Windows, "gradient")
-def embed_gradient(swin: Any, case: GridCase) -> Any:
+def embed_gradient(_: Any, case: GridCase) -> Any:
     """The patch embedding's gradient by the image and every parameter is the oracle's."""
     return Derivative("patch_embed", (images(case), embedding(case, norm=True), case.window))
 
 
 @law("patch_merging/gradient", ["vjp", "patch_merging"], Normed, "gradient")
-def merging_gradient(swin: Any, case: GridCase) -> Any:
+def merging_gradient(_: Any, case: GridCase) -> Any:
     """The merge's gradient by its input and every parameter is the oracle's, for even and odd sides."""
     return Derivative("patch_merging", (case.tokens(), case.hot(merging_shapes(case.channels))))
 
 
 @law("window_attention/gradient", ["vjp", "window_attention"], Windows, "gradient")
-def window_gradient(swin: Any, case: GridCase) -> Any:
+def window_gradient(_: Any, case: GridCase) -> Any:
     """Window attention's gradient by its input and every parameter is the oracle's."""
     return Derivative("window_attention", (case.windows(), case.attention(), case.heads, case.window))
 
 
 @law("window_attention/mask-gradient", ["vjp", "window_attention.mask"], Windows, "gradient")
-def mask_gradient(swin: Any, case: GridCase) -> Any:
+def mask_gradient(_: Any, case: GridCase) -> Any:
     """Under a mask, no gradient flows between tokens that do not see each other."""
     x = case.windows()
     masks = {"mask": random_masks(case, len(x) // case.batch)}
@@ -165,35 +165,35 @@ def mask_gradient(swin: Any, case: GridCase) -> Any:
 
 
 @law("window_attention/key-bias-gradient", ["vjp", "window_attention"], Biased, "gradient")
-def key_bias_gradient(swin: Any, case: GridCase) -> Any:
+def key_bias_gradient(_: Any, case: GridCase) -> Any:
     """The gradient of the key bias is 0: it moves all logits of a query alike, and softmax not at all."""
     args = case.windows(), case.attention(), case.heads, case.window
     return Derivative("window_attention", args, only=("qkv.bias (key)",), expected=0.0)
 
 
 @law("shifted_window_attention/gradient", ["vjp", "shifted_window_attention"], Shifted, "gradient")
-def shifted_gradient(swin: Any, case: GridCase) -> Any:
+def shifted_gradient(_: Any, case: GridCase) -> Any:
     """(S)W-MSA's gradient by its input and every parameter is the oracle's, for any grid and shift."""
     args = case.tokens(), case.attention(), case.heads, case.window, case.shift
     return Derivative("shifted_window_attention", args)
 
 
 @law("swin_block/gradient", ["vjp", "swin_block"], Blocks, "gradient")
-def block_gradient(swin: Any, case: GridCase) -> Any:
+def block_gradient(_: Any, case: GridCase) -> Any:
     """A block's gradient by its input and every parameter is the oracle's: no branch is detached."""
     args = case.tokens(), case.block(), case.heads, case.window, case.shift
     return Derivative("swin_block", args, directions=2)
 
 
 @law("swin_stage/gradient", ["vjp", "swin_stage"], small_networks(), "gradient", NetCase)
-def stage_gradient(swin: Any, case: NetCase) -> Any:
+def stage_gradient(_: Any, case: NetCase) -> Any:
     """A stage's gradient by its input and every parameter is the oracle's."""
     args = case.tokens(), *stage(case, 0)
     return Derivative("swin_stage", args, only=some_parts(case, "swin_stage", args), directions=2)
 
 
 @law("swin_transformer/gradient", ["vjp", "swin_transformer"], small_networks(), "gradient", NetCase)
-def transformer_gradient(swin: Any, case: NetCase) -> Any:
+def transformer_gradient(_: Any, case: NetCase) -> Any:
     """The network's gradient by the images and every parameter is the oracle's."""
     args = case.images(), case.network(), case.config
     return Derivative("swin_transformer", args, only=some_parts(case, "swin_transformer", args), directions=2)
