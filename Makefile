@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: check test lint deep kill-matrix bench readme pictures clean
+.PHONY: check test lint deep honest kill-matrix bench readme pictures clean
 
 check: .venv/installed        ## the main job: our PyTorch Swin, judged by the oracle
 	$(BIN)/swin-oracle check swin_torch
@@ -17,6 +17,9 @@ lint: .venv/installed         ## format, lint, types
 
 deep: .venv/installed         ## heavy and random: run it before a change is called done
 	SWIN_ORACLE_PROFILE=deep $(BIN)/python -m pytest properties
+
+honest: .venv/installed       ## honest code in every precision against the budget: writes properties/honest.md
+	$(BIN)/python -m swin_properties.honest --write properties/honest.md
 
 bench: .venv/installed        ## pytest-benchmark cases
 	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-only

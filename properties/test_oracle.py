@@ -44,7 +44,8 @@ def test_the_oracle_conforms_judged_by_the_second_oracle() -> None:
     assert judged.expected.oracle is direct
     report = check("swin_reference", effort="quick")
     assert report.exit_code == 0, report.of("fell")
-    assert not report.of("not offered")
+    # The oracle has no backward pass: the laws of gradients compare others' with its complex steps.
+    assert all(result.missing == ("vjp",) for result in report.of("not offered"))
 
 
 class Counted(np.ndarray):

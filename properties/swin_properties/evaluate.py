@@ -7,9 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from swin_properties.budget import Deviation, budget, deviation, perturbed_residuals
+from swin_properties.budget import (
+    MORE_RUNS,
+    RHO_LIMIT,
+    RUNS,
+    Deviation,
+    budget,
+    deviation,
+    perturbed_residuals,
+)
 from swin_properties.cases import Case, GridCase
+from swin_properties.gradient import slopes
 from swin_properties.judged import Fall, Judged, Perturbed
+from swin_properties.precision import Precision
 from swin_properties.registry import Law, Pairs
 
 
@@ -24,16 +34,22 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one case of one law showed: the worst rho, and what fell, if anything, with its evidence."""
+    """What one case of one law showed: the worst rho, and what fell, if anything, with its evidence.
+
+    ``near``: it fell by so little that more perturbed runs must decide.
+    """
 
     rho: float | None = None
     seen: str | None = None
     evidence: Evidence | None = None
+    near: bool = False
 
 
 def evaluate(law: Law, judged: Judged, case: Case) -> Outcome:
     """Asks a law on one case."""
     judged.expected.record()
+    if law.tier == "gradient":
+        return _gradient(law, judged, case)
     try:
         pairs = law.pairs(judged, case)
     except Fall as fall:
@@ -43,7 +59,8 @@ def evaluate(law: Law, judged: Judged, case: Case) -> Outcome:
             return Outcome(seen=f"got shape {np.shape(got)}, expected {np.shape(expected)}")
     if law.tier == "exact":
         return _exact(case, pairs)
-    return _within_budget(law, judged, case, pairs)
+    outcome = judged_within(judged.precision, case, pairs, expected_residuals(law, judged, case))
+    return decided(law, judged, case, pairs) if outcome.near else outcome
 
 
 def _exact(case: Case, pairs: Pairs) -> Outcome:
@@ -59,20 +76,54 @@ def _exact(case: Case, pairs: Pairs) -> Outcome:
     return Outcome()
 
 
-def _within_budget(law: Law, judged: Judged, case: Case, pairs: Pairs) -> Outcome:
+def decided(law: Law, judged: Judged, case: Case, pairs: Pairs) -> Outcome:
+    """The outcome of a case near the limit, on many more perturbed runs."""
+    residuals = expected_residuals(law, judged, case, MORE_RUNS)
+    return replace(judged_within(judged.precision, case, pairs, residuals), near=False)
+
+
+def expected_residuals(law: Law, judged: Judged, case: Case, runs: int = RUNS) -> list[list[Any]]:
+    """What perturbed runs of the law differ by, pair by pair; ``judged`` was just asked the same case."""
+
     def perturbed(number: int) -> Pairs:
         judged.expected.replay()
         return law.pairs(Perturbed(judged.precision, judged.expected, number), case)
 
-    outcome = Outcome(0.0)
-    for (got, expected), residuals in zip(pairs, perturbed_residuals(perturbed), strict=True):
-        beta = budget(residuals, expected, judged.precision)
+    return perturbed_residuals(perturbed, runs)
+
+
+def judged_within(precision: Precision, case: Case, pairs: Pairs, residuals: list[list[Any]]) -> Outcome:
+    """Compares pairs within the budget that residuals make."""
+    outcome, near = Outcome(0.0), True
+    for (got, expected), errors in zip(pairs, residuals, strict=True):
+        beta = budget(errors, expected, precision)
         apart = deviation(got, expected, beta)
         outcome = replace(outcome, rho=max(outcome.rho or 0.0, apart.rho))
+        near &= apart.holds or apart.near
         if not apart.holds and outcome.seen is None:
             seen = _described(apart, place(case, apart.worst, np.shape(got)))
             outcome = replace(outcome, seen=seen, evidence=Evidence(got, expected, beta))
-    return outcome
+    return replace(outcome, near=near and outcome.seen is not None)
+
+
+def _gradient(law: Law, judged: Judged, case: Case) -> Outcome:
+    asked = law.body(judged, case)
+    try:
+        found = slopes(judged, asked, case)
+    except Fall as fall:
+        return Outcome(seen=str(fall))
+    worst = max(found, key=lambda one: one.rho)
+    if worst.rho <= RHO_LIMIT:
+        return Outcome(worst.rho)
+    where = tuple(
+        int(i) for i in np.unravel_index(np.abs(worst.got - worst.expected).argmax(), worst.got.shape)
+    )
+    seen = (
+        f"the gradient of {asked.name} by {worst.part} is wrong: rho {worst.rho:.3g}, limit 1; worst "
+        f"v.(J^T u), of direction and cotangent {where}: got {worst.got[where]:.6g}, "
+        f"expected {worst.expected[where]:.6g}"
+    )
+    return Outcome(worst.rho, seen, Evidence(worst.got, worst.expected, np.full(worst.got.shape, worst.beta)))
 
 
 def _described(d: Deviation, where: str) -> str:

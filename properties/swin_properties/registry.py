@@ -12,15 +12,17 @@ from hypothesis.strategies import SearchStrategy
 from swin_properties.cases import Case, GridCase
 from swin_properties.judged import Judged
 
-Tier = Literal["exact", "budget"]
+Tier = Literal["exact", "budget", "gradient"]
 Pairs = list[tuple[Any, Any]]
 Body = Callable[[Any, Any], Any]
-"""(swin, case) -> a pair (got, expected) of arrays that must agree, or a list of such pairs."""
+"""(swin, case) -> a pair (got, expected) of arrays that must agree, or a list of such pairs; in the
+gradient tier, the `Derivative` to be asked."""
 
 
 @dataclass(frozen=True)
 class Law:
-    """One law: got equals expected in every pair its body returns, bitwise or within the budget.
+    """One law: got equals expected in every pair its body returns, bitwise or within the budget;
+    or, in the gradient tier, v.(J^T u) = u.(J v) within it.
 
     ``cases`` are drawn by Hypothesis, or enumerated by a function of the largest window and count.
     """

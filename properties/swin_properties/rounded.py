@@ -2,11 +2,15 @@
 
 Run through the oracle's own code, it tells how far an honest implementation may end from the exact
 result, element by element.  (Monte Carlo arithmetic; Parker 1997, Higham & Mary 2019.)
+
+On complex arrays the imaginary part carries a derivative (gradient.py), and stands for the backward pass
+that computes the same number from the other end.  There every use of a value becomes a term of a sum:
+what is used n times has a gradient of n terms, which honest code adds in the precision of storage.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from math import prod, sqrt
 from typing import Any
 
@@ -45,11 +49,24 @@ class Rounding:
             return z
         if z.dtype.kind == "c":
             real = self.perturbed(z.real, unit, np.real(scale))
-            return real + 1j * self.perturbed(z.imag, unit, np.imag(scale))
+            return complexes(real, self.perturbed(z.imag, unit, np.imag(scale)))
         xi = 2.0 * self.rng.random(z.shape, np.float32) - 1.0
         with np.errstate(invalid="ignore", over="ignore"):
             moved = z + unit * scale * xi
         return moved if np.isfinite(moved).all() else np.where(np.isfinite(z), moved, z)
+
+    def used(self, x: Any, spread: Callable[[Any], Any], unit: float) -> Any:
+        """spread(x), which uses ``x`` many times, its derivative erring as the backward sum over the uses.
+
+        dx = sum of n terms errs by n u |dx| where terms are equal, as after a mean, and round alike; and by
+        sqrt(n) u of each term, which counts where they cancel.  What is not complex has no derivative.
+        """
+        y = spread(x)
+        uses = y.size / max(x.size, 1)
+        if x.dtype.kind != "c" or uses <= 1:
+            return y
+        once = spread(self.perturbed(x.imag, unit * uses, x.imag))
+        return complexes(y.real, self.perturbed(once, unit * sqrt(uses), once))
 
 
 class Rounded(np.ndarray):
@@ -77,6 +94,12 @@ class Rounded(np.ndarray):
         elif ufunc is np.add and method == "reduce":
             result = _sum(rounding, plain[0], **kwargs)
         else:
+            if method == "__call__" and any(np.iscomplexobj(x) for x in plain):
+                shape = np.broadcast_shapes(*map(np.shape, plain))
+                plain = [
+                    rounding.used(np.asarray(x), lambda y: np.broadcast_to(y, shape), rounding.precision.unit)
+                    for x in plain
+                ]
             with np.errstate(invalid="ignore", over="ignore", under="ignore", divide="ignore"):
                 result = getattr(ufunc, method)(*plain, **kwargs)
             if ufunc not in EXACT and isinstance(result, (np.ndarray, np.generic)):
@@ -84,12 +107,27 @@ class Rounded(np.ndarray):
                 result = rounding.perturbed(result, rounding.precision.unit, result)
         return _written(result, out, rounding)
 
+    def __getitem__(self, key: Any) -> Any:
+        """Indexing is exact; looking entries up by an array of integers uses each of them many times."""
+        result = super().__getitem__(key)
+        if isinstance(key, np.ndarray) and key.dtype.kind in "iu" and np.iscomplexobj(result):
+            unit = self.rounding.precision.unit
+            return _rounding(self.rounding.used(_plain(self), lambda x: x[key], unit), self.rounding)
+        return result
+
     def __array_function__(self, func: Any, types: Iterable[type], args: Any, kwargs: Any) -> Any:
         """Keeps the results of NumPy's other functions rounding, also where these lose the subclass."""
         result = super().__array_function__(func, types, args, kwargs)
         if type(result) is np.ndarray and np.issubdtype(result.dtype, np.inexact):
             return _rounding(result, self.rounding)
         return result
+
+
+def complexes(real: Any, imaginary: Any) -> Any:
+    """The complex array of two real ones; where 1j * infinity would make a NaN, it does not."""
+    z = np.empty(np.broadcast_shapes(np.shape(real), np.shape(imaginary)), np.complex128)
+    z.real, z.imag = real, imaginary
+    return z
 
 
 def _rounding(x: Any, rounding: Rounding) -> Any:
@@ -126,7 +164,21 @@ def _matmul(rounding: Rounding, a: Any, b: Any) -> Any:
     b = rounding.perturbed(np.asarray(b), precision.matmul_input, b)
     z = a @ b
     accumulated = rounding.perturbed(z, precision.accumulator * sqrt(a.shape[-1]), _magnitude(a, b))
+    if z.dtype.kind == "c":
+        accumulated = complexes(accumulated.real, accumulated.imag + _backward(rounding, a, b))
+        accumulated = complexes(
+            accumulated.real, rounding.perturbed(accumulated.imag, precision.matmul_input, z.imag)
+        )
     return rounding.perturbed(accumulated, precision.unit, z)
+
+
+def _backward(rounding: Rounding, a: Any, b: Any) -> Any:
+    """How dA = dZ B^T and dB = A^T dZ err: sums over B's columns and A's rows, as in `Rounding.used`."""
+    unit = rounding.precision.accumulator
+    da, db = unit * sqrt(b.shape[-1]) * a.imag, unit * sqrt(a.shape[-2]) * b.imag
+    once = rounding.perturbed(0 * da, 1.0, da) @ b.real + a.real @ rounding.perturbed(0 * db, 1.0, db)
+    terms = np.sqrt(np.square(da) @ np.square(b.real) + np.square(a.real) @ np.square(db))
+    return once + rounding.perturbed(0 * terms, 1.0, terms)
 
 
 def _sum(rounding: Rounding, a: Any, axis: Any = 0, **kwargs: Any) -> Any:

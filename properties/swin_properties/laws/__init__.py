@@ -13,12 +13,14 @@ from swin_properties.laws import (
     network,
     invariance,
     state,
+    gradients,
 )
 
 __all__ = [
     "algebra",
     "attention",
     "block",
+    "gradients",
     "invariance",
     "layers",
     "mask",

@@ -1,0 +1,253 @@
+"""The gradient tier: an implementation's `vjp` against the oracle's derivative, which needs no backward code.
+
+For a direction v and a cotangent u, u.(J v) = v.(J^T u).  The left side comes from the oracle by complex
+step, J v = Im f(x + i h v) / h, exact to rounding; the right side from the implementation.  (Squire &
+Trapp, SIAM Review 1998.)
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import swin_reference
+from swin_reference.checkpoint import flatten, unflatten
+
+from swin_properties.cases import Case
+from swin_properties.judged import Fall, Judged
+from swin_properties.precision import PRECISIONS, Precision
+from swin_properties.rounded import Rounding
+
+STEP = 1e-30
+"""h: its square is nothing beside 1 in float64, so the complex step has no truncation error."""
+
+COTANGENTS = 16
+"""Cotangents of a case: with 4 directions a part, and as many perturbed runs a direction, 64 scalars.
+
+Cotangents cost the oracle nothing, and each is a backward pass of its own: they are what a steady rho
+needs, also for a parameter of one number, which has but one direction.
+"""
+
+ALL = "all arguments at once"
+Select = tuple[str, slice]
+
+
+@dataclass(frozen=True)
+class Derivative:
+    """What a gradient law asks: a callable and the point at which its derivative is taken.
+
+    ``only`` names the parts to be asked, all if empty; ``expected`` replaces the oracle's number;
+    ``directions`` is how many a part has, and how many perturbed runs each direction.
+    """
+
+    name: str
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    only: tuple[str, ...] = ()
+    expected: float | None = None
+    directions: int = 4
+
+
+@dataclass(frozen=True)
+class Expected:
+    """The oracle's side of one part: directions, the scalars u.(J v), and the budget of one of them."""
+
+    part: str
+    ways: list[dict[str, Any]]
+    scalars: Any
+    beta: float
+
+
+@dataclass(frozen=True)
+class Slopes:
+    """One part's scalars, (directions, cotangents): v.(J^T u), u.(J v), and the budget of one of them."""
+
+    part: str
+    got: Any
+    expected: Any
+    beta: float
+
+    @property
+    def rho(self) -> float:
+        """||got - expected|| / ||beta|| over all scalars of the part: at most 1."""
+        apart = np.linalg.norm(self.got - self.expected) / np.sqrt(self.got.size)
+        return float(apart / self.beta) if np.isfinite(apart) else np.inf
+
+
+def slopes(judged: Judged, asked: Derivative, case: Case) -> list[Slopes]:
+    """Both sides of u.(J v) = v.(J^T u), and the budget, for every part of the arguments."""
+    return compared(judged, asked, *oracle_side(asked, case, judged.precision))
+
+
+def oracle_side(asked: Derivative, case: Case, precision: Precision) -> tuple[Any, list[Expected]]:
+    """The cotangents u, and of each part u.(J v) with its budget: whoever is judged."""
+    rng = case.rng(7)
+    at = leaves(asked.name, asked.args)
+    shape = np.shape(getattr(swin_reference, asked.name)(*asked.args, **asked.kwargs))
+    cotangents = rng.integers(-127, 128, (COTANGENTS, *shape)) / 64.0
+    found = []
+    for part, where in parts(at):
+        if asked.only and part not in asked.only:
+            continue
+        ways = [direction(at, where, rng) for _ in range(asked.directions)]
+        exact = np.array([_against(cotangents, along(asked, way)) for way in ways])
+        residuals = [
+            _against(cotangents, along(asked, way, Rounding(precision, rng))) - line
+            for way, line in zip(ways, exact, strict=True)
+            for _ in range(asked.directions)
+        ]
+        scalars = exact if asked.expected is None else np.full(exact.shape, asked.expected)
+        found.append(
+            Expected(part, ways, scalars, _beta(residuals, exact, ways, cotangents[0].size, precision))
+        )
+    return cotangents, found
+
+
+def compared(judged: Judged, asked: Derivative, cotangents: Any, sides: list[Expected]) -> list[Slopes]:
+    """The implementation's v.(J^T u) beside the oracle's u.(J v)."""
+    gradients = [vjp(judged, asked.name, u, *asked.args, **asked.kwargs) for u in cotangents]
+    return [
+        Slopes(
+            side.part,
+            np.array([[_dot(way, gradient) for gradient in gradients] for way in side.ways]),
+            side.scalars,
+            side.beta,
+        )
+        for side in sides
+    ]
+
+
+def _beta(residuals: list[Any], exact: Any, ways: list[Any], outputs: int, precision: Precision) -> float:
+    """beta^2 = mean of the residuals squared + mean (u y)^2 + eta^2 mean |v|^2, and what the oracle errs by.
+
+    The second term is one rounding of each element of J^T u: over directions, (v.g)^2 is |g|^2 in the mean.
+    The oracle's side has float64's rounding e: its own residuals, e / u times these, and two dots of n terms.
+    """
+    lengths = [sum(float(np.sum(np.square(v))) for v in way.values()) for way in ways]
+    numbers = outputs + sum(v.size for v in ways[0].values())
+    oracle = PRECISIONS["float64"].unit
+    square = (1.0 + (oracle / precision.unit) ** 2) * np.mean(np.square(residuals))
+    square += (precision.unit**2 + numbers * oracle**2) * np.mean(np.square(exact))
+    return float(np.sqrt(square + precision.smallest**2 * np.mean(lengths) + np.finfo(np.float64).tiny))
+
+
+def along(asked: Derivative, way: Mapping[str, Any], rounding: Rounding | None = None) -> Any:
+    """The oracle's exact derivative along a direction, Im f(x + i h v) / h; with ``rounding``, an honest one.
+
+    >>> asked = Derivative("layer_norm", (np.ones(2), {"weight": np.ones(2), "bias": np.zeros(2)}))
+    >>> along(asked, {"bias": np.array([1.0, 2.0])})
+    array([1., 2.])
+    """
+
+    def moved(label: str, value: Any) -> Any:
+        value = value + 1j * STEP * way[label] if label in way else value
+        return value if rounding is None else rounding.array(value)
+
+    args = rebuilt(asked.name, asked.args, moved)
+    kwargs = {name: moved(name, x) if isinstance(x, np.ndarray) else x for name, x in asked.kwargs.items()}
+    result = np.asarray(getattr(swin_reference, asked.name)(*args, **kwargs))
+    return result.imag / STEP
+
+
+def leaves(name: str, args: tuple[Any, ...]) -> dict[str, Any]:
+    """The arrays among a callable's positional arguments, by name; parameters by their checkpoint names.
+
+    >>> list(leaves("mlp", (np.ones(1), {"fc1": {"weight": np.ones((1, 1))}})))
+    ['x', 'fc1.weight']
+    """
+    found: dict[str, Any] = {}
+    for label, value in _labelled(name, args):
+        found |= flatten(value) if isinstance(value, Mapping) else {label: value}
+    return {label: value for label, value in found.items() if isinstance(value, np.ndarray)}
+
+
+def _labelled(name: str, args: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:
+    yield from zip(inspect.signature(getattr(swin_reference, name)).parameters, args, strict=False)
+
+
+def rebuilt(name: str, args: tuple[Any, ...], change: Callable[[str, Any], Any]) -> list[Any]:
+    """The arguments with every array leaf changed, by its name.
+
+    >>> rebuilt("cyclic_shift", (np.ones(2), 1), lambda name, x: 2 * x)
+    [array([2., 2.]), 1]
+    """
+    rebuilt = []
+    for label, value in _labelled(name, args):
+        if isinstance(value, Mapping):
+            rebuilt.append(unflatten({leaf: change(leaf, x) for leaf, x in flatten(value).items()}))
+        else:
+            rebuilt.append(change(label, value) if isinstance(value, np.ndarray) else value)
+    return rebuilt
+
+
+def parts(at: Mapping[str, Any]) -> list[tuple[str, list[Select]]]:
+    """What is judged alone: every leaf, the bias of q, k and v each, and all at once.
+
+    >>> [name for name, _ in parts({"qkv.bias": np.ones(3)})]
+    ['qkv.bias (query)', 'qkv.bias (key)', 'qkv.bias (value)', 'all arguments at once']
+    """
+    found: list[tuple[str, list[Select]]] = []
+    for label, x in at.items():
+        if label.endswith("qkv.bias"):
+            third = len(x) // 3
+            for number, which in enumerate(("query", "key", "value")):
+                found.append((f"{label} ({which})", [(label, slice(number * third, (number + 1) * third))]))
+        else:
+            found.append((label, [(label, slice(None))]))
+    return [*found, (ALL, [(label, slice(None)) for label in at])]
+
+
+def direction(at: Mapping[str, Any], where: list[Select], rng: np.random.Generator) -> dict[str, Any]:
+    """A random direction, normal in the selected rows of the leaves and zero elsewhere."""
+    way = {}
+    for label, rows in where:
+        way[label] = np.zeros(at[label].shape)
+        way[label][rows] = rng.standard_normal(way[label][rows].shape)
+    return way
+
+
+def vjp(judged: Judged, name: str, cotangent: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    """The implementation's J^T u as float64, by leaf, once it is what `vjp` must return.
+
+    That is a tuple with one entry for each positional argument: a gradient shaped like the array or the
+    nested parameters, None for a size.  The entries of None may be left out.
+
+    Errors: `Fall` for an exception, a gradient that is missing, misshaped, no array or not finite.
+    """
+    result = judged.raw("vjp", name, cotangent, *args, **kwargs)[1]
+    if not isinstance(result, (tuple, list)):
+        raise Fall(
+            f"vjp of {name} returned a {type(result).__name__}: it returns a tuple, one entry an argument"
+        )
+    given = [gradient for gradient in result if gradient is not None]
+    wanted = [(label, x) for label, x in _labelled(name, args) if isinstance(x, (np.ndarray, Mapping))]
+    if len(given) != len(wanted):
+        raise Fall(
+            f"vjp of {name} returned {len(given)} gradients: there are {len(wanted)}, "
+            f"for {', '.join(label for label, _ in wanted)}"
+        )
+    found: dict[str, Any] = {}
+    for (label, x), gradient in zip(wanted, given, strict=True):
+        found |= flatten(gradient) if isinstance(x, Mapping) else {label: gradient}
+    for label, x in leaves(name, args).items():
+        gradient = found.get(label)
+        if not isinstance(gradient, np.ndarray) or gradient.shape != x.shape:
+            shape = gradient.shape if isinstance(gradient, np.ndarray) else type(gradient).__name__
+            raise Fall(f"vjp of {name} returned {shape} as the gradient of {label}: it should be {x.shape}")
+        if not np.isfinite(gradient).all():
+            raise Fall(f"vjp of {name} returned a gradient of {label} that is not finite")
+        found[label] = gradient.astype(np.float64)
+    return found
+
+
+def _against(cotangents: Any, derivative: Any) -> Any:
+    """u.(J v) for every cotangent u."""
+    return cotangents.reshape(len(cotangents), -1) @ derivative.ravel()
+
+
+def _dot(way: Mapping[str, Any], gradient: Mapping[str, Any]) -> float:
+    """v.(J^T u), over all leaves in which v moves."""
+    return sum(float(np.vdot(v, gradient[label])) for label, v in way.items())

@@ -1,0 +1,215 @@
+"""Laws of the backward pass, for implementations that offer `vjp`.
+
+``vjp(name, cotangent, *args, **kwargs)`` is the gradient of <cotangent, callable ``name`` of the arguments>:
+a tuple with one entry for each positional argument, shaped like the array or the nested parameters, and
+None for a size (which may be left out).  Keywords (a mask, drop path's factors) have no gradient here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import prod
+from typing import Any
+
+import numpy as np
+import swin_reference
+from hypothesis import strategies as st
+from swin_reference.parameters import merging_shapes, mlp_shapes, norm_shapes
+
+from swin_properties.cases import GridCase, NetCase
+from swin_properties.gradient import ALL, Derivative, leaves, parts, vjp
+from swin_properties.laws.attention import random_masks
+from swin_properties.laws.network import stage
+from swin_properties.laws.patches import embedding, images
+from swin_properties.registry import law
+from swin_properties.strategies import Seeds, grids
+
+SMALL = 200
+"""Elements of an output: a parameter's gradient is a sum over all tokens, and errs with their number."""
+
+
+ALONE = 10
+"""Parts of a network that are judged alone in one case."""
+
+
+def few(case: GridCase) -> GridCase:
+    """The case with its batch raised until B H W C reaches `SMALL`."""
+    return replace(case, batch=case.batch - 1 + -(-SMALL // (prod(case.grid) * case.channels)))
+
+
+Whole = grids(whole=True, largest_window=4)
+Windows = grids(shifted=False, largest_window=4).map(few)
+Biased = Windows.map(lambda case: replace(case, qkv_bias=1))
+Shifted = grids(largest_window=4).map(few)
+Tokens = grids(shifted=False, largest_window=3, channels=4).map(few)
+Normed = grids(("generic", "flat"), shifted=False, largest_window=3, channels=4).map(few)
+Blocks = grids(largest_window=3, channels=4).map(few)
+
+
+@st.composite
+def small_networks(draw: st.DrawFn) -> NetCase:
+    """Networks of few parameters: each is a direction of its own.  No window of one token: it attends to
+    nothing, so that the gradient of its queries is 0."""
+    depths = draw(st.sampled_from(((1,), (2,), (1, 1))))
+    window = draw(st.integers(1, 3)), draw(st.integers(2, 3))
+    patch = draw(st.integers(1, 2)), draw(st.integers(1, 2))
+    grid = draw(st.integers(2, 4)), draw(st.integers(3, 5))
+    return NetCase(
+        batch=draw(st.integers(6, 7)),
+        recipe="gentle",
+        seed=draw(Seeds),
+        image=(grid[0] * patch[0], grid[1] * patch[1] - draw(st.integers(0, patch[1] - 1))),
+        patch=patch,
+        window=window,
+        depths=depths,
+        heads=tuple(draw(st.sampled_from((1, 2))) for _ in depths),
+        embed_dim=draw(st.sampled_from((8, 12))),
+        qkv_bias=draw(st.sampled_from((1, 0))),
+        patch_norm=draw(st.sampled_from((1, 0))),
+        position_embedding=draw(st.sampled_from((0, 1))),
+        classes=draw(st.sampled_from((20, 0))),
+    )
+
+
+def cotangent(case: GridCase, shape: tuple[int, ...]) -> Any:
+    """A random cotangent, exact in every precision."""
+    return case.rng(8).integers(-127, 128, shape) / 64.0
+
+
+def some_parts(case: NetCase, name: str, args: tuple[Any, ...]) -> tuple[str, ...]:
+    """Some of a network's parts, others with every seed, and all at once: each costs the oracle six runs."""
+    alone = [part for part, _ in parts(leaves(name, args)) if part != ALL]
+    return *case.rng(9).choice(alone, min(ALONE, len(alone)), replace=False).tolist(), ALL
+
+
+@law("window_partition/gradient", ["vjp", "window_partition"], Whole, "exact")
+def partition_gradient(swin: Any, case: GridCase) -> Any:
+    """The gradient of partition is reverse, bitwise."""
+    x = case.tokens()
+    u = cotangent(case, swin_reference.window_partition(x, case.window).shape)
+    expected = swin_reference.window_reverse(u, case.window, *case.grid)
+    return vjp(swin, "window_partition", u, x, case.window)["x"], expected
+
+
+@law("window_reverse/gradient", ["vjp", "window_reverse"], Whole, "exact")
+def reverse_gradient(swin: Any, case: GridCase) -> Any:
+    """The gradient of reverse is partition, bitwise."""
+    windows = case.windows().reshape(-1, *case.window, case.channels)
+    u = cotangent(case, (case.batch, *case.grid, case.channels))
+    gradient = vjp(swin, "window_reverse", u, windows, case.window, *case.grid)
+    return gradient["windows"], swin_reference.window_partition(u, case.window)
+
+
+@law("cyclic_shift/gradient", ["vjp", "cyclic_shift"], grids(shifted=True), "exact")
+def shift_gradient(swin: Any, case: GridCase) -> Any:
+    """The gradient of the shift is the reverse shift, bitwise."""
+    x = case.tokens()
+    u = cotangent(case, x.shape)
+    expected = swin_reference.reverse_cyclic_shift(u, case.shift)
+    return vjp(swin, "cyclic_shift", u, x, case.shift)["x"], expected
+
+
+@law("relative_position_bias/gradient-counts", ["vjp", "relative_position_bias"], Windows, "exact")
+def table_counts(swin: Any, case: GridCase) -> Any:
+    """With unit cotangent the table's gradient counts pairs: (Mh - |dh|)(Mw - |dw|) at offset (dh, dw)."""
+    table, tokens = case.attention()["relative_position_bias_table"], prod(case.window)
+    counts = np.outer(*(m - np.abs(np.arange(1 - m, m)) for m in case.window)).ravel()
+    unit = np.ones((case.heads, tokens, tokens))
+    gradient = vjp(swin, "relative_position_bias", unit, table, case.window)["table"]
+    return gradient, np.repeat(counts[:, None], case.heads, axis=1)
+
+
+@law("relative_position_bias/gradient", ["vjp", "relative_position_bias"], Windows, "gradient")
+def table_gradient(_: Any, case: GridCase) -> Any:
+    """The table's gradient sums the cotangents of all pairs that share an offset, head by head."""
+    table = case.attention()["relative_position_bias_table"]
+    return Derivative("relative_position_bias", (table, case.window))
+
+
+@law("layer_norm/gradient", ["vjp", "layer_norm"], Normed, "gradient")
+def layer_norm_gradient(_: Any, case: GridCase) -> Any:
+    """LayerNorm's gradient by x, gamma and beta is the oracle's: mean and variance depend on x."""
+    return Derivative("layer_norm", (case.tokens(), case.hot(norm_shapes(case.channels))))
+
+
+@law("mlp/gradient", ["vjp", "mlp"], Tokens, "gradient")
+def mlp_gradient(_: Any, case: GridCase) -> Any:
+    """The MLP's gradient by its input and every parameter is the oracle's, GELU' = Phi(x) + x phi(x)."""
+    return Derivative("mlp", (case.tokens(), case.hot(mlp_shapes(case.channels, 2 * case.channels))))
+
+
+@law("patch_embed/gradient", ["vjp", "patch_embed"], Windows, "gradient")
+def embed_gradient(_: Any, case: GridCase) -> Any:
+    """The patch embedding's gradient by the image and every parameter is the oracle's."""
+    return Derivative("patch_embed", (images(case), embedding(case, norm=True), case.window))
+
+
+@law("patch_merging/gradient", ["vjp", "patch_merging"], Normed, "gradient")
+def merging_gradient(_: Any, case: GridCase) -> Any:
+    """The merge's gradient by its input and every parameter is the oracle's, for even and odd sides."""
+    return Derivative("patch_merging", (case.tokens(), case.hot(merging_shapes(case.channels))))
+
+
+@law("window_attention/gradient", ["vjp", "window_attention"], Windows, "gradient")
+def window_gradient(_: Any, case: GridCase) -> Any:
+    """Window attention's gradient by its input and every parameter is the oracle's."""
+    return Derivative("window_attention", (case.windows(), case.attention(), case.heads, case.window))
+
+
+@law("window_attention/mask-gradient", ["vjp", "window_attention.mask"], Windows, "gradient")
+def mask_gradient(_: Any, case: GridCase) -> Any:
+    """Under a mask, no gradient flows between tokens that do not see each other."""
+    x = case.windows()
+    masks = {"mask": random_masks(case, len(x) // case.batch)}
+    return Derivative("window_attention", (x, case.attention(), case.heads, case.window), masks)
+
+
+@law("window_attention/key-bias-gradient", ["vjp", "window_attention"], Biased, "gradient")
+def key_bias_gradient(_: Any, case: GridCase) -> Any:
+    """The gradient of the key bias is 0: it moves all logits of a query alike, and softmax not at all."""
+    args = case.windows(), case.attention(), case.heads, case.window
+    return Derivative("window_attention", args, only=("qkv.bias (key)",), expected=0.0)
+
+
+@law("shifted_window_attention/gradient", ["vjp", "shifted_window_attention"], Shifted, "gradient")
+def shifted_gradient(_: Any, case: GridCase) -> Any:
+    """(S)W-MSA's gradient by its input and every parameter is the oracle's, for any grid and shift."""
+    args = case.tokens(), case.attention(), case.heads, case.window, case.shift
+    return Derivative("shifted_window_attention", args)
+
+
+@law("swin_block/gradient", ["vjp", "swin_block"], Blocks, "gradient")
+def block_gradient(_: Any, case: GridCase) -> Any:
+    """A block's gradient by its input and every parameter is the oracle's: no branch is detached."""
+    args = case.tokens(), case.block(), case.heads, case.window, case.shift
+    return Derivative("swin_block", args, directions=2)
+
+
+@law("swin_stage/gradient", ["vjp", "swin_stage"], small_networks(), "gradient", NetCase)
+def stage_gradient(_: Any, case: NetCase) -> Any:
+    """A stage's gradient by its input and every parameter is the oracle's."""
+    args = case.tokens(), *stage(case, 0)
+    return Derivative("swin_stage", args, only=some_parts(case, "swin_stage", args), directions=2)
+
+
+@law("swin_transformer/gradient", ["vjp", "swin_transformer"], small_networks(), "gradient", NetCase)
+def transformer_gradient(_: Any, case: NetCase) -> Any:
+    """The network's gradient by the images and every parameter is the oracle's."""
+    args = case.images(), case.network(), case.config
+    return Derivative("swin_transformer", args, only=some_parts(case, "swin_transformer", args), directions=2)
+
+
+@law("swin_transformer/gradient-reaches", ["vjp", "swin_transformer"], small_networks(), "exact", NetCase)
+def gradient_reaches(swin: Any, case: NetCase) -> Any:
+    """Every parameter has a gradient that is not 0, the query and the value bias too.
+
+    The key bias alone has none.  Half precision may round a small gradient to 0: there nothing is asked.
+    """
+    args = case.images(), case.network(), case.config
+    u = case.rng(8).integers(1, 128, (case.batch, case.classes or case.config.channels[-1])) / 64.0
+    gradients = vjp(swin, "swin_transformer", u * np.where(np.indices(u.shape).sum(0) % 2, 1, -1), *args)
+    asked = [part for part in parts(leaves("swin_transformer", args)) if not part[0].endswith("(key)")]
+    reached = [any(gradients[label][rows].any() for label, rows in where) for _, where in asked]
+    if swin.precision.bits < 24:
+        reached = [True] * len(asked)
+    return np.array(reached), np.ones(len(asked), bool)

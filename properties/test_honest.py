@@ -1,0 +1,50 @@
+"""Honest code in every precision stays within the budget; `make honest` asks the same at length."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from swin_properties.honest import FORMULATIONS, adapter
+from swin_properties.honest.__main__ import written
+from swin_properties.honest.emulated import emulated
+from swin_properties.honest.sweep import Table, laws, swept
+from swin_properties.precision import PRECISIONS
+from swin_properties.registry import LAWS
+
+RUN_HERE = ("window_attention/oracle", "shifted_window_attention/true-windows", "swin_block/branches")
+
+
+@pytest.fixture(scope="module")
+def table() -> Table:
+    return swept(4, asked=[LAWS[name] for name in RUN_HERE])
+
+
+def test_nobody_honest_falls(table: Table) -> None:
+    assert set(table) == {(name, precision) for name in FORMULATIONS for precision in PRECISIONS}
+    for (name, precision), row in table.items():
+        assert row.skipped or (row.cases == 4 * len(RUN_HERE) and not row.falls), (name, precision, row.falls)
+
+
+def test_formulations_differ_in_their_rounding_and_agree_in_float64() -> None:
+    rng = np.random.default_rng(0)
+    x, shape = rng.integers(-127, 128, (8, 6, 4)) / 64.0, (2, 3)
+    params = {
+        "qkv": {"weight": emulated(rng.standard_normal((12, 4)), PRECISIONS["bfloat16"]).astype(float)},
+        "proj": {"weight": np.eye(4), "bias": np.zeros(4)},
+        "relative_position_bias_table": np.zeros((15, 2)),
+    }
+    names = [name for name in FORMULATIONS if name != "fused SDPA"]
+    exact = [adapter(name, "float64").window_attention(x, params, 2, shape) for name in names]
+    for other in exact[1:]:
+        np.testing.assert_allclose(other, exact[0], rtol=1e-12, atol=1e-12)
+    half = [adapter(name, "bfloat16").window_attention(x, params, 2, shape) for name in names]
+    assert all(np.any(a != b) for i, a in enumerate(half) for b in half[:i])
+    for result in half:
+        np.testing.assert_array_equal(PRECISIONS["bfloat16"].rounded(result), result)
+
+
+def test_the_table_names_every_formulation_and_precision(table: Table) -> None:
+    text = written(table, 4, [*PRECISIONS])
+    assert all(name in text for name in (*FORMULATIONS, *PRECISIONS))
+    assert "0 falls" in text
+    assert len(laws()) >= 10
