@@ -103,7 +103,7 @@ def test_the_wrong_parameter_is_named() -> None:
 @pytest.mark.parametrize(
     ("returned", "said"),
     [
-        (lambda grads: None, "returned a NoneType"),
+        (lambda _: None, "returned a NoneType"),
         (lambda grads: grads[:1], "returned 1 gradients: there are 2, for x, params"),
         (lambda grads: (grads[0][:1], grads[1]), "as the gradient of x: it should be"),
         (lambda grads: (grads[0], {}), "returned NoneType as the gradient of weight"),

@@ -69,6 +69,6 @@ def test_laws_ask_an_oracle_exactly_when_they_say_so(name: str, monkeypatch: pyt
 
     if law.oracle:
         with pytest.raises(Asked):
-            runner._ask_all(law, ask, runner.Effort(3, 1, 1), 1)
+            runner.ask_all(law, ask, runner.Effort(3, 3, 1, 1, 1), 1)
     else:
-        runner._ask_all(law, ask, runner.Effort(3, 1, 1), 1)
+        runner.ask_all(law, ask, runner.Effort(3, 3, 1, 1, 1), 1)

@@ -12,7 +12,7 @@ import hypothesis
 from hypothesis import HealthCheck, Phase
 from hypothesis.errors import Flaky
 
-from swin_properties.cases import Case
+from swin_properties.cases import Case, NetCase
 from swin_properties.evaluate import Outcome, evaluate
 from swin_properties.judged import Judged
 from swin_properties.registry import Law
@@ -24,14 +24,30 @@ Asking = Callable[[Case], None]
 
 @dataclass(frozen=True)
 class Effort:
-    """How many cases a law is asked on: drawn ones, and the largest window and count enumerated."""
+    """How many cases a law is asked on.
 
-    examples: int
+    Drawn ones: of a grid, of a network, of a gradient (a case of these costs about 3 and 10 of the first);
+    enumerated ones: the largest window and count.
+    """
+
+    grids: int
+    networks: int
+    gradients: int
     largest_window: int
     largest_count: int
 
+    def examples(self, law: Law) -> int:
+        """How many cases are drawn for a law."""
+        if law.tier == "gradient":
+            return self.gradients
+        return self.networks if law.kind is NetCase else self.grids
 
-EFFORTS = {"quick": Effort(8, 2, 2), "default": Effort(40, 3, 2), "deep": Effort(500, 5, 3)}
+
+EFFORTS = {
+    "quick": Effort(5, 2, 1, 2, 2),
+    "default": Effort(20, 8, 3, 3, 2),
+    "deep": Effort(500, 200, 40, 5, 3),
+}
 """The efforts by name."""
 
 
@@ -103,7 +119,7 @@ def ask_all(law: Law, ask: Callable[[Any], None], effort: Effort, seed: int) -> 
             ask(case)
         return
     settings = hypothesis.settings(
-        max_examples=effort.examples,
+        max_examples=effort.examples(law),
         database=None,
         deadline=None,
         print_blob=False,

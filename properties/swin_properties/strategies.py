@@ -79,6 +79,9 @@ def networks(
     embed_dim = max(heads) * draw(st.integers(-(-4 // max(heads)), 4))
     window = draw(st.integers(1, 4)), draw(st.integers(1, 4))
     patch = draw(st.integers(1, 4)), draw(st.integers(1, 4))
+    classes = draw(st.sampled_from((500, 0)))
+    if enough and not classes and not maps:
+        longest = min(longest, 3)  # few outputs an image: many images, and small ones
     missing = (0, 0)
     if rolls:
         whole = tuple(m << len(depths) - 1 for m in window)
@@ -87,7 +90,6 @@ def networks(
         grid = draw(st.integers(1, longest)), draw(st.integers(1, longest))
         missing = draw(st.integers(0, patch[0] - 1)), draw(st.integers(0, patch[1] - 1))
     image = grid[0] * patch[0] - missing[0], grid[1] * patch[1] - missing[1]
-    classes = draw(st.sampled_from((500, 0)))
     smallest = smallest_map(grid, embed_dim, len(depths)) if maps else classes or embed_dim << len(depths) - 1
     recipe = draw(st.sampled_from(recipes))
     return NetCase(

@@ -28,7 +28,7 @@ SMALL = 200
 """Elements of an output: a parameter's gradient is a sum over all tokens, and errs with their number."""
 
 
-ALONE = 10
+ALONE = 4
 """Parts of a network that are judged alone in one case."""
 
 
