@@ -37,7 +37,8 @@ def test_every_bug_is_killed_and_every_law_kills(precision: str) -> None:
     assert list(table) == list(GALLERY), "run `make kill-matrix`: the gallery has changed"
     assert [name for name, killers in table.items() if not killers] == []
     killing = {name for killers in table.values() for name in killers}
-    assert [name for name in LAWS_ASKED if name not in killing] == []
+    forward = [name for name in LAWS_ASKED if "vjp" not in LAWS[name].needs]  # the others: test_gradients
+    assert [name for name in forward if name not in killing] == []
 
 
 def test_the_committed_kills_are_those_computed_now(deep: bool) -> None:

@@ -50,12 +50,15 @@ def diagnose(judged: Judged, report: Report) -> Diagnosis | None:
     results = [r for r in report.of("fell") if r.counterexample]
     if not results:
         return None
+    told = [
+        r for r in results if LAWS[r.law].tier != "gradient"
+    ]  # a gradient falls with a sentence of its own
     fallen = {r.law.partition("/")[0] for r in results}
     holding = {r.law.partition("/")[0] for r in report.of("held")} - fallen
     order = list(dict.fromkeys(name.partition("/")[0] for name in LAWS))
     exhibits = [
         (LAWS[r.law], case)
-        for r in results[:MOST_LAWS]
+        for r in told[:MOST_LAWS]
         if r.counterexample
         for case in (r.counterexample.case, *cases(LAWS[r.law], "quick", report.seed)[:MOST_CASES])
     ]

@@ -239,3 +239,21 @@ def roll_wrong_axes(o: Any) -> Replacements:
         "windows.cyclic_shift": lambda x, s: np.roll(x, (-pair(s)[0], -pair(s)[1]), axis=(0, 1)),
         "windows.reverse_cyclic_shift": lambda x, s: np.roll(x, pair(s), axis=(0, 1)),
     }
+
+
+@bug(
+    "bias-accumulates",
+    "The gathered bias is added into a buffer that is never cleared.",
+    LATER,
+    "Buffers made at construction and filled by `+=`.",
+)
+def bias_accumulates(o: Any) -> Replacements:
+    original = o.relative_position.relative_position_bias
+    buffers: dict[Any, Any] = {}
+
+    def bias(table: Any, window_size: Any) -> Any:
+        key = window_pair(window_size), table.shape[1]
+        buffers[key] = 0.5 * buffers.get(key, 0.0) + original(table, window_size)
+        return buffers[key]
+
+    return {"relative_position.relative_position_bias": bias}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from contextlib import closing
 from typing import Any
@@ -40,6 +41,8 @@ def add(commands: Any) -> None:
 
 def prepare(args: argparse.Namespace) -> Work:
     """Checks the words; the work judges, and prints the verdict."""
+    # Cases are tiny: threads would cost more than they give.  Read when the implementation's library loads.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     required = [name for name in args.require.split(",") if name]
     timeout = _timeout(args.isolate, args.timeout)
     request = trial.requested(
