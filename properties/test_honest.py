@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from swin_properties.budget import deviation
+from swin_properties.evaluate import evaluate, expected_residuals, judged_within
 from swin_properties.honest import FORMULATIONS, adapter
 from swin_properties.honest.__main__ import written
 from swin_properties.honest.emulated import emulated
 from swin_properties.honest.sweep import Table, laws, swept
+from swin_properties.judged import Judged
 from swin_properties.precision import PRECISIONS
 from swin_properties.registry import LAWS
 
@@ -16,13 +19,13 @@ RUN_HERE = ("window_attention/oracle", "shifted_window_attention/true-windows", 
 
 @pytest.fixture(scope="module")
 def table() -> Table:
-    return swept(4, asked=[LAWS[name] for name in RUN_HERE])
+    return swept(2, asked=[LAWS[name] for name in RUN_HERE])
 
 
 def test_nobody_honest_falls(table: Table) -> None:
     assert set(table) == {(name, precision) for name in FORMULATIONS for precision in PRECISIONS}
     for (name, precision), row in table.items():
-        assert row.skipped or (row.cases == 4 * len(RUN_HERE) and not row.falls), (name, precision, row.falls)
+        assert row.skipped or (row.cases == 2 * len(RUN_HERE) and not row.falls), (name, precision, row.falls)
 
 
 def test_formulations_differ_in_their_rounding_and_agree_in_float64() -> None:
@@ -44,7 +47,30 @@ def test_formulations_differ_in_their_rounding_and_agree_in_float64() -> None:
 
 
 def test_the_table_names_every_formulation_and_precision(table: Table) -> None:
-    text = written(table, 4, [*PRECISIONS])
+    text = written(table, 2, [*PRECISIONS])
     assert all(name in text for name in (*FORMULATIONS, *PRECISIONS))
     assert "0 falls" in text
     assert len(laws()) >= 10
+
+
+def test_near_the_limit_more_runs_decide() -> None:
+    """A near tie of the softmax, which the judged run resolves otherwise than six perturbed ones."""
+    law = LAWS["swin_block/branches"]
+    line = "batch=85 recipe=peaked seed=21 grid=2x4 window=1x2 shift=0x1 heads=3 head_dim=2"
+    judged, case = Judged(adapter("oracle order", "bfloat16")), law.kind.parse(line)
+    pairs = law.pairs(judged, case)
+    assert judged_within(judged.precision, case, pairs, expected_residuals(law, judged, case)).near
+    assert evaluate(law, judged, case).seen is None
+
+
+def test_what_is_far_from_the_limit_is_decided_at_once() -> None:
+    assert not deviation(np.full(100, 33.0), np.zeros(100), np.ones(100)).near
+    assert deviation(np.full(100, 3.0), np.zeros(100), np.ones(100)).near
+
+
+def test_no_few_tokens_decide_rho() -> None:
+    exact, beta = np.zeros((200, 4)), np.ones((200, 4))
+    got = exact + 0.5
+    got[7] = 7.0  # as near ties do; 19 budgets in one token would be past rho_max
+    assert deviation(got, exact, beta).holds
+    assert not deviation(got * 2.5, exact, beta).holds

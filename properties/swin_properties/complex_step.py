@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import swin_reference
 
-from swin_properties.gradient import STEP, leaves, rebuilt
+from swin_properties.gradient import STEP
+from swin_properties.leaves import leaves, rebuilt
 from swin_properties.shapes import SHAPES
 
 Change = Callable[[Callable[..., Any]], Callable[..., Any]]

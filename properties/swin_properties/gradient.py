@@ -7,17 +7,18 @@ Trapp, SIAM Review 1998.)
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import swin_reference
-from swin_reference.checkpoint import flatten, unflatten
+from swin_reference.checkpoint import flatten
 
+from swin_properties.budget import RUNS, steady
 from swin_properties.cases import Case
 from swin_properties.judged import Fall, Judged
+from swin_properties.leaves import direction, labelled, leaves, parts, rebuilt
 from swin_properties.precision import PRECISIONS, Precision
 from swin_properties.rounded import Rounding
 
@@ -30,9 +31,6 @@ COTANGENTS = 16
 Cotangents cost the oracle nothing, and each is a backward pass of its own: they are what a steady rho
 needs, also for a parameter of one number, which has but one direction.
 """
-
-ALL = "all arguments at once"
-Select = tuple[str, slice]
 
 
 @dataclass(frozen=True)
@@ -86,8 +84,8 @@ def oracle_side(asked: Derivative, case: Case, precision: Precision) -> tuple[An
     """The cotangents u, and of each part u.(J v) with its budget: whoever is judged."""
     rng = case.rng(7)
     at = leaves(asked.name, asked.args)
-    shape = np.shape(getattr(swin_reference, asked.name)(*asked.args, **asked.kwargs))
-    cotangents = rng.integers(-127, 128, (COTANGENTS, *shape)) / 64.0
+    kept = steady_outputs(asked, direction(at, parts(at)[-1][1], rng), precision, rng)
+    cotangents = rng.integers(-127, 128, (COTANGENTS, *kept.shape)) / 64.0 * kept
     found = []
     for part, where in parts(at):
         if asked.only and part not in asked.only:
@@ -104,6 +102,13 @@ def oracle_side(asked: Derivative, case: Case, precision: Precision) -> tuple[An
             Expected(part, ways, scalars, _beta(residuals, exact, ways, cotangents[0].size, precision))
         )
     return cotangents, found
+
+
+def steady_outputs(asked: Derivative, way: Any, precision: Precision, rng: np.random.Generator) -> Any:
+    """Where cotangents are not zero: not on the few tokens whose errors would outweigh all others."""
+    exact = along(asked, way)
+    residuals = [along(asked, way, Rounding(precision, rng)) - exact for _ in range(RUNS)]
+    return steady(np.sqrt(np.mean(np.square(residuals), axis=0)))
 
 
 def compared(judged: Judged, asked: Derivative, cotangents: Any, sides: list[Expected]) -> list[Slopes]:
@@ -152,63 +157,6 @@ def along(asked: Derivative, way: Mapping[str, Any], rounding: Rounding | None =
     return result.imag / STEP
 
 
-def leaves(name: str, args: tuple[Any, ...]) -> dict[str, Any]:
-    """The arrays among a callable's positional arguments, by name; parameters by their checkpoint names.
-
-    >>> list(leaves("mlp", (np.ones(1), {"fc1": {"weight": np.ones((1, 1))}})))
-    ['x', 'fc1.weight']
-    """
-    found: dict[str, Any] = {}
-    for label, value in _labelled(name, args):
-        found |= flatten(value) if isinstance(value, Mapping) else {label: value}
-    return {label: value for label, value in found.items() if isinstance(value, np.ndarray)}
-
-
-def _labelled(name: str, args: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:
-    yield from zip(inspect.signature(getattr(swin_reference, name)).parameters, args, strict=False)
-
-
-def rebuilt(name: str, args: tuple[Any, ...], change: Callable[[str, Any], Any]) -> list[Any]:
-    """The arguments with every array leaf changed, by its name.
-
-    >>> rebuilt("cyclic_shift", (np.ones(2), 1), lambda name, x: 2 * x)
-    [array([2., 2.]), 1]
-    """
-    rebuilt = []
-    for label, value in _labelled(name, args):
-        if isinstance(value, Mapping):
-            rebuilt.append(unflatten({leaf: change(leaf, x) for leaf, x in flatten(value).items()}))
-        else:
-            rebuilt.append(change(label, value) if isinstance(value, np.ndarray) else value)
-    return rebuilt
-
-
-def parts(at: Mapping[str, Any]) -> list[tuple[str, list[Select]]]:
-    """What is judged alone: every leaf, the bias of q, k and v each, and all at once.
-
-    >>> [name for name, _ in parts({"qkv.bias": np.ones(3)})]
-    ['qkv.bias (query)', 'qkv.bias (key)', 'qkv.bias (value)', 'all arguments at once']
-    """
-    found: list[tuple[str, list[Select]]] = []
-    for label, x in at.items():
-        if label.endswith("qkv.bias"):
-            third = len(x) // 3
-            for number, which in enumerate(("query", "key", "value")):
-                found.append((f"{label} ({which})", [(label, slice(number * third, (number + 1) * third))]))
-        else:
-            found.append((label, [(label, slice(None))]))
-    return [*found, (ALL, [(label, slice(None)) for label in at])]
-
-
-def direction(at: Mapping[str, Any], where: list[Select], rng: np.random.Generator) -> dict[str, Any]:
-    """A random direction, normal in the selected rows of the leaves and zero elsewhere."""
-    way = {}
-    for label, rows in where:
-        way[label] = np.zeros(at[label].shape)
-        way[label][rows] = rng.standard_normal(way[label][rows].shape)
-    return way
-
-
 def vjp(judged: Judged, name: str, cotangent: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
     """The implementation's J^T u as float64, by leaf, once it is what `vjp` must return.
 
@@ -219,16 +167,12 @@ def vjp(judged: Judged, name: str, cotangent: Any, *args: Any, **kwargs: Any) ->
     """
     result = judged.raw("vjp", name, cotangent, *args, **kwargs)[1]
     if not isinstance(result, (tuple, list)):
-        raise Fall(
-            f"vjp of {name} returned a {type(result).__name__}: it returns a tuple, one entry an argument"
-        )
+        raise Fall(f"vjp of {name} returned a {type(result).__name__}: it returns a tuple of gradients")
     given = [gradient for gradient in result if gradient is not None]
-    wanted = [(label, x) for label, x in _labelled(name, args) if isinstance(x, (np.ndarray, Mapping))]
+    wanted = [(label, x) for label, x in labelled(name, args) if isinstance(x, (np.ndarray, Mapping))]
     if len(given) != len(wanted):
-        raise Fall(
-            f"vjp of {name} returned {len(given)} gradients: there are {len(wanted)}, "
-            f"for {', '.join(label for label, _ in wanted)}"
-        )
+        labels = ", ".join(label for label, _ in wanted)
+        raise Fall(f"vjp of {name} returned {len(given)} gradients: there are {len(wanted)}, for {labels}")
     found: dict[str, Any] = {}
     for (label, x), gradient in zip(wanted, given, strict=True):
         found |= flatten(gradient) if isinstance(x, Mapping) else {label: gradient}

@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from swin_reference.parameters import merging_shapes, mlp_shapes, norm_shapes
 
 from swin_properties.cases import GridCase, NetCase
-from swin_properties.gradient import ALL, Derivative, leaves, parts, vjp
+from swin_properties.gradient import Derivative, vjp
 from swin_properties.laws.attention import random_masks
 from swin_properties.laws.network import stage
 from swin_properties.laws.patches import embedding, images
+from swin_properties.leaves import ALL, leaves, parts
 from swin_properties.registry import law
 from swin_properties.strategies import Seeds, grids
 
@@ -53,9 +54,9 @@ def small_networks(draw: st.DrawFn) -> NetCase:
     depths = draw(st.sampled_from(((1,), (2,), (1, 1))))
     window = draw(st.integers(1, 3)), draw(st.integers(2, 3))
     patch = draw(st.integers(1, 2)), draw(st.integers(1, 2))
-    grid = draw(st.integers(2, 4)), draw(st.integers(3, 5))
+    grid = draw(st.integers(2, 3)), draw(st.integers(3, 4))
     return NetCase(
-        batch=draw(st.integers(6, 7)),
+        batch=draw(st.integers(24, 25)),
         recipe="gentle",
         seed=draw(Seeds),
         image=(grid[0] * patch[0], grid[1] * patch[1] - draw(st.integers(0, patch[1] - 1))),
