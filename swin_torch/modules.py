@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, pad
+from torch.nn.functional import gelu, linear, pad
 from torch.nn.init import trunc_normal_
 
 from swin_torch import functional
@@ -154,7 +154,10 @@ class PatchEmbed(nn.Module):
         """(B, colours, H, W), padded to whole patches -> (B, ceil(H/p), ceil(W/p), C)."""
         bottom, right = missing(images.shape[2], images.shape[3], self.patch_size)
         padded = pad(images, (0, right, 0, bottom)) if bottom or right else images
-        return self.norm(self.proj(padded).permute(0, 2, 3, 1))
+        # One matmul: a convolution of 3 channels in bfloat16 gave NaN for finite images on CPU, now and then.
+        (ph, pw), weight = self.patch_size, self.proj.weight
+        patches = padded.unflatten(3, (-1, pw)).unflatten(2, (-1, ph)).permute(0, 2, 4, 1, 3, 5).flatten(3)
+        return self.norm(linear(patches, weight.flatten(1), self.proj.bias))
 
 
 class SwinStage(nn.Module):
