@@ -9,10 +9,11 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import swin_reference
+from swin_properties import output
 from swin_properties.cases import GridCase
 from swin_properties.cli import main
 from swin_properties.commands.show import PICTURES, picture
-from swin_properties.drawing import Layout, files, palette, svg
+from swin_properties.drawing import Layout, palette, svg
 from swin_properties.drawing.mask import CLASSES, classes
 from swin_properties.drawing.receptive_field import reached
 
@@ -117,7 +118,7 @@ def test_without_a_shift_a_stages_is_taken() -> None:
         (["windows", "--token", "0x0"], "--token is for relative-position and receptive-field"),
         (["window"], "invalid choice: 'window'"),
         (["windows", "-o", "picture.png"], "ends in .svg, got picture.png"),
-        (["windows", "-o", "no/such/folder/x.svg"], "in a folder that exists"),
+        (["windows", "-o", "no/such/folder/x.svg"], "can be written, no/such/folder/x.svg"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_2(
@@ -141,11 +142,11 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
 def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
     (tmp_path / "x.svg").write_text("old")
     with pytest.raises(UnicodeEncodeError):
-        files.write(tmp_path / "x.svg", "new \udc80")
+        output.write(str(tmp_path / "x.svg"), "new \udc80")
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("x.svg", "old")]
     (tmp_path / "folder.svg").mkdir()
-    with pytest.raises(ValueError, match="must be writable"):
-        files.write(tmp_path / "folder.svg", "new")
+    with pytest.raises(ValueError, match="is written to a file"):
+        output.checked([str(tmp_path / "folder.svg")])
 
 
 def test_text_reads_on_every_colour() -> None:

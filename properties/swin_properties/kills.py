@@ -32,8 +32,12 @@ SHIPPED = ("quick", "default")
 
 @cache
 def planted(bug: Bug, precision: Precision) -> Judged:
-    """A planted bug as an implementation in some precision: computed exactly, then rounded to it."""
-    functions = bug.implementation()
+    """A planted bug as an implementation in some precision."""
+    return in_precision(bug.implementation(), precision)
+
+
+def in_precision(functions: Any, precision: Precision) -> Judged:
+    """The oracle's functions, right or wrong, judged by the first oracle: computed, then rounded once."""
 
     def rounded(name: str) -> Any:
         function = getattr(functions, name)
@@ -46,12 +50,7 @@ def planted(bug: Bug, precision: Precision) -> Judged:
 
         return wraps(function)(call)
 
-    return against_oracle(SimpleNamespace(**{name: rounded(name) for name in SHAPES}), precision)
-
-
-def against_oracle(implementation: Any, precision: Precision) -> Judged:
-    """An implementation judged by the first oracle, whatever it is."""
-    judged = Judged(implementation, precision)
+    judged = Judged(SimpleNamespace(**{name: rounded(name) for name in SHAPES}), precision)
     judged.expected = Expected(swin_reference)
     return judged
 
@@ -74,7 +73,7 @@ def honest_errors(law: Law, case: Case, precision: Precision) -> tuple[list[Any]
 
     It does not depend on who is judged.
     """
-    oracle = against_oracle(SimpleNamespace(**vars(swin_reference)), precision)
+    oracle = in_precision(swin_reference, precision)
     oracle.expected.record()
     pairs = law.pairs(oracle, case)
     return [expected for _, expected in pairs], expected_residuals(law, oracle, case)
