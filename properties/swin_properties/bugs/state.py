@@ -257,3 +257,21 @@ def bias_accumulates(o: Any) -> Replacements:
         return buffers[key]
 
     return {"relative_position.relative_position_bias": bias}
+
+
+@bug(
+    "results-promoted",
+    "Linear layers and norms give a wider type than they were given.",
+    "Twice the memory and half the speed; no value is wrong.",
+    "A constant or a buffer in float64 that nobody cast.",
+)
+def results_promoted(o: Any) -> Replacements:
+    def wider(function: Any) -> Any:
+        def call(x: Any, *args: Any, **kwargs: Any) -> Any:
+            y = function(x, *args, **kwargs)
+            return y.astype(np.float64 if y.dtype == np.float32 else np.longdouble)
+
+        return call
+
+    linear, layer_norm = o.elementary.linear, o.elementary.layer_norm
+    return {"elementary.linear": wider(linear), "elementary.layer_norm": wider(layer_norm)}
