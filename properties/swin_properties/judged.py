@@ -102,10 +102,10 @@ class Expected:
 class Perturbed:
     """The oracle as a `Judged` whose every operation rounds at random: the source of the budget."""
 
-    def __init__(self, precision: Precision, expected: Expected, seed: int) -> None:
+    def __init__(self, precision: Precision, expected: Expected, seed: int, bound: bool = False) -> None:
         self.precision = precision
         self.expected = expected
-        self.rounding = Rounding(precision, np.random.default_rng([seed, 6]))
+        self.rounding = Rounding(precision, np.random.default_rng([seed, 6]), bound)
 
     def offers(self, need: str) -> bool:
         """The oracle offers everything."""
