@@ -14,7 +14,10 @@ RUNS = 6
 """Perturbed runs of the oracle behind one budget."""
 
 MORE_RUNS = 60
-"""Perturbed runs that decide what six runs find near the limit: a rare tie of the softmax needs many."""
+"""Perturbed runs that decide what six runs find near the limit: a rare tie of the softmax needs many.
+
+Their roundings are at their bound, not uniform below it: numbers that are all alike round alike.
+"""
 
 RHO_LIMIT = 1.0
 RHO_MAX_LIMIT = 8.0

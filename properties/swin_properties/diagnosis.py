@@ -114,7 +114,7 @@ def _same(law: Law, case: Case, wrong: Judged, bug: Bug, pairs: Pairs, own: Pair
     runs = []
     for number in range(RUNS):
         wrong.expected.replay()
-        runs.append(law.pairs(Perturbed(wrong.precision, wrong.expected, number, functions), case))
+        runs.append(law.pairs(Perturbed(wrong.precision, wrong.expected, number, functions=functions), case))
     return all(
         deviation(got, theirs, budget([run[i][0] - theirs for run in runs], theirs, wrong.precision)).holds
         for i, (got, theirs) in enumerate(both)

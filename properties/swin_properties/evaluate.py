@@ -9,6 +9,7 @@ import numpy as np
 
 from swin_properties.budget import (
     MORE_RUNS,
+    NEAR,
     RHO_LIMIT,
     RUNS,
     Deviation,
@@ -77,17 +78,22 @@ def _exact(case: Case, pairs: Pairs) -> Outcome:
 
 
 def decided(law: Law, judged: Judged, case: Case, pairs: Pairs) -> Outcome:
-    """The outcome of a case near the limit, on many more perturbed runs."""
-    residuals = expected_residuals(law, judged, case, MORE_RUNS)
+    """The outcome of a case near the limit, on many more perturbed runs, whose roundings are at their bound.
+
+    ``pairs`` are what has just been asked of ``judged``.
+    """
+    residuals = expected_residuals(law, judged, case, MORE_RUNS, bound=True)
     return replace(judged_within(judged.precision, case, pairs, residuals), near=False)
 
 
-def expected_residuals(law: Law, judged: Judged, case: Case, runs: int = RUNS) -> list[list[Any]]:
+def expected_residuals(
+    law: Law, judged: Judged, case: Case, runs: int = RUNS, bound: bool = False
+) -> list[list[Any]]:
     """What perturbed runs of the law differ by, pair by pair; ``judged`` was just asked the same case."""
 
     def perturbed(number: int) -> Pairs:
         judged.expected.replay()
-        return law.pairs(Perturbed(judged.precision, judged.expected, number), case)
+        return law.pairs(Perturbed(judged.precision, judged.expected, number, bound), case)
 
     return perturbed_residuals(perturbed, runs)
 
@@ -109,10 +115,11 @@ def judged_within(precision: Precision, case: Case, pairs: Pairs, residuals: lis
 def _gradient(law: Law, judged: Judged, case: Case) -> Outcome:
     asked = law.body(judged, case)
     try:
-        found = slopes(judged, asked, case)
+        worst = max(slopes(judged, asked, case), key=lambda one: one.rho)
+        if RHO_LIMIT < worst.rho <= NEAR * RHO_LIMIT:
+            worst = max(slopes(judged, asked, case, bound=True), key=lambda one: one.rho)
     except Fall as fall:
         return Outcome(seen=str(fall))
-    worst = max(found, key=lambda one: one.rho)
     if worst.rho <= RHO_LIMIT:
         return Outcome(worst.rho)
     where = tuple(

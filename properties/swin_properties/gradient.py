@@ -75,12 +75,17 @@ class Slopes:
         return float(apart / self.beta) if np.isfinite(apart) else np.inf
 
 
-def slopes(judged: Judged, asked: Derivative, case: Case) -> list[Slopes]:
-    """Both sides of u.(J v) = v.(J^T u), and the budget, for every part of the arguments."""
-    return compared(judged, asked, *oracle_side(asked, case, judged.precision))
+def slopes(judged: Judged, asked: Derivative, case: Case, bound: bool = False) -> list[Slopes]:
+    """Both sides of u.(J v) = v.(J^T u), and the budget, for every part of the arguments.
+
+    ``bound``: the budget's roundings are as large as they can be (`Rounding`), which decides near the limit.
+    """
+    return compared(judged, asked, *oracle_side(asked, case, judged.precision, bound))
 
 
-def oracle_side(asked: Derivative, case: Case, precision: Precision) -> tuple[Any, list[Expected]]:
+def oracle_side(
+    asked: Derivative, case: Case, precision: Precision, bound: bool = False
+) -> tuple[Any, list[Expected]]:
     """The cotangents u, and of each part u.(J v) with its budget: whoever is judged."""
     rng = case.rng(7)
     at = leaves(asked.name, asked.args)
@@ -93,7 +98,7 @@ def oracle_side(asked: Derivative, case: Case, precision: Precision) -> tuple[An
         ways = [direction(at, where, rng) for _ in range(asked.directions)]
         exact = np.array([_against(cotangents, along(asked, way)) for way in ways])
         residuals = [
-            _against(cotangents, along(asked, way, Rounding(precision, rng))) - line
+            _against(cotangents, along(asked, way, Rounding(precision, rng, bound))) - line
             for way, line in zip(ways, exact, strict=True)
             for _ in range(asked.directions)
         ]

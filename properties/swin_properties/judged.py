@@ -107,12 +107,17 @@ class Perturbed:
     """The oracle as a `Judged` whose every operation rounds at random: the source of the budget."""
 
     def __init__(
-        self, precision: Precision, expected: Expected, seed: int, functions: Any = swin_reference
+        self,
+        precision: Precision,
+        expected: Expected,
+        seed: int,
+        bound: bool = False,
+        functions: Any = swin_reference,
     ) -> None:
         self.precision = precision
         self.functions = functions
         self.expected = expected
-        self.rounding = Rounding(precision, np.random.default_rng([seed, 6]))
+        self.rounding = Rounding(precision, np.random.default_rng([seed, 6]), bound)
 
     def offers(self, need: str) -> bool:
         """The oracle offers everything."""

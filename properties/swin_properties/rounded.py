@@ -33,11 +33,16 @@ EXACT = {
 
 
 class Rounding:
-    """A precision and the random numbers that decide how each operation of one run rounds."""
+    """A precision and the random numbers that decide how each operation of one run rounds.
 
-    def __init__(self, precision: Precision, rng: np.random.Generator) -> None:
+    ``bound``: every rounding is as large as it can be, xi = -1 or 1.  Nearly equal numbers round alike: their
+    errors do not average out over the tokens, and may all be near the bound at once.
+    """
+
+    def __init__(self, precision: Precision, rng: np.random.Generator, bound: bool = False) -> None:
         self.precision = precision
         self.rng = rng
+        self.bound = bound
 
     def array(self, x: Any) -> Any:
         """``x`` as an array that rounds from now on; ``x`` itself is not rounded."""
@@ -51,6 +56,7 @@ class Rounding:
             real = self.perturbed(z.real, unit, np.real(scale))
             return complexes(real, self.perturbed(z.imag, unit, np.imag(scale)))
         xi = 2.0 * self.rng.random(z.shape, np.float32) - 1.0
+        xi = np.sign(xi) if self.bound else xi
         with np.errstate(invalid="ignore", over="ignore"):
             moved = z + unit * scale * xi
         return moved if np.isfinite(moved).all() else np.where(np.isfinite(z), moved, z)

@@ -9,7 +9,7 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from swin_properties.budget import RHO_LIMIT
+from swin_properties.budget import MORE_RUNS, RHO_LIMIT, RUNS
 from swin_properties.honest.formulations import FORMULATIONS
 from swin_properties.honest.sweep import Table, laws, swept
 from swin_properties.precision import PRECISIONS
@@ -43,7 +43,8 @@ def written(table: Table, cases: int, precisions: list[str]) -> str:
         for precision in precisions:
             row = table[name, precision]
             fell = f", **{len(row.falls)} fell**" if row.falls else ""
-            cells.append("skipped" if row.skipped else f"{row.rho:.2f}{fell}")
+            near = f" ({row.decided})" if row.decided else ""
+            cells.append("skipped" if row.skipped else f"{row.rho:.2f}{near}{fell}")
         rows.append(f"| {name} | {' | '.join(cells)} |")
     asked = sum(row.cases for row in table.values())
     decided = sum(row.decided for row in table.values())
@@ -71,7 +72,8 @@ def written(table: Table, cases: int, precisions: list[str]) -> str:
             *rows,
             "",
             f"{len(laws())} laws, {cases} cases each in each precision: {asked} verdicts, {falls} falls;",
-            f"{decided} of them were near the limit after 6 perturbed runs and decided by 60.",
+            f"{decided} of them, in brackets, were near the limit after {RUNS} perturbed runs, and decided",
+            f"by {MORE_RUNS} with roundings at their bound.",
             *[f"Skipped: {reason}." for reason in sorted(skipped)],
             "",
             "The case of the largest rho of each precision:",
