@@ -34,7 +34,7 @@ def test_the_gallery_is_large_and_every_bug_is_described() -> None:
 @pytest.mark.parametrize("precision", ["float64", "float32"])
 def test_every_bug_is_killed_and_every_law_kills(precision: str) -> None:
     table = kills.shipped()["default"][precision]
-    assert list(table) == list(GALLERY), "run `make kill-matrix`: the gallery has changed"
+    assert set(table) == set(GALLERY), "run `make kill-matrix`: the gallery has changed"
     assert [name for name, killers in table.items() if not killers] == []
     killing = {name for killers in table.values() for name in killers}
     forward = [name for name in LAWS_ASKED if "vjp" not in LAWS[name].needs]  # the others: test_gradients
