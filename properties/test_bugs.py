@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import swin_reference
-from swin_properties import catalogue, kills, runner
+from swin_properties import catalogue, kills, trial
 from swin_properties.bugs import GALLERY, fresh
 from swin_properties.diagnosis import diagnose
 from swin_properties.judged import Judged
 from swin_properties.precision import PRECISIONS
 from swin_properties.registry import LAWS
+from swin_properties.report import Report
 
 LAWS_ASKED = [law.name for law in catalogue.chosen()]
 
@@ -22,6 +23,13 @@ def only(implementation: Any, *names: str) -> Judged:
     """An implementation that offers some of another's callables."""
     offered = {name: getattr(implementation, name) for name in names}
     return Judged(SimpleNamespace(precision="float32", **offered))
+
+
+def asked(judged: Judged, only: str | None = None) -> Report:
+    """What all laws, or some, find at quick effort, undiagnosed."""
+    request = trial.requested("it", only, effort="quick")
+    court = trial.Direct(request, judged)
+    return Report("it", "float32", "quick", 0, [court.ask(law, trial.Watcher()) for law in request.laws])
 
 
 def test_the_gallery_is_large_and_every_bug_is_described() -> None:
@@ -75,7 +83,7 @@ def test_replacing_reaches_names_that_other_modules_imported() -> None:
 def test_a_classic_fault_is_named_from_one_callable(bug: str, offered: str) -> None:
     implementation = kills.planted(GALLERY[bug], PRECISIONS["float32"]).implementation
     judged = only(implementation, offered)
-    report = runner.run(judged, catalogue.chosen(), "it", "quick")
+    report = asked(judged)
     assert report.exit_code == 1
     found = diagnose(judged, report)
     assert found is not None
@@ -90,7 +98,7 @@ def test_an_unknown_fault_is_cornered() -> None:
 
     implementation = SimpleNamespace(**vars(swin_reference) | {"shifted_window_attention": odd})
     judged = only(implementation, "window_attention", "shifted_window_attention", "mlp")
-    found = diagnose(judged, runner.run(judged, catalogue.chosen("*attention/*"), "it", "quick"))
+    found = diagnose(judged, asked(judged, "*attention/*"))
     assert found is not None
     assert (found.bugs, found.holding, found.fallen) == (
         (),
@@ -102,7 +110,7 @@ def test_an_unknown_fault_is_cornered() -> None:
 
 def test_a_conforming_implementation_needs_no_diagnosis() -> None:
     judged = only(swin_reference, "layer_norm", "mlp")
-    report = runner.run(judged, catalogue.chosen("mlp/*"), "it", "quick")
+    report = asked(judged, "mlp/*")
     assert diagnose(judged, report) is None
 
 

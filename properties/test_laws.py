@@ -43,11 +43,13 @@ def test_every_law_has_its_own_name_and_sentence() -> None:
         assert law.sentence.endswith("."), law.name
 
 
-@pytest.mark.parametrize("name", [law.name for law in LAWS])
+@pytest.mark.parametrize("name", [law.name for law in LAWS if "vjp" not in law.needs])
 def test_every_law_holds_for_the_oracle(name: str) -> None:
+    """Those of the backward pass, which the oracle does not have: test_gradients."""
+    (law,) = catalogue.chosen(name)
     judged = Judged(swin_reference, PRECISIONS["float32"])
-    report = runner.run(judged, catalogue.chosen(name), "swin_reference", "quick", seed=1)
-    assert len(report.of("held")) == 1, report.results
+    result = runner.run_law(law, judged, runner.EFFORTS["quick"], 1, "")
+    assert result.status == "held", result
 
 
 @pytest.mark.parametrize("name", [law.name for law in LAWS])
