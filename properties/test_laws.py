@@ -52,7 +52,7 @@ def test_every_law_holds_for_the_oracle(name: str) -> None:
     assert result.status == "held", result
 
 
-@pytest.mark.parametrize("name", [law.name for law in LAWS])
+@pytest.mark.parametrize("name", [law.name for law in LAWS if "vjp" not in law.needs])
 def test_laws_ask_an_oracle_exactly_when_they_say_so(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only its pairs are made, on few cases: whether they agree is another test's."""
 
