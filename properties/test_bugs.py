@@ -58,7 +58,8 @@ def test_the_committed_kills_are_those_computed_now(deep: bool) -> None:
     bugs = list(GALLERY.values()) if deep else [GALLERY[name] for name in few]
     # In a process of its own, as the command is: Hypothesis draws otherwise where test files are loaded.
     code = (
-        "import json, sys; from swin_properties import catalogue, kills; from swin_properties.bugs import GALLERY;"
+        "import json, sys; from swin_properties import catalogue, kills;"
+        "from swin_properties.bugs import GALLERY;"
         "catalogue.chosen(); bugs = [GALLERY[name] for name in sys.argv[2:]];"
         "print(json.dumps(kills.table(sys.argv[1], 'default', bugs)))"
     )
