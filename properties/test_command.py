@@ -60,8 +60,8 @@ def test_the_line_a_fall_prints_reproduces_that_fall_alone(command: Command, tmp
     (line,) = re.findall(r"again: swin-oracle (.*)", run.stdout)
     again = command(*shlex.split(line))
     assert again.returncode == 1
-    seen = re.findall(r"seen: (.*)", run.stdout)
-    assert seen == re.findall(r"seen: (.*)", again.stdout)
+    seen = re.findall(r"\n  seen: (.*)", run.stdout)
+    assert seen == re.findall(r"\n  seen: (.*)", again.stdout)
     assert "1 fell" in again.stdout
 
 
