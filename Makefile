@@ -29,7 +29,7 @@ bench: .venv/installed        ## pytest-benchmark cases
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-kill-matrix: .venv/installed  ## which law kills which planted bug (a quarter of an hour on two cores)
+kill-matrix: .venv/installed  ## which law kills which planted bug: slow
 	$(BIN)/python properties/kill_matrix.py
 
 readme: .venv/installed       ## prints anew what the README shows

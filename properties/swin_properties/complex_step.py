@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Callable, Mapping
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import swin_reference
 
+from swin_properties.bugs.fresh import callables, fresh_modules
 from swin_properties.gradient import STEP
 from swin_properties.leaves import leaves, rebuilt
 from swin_properties.shapes import SHAPES
@@ -18,31 +17,24 @@ from swin_properties.shapes import SHAPES
 Change = Callable[[Callable[..., Any]], Callable[..., Any]]
 """A function of the oracle -> what stands in its place."""
 
-FUNCTIONS = ("elementary", "windows", "relative_position", "patches", "attention", "model")
-"""The oracle's modules of functions; its data (sizes, configurations, names) is shared by all copies."""
 
-
-def fresh_oracle(changes: Mapping[str, Change]) -> ModuleType:
+def fresh_oracle(changes: Mapping[str, Change]) -> SimpleNamespace:
     """A copy of the oracle, functions changed: ``name`` wherever it is used, ``module.name`` in one module.
 
-    >>> fresh_oracle({"softmax": lambda softmax: lambda x: 0 * x}).attention.softmax(np.ones(1))
+    >>> fresh_oracle({"gelu": lambda gelu: lambda x: 0 * x}).mlp(np.ones(1), {
+    ...     "fc1": {"weight": np.eye(1)}, "fc2": {"weight": np.eye(1)}})
     array([0.])
     """
-    names = ["swin_reference", *(f"swin_reference.{name}" for name in FUNCTIONS)]
-    originals = {name: sys.modules.pop(name) for name in names if name in sys.modules}
-    try:
-        fresh = {name: importlib.import_module(name) for name in names}
-    finally:
-        sys.modules.update(originals)
+    modules = fresh_modules()
     for name, change in changes.items():
         module, _, function = name.rpartition(".")
-        places = [fresh[f"swin_reference.{module}"]] if module else list(fresh.values())
+        places = [modules[module]] if module else list(modules.values())
         original = next(getattr(place, function) for place in places if hasattr(place, function))
         changed = change(original)
         for place in places:
             if getattr(place, function, None) is original:
                 setattr(place, function, changed)
-    return fresh["swin_reference"]
+    return callables(modules)
 
 
 def complex_step_vjp(functions: Any) -> Callable[..., tuple[Any, ...]]:

@@ -8,11 +8,19 @@ from collections.abc import Callable, Mapping
 from types import FunctionType, ModuleType, SimpleNamespace
 from typing import Any
 
+import swin_reference
+
+from swin_properties.shapes import SHAPES
+
 PACKAGE = "swin_reference"
+DATA = ("swin_reference.config", "swin_reference.types", "swin_reference.checkpoint")
+"""Modules of data and names, shared by all copies: a configuration is of the type that each was made for."""
 
 
 def fresh_modules() -> dict[str, ModuleType]:
-    """The oracle's modules executed anew, by name without the package: nothing is shared with the real ones.
+    """The oracle's modules of functions executed anew, by name without the package.
+
+    Its data is shared, and the second oracle left out: its functions have the names of the first one's.
 
     >>> import swin_reference.windows
     >>> fresh_modules()["windows"].cyclic_shift is swin_reference.windows.cyclic_shift
@@ -24,7 +32,8 @@ def fresh_modules() -> dict[str, ModuleType]:
 
     real = ours()
     for name in real:
-        del sys.modules[name]
+        if name not in DATA:
+            del sys.modules[name]
     try:
         importlib.import_module(PACKAGE)
         copies = ours()
@@ -32,7 +41,11 @@ def fresh_modules() -> dict[str, ModuleType]:
         for name in ours():
             del sys.modules[name]
         sys.modules.update(real)
-    return {name[len(PACKAGE) + 1 :]: module for name, module in copies.items() if name != PACKAGE}
+    return {
+        name[len(PACKAGE) + 1 :]: module
+        for name, module in copies.items()
+        if name not in (PACKAGE, f"{PACKAGE}.direct", *DATA)
+    }
 
 
 def replaced(modules: Mapping[str, ModuleType], replacements: Mapping[str, Callable[..., Any]]) -> Any:
@@ -54,11 +67,16 @@ def replaced(modules: Mapping[str, ModuleType], replacements: Mapping[str, Calla
         for key, value in list(vars(copy).items()):
             if id(value) in others:
                 setattr(copy, key, others[id(value)])
-    names: dict[str, Any] = {}
-    for name, copy in modules.items():
-        if name != "direct":
-            names |= {key: value for key, value in vars(copy).items() if callable(value)}
-    return SimpleNamespace(**names)
+    return callables(modules)
+
+
+def callables(modules: Mapping[str, ModuleType]) -> SimpleNamespace:
+    """A copy of the oracle as an implementation: each callable from the module that defines it.
+
+    Another module's name for it may have been changed alone.
+    """
+    homes = {name: getattr(swin_reference, name).__module__.rpartition(".")[2] for name in SHAPES}
+    return SimpleNamespace(**{name: getattr(modules[home], name) for name, home in homes.items()})
 
 
 def reached(modules: Mapping[str, ModuleType], start: str) -> set[str]:
@@ -70,7 +88,6 @@ def reached(modules: Mapping[str, ModuleType], start: str) -> set[str]:
     functions = {
         (module, name): value
         for module, copy in modules.items()
-        if module != "direct"
         for name, value in vars(copy).items()
         if isinstance(_bare(value), FunctionType)
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from swin_properties.bugs import fresh
@@ -58,8 +58,15 @@ def bug(name: str, wrong: str, effect: str, seen: str = NOT_SEEN) -> Callable[[P
 
 
 @cache
+def _reach() -> tuple[dict[str, ModuleType], dict[str, set[str]]]:
+    """One copy of the oracle, and the functions that each callable reaches: the same for every bug."""
+    modules = fresh.fresh_modules()
+    return modules, {start: fresh.reached(modules, start) for start in SHAPES}
+
+
+@cache
 def touched(name: str) -> frozenset[str]:
     """The callables whose result a bug can change: those that reach a function it replaces."""
-    modules = fresh.fresh_modules()
+    modules, reach = _reach()
     changed = set(GALLERY[name].plant(SimpleNamespace(**modules)))
-    return frozenset(start for start in SHAPES if changed & fresh.reached(modules, start))
+    return frozenset(start for start, functions in reach.items() if changed & functions)
