@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import swin_reference
 
 from swin_properties.budget import (
     MORE_RUNS,
@@ -19,7 +20,7 @@ from swin_properties.budget import (
 )
 from swin_properties.cases import Case, GridCase
 from swin_properties.gradient import slopes
-from swin_properties.judged import Fall, Judged, Perturbed
+from swin_properties.judged import Declined, Fall, Judged, Perturbed
 from swin_properties.precision import Precision
 from swin_properties.registry import Law, Pairs
 
@@ -51,6 +52,13 @@ def evaluate(law: Law, judged: Judged, case: Case) -> Outcome:
 
     Errors: `Declined` for a case that the implementation or its convention does not take.
     """
+    try:
+        return _asked(law, judged, case)
+    except swin_reference.Rejected as rejected:  # by the case itself, or by the oracle
+        raise Declined(str(rejected)) from rejected
+
+
+def _asked(law: Law, judged: Judged, case: Case) -> Outcome:
     judged.expected.record()
     if law.tier == "gradient":
         return _gradient(law, judged, case)

@@ -9,14 +9,16 @@ from typing import Any
 
 import numpy as np
 import swin_reference
-from swin_reference.config import CONVENTIONS, DECISIONS, Convention, SwinConfig
+from swin_reference.config import CONVENTIONS, DECISIONS, Convention, named
 from swin_reference.conventions import differences
 from swin_reference.parameters import hot_parameters, parameter_shapes
 
 from swin_properties import recipes
 from swin_properties.budget import budget, deviation, perturbed_residuals
-from swin_properties.judged import Declined, Fall, Judged, Perturbed, under
+from swin_properties.judged import CANONICAL, Declined, Expected, Fall, Judged, Perturbed, under
+from swin_properties.precision import Precision
 from swin_properties.refusals import refusal
+from swin_properties.sweep import FEW, SWEEP, Size
 
 CALLABLES = ("swin_transformer", "swin_features")
 """What can be identified, the first that is offered."""
@@ -27,45 +29,6 @@ FAR = 1e4
 
 ALIKE = 1e-2
 """Share of the smallest budget below which two conventions' exact results are one."""
-
-
-@dataclass(frozen=True)
-class Size:
-    """One network of the sweep: an image in pixels, patch 2, and a window in tokens."""
-
-    image: tuple[int, int]
-    window: int = 4
-
-    def __str__(self) -> str:
-        return "x".join(map(str, self.image)) + (f" window {self.window}" if self.window != 4 else "")
-
-    @property
-    def config(self) -> SwinConfig:
-        """Three stages, small enough to run in milliseconds, with logits enough for a budget."""
-        return SwinConfig(
-            image_size=self.image,
-            patch_size=2,
-            embed_dim=16,
-            depths=(2, 2, 2),
-            num_heads=(2, 4, 4),
-            window_size=self.window,
-            num_classes=1000,
-        )
-
-
-SWEEP = tuple(
-    Size((int(height), int(width)), window)
-    for window, images in {
-        4: "64x64 32x32 64x32 32x64 48x48 40x40 36x36 34x34 38x38 40x32 30x30 33x33 31x37 24x24 18x18 20x28 "
-        "16x16 8x8 20x20 10x8 16x8 6x6 12x12",
-        7: "40x40",
-    }.items()
-    for height, width in (image.split("x") for image in images.split())
-)
-"""Images that separate the conventions, and grids that they agree on by accident or nearly."""
-
-FEW = tuple(size for size in SWEEP if size.image in ((32, 32), (16, 8), (18, 18), (33, 33), (12, 12)))
-"""The images that tell the named conventions apart in a second or two."""
 
 
 @dataclass(frozen=True)
@@ -122,14 +85,19 @@ def answers(judged: Judged, sizes: Iterable[Size], explain: bool = True) -> Iter
         yield _answer(judged, name, size, explain)
 
 
-def quickly(judged: Judged) -> Identity:
-    """The identity by as few of the sizes in `FEW` as leave one convention, or none."""
-    found = Identity()
+def found(judged: Judged) -> tuple[Convention, str]:
+    """The convention that an undeclared implementation is judged by, and how it was found.
+
+    As few of the sizes in `FEW` are tried as leave one convention, or none.
+    """
+    if not any(judged.offers(name) for name in CALLABLES):
+        return CANONICAL, "assumed"
+    seen = Identity()
     for answer in answers(judged, FEW, explain=False):
-        found = Identity([*found.answers, answer])
-        if len(found.fits) < 2:
+        seen = Identity([*seen.answers, answer])
+        if len(seen.fits) < 2:
             break
-    return found
+    return (named(seen.fits[0]), "identified") if seen.fits else (CANONICAL, "assumed: it follows none")
 
 
 def _answer(judged: Judged, name: str, size: Size, explain: bool) -> Answer:
@@ -182,8 +150,8 @@ class _Trials:
         got = self.got(params)
         if isinstance(got, str):
             return False
-        named = convention.name in CONVENTIONS  # the second oracle reads the name in the configuration
-        config = replace(self.config, convention=convention.name) if named else self.config
+        known = convention.name in CONVENTIONS  # the second oracle reads the name in the configuration
+        config = replace(self.config, convention=convention.name) if known else self.config
         expected = _flat(
             getattr(under(convention, self.judged.source), self.name)(self.images, params, config)
         )
@@ -208,15 +176,27 @@ class _Trials:
         for exact, beta in self.budgets:
             if exact.shape == expected.shape and np.abs(exact - expected).max() < ALIKE * beta.min():
                 return beta
-        oracle, precision = under(convention, swin_reference), self.judged.precision
+        args = self.images, params, self.config
+        beta = budget_of(args, convention, self.judged.precision, self.name)
+        self.budgets.append((expected, beta))
+        return beta
 
-        def perturbed(number: int) -> list[tuple[Any, Any]]:
-            rounding = Perturbed(precision, self.judged.expected, number, functions=oracle)
-            return [(_flat(getattr(rounding, self.name)(self.images, params, self.config)), expected)]
 
-        (residuals,) = perturbed_residuals(perturbed)
-        self.budgets.append((expected, budget(residuals, expected, precision)))
-        return self.budgets[-1][1]
+def budget_of(args: Any, convention: Convention, precision: Precision, name: str = "swin_transformer") -> Any:
+    """The budget of every number that the oracle gives under a convention, in one row.
+
+    ``args`` are those of the callable ``name``: images, parameters, configuration.
+    """
+    oracle = under(convention, swin_reference)
+    expected = Expected(oracle)
+    exact = _flat(getattr(expected, name)(*args))
+
+    def perturbed(number: int) -> list[tuple[Any, Any]]:
+        rounding = Perturbed(precision, expected, number, functions=oracle)
+        return [(_flat(getattr(rounding, name)(*args)), exact)]
+
+    (residuals,) = perturbed_residuals(perturbed)
+    return budget(residuals, exact, precision)
 
 
 def _flat(result: Any) -> Any:

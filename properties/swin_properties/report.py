@@ -69,7 +69,8 @@ class Report:
     """A run over one implementation in one precision, by the laws of one version of the catalogue.
 
     ``required``: what should be offered and is not; ``stale``: the known failures that fail no more;
-    ``diagnosis``: what explains the falls; ``catches``: which planted bugs these laws would have caught.
+    ``diagnosis``: what explains the falls; ``catches``: which planted bugs these laws would have caught;
+    ``convention``: the one it is judged by, and ``chosen``, where that is from.
     """
 
     implementation: str
@@ -82,10 +83,19 @@ class Report:
     catalogue: str = __version__
     diagnosis: str = ""
     catches: str = ""
+    convention: str = "canonical"
+    chosen: str = "assumed"
 
     def of(self, status: Status) -> list[LawResult]:
         """The results with this status."""
         return [result for result in self.results if result.status == status]
+
+    @property
+    def declined(self) -> dict[str, tuple[int, int]]:
+        """For each reason why cases were not taken: how many cases, of how many laws."""
+        reasons = dict.fromkeys(reason for result in self.results for reason in result.declined)
+        counts = {r: [result.declined.count(r) for result in self.results] for r in reasons}
+        return {reason: (sum(each), sum(map(bool, each))) for reason, each in counts.items()}
 
     @property
     def exit_code(self) -> int:

@@ -13,6 +13,8 @@ from swin_reference.config import CONVENTIONS
 
 from swin_properties import identify, implementations
 from swin_properties.commands.words import Work, add_dtype
+from swin_properties.judged import Judged
+from swin_properties.sweep import SWEEP
 
 
 def add(commands: Any) -> None:
@@ -28,8 +30,8 @@ def add(commands: Any) -> None:
 def prepare(args: argparse.Namespace) -> Work:
     """Loads the implementation; the work runs the sweep and prints what it showed."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # networks are small: threads cost more than they give
-    judged = implementations.judged(args.implementation, args.dtype)
-    asked = identify.answers(judged, identify.SWEEP)
+    judged = Judged(*implementations.loaded(args.implementation, args.dtype))
+    asked = identify.answers(judged, SWEEP)
     first = next(asked)  # what offers no network says so before anything is printed
 
     def work(console: Console) -> int:
@@ -37,7 +39,7 @@ def prepare(args: argparse.Namespace) -> Work:
         with console.status("") as status:
             for answer in asked:
                 found.append(answer)
-                status.update(f"{len(found)}/{len(identify.SWEEP)} sizes, {answer.size}")
+                status.update(f"{len(found)}/{len(SWEEP)} sizes, {answer.size}")
         identity = identify.Identity(found)
         console.print(table(identity))
         for line in conclusions(identity, args.implementation):
