@@ -67,21 +67,21 @@ def _lists(node: Any) -> Any:
 
 
 def matched(flat: Mapping[str, Any], shapes: Mapping[str, Any]) -> dict[str, Any]:
-    """The nested parameters of a flat checkpoint, once every name, shape and value fits.
+    """The weights of a flat checkpoint, in order, once every name, shape and value fits.
 
-    ``shapes`` are the nested expected shapes (`parameter_shapes`).  Recomputed buffers are left out.
+    ``shapes`` are the expected shapes, flat or nested (`parameter_shapes`).
 
     Errors: ``ValueError`` naming every missing, extra, misshaped and non-finite key.
 
     >>> matched({"a.weight": np.ones(2)}, {"a": {"weight": (2,)}})
-    {'a': {'weight': array([1., 1.])}}
+    {'a.weight': array([1., 1.])}
     >>> matched({"b": np.ones(2)}, {"a": (2,)})
     Traceback (most recent call last):
     ...
     ValueError: a checkpoint holds exactly the model's parameters: missing a; extra b
     """
     expected = flatten(shapes)
-    given = {name: np.asarray(x) for name, x in flat.items() if name.split(".")[-1] not in RECOMPUTED}
+    given = {name: np.asarray(x) for name, x in flat.items()}
     shared = [name for name in given if name in expected]
     misshaped = [name for name in shared if given[name].shape != tuple(expected[name])]
     faults = {
@@ -96,7 +96,7 @@ def matched(flat: Mapping[str, Any], shapes: Mapping[str, Any]) -> dict[str, Any
     found = [f"{fault} {', '.join(names)}" for fault, names in faults.items() if names]
     if found:
         raise ValueError(f"a checkpoint holds exactly the model's parameters: {'; '.join(found)}")
-    return unflatten({name: given[name] for name in expected})
+    return {name: given[name] for name in expected}
 
 
 def _is_real(x: Any) -> bool:
