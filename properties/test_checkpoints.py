@@ -300,3 +300,36 @@ def test_what_is_no_swin(held: dict[str, Any], sentence: str, tmp_path: Path) ->
     with pytest.raises(ValueError, match=sentence) as caught:
         checkpoint.load(write(tmp_path / "w.npz", held))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("layout", checkpoint.LAYOUTS)
+def test_swin_torch_takes_every_layout(layout: str, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    import swin_torch
+
+    config = replace(CONFIG, num_classes=0 if layout == "detection" else 5, qk_scale=0.5)
+    params = hot_parameters(parameter_shapes(config))
+    checkpoint.save(tmp_path / "w.pth", params, layout, config)
+    network = swin_torch.from_checkpoint(tmp_path / "w.pth", qk_scale=0.5)
+    assert network.config.qk_scale == 0.5
+    expected = {name: x.astype(np.float32) for name, x in checkpoint.flatten(params).items()}
+    same({name: x.numpy() for name, x in network.state_dict().items()}, expected)
+    with torch.no_grad():
+        assert network(torch.ones(1, 1, 8, 16)).isfinite().all()
+
+
+def test_swin_torch_resizes_to_another_window(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    import swin_torch
+
+    checkpoint.save(tmp_path / "w.npz", FLAT)
+    found = checkpoint.load(tmp_path / "w.npz")
+    network = swin_torch.from_checkpoint(found, window_size=(5, 3))
+    assert network.config == replace(found.config, window_size=(5, 3))
+    for name, x in network.state_dict().items():
+        expected = torch.from_numpy(FLAT[name])
+        if name.endswith("table"):
+            expected = swin_torch.resize_relative_position_bias(expected, 4, (5, 3))
+        assert torch.equal(x, expected.float()), name
+    with pytest.raises(ValueError, match="has its configuration, got qk_scale as well"):
+        swin_torch.from_checkpoint(found, qk_scale=1.0)

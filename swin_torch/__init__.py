@@ -1,12 +1,14 @@
 """Swin Transformer in PyTorch, held to the oracle: modules, functions on tensors, and the adapter."""
 
 from swin_torch import functional
+from swin_torch.checkpoints import from_checkpoint
 from swin_torch.functional import (
     cyclic_shift,
     drop_path,
     merge_neighbours,
     relative_position_bias,
     relative_position_index,
+    resize_relative_position_bias,
     reverse_cyclic_shift,
     shifted_window_attention,
     shifted_window_mask,
@@ -37,10 +39,12 @@ __all__ = [
     "adapter",
     "cyclic_shift",
     "drop_path",
+    "from_checkpoint",
     "functional",
     "merge_neighbours",
     "relative_position_bias",
     "relative_position_index",
+    "resize_relative_position_bias",
     "reverse_cyclic_shift",
     "shifted_window_attention",
     "shifted_window_mask",

@@ -127,6 +127,13 @@ class Adapter:
         return functional.relative_position_bias(table, window_size)
 
     @_on_arrays
+    def resize_relative_position_bias(
+        self, table: Tensor, window_size: Size, new_window_size: Size
+    ) -> Tensor:
+        """((2 Mh - 1)(2 Mw - 1), heads) -> the same for the new window."""
+        return functional.resize_relative_position_bias(table, window_size, new_window_size)
+
+    @_on_arrays
     def window_attention(
         self,
         x: Tensor,

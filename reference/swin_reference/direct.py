@@ -15,14 +15,10 @@ from jaxtyping import Inexact
 from scipy.special import ndtr
 
 from swin_reference.config import SwinConfig
+from swin_reference.direct_resizing import Sizes, two
+from swin_reference.direct_resizing import resize_relative_position_bias as resize_relative_position_bias
 from swin_reference.elementary import linear, softmax
 from swin_reference.types import Params
-
-Sizes = int | tuple[int, int]
-
-
-def _two(size: Sizes) -> tuple[int, int]:
-    return size if isinstance(size, tuple) else (size, size)
 
 
 def true_windows(
@@ -36,7 +32,7 @@ def true_windows(
     >>> true_windows(1, 3, (1, 2), (0, 1))
     {(0, -1): [(0, 0)], (0, 0): [(0, 1), (0, 2)]}
     """
-    (mh, mw), (sh, sw) = _two(window_size), _two(shift_size)
+    (mh, mw), (sh, sw) = two(window_size), two(shift_size)
     windows: dict[tuple[int, int], list[tuple[int, int]]] = {}
     for h, w in product(range(height), range(width)):
         windows.setdefault(((h - sh) // mh, (w - sw) // mw), []).append((h, w))
@@ -60,7 +56,7 @@ def shifted_window_attention(
     array([1., 3., 3., 8.])
     """
     batch, height, width, channels = x.shape
-    mh, mw = _two(window_size)
+    mh, mw = two(window_size)
     padded_height, padded_width = -(-height // mh) * mh, -(-width // mw) * mw
     padded = np.zeros((batch, padded_height, padded_width, channels), x.dtype)
     padded[:, :height, :width] = x
@@ -86,12 +82,12 @@ def window_attention(
     >>> window_attention(np.array([[[1.0], [3.0]]]), params, 1, (1, 2)).ravel()
     array([2., 2.])
     """
-    h, w = np.array(list(product(*map(range, _two(window_size))))).T
+    h, w = np.array(list(product(*map(range, two(window_size))))).T
     masks = [0.0] if mask is None else list(mask)
     y = np.empty_like(x)
     for place, one in enumerate(masks):
         windows = slice(place, None, len(masks))
-        y[windows] = _attend(x[windows], h, w, params, num_heads, _two(window_size), qk_scale, one)
+        y[windows] = _attend(x[windows], h, w, params, num_heads, two(window_size), qk_scale, one)
     return y
 
 
@@ -184,7 +180,7 @@ def patch_embed(
     >>> patch_embed(np.ones((1, 1, 2, 3)), {"proj": proj}, 2).ravel()
     array([4., 2.])
     """
-    ph, pw = _two(patch_size)
+    ph, pw = two(patch_size)
     batch, _, height, width = images.shape
     weight, bias = params["proj"]["weight"], params["proj"]["bias"]
     y = np.zeros((batch, -(-height // ph), -(-width // pw), weight.shape[0]), images.dtype) + bias
@@ -235,7 +231,7 @@ def swin_block(
 
 def _stage(x: Any, params: Params, num_heads: int, window_size: Sizes, qk_scale: Any = None) -> Any:
     """The blocks of a stage: shifted by floor(M / 2) in every second, if the grid exceeds the window."""
-    window = _two(window_size)
+    window = two(window_size)
     larger = all(side > m for side, m in zip(x.shape[1:3], window, strict=True))
     for number, block in enumerate(params["blocks"]):
         shift = (window[0] // 2, window[1] // 2) if number % 2 == 1 and larger else (0, 0)

@@ -44,7 +44,7 @@ def fresh_modules() -> dict[str, ModuleType]:
     return {
         name[len(PACKAGE) + 1 :]: module
         for name, module in copies.items()
-        if name not in (PACKAGE, f"{PACKAGE}.direct") and not _is_data(name)
+        if name != PACKAGE and not name.startswith(f"{PACKAGE}.direct") and not _is_data(name)
     }
 
 
