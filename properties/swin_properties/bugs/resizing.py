@@ -20,16 +20,16 @@ def taps(s: Any, length: int, kernel: Any, edges: Any = None) -> Any:
     return (weights[:, :, None] * (indices[:, :, None] == np.arange(length))).sum(axis=1)
 
 
-def half_pixels(length: int, new_length: int) -> Any:
-    """The places of the new pixels on the old line, corners not aligned."""
-    return (np.arange(new_length) + 0.5) * (length / new_length) - 0.5
+def numbered(count: int, like: Any) -> Any:
+    """0, 1, ... in the precision of ``like``, rounding where it rounds."""
+    return np.zeros_like(like.real, shape=count) + np.arange(count, dtype=like.real.dtype)
 
 
 @bug("resize-corners-aligned", "The corners are aligned.", FINE_TUNED)
 def resize_corners_aligned(o: Any) -> Replacements:
     def interpolation(length: int, new_length: int, like: Any) -> Any:
-        s = np.linspace(0, length - 1, new_length) if new_length > 1 else np.zeros(1)
-        return taps(s, length, o.resizing.cubic_kernel)
+        step = (length - 1) / max(new_length - 1, 1)
+        return taps(numbered(new_length, like) * step, length, o.resizing.cubic_kernel)
 
     return {"resizing.interpolation": interpolation}
 
@@ -37,7 +37,7 @@ def resize_corners_aligned(o: Any) -> Replacements:
 @bug("resize-no-half-pixel", "Pixels are taken at their corners, not their middles.", "The bias leans aside.")
 def resize_no_half_pixel(o: Any) -> Replacements:
     def interpolation(length: int, new_length: int, like: Any) -> Any:
-        return taps(np.arange(new_length) * (length / new_length), length, o.resizing.cubic_kernel)
+        return taps(numbered(new_length, like) * (length / new_length), length, o.resizing.cubic_kernel)
 
     return {"resizing.interpolation": interpolation}
 
@@ -58,9 +58,8 @@ def resize_bilinear(o: Any) -> Replacements:
 @bug("resize-zero-edge", "Beyond the table's edge the bias is zero.", "The farthest offsets lose their bias.")
 def resize_zero_edge(o: Any) -> Replacements:
     def interpolation(length: int, new_length: int, like: Any) -> Any:
-        return taps(
-            half_pixels(length, new_length), length, o.resizing.cubic_kernel, edges=lambda pixels: pixels
-        )
+        s = (numbered(new_length, like) + 0.5) * (length / new_length) - 0.5
+        return taps(s, length, o.resizing.cubic_kernel, edges=lambda pixels: pixels)
 
     return {"resizing.interpolation": interpolation}
 
