@@ -331,5 +331,36 @@ def test_swin_torch_resizes_to_another_window(tmp_path: Path) -> None:
         if name.endswith("table"):
             expected = swin_torch.resize_relative_position_bias(expected, 4, (5, 3))
         assert torch.equal(x, expected.float()), name
+    small = replace(found.config, image_size=(16, 32), convention="official")  # the last stage's window is 2
+    flat = checkpoint.flatten(hot_parameters(parameter_shapes(small)))
+    network = swin_torch.from_checkpoint(checkpoint.Checkpoint(flat, small, "official"), window_size=3)
+    assert [tuple(stage.window_size) for stage in network.layers] == [(3, 3), (3, 3), (2, 2)]
     with pytest.raises(ValueError, match="has its configuration, got qk_scale as well"):
         swin_torch.from_checkpoint(found, qk_scale=1.0)
+
+
+def test_a_network_built_for_small_images(tmp_path: Path) -> None:
+    small = replace(CONFIG, image_size=(16, 32), convention="official")  # grids 8, 4, 2: windows 4, 4, 2
+    params = hot_parameters(parameter_shapes(small))
+    flat = checkpoint.flatten(params)
+    assert flat["layers.2.blocks.1.attn.relative_position_bias_table"].shape == (9, 4)
+    path = tmp_path / "w.npz"
+    index = {
+        f"layers.{k}.blocks.0.attn.relative_position_index": swin.relative_position_index(m)
+        for k, m in ((0, 4), (2, 2))
+    }
+    write(path, flat | index)
+    with pytest.raises(
+        ValueError, match=r"misshaped .*table \(9, 4\), not \(49, 4\).* convention='official'"
+    ):
+        checkpoint.load(path)
+    with pytest.raises(ValueError, match=r"official convention builds .* pass image_size="):
+        checkpoint.load(path, convention="official")
+    found = checkpoint.load(path, convention="official", image_size=(16, 32))
+    assert found.config == replace(small, mlp_ratio=found.config.mlp_ratio, qk_scale=None)
+    same(found.weights, flat)
+    mask = np.where(swin.shifted_window_mask(8, 8, 4, 2) == 0, 0, -100)
+    found = checkpoint.load(write(path, flat | index | {MASK: mask}), convention="official")
+    assert found.config.image_size == (16, 32)  # as the mask shows
+    checkpoint.save(tmp_path / "t.npz", params, "torchvision", small)
+    same(checkpoint.load(tmp_path / "t.npz", convention="official", image_size=(16, 32)).weights, flat)

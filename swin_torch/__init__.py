@@ -8,7 +8,6 @@ from swin_torch.functional import (
     merge_neighbours,
     relative_position_bias,
     relative_position_index,
-    resize_relative_position_bias,
     reverse_cyclic_shift,
     shifted_window_attention,
     shifted_window_mask,
@@ -16,7 +15,7 @@ from swin_torch.functional import (
     window_partition,
     window_reverse,
 )
-from swin_torch.judged import Adapter, adapter
+from swin_torch.judged import Adapter, adapter, adapters
 from swin_torch.modules import (
     Mlp,
     PatchEmbed,
@@ -26,6 +25,7 @@ from swin_torch.modules import (
     WindowAttention,
 )
 from swin_torch.network import SwinTransformer, swin_b, swin_l, swin_s, swin_t
+from swin_torch.resizing import resize_relative_position_bias
 
 __all__ = [
     "Adapter",
@@ -37,6 +37,7 @@ __all__ = [
     "SwinTransformer",
     "WindowAttention",
     "adapter",
+    "adapters",
     "cyclic_shift",
     "drop_path",
     "from_checkpoint",

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from swin_reference.checkpoint import Checkpoint, load
 from torch import Tensor
 
-from swin_torch.functional import resize_relative_position_bias
+from swin_torch.modules import WindowAttention
 from swin_torch.network import SwinTransformer
+from swin_torch.resizing import resize_relative_position_bias
 from swin_torch.sizes import Size, pair
 
 TABLE = ".relative_position_bias_table"
@@ -44,13 +45,22 @@ def from_checkpoint(
         raise ValueError(
             f"a loaded checkpoint has its configuration, got {', '.join(known)} as well: pass them to load"
         )
-    old = found.config.window_size
-    new = old if window_size is None else pair(window_size)
+    config = found.config if window_size is None else replace(found.config, window_size=pair(window_size))
+    network = SwinTransformer(config, drop_path_rate)
+    with torch.device("meta"):  # for its windows: a convention may have fitted them to the stages' grids
+        before = SwinTransformer(found.config)
 
     def tensor(name: str, x: Any) -> Tensor:
         given = torch.from_numpy(np.array(x))  # a copy: some readers give memory that must not be written
-        return resize_relative_position_bias(given, old, new) if name.endswith(TABLE) else given
+        if not name.endswith(TABLE):
+            return given
+        old, new = (_window(made, name) for made in (before, network))
+        return resize_relative_position_bias(given, old, new)
 
-    network = SwinTransformer(replace(found.config, window_size=new), drop_path_rate)
     network.load_state_dict({name: tensor(name, x) for name, x in found.weights.items()})
     return network
+
+
+def _window(network: SwinTransformer, name: str) -> Size:
+    """The window of the attention that a bias table belongs to."""
+    return cast("WindowAttention", network.get_submodule(name.removesuffix(TABLE))).window_size

@@ -16,8 +16,7 @@ from swin_reference.checkpoint.names import RECOMPUTED, flatten, matched, unflat
 from swin_reference.checkpoint.reading import opened, read
 from swin_reference.checkpoint.recognise import recognised_config, recognised_layout
 from swin_reference.checkpoint.transformers_json import described_config
-from swin_reference.config import SwinConfig, config_values
-from swin_reference.parameters import parameter_shapes
+from swin_reference.config import SwinConfig, config_values, named
 from swin_reference.sizes import pair
 
 BEYOND_KEYS = ("image_size", "window_size", "mlp_ratio")
@@ -53,8 +52,8 @@ def load(path: str | Path, **known: Any) -> Checkpoint:
     Read are ``.npz``, ``.safetensors``, torch's ``.pth`` and its like (weights alone: a pickle's code is
     refused, never run) and transformers' directories.  Wrappers are opened; layout and configuration are
     recognised from names and shapes.  ``known`` are fields of SwinConfig that a file does not hold, such as
-    ``image_size``, ``qk_scale`` or the sides of a window that is no square.  Buffers that sizes determine
-    are compared with the oracle's.
+    ``image_size``, ``qk_scale``, the sides of a window that is no square, or the ``convention`` to read it
+    under (canonical).  Buffers that sizes determine are compared with the oracle's.
 
     Errors: ``ValueError`` in one sentence for what does not read, is no Swin V1, leaves a field open, or
     has a missing, extra, misshaped or disagreeing key: each is named as the file names it.
@@ -84,26 +83,85 @@ def _checkpoint(
     layout = recognised_layout(flat)
     names = names_in(layout, flat)
     shapes = {name: x.shape for name, x in flat.items()}
-    beyond = {field: described[field] for field in BEYOND_KEYS if field in described}
-    config, unknown, assumed = recognised_config(shapes, names, beyond | dict(known))
+    said = {field: described[field] for field in BEYOND_KEYS if field in described} | dict(known)
+    config, unknown, assumed = recognised_config(shapes, names, said)
     buffers = {name: x for name, x in flat.items() if name.split(".")[-1] in RECOMPUTED}
+    computed = from_layout(buffers, layout)
+    config, unknown = _seen_in_mask(computed, config, unknown)
+    _ask_for_image_size(config, unknown)
     others = {name: x for name, x in flat.items() if layout == "detection" and _is_output_norm(name, names)}
     own = {name: x for name, x in flat.items() if name not in buffers and name not in others}
-    weights = from_layout(matched(own, expected_shapes(config, names, layout)), layout)
+    weights = from_layout(_matched(own, expected_shapes(config, names, layout)), layout)
     _refuse_contradictions(described, config, known)
-    if buffers:
-        config, unknown = _compared(from_layout(buffers, layout), config, unknown)
-    order = flatten(parameter_shapes(config))
-    return Checkpoint(
-        {name: weights[name] for name in order}, config, layout, unknown, others, (*notes, *assumed)
-    )
+    _refuse_disagreeing(computed, config)
+    ordered = {name: weights[name] for name in expected_shapes(config, names_in("official"), "official")}
+    return Checkpoint(ordered, config, layout, unknown, others, (*notes, *assumed))
+
+
+def _matched(own: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """`matched`, with advice where all that is wrong is smaller bias tables than those of the first stage."""
+    try:
+        return matched(own, shapes)
+    except ValueError as error:
+        wrong = [name for name, shape in shapes.items() if name not in own or own[name].shape != shape]
+        if wrong and all(
+            name.endswith("table") and name in own and own[name].shape < shapes[name] for name in wrong
+        ):
+            raise ValueError(
+                f"{error}; a network built for small images shrinks its windows: pass convention='official' "
+                "or 'timm', whichever made it, and image_size="
+            ) from None
+        raise
+
+
+# What sizes determine is the oracle's to say: its functions are met here, when a file is read, not before.
 
 
 def expected_shapes(config: SwinConfig, names: Names, layout: str) -> dict[str, tuple[int, ...]]:
     """The shapes of a configuration's weights, under a layout's ``names``."""
+    from swin_reference.buffers import first_grid
+    from swin_reference.parameters import parameter_shapes
+
     shapes = flatten(parameter_shapes(config))
     stand_ins = {name: np.broadcast_to(np.float32(0), shape) for name, shape in shapes.items()}
-    return {name: x.shape for name, x in renamed(stand_ins, names, layout, config.grid).items()}
+    return {name: x.shape for name, x in renamed(stand_ins, names, layout, first_grid(config)).items()}
+
+
+def _seen_in_mask(
+    buffers: Mapping[str, Any], config: SwinConfig, unknown: tuple[str, ...]
+) -> tuple[SwinConfig, tuple[str, ...]]:
+    """The configuration with the image size that the first stage's mask shows, where nothing else says it."""
+    from swin_reference.buffers import mask_grid
+
+    mask = buffers.get("layers.0.blocks.1.attn_mask")
+    grid = None if mask is None else mask_grid(mask, config.window_size)
+    if grid is None or "image_size" not in unknown:
+        return config, unknown
+    image_size = tuple(side * p for side, p in zip(grid, pair(config.patch_size), strict=True))
+    left = tuple(field for field in unknown if field != "image_size")
+    return replace(config, image_size=(image_size[0], image_size[1])), left
+
+
+def _refuse_disagreeing(buffers: Mapping[str, Any], config: SwinConfig) -> None:
+    from swin_reference.buffers import disagreeing
+
+    wrong = disagreeing(buffers, config) if buffers else []
+    if wrong:
+        raise ValueError(
+            f"indices and masks are those of the window {'x'.join(map(str, pair(config.window_size)))}, "
+            f"{', '.join(wrong)} differ: the network that wrote them orders its bias tables or masks "
+            "otherwise, convert them; or pass the window_size it was made for"
+        )
+
+
+def _ask_for_image_size(config: SwinConfig, unknown: tuple[str, ...]) -> None:
+    """Some conventions build a network for one image size: then the file or the caller has to say it."""
+    convention = named(config.convention)
+    if "image_size" in unknown and (convention.grid != "run time" or convention.window.startswith("shrink")):
+        raise ValueError(
+            f"the {convention.name} convention builds a network for one image size, and the file does not "
+            "say it: pass image_size="
+        )
 
 
 def _is_output_norm(name: str, names: Names) -> bool:
@@ -133,27 +191,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return value[0] if len(value) == 2 and value[0] == value[1] else tuple(value)
     return value
-
-
-def _compared(
-    buffers: Mapping[str, Any], config: SwinConfig, unknown: tuple[str, ...]
-) -> tuple[SwinConfig, tuple[str, ...]]:
-    """The configuration once the buffers agree with the oracle's; a mask of stage 0 shows the image's size.
-
-    The mathematics is the oracle's, and is met only here, for a file that holds buffers.
-    """
-    from swin_reference.buffers import disagreeing, mask_grid
-
-    wrong = disagreeing(buffers, config.window_size)
-    if wrong:
-        raise ValueError(
-            f"indices and masks are those of a window {'x'.join(map(str, pair(config.window_size)))}, "
-            f"{', '.join(wrong)} differ: the network that wrote them orders its bias tables or masks "
-            "otherwise, convert them; or pass the window_size it was made for"
-        )
-    mask = buffers.get("layers.0.blocks.1.attn_mask")
-    if mask is None or "image_size" not in unknown:
-        return config, unknown
-    (rows, columns), (ph, pw) = mask_grid(mask, config.window_size) or (0, 0), pair(config.patch_size)
-    unknown = tuple(field for field in unknown if field != "image_size")
-    return replace(config, image_size=(rows * ph, columns * pw)), unknown

@@ -128,8 +128,15 @@ def _num_heads(seen: Seen, values: Mapping[str, Any], *_: Any) -> tuple[int, ...
     )
 
 
+def _table_rows(seen: Seen) -> int:
+    """The rows of the first stage's bias tables: later ones may be smaller, where windows shrink."""
+    usual = seen.most("window_size", (rf".*\.{TABLE}", 0, 2))
+    first = [s[0] for name, s in seen.shapes.items() if re.fullmatch(rf"layers\.0\..*{TABLE}", name) and s]
+    return max(first, key=lambda rows: (first.count(rows), rows == usual), default=usual)
+
+
 def _window_size(seen: Seen, _values: Any, notes: list[str]) -> int:
-    rows = seen.most("window_size", (rf".*\.{TABLE}", 0, 2))
+    rows = _table_rows(seen)
     side = isqrt(rows)
     windows = [((a + 1) // 2, (rows // a + 1) // 2) for a in range(1, rows + 1, 2) if rows % (2 * a) == a]
     others = [f"{mh}x{mw}" for mh, mw in windows if mh != mw]

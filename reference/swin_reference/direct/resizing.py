@@ -7,16 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Inexact
 
-Sizes = int | tuple[int, int]
-
-
-def two(size: Sizes) -> tuple[int, int]:
-    """A size along height and width.
-
-    >>> two(7)
-    (7, 7)
-    """
-    return size if isinstance(size, tuple) else (size, size)
+from swin_reference.direct.sizes import Sizes, two
 
 
 def resize_relative_position_bias(
