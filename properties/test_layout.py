@@ -68,6 +68,14 @@ def test_reference_needs_torch_only_when_a_torch_file_is_met() -> None:
             assert "torch" not in imports(path)
 
 
+def test_checkpoints_meet_the_oracles_mathematics_only_in_functions() -> None:
+    """swin_torch imports them: at their top level they are data and files."""
+    data = {"config", "conventions", "sizes", "checkpoint"}
+    for path in CHECKPOINT.glob("*.py"):
+        own = {name for name in imports(path, everywhere=False) if name.startswith("swin_reference.")}
+        assert {name.split(".")[1] for name in own} <= data, path
+
+
 def test_swin_torch_shares_no_mathematics_with_the_oracle() -> None:
     for path in sources("swin_torch"):
         shared = {name for name in imports(path) if name.startswith("swin_reference")}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors.numpy import save_file
 
 from swin_reference.checkpoint.layout_names import names_in
 from swin_reference.checkpoint.layouts import to_layout
@@ -72,8 +73,6 @@ def _indices(flat: Mapping[str, Any], config: SwinConfig | None) -> dict[str, An
 
 
 def _save_safetensors(path: Path, named: Mapping[str, Any]) -> None:
-    from safetensors.numpy import save_file
-
     save_file({name: np.ascontiguousarray(x) for name, x in named.items()}, path, {"format": "pt"})
 
 
