@@ -1,6 +1,7 @@
 """Swin Transformer in PyTorch, held to the oracle: modules, functions on tensors, and the adapter."""
 
 from swin_torch import functional
+from swin_torch.checkpoints import from_checkpoint
 from swin_torch.functional import (
     cyclic_shift,
     drop_path,
@@ -24,6 +25,7 @@ from swin_torch.modules import (
     WindowAttention,
 )
 from swin_torch.network import SwinTransformer, swin_b, swin_l, swin_s, swin_t
+from swin_torch.resizing import resize_relative_position_bias
 
 __all__ = [
     "Adapter",
@@ -38,10 +40,12 @@ __all__ = [
     "adapters",
     "cyclic_shift",
     "drop_path",
+    "from_checkpoint",
     "functional",
     "merge_neighbours",
     "relative_position_bias",
     "relative_position_index",
+    "resize_relative_position_bias",
     "reverse_cyclic_shift",
     "shifted_window_attention",
     "shifted_window_mask",

@@ -25,6 +25,7 @@ from swin_torch.modules import (
     WindowAttention,
 )
 from swin_torch.network import SwinTransformer
+from swin_torch.resizing import resize_relative_position_bias
 from swin_torch.sizes import Size
 
 PRECISIONS = {
@@ -139,6 +140,13 @@ class Adapter:
     def relative_position_bias(self, table: Tensor, window_size: Size) -> Tensor:
         """((2 Mh - 1)(2 Mw - 1), heads) -> (heads, N, N)."""
         return functional.relative_position_bias(table, window_size)
+
+    @_on_arrays
+    def resize_relative_position_bias(
+        self, table: Tensor, window_size: Size, new_window_size: Size
+    ) -> Tensor:
+        """((2 Mh - 1)(2 Mw - 1), heads) -> the same for the new window."""
+        return resize_relative_position_bias(table, window_size, new_window_size)
 
     @_on_arrays
     def window_attention(

@@ -68,6 +68,10 @@ SHAPES: dict[str, Callable[..., Any]] = {
         table.shape[1],
         *(prod(pair(window_size)),) * 2,
     ),
+    "resize_relative_position_bias": lambda table, _, new_window_size: (
+        prod(2 * side - 1 for side in pair(new_window_size)),
+        table.shape[1],
+    ),
     "window_attention": _same,
     "shifted_window_attention": _same,
     "layer_norm": _same,

@@ -35,6 +35,7 @@ from swin_reference.model import (
 from swin_reference.parameters import hot_parameters, initial_parameters, parameter_shapes
 from swin_reference.patches import patch_embed, patch_merging
 from swin_reference.relative_position import relative_position_bias, relative_position_index
+from swin_reference.resizing import resize_relative_position_bias
 from swin_reference.windows import (
     cyclic_shift,
     reverse_cyclic_shift,
@@ -66,6 +67,7 @@ __all__ = [
     "patch_merging",
     "relative_position_bias",
     "relative_position_index",
+    "resize_relative_position_bias",
     "reverse_cyclic_shift",
     "shifted_window_attention",
     "shifted_window_mask",

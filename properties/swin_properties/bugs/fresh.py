@@ -32,7 +32,7 @@ def fresh_modules() -> dict[str, ModuleType]:
 
     real = ours()
     for name in real:
-        if name not in DATA:
+        if not _is_data(name):
             del sys.modules[name]
     try:
         importlib.import_module(PACKAGE)
@@ -44,8 +44,12 @@ def fresh_modules() -> dict[str, ModuleType]:
     return {
         name[len(PACKAGE) + 1 :]: module
         for name, module in copies.items()
-        if not name.startswith(f"{PACKAGE}.direct") and name not in (PACKAGE, *DATA)
+        if name != PACKAGE and not name.startswith(f"{PACKAGE}.direct") and not _is_data(name)
     }
+
+
+def _is_data(name: str) -> bool:
+    return any((name + ".").startswith(module + ".") for module in DATA)
 
 
 def replaced(modules: Mapping[str, ModuleType], replacements: Mapping[str, Callable[..., Any]]) -> Any:

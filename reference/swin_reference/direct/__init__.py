@@ -14,6 +14,7 @@ from swin_reference.config import Convention
 from swin_reference.direct.attention import global_attention, shifted_window_attention, window_attention
 from swin_reference.direct.layers import layer_norm, mlp, patch_embed, patch_merging
 from swin_reference.direct.network import swin_block, swin_features, swin_stage, swin_transformer
+from swin_reference.direct.resizing import resize_relative_position_bias
 from swin_reference.direct.sizes import true_windows
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "mlp",
     "patch_embed",
     "patch_merging",
+    "resize_relative_position_bias",
     "shifted_window_attention",
     "swin_block",
     "swin_features",
