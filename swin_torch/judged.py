@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import wraps
+from functools import lru_cache, wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
@@ -51,10 +51,18 @@ def _on_arrays(
 
 def _loaded(params: Params, kind: Callable[..., Module], *sizes: Any, **options: Any) -> Module:
     """A module in evaluation mode that holds exactly ``params``, the very tensors: gradients reach them."""
-    with torch.device("meta"):  # no time spent on initial values
-        module = kind(*sizes, **options)
+    module = _made(kind, sizes, tuple(options.items()))
     module.load_state_dict(flatten(params), strict=True, assign=True)
     return module.eval()
+
+
+@lru_cache(64)
+def _made(
+    kind: Callable[..., Module], sizes: tuple[Any, ...], options: tuple[tuple[str, Any], ...]
+) -> Module:
+    """One module for all calls at the same sizes: making it takes longer than running it."""
+    with torch.device("meta"):  # no time spent on initial values
+        return kind(*sizes, **dict(options))
 
 
 class Adapter:
@@ -213,7 +221,7 @@ class Adapter:
         on_tensors = getattr(type(self), name).__wrapped__
         leaves = self._tensors(args)
         outputs = on_tensors(self, *leaves, **self._tensors(kwargs))
-        torch.autograd.backward(outputs, self._tensors(cotangent))
+        _backward(outputs, self._tensors(cotangent))
         return tuple(self._arrays(_gradient(leaf)) for leaf in leaves)
 
     def _attention(
@@ -246,6 +254,12 @@ def _each(convert: Callable[[Any], Any], value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return type(value)(convert(child) for child in value)
     return value
+
+
+def _backward(outputs: Any, cotangents: Any) -> None:
+    """Backward from the scalar <cotangents, outputs>; with cotangents of its own, torch loads sympy first."""
+    pairs = [(outputs, cotangents)] if isinstance(outputs, Tensor) else zip(outputs, cotangents, strict=True)
+    torch.autograd.backward([(y * u).sum() for y, u in pairs])
 
 
 def _gradient(leaf: Any) -> Any:

@@ -8,11 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 from zlib import crc32
 
-import hypothesis
-from hypothesis import HealthCheck, Phase
 from hypothesis.errors import Flaky
 
 from swin_properties.cases import Case, NetCase
+from swin_properties.draws import each_drawn
 from swin_properties.evaluate import Outcome, evaluate
 from swin_properties.judged import Judged
 from swin_properties.registry import Law
@@ -118,15 +117,5 @@ def ask_all(law: Law, ask: Callable[[Any], None], effort: Effort, seed: int) -> 
         for case in law.cases(effort.largest_window, effort.largest_count):  # type: ignore[operator]
             ask(case)
         return
-    settings = hypothesis.settings(
-        max_examples=effort.examples(law),
-        database=None,
-        deadline=None,
-        print_blob=False,
-        report_multiple_bugs=False,
-        phases=(Phase.generate, Phase.shrink),
-        suppress_health_check=list(HealthCheck),
-    )
-    drawn = hypothesis.given(law.cases)(ask)  # type: ignore[arg-type]
     # The law's name in the seed: laws that share a strategy are not all asked on the same cases.
-    hypothesis.seed(crc32(f"{seed} {law.name}".encode()))(settings(drawn))()
+    each_drawn(law.cases, ask, effort.examples(law), crc32(f"{seed} {law.name}".encode()))  # type: ignore[arg-type]
