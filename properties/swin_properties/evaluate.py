@@ -47,7 +47,10 @@ class Outcome:
 
 
 def evaluate(law: Law, judged: Judged, case: Case) -> Outcome:
-    """Asks a law on one case."""
+    """Asks a law on one case.
+
+    Errors: `Declined` for a case that the implementation or its convention does not take.
+    """
     judged.expected.record()
     if law.tier == "gradient":
         return _gradient(law, judged, case)
@@ -93,7 +96,8 @@ def expected_residuals(
 
     def perturbed(number: int) -> Pairs:
         judged.expected.replay()
-        return law.pairs(Perturbed(judged.precision, judged.expected, number, bound), case)
+        oracle = Perturbed(judged.precision, judged.expected, number, bound, judged.oracle)
+        return law.pairs(oracle, case)
 
     return perturbed_residuals(perturbed, runs)
 
