@@ -35,6 +35,17 @@ def arrays(value: Any) -> Any:
     return _each(arrays, value)
 
 
+def backward(outputs: Any, cotangents: Any) -> None:
+    """Backward from the scalar <cotangents, outputs>; with cotangents of its own, torch loads sympy first.
+
+    >>> x = nn.Parameter(torch.ones(2))
+    >>> backward(3 * x, torch.tensor([1.0, 2.0])); x.grad
+    tensor([3., 6.])
+    """
+    pairs = [(outputs, cotangents)] if isinstance(outputs, Tensor) else zip(outputs, cotangents, strict=True)
+    torch.autograd.backward([(y * u).sum() for y, u in pairs])
+
+
 def gradient(leaf: Any) -> Any:
     """What a leaf has collected, zeros if nothing; None for what has no gradient.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import wraps
+from functools import lru_cache, wraps
 from types import SimpleNamespace
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -14,7 +14,7 @@ from swin_reference.config import CONVENTIONS, SwinConfig, named
 from torch import Tensor, nn
 
 from swin_torch import functional
-from swin_torch.conversion import arrays, gradient, tensors
+from swin_torch.conversion import arrays, backward, gradient, tensors
 from swin_torch.decisions import fitted_window
 from swin_torch.modules import (
     Mlp,
@@ -55,10 +55,18 @@ def _on_arrays(
 
 def _loaded(params: Params, kind: Callable[..., Module], *sizes: Any, **options: Any) -> Module:
     """A module in evaluation mode that holds exactly ``params``, the very tensors: gradients reach them."""
-    with torch.device("meta"):  # no time spent on initial values
-        module = kind(*sizes, **options)
+    module = _made(kind, sizes, tuple(options.items()))
     module.load_state_dict(flatten(params), strict=True, assign=True)
     return module.eval()
+
+
+@lru_cache(64)
+def _made(
+    kind: Callable[..., Module], sizes: tuple[Any, ...], options: tuple[tuple[str, Any], ...]
+) -> Module:
+    """One module for all calls at the same sizes: making it takes longer than running it."""
+    with torch.device("meta"):  # no time spent on initial values
+        return kind(*sizes, **dict(options))
 
 
 class Adapter:
@@ -238,7 +246,7 @@ class Adapter:
         on_tensors = getattr(type(self), name).__wrapped__
         leaves = self._tensors(args)
         outputs = on_tensors(self, *leaves, **self._tensors(kwargs))
-        torch.autograd.backward(outputs, self._tensors(cotangent))
+        backward(outputs, self._tensors(cotangent))
         return tuple(arrays(gradient(leaf)) for leaf in leaves)
 
     def _under(self, config: SwinConfig) -> SwinConfig:

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 from zlib import crc32
 
-import hypothesis
-from hypothesis import HealthCheck, Phase
+from hypothesis import reject
 from hypothesis.errors import Flaky, Unsatisfiable, UnsatisfiedAssumption
 
 from swin_properties.cases import Case, NetCase
+from swin_properties.draws import each_drawn
 from swin_properties.evaluate import Outcome, evaluate
 from swin_properties.judged import Declined, Judged
 from swin_properties.registry import Law
@@ -78,7 +78,7 @@ def run_law(
             outcome = evaluate(law, judged, case)
         except Declined as reason:
             declined.append(str(reason))
-            hypothesis.reject()
+            reject()
         rhos.append(outcome.rho)
         if outcome.seen is not None:
             last.append((case, outcome))
@@ -132,15 +132,5 @@ def ask_all(law: Law, ask: Callable[[Any], None], effort: Effort, seed: int) -> 
             with suppress(UnsatisfiedAssumption):
                 ask(case)
         return
-    settings = hypothesis.settings(
-        max_examples=effort.examples(law),
-        database=None,
-        deadline=None,
-        print_blob=False,
-        report_multiple_bugs=False,
-        phases=(Phase.generate, Phase.shrink),
-        suppress_health_check=list(HealthCheck),
-    )
-    drawn = hypothesis.given(law.cases)(ask)  # type: ignore[arg-type]
     # The law's name in the seed: laws that share a strategy are not all asked on the same cases.
-    hypothesis.seed(crc32(f"{seed} {law.name}".encode()))(settings(drawn))()
+    each_drawn(law.cases, ask, effort.examples(law), crc32(f"{seed} {law.name}".encode()))  # type: ignore[arg-type]

@@ -110,7 +110,7 @@ class TorchAdapter:
         """
         leaves = self._tensors(args, leaf=True)
         outputs = getattr(type(self), name).__wrapped__(self, *leaves, **self._tensors(kwargs))
-        torch.autograd.backward(outputs, self._tensors(cotangent))
+        _backward(outputs, self._tensors(cotangent))
         return tuple(self._arrays(_gradient(leaf)) for leaf in leaves)
 
     def _tensors(self, value: Any, leaf: bool = False) -> Any:
@@ -151,6 +151,12 @@ def _each(convert: Callable[[Any], Any], value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return type(value)(convert(child) for child in value)
     return value
+
+
+def _backward(outputs: Any, cotangents: Any) -> None:
+    """Backward from the scalar <cotangents, outputs>; with cotangents of its own, torch loads sympy first."""
+    pairs = [(outputs, cotangents)] if isinstance(outputs, Tensor) else zip(outputs, cotangents, strict=True)
+    torch.autograd.backward([(y * u).sum() for y, u in pairs])
 
 
 def _gradient(leaf: Any) -> Any:
