@@ -47,7 +47,11 @@ class Outcome:
 
 
 def evaluate(law: Law, judged: Judged, case: Case) -> Outcome:
-    """Asks a law on one case."""
+    """Asks a law on one case.
+
+    Errors: `NotOffered` for a case that the implementation is not made for.
+    """
+    judged.fresh()
     judged.expected.record()
     if law.tier == "gradient":
         return _gradient(law, judged, case)
@@ -115,6 +119,7 @@ def judged_within(precision: Precision, case: Case, pairs: Pairs, residuals: lis
 def _gradient(law: Law, judged: Judged, case: Case) -> Outcome:
     asked = law.body(judged, case)
     try:
+        judged.raw(asked.name, *asked.args, **asked.kwargs)  # not offered shows before the oracle's long sums
         worst = max(slopes(judged, asked, case), key=lambda one: one.rho)
         if RHO_LIMIT < worst.rho <= NEAR * RHO_LIMIT:
             worst = max(slopes(judged, asked, case, bound=True), key=lambda one: one.rho)

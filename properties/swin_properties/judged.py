@@ -19,6 +19,13 @@ class Fall(Exception):
     """What the implementation did that no implementation may do: raise, or return no proper array."""
 
 
+class NotOffered(Exception):
+    """Raised by an adapter for arguments that the judged code is not made for: no law falls on that case.
+
+    What it says is reported: name what is taken (``square windows only``), not what came.
+    """
+
+
 class Judged:
     """An implementation with its precision; ``judged.swin_block(...)`` calls it and checks the result.
 
@@ -38,6 +45,10 @@ class Judged:
         function = getattr(self.implementation, name, None)
         return callable(function) and (not keyword or _takes(function, keyword))
 
+    def fresh(self) -> None:
+        """Tells an adapter that keeps models between calls, if it asks to be told, that a new case begins."""
+        getattr(self.implementation, "fresh", lambda: None)()
+
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name not in SHAPES:
             raise AttributeError(name)
@@ -53,6 +64,8 @@ class Judged:
         args, kwargs = self._given(args), self._given(kwargs)
         try:
             return args, getattr(self.implementation, name)(*args, **kwargs)
+        except NotOffered:
+            raise
         except (Exception, SystemExit) as error:
             raise Fall(f"{name} raised {type(error).__name__}: {_first_line(error)}") from error
 
