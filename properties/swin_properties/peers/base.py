@@ -6,7 +6,8 @@ import importlib
 import importlib.metadata
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -59,8 +60,9 @@ class Peer(TorchAdapter):
         if key not in self.models:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # what a library says to itself is not its user's fault
-                model = kind(**sizes)
-            self.models[key] = model.to(self.device, PRECISIONS[self.precision]).eval()
+                model = kind(**sizes).to(self.device, PRECISIONS[self.precision])
+            model.eval()  # detection's gives nothing back
+            self.models[key] = model
         return self.models[key]
 
     def with_weights(self, part: str, module: Any, params: Mapping[str, Any], grid: Any = None) -> Any:
@@ -83,12 +85,18 @@ class Kept(nn.Module):
         return branch * factors.view(-1, *[1] * (branch.ndim - 1))
 
 
-def with_kept(block: Any, names: tuple[str, ...], kept: tuple[Tensor, ...] | None) -> Any:
-    """The block with its drop path modules, by name, dropping what ``kept`` says; nothing if None."""
-    standing = Kept(kept) if kept is not None else nn.Identity()
-    for name in names:
-        setattr(block, name, standing)
-    return block
+@contextmanager
+def dropping(block: Any, names: tuple[str, ...], kept: tuple[Tensor, ...] | None) -> Iterator[None]:
+    """Meanwhile the block's drop path modules, by name, drop what ``kept`` says; as they are if None."""
+    own = {name: getattr(block, name) for name in names}
+    standing = {} if kept is None else dict.fromkeys(own, Kept(kept))
+    try:
+        for name, module in standing.items():
+            setattr(block, name, module)
+        yield
+    finally:
+        for name, module in own.items():
+            setattr(block, name, module)
 
 
 def only(holds: bool, what: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from swin_properties.peers.base import OFFICIAL, Peer, only, package, ratio, two, visible, with_kept
+from swin_properties.peers.base import OFFICIAL, Peer, dropping, only, package, ratio, two, visible
 
 
 class Timm(Peer):
@@ -87,7 +87,9 @@ class Timm(Peer):
         sizes = x.shape[1:3], x.shape[-1], num_heads, window_size, shift_size
         bias = "bias" in params["attn"]["qkv"]
         block = self._block(*sizes, qkv_bias=bias, mlp_ratio=ratio(params["mlp"]))
-        return with_kept(self.with_weights("block", block, params), ("drop_path1", "drop_path2"), kept)(x)
+        self.with_weights("block", block, params)
+        with dropping(block, ("drop_path1", "drop_path2"), kept):
+            return block(x)
 
     def swin_stage(self, x: Any, params: Any, depth: int, num_heads: int, window_size: Any) -> Any:
         """(B, H, W, C) -> the same, merged by what timm has at the start of the next stage."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from swin_properties.peers.base import Peer, only, package, ratio, two, with_kept
+from swin_properties.peers.base import Peer, dropping, only, package, ratio, two
 
 BLOCK = "features.1.0."
 
@@ -58,12 +58,12 @@ class Torchvision(Peer):
         return self.with_weights("mlp", mlp, params)(x)
 
     def patch_embed(self, images: Any, params: Any, patch_size: Any) -> Any:
-        """(B, 3, H, W) -> (B, H', W', C): the first part of a network."""
-        only("norm" in params, "embeddings with a norm")
+        """(B, 3, H, W) -> (B, H', W', C): the first part of a network, up to its norm if there is none."""
         channels, colours = params["proj"]["weight"].shape[:2]
         only(colours == 3, "images of 3 colours")
-        network = self._stages(patch_size, channels, (1, 1), (1, 1), (1, 1))
-        return self.with_weights("embedding", network[0], params)(images)
+        embedding = self._stages(patch_size, channels, (1, 1), (1, 1), (1, 1))[0]
+        embedding = embedding if "norm" in params else embedding[:2]
+        return self.with_weights("embedding", embedding, params)(images)
 
     def patch_merging(self, x: Any, params: Any) -> Any:
         """(B, H, W, C) -> (B, ceil(H/2), ceil(W/2), 2 C)."""
@@ -83,7 +83,9 @@ class Torchvision(Peer):
             shift_size=list(two(shift_size)),
             mlp_ratio=ratio(params["mlp"]),
         )
-        return with_kept(self.with_weights("block", block, params), ("stochastic_depth",), kept)(x)
+        self.with_weights("block", block, params)
+        with dropping(block, ("stochastic_depth",), kept):
+            return block(x)
 
     def swin_stage(self, x: Any, params: Any, depth: int, num_heads: int, window_size: Any) -> Any:
         """(B, H, W, C) -> the same, merged if ``params`` has a ``downsample``: parts of a network."""
