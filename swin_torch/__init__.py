@@ -14,7 +14,7 @@ from swin_torch.functional import (
     window_partition,
     window_reverse,
 )
-from swin_torch.judged import Adapter, adapter
+from swin_torch.judged import Adapter, adapter, adapters
 from swin_torch.modules import (
     Mlp,
     PatchEmbed,
@@ -35,6 +35,7 @@ __all__ = [
     "SwinTransformer",
     "WindowAttention",
     "adapter",
+    "adapters",
     "cyclic_shift",
     "drop_path",
     "functional",

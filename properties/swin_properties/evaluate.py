@@ -49,9 +49,8 @@ class Outcome:
 def evaluate(law: Law, judged: Judged, case: Case) -> Outcome:
     """Asks a law on one case.
 
-    Errors: `NotOffered` for a case that the implementation is not made for.
+    Errors: `Declined` for a case that the implementation or its convention does not take.
     """
-    judged.fresh()
     judged.expected.record()
     if law.tier == "gradient":
         return _gradient(law, judged, case)
@@ -97,7 +96,8 @@ def expected_residuals(
 
     def perturbed(number: int) -> Pairs:
         judged.expected.replay()
-        return law.pairs(Perturbed(judged.precision, judged.expected, number, bound), case)
+        oracle = Perturbed(judged.precision, judged.expected, number, bound, judged.oracle)
+        return law.pairs(oracle, case)
 
     return perturbed_residuals(perturbed, runs)
 
@@ -119,7 +119,6 @@ def judged_within(precision: Precision, case: Case, pairs: Pairs, residuals: lis
 def _gradient(law: Law, judged: Judged, case: Case) -> Outcome:
     asked = law.body(judged, case)
     try:
-        judged.raw(asked.name, *asked.args, **asked.kwargs)  # not offered shows before the oracle's long sums
         worst = max(slopes(judged, asked, case), key=lambda one: one.rho)
         if RHO_LIMIT < worst.rho <= NEAR * RHO_LIMIT:
             worst = max(slopes(judged, asked, case, bound=True), key=lambda one: one.rho)

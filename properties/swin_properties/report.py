@@ -36,7 +36,10 @@ class Known:
 
 @dataclass(frozen=True)
 class LawResult:
-    """One law's result: ``rho`` is the worst seen, None if none was measured; ``known``: why it may fall."""
+    """One law's result: ``rho`` is the worst seen, None if none was measured; ``known``: why it may fall.
+
+    ``declined``: for each case that the implementation or its convention does not take, why.
+    """
 
     law: str
     sentence: str
@@ -46,6 +49,7 @@ class LawResult:
     missing: tuple[str, ...] = ()
     counterexample: Counterexample | None = None
     known: Known | None = None
+    declined: tuple[str, ...] = ()
 
     @property
     def account(self) -> list[tuple[str, str]]:

@@ -11,11 +11,11 @@ from zlib import crc32
 
 import hypothesis
 from hypothesis import HealthCheck, Phase
-from hypothesis.errors import Flaky, Unsatisfiable
+from hypothesis.errors import Flaky, Unsatisfiable, UnsatisfiedAssumption
 
 from swin_properties.cases import Case, NetCase
 from swin_properties.evaluate import Outcome, evaluate
-from swin_properties.judged import Judged, NotOffered
+from swin_properties.judged import Declined, Judged
 from swin_properties.registry import Law
 from swin_properties.report import Counterexample, LawResult, printable
 
@@ -69,15 +69,16 @@ def run_law(
         return replace(result, status="not offered", missing=tuple(missing))
     rhos: list[float | None] = []
     last: list[tuple[Case, Outcome]] = []
-    limits: dict[str, None] = {}
+    declined: list[str] = []
 
     def ask(case: Case) -> None:
+        case = judged.own(case)
         asking(case)
         try:
             outcome = evaluate(law, judged, case)
-        except NotOffered as limit:
-            limits[str(limit)] = None
-            raise
+        except Declined as reason:
+            declined.append(str(reason))
+            hypothesis.reject()
         rhos.append(outcome.rho)
         if outcome.seen is not None:
             last.append((case, outcome))
@@ -85,15 +86,15 @@ def run_law(
 
     try:
         ask_all(law, ask, effort, seed)
-    except (_Fell, Unsatisfiable):
+    except (_Fell, Unsatisfiable):  # unsatisfiable: every case was declined
         pass
     except Flaky:
         case, outcome = last[-1]
         last.append((case, replace(outcome, seen=f"not the same twice: {outcome.seen}")))
     worst = max((rho for rho in rhos if rho is not None), default=None)
-    result = replace(result, cases=len(rhos), rho=worst, missing=tuple(limits))
-    if not rhos:
-        return replace(result, status="not offered")
+    result = replace(result, cases=len(rhos), rho=worst, declined=tuple(declined))
+    if not rhos and declined:
+        return replace(result, status="not offered", missing=("any case drawn",))
     return result if not last else fallen(result, *last[-1], reproduce)
 
 
@@ -102,11 +103,12 @@ def run_case(law: Law, judged: Judged, case: Case, reproduce: str, asking: Askin
     result = LawResult(law.name, law.sentence, "held", cases=1)
     if missing := law.missing(judged):
         return replace(result, status="not offered", cases=0, missing=tuple(missing))
+    case = judged.own(case)
     asking(case)
     try:
         outcome = evaluate(law, judged, case)
-    except NotOffered as limit:
-        return replace(result, status="not offered", cases=0, missing=(str(limit),))
+    except Declined as reason:
+        return replace(result, status="not offered", cases=0, missing=("this case",), declined=(str(reason),))
     result = replace(result, rho=outcome.rho)
     return result if outcome.seen is None else fallen(result, case, outcome, reproduce)
 
@@ -127,16 +129,9 @@ def ask_all(law: Law, ask: Callable[[Any], None], effort: Effort, seed: int) -> 
     """Every enumerated case in order, or as many drawn ones as the effort says, shrunk on a fall."""
     if law.enumerated:
         for case in law.cases(effort.largest_window, effort.largest_count):  # type: ignore[operator]
-            with suppress(NotOffered):
+            with suppress(UnsatisfiedAssumption):
                 ask(case)
         return
-
-    def drawn_case(case: Any) -> None:
-        try:
-            ask(case)
-        except NotOffered:
-            hypothesis.reject()
-
     settings = hypothesis.settings(
         max_examples=effort.examples(law),
         database=None,
@@ -146,6 +141,6 @@ def ask_all(law: Law, ask: Callable[[Any], None], effort: Effort, seed: int) -> 
         phases=(Phase.generate, Phase.shrink),
         suppress_health_check=list(HealthCheck),
     )
-    drawn = hypothesis.given(law.cases)(drawn_case)  # type: ignore[arg-type]
+    drawn = hypothesis.given(law.cases)(ask)  # type: ignore[arg-type]
     # The law's name in the seed: laws that share a strategy are not all asked on the same cases.
     hypothesis.seed(crc32(f"{seed} {law.name}".encode()))(settings(drawn))()

@@ -13,7 +13,7 @@ import swin_reference
 from swin_properties.shapes import SHAPES
 
 PACKAGE = "swin_reference"
-DATA = ("swin_reference.config", "swin_reference.types", "swin_reference.checkpoint")
+DATA = tuple(f"swin_reference.{name}" for name in ("config", "conventions", "types", "checkpoint"))
 """Modules of data and names, shared by all copies: a configuration is of the type that each was made for."""
 
 
@@ -44,7 +44,7 @@ def fresh_modules() -> dict[str, ModuleType]:
     return {
         name[len(PACKAGE) + 1 :]: module
         for name, module in copies.items()
-        if name not in (PACKAGE, f"{PACKAGE}.direct", *DATA)
+        if not name.startswith(f"{PACKAGE}.direct") and name not in (PACKAGE, *DATA)
     }
 
 
