@@ -51,6 +51,7 @@ def evaluate(law: Law, judged: Judged, case: Case) -> Outcome:
 
     Errors: `Declined` for a case that the implementation or its convention does not take.
     """
+    judged.fresh()
     judged.expected.record()
     if law.tier == "gradient":
         return _gradient(law, judged, case)
@@ -119,6 +120,7 @@ def judged_within(precision: Precision, case: Case, pairs: Pairs, residuals: lis
 def _gradient(law: Law, judged: Judged, case: Case) -> Outcome:
     asked = law.body(judged, case)
     try:
+        judged.raw(asked.name, *asked.args, **asked.kwargs)  # declines come before the oracle's long sums
         worst = max(slopes(judged, asked, case), key=lambda one: one.rho)
         if RHO_LIMIT < worst.rho <= NEAR * RHO_LIMIT:
             worst = max(slopes(judged, asked, case, bound=True), key=lambda one: one.rho)

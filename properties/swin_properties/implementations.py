@@ -9,6 +9,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from swin_reference.config import named
+
 from swin_properties import peers
 from swin_properties.judged import Judged
 from swin_properties.precision import PRECISIONS
@@ -81,7 +83,8 @@ def judged(implementation: Any, dtype: str | None = None) -> Judged:
                 f"leave --dtype out, or offer it"
             )
         found = found.with_precision(dtype)
-    return Judged(found, PRECISIONS[dtype or declared])
+    convention = named(getattr(found, "convention", "canonical"))
+    return Judged(found, PRECISIONS[dtype or declared], convention)
 
 
 def _standing(found: Any) -> Any:

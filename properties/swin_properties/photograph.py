@@ -15,7 +15,7 @@ from swin_reference.parameters import hot_parameters, parameter_shapes
 from swin_reference.sizes import pair
 
 from swin_properties.budget import Deviation, budget, deviation, perturbed_residuals
-from swin_properties.judged import Fall, Judged, NotOffered, Perturbed
+from swin_properties.judged import Declined, Fall, Judged, Perturbed
 from swin_properties.precision import Precision
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -51,7 +51,7 @@ def predict(
     expected, oracle_seconds = _timed(lambda: oracle.swin_transformer(images, params, config))
     try:
         got, seconds = _timed(lambda: judged.swin_transformer(images, params, config))
-    except (Fall, NotOffered) as fall:
+    except (Fall, Declined) as fall:
         raise ValueError(f"the implementation gives logits for a photograph, it did not: {fall}") from None
 
     def perturbed(number: int) -> list[tuple[Any, Any]]:

@@ -15,7 +15,7 @@ import torch
 from swin_reference.checkpoint import flatten, to_layout
 from torch import Tensor, nn
 
-from swin_properties.judged import NotOffered
+from swin_properties.judged import Declined
 from swin_properties.torch_adapter import PRECISIONS, TorchAdapter
 
 OFFICIAL = {
@@ -102,7 +102,7 @@ def dropping(block: Any, names: tuple[str, ...], kept: tuple[Tensor, ...] | None
 def only(holds: bool, what: str) -> None:
     """Says that a peer takes ``what`` only, unless the arguments are such."""
     if not holds:
-        raise NotOffered(f"{what} only")
+        raise Declined(f"{what} only")
 
 
 def two(size: Any) -> tuple[int, int]:
