@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from swin_reference.decisions import Rejected
 
 from swin_properties.budget import (
     MORE_RUNS,
@@ -19,7 +20,7 @@ from swin_properties.budget import (
 )
 from swin_properties.cases import Case, GridCase
 from swin_properties.gradient import slopes
-from swin_properties.judged import Fall, Judged, Perturbed
+from swin_properties.judged import Declined, Fall, Judged, Perturbed
 from swin_properties.precision import Precision
 from swin_properties.registry import Law, Pairs
 
@@ -53,6 +54,13 @@ def evaluate(law: Law, judged: Judged, case: Case) -> Outcome:
     """
     judged.fresh()
     judged.expected.record()
+    try:
+        return _evaluated(law, judged, case)
+    except Rejected as rejected:  # by the convention, while the law made its arguments
+        raise Declined(str(rejected)) from rejected
+
+
+def _evaluated(law: Law, judged: Judged, case: Case) -> Outcome:
     if law.tier == "gradient":
         return _gradient(law, judged, case)
     try:

@@ -11,7 +11,7 @@ from zlib import crc32
 
 import hypothesis
 from hypothesis import HealthCheck, Phase
-from hypothesis.errors import Flaky, Unsatisfiable, UnsatisfiedAssumption
+from hypothesis.errors import Flaky, Unsatisfiable
 
 from swin_properties.cases import Case, NetCase
 from swin_properties.evaluate import Outcome, evaluate
@@ -78,7 +78,7 @@ def run_law(
             outcome = evaluate(law, judged, case)
         except Declined as reason:
             declined.append(str(reason))
-            hypothesis.reject()
+            raise
         rhos.append(outcome.rho)
         if outcome.seen is not None:
             last.append((case, outcome))
@@ -129,9 +129,16 @@ def ask_all(law: Law, ask: Callable[[Any], None], effort: Effort, seed: int) -> 
     """Every enumerated case in order, or as many drawn ones as the effort says, shrunk on a fall."""
     if law.enumerated:
         for case in law.cases(effort.largest_window, effort.largest_count):  # type: ignore[operator]
-            with suppress(UnsatisfiedAssumption):
+            with suppress(Declined):
                 ask(case)
         return
+
+    def taken(case: Any) -> None:
+        try:
+            ask(case)
+        except Declined:
+            hypothesis.reject()
+
     settings = hypothesis.settings(
         max_examples=effort.examples(law),
         database=None,
@@ -141,6 +148,6 @@ def ask_all(law: Law, ask: Callable[[Any], None], effort: Effort, seed: int) -> 
         phases=(Phase.generate, Phase.shrink),
         suppress_health_check=list(HealthCheck),
     )
-    drawn = hypothesis.given(law.cases)(ask)  # type: ignore[arg-type]
+    drawn = hypothesis.given(law.cases)(taken)  # type: ignore[arg-type]
     # The law's name in the seed: laws that share a strategy are not all asked on the same cases.
     hypothesis.seed(crc32(f"{seed} {law.name}".encode()))(settings(drawn))()

@@ -105,6 +105,13 @@ def only(holds: bool, what: str) -> None:
         raise Declined(f"{what} only")
 
 
+def embeds_whole_patches(config: Any) -> None:
+    """An image is padded to whole patches at run time; a position embedding is made for those it had."""
+    sides = zip(two(config.image_size), two(config.patch_size), strict=True)
+    whole = not any(length % patch for length, patch in sides)
+    only(whole or not config.absolute_position_embedding, "position embeddings of whole patches")
+
+
 def two(size: Any) -> tuple[int, int]:
     """A size as (height, width)."""
     return size if isinstance(size, tuple) else (size, size)

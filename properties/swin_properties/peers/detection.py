@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from swin_properties.peers.base import dropping, ratio, side, two
+from swin_properties.peers.base import dropping, embeds_whole_patches, ratio, side, two
 from swin_properties.peers.checkout import TIMM, Checkout, found, loaded
 
 FILES = tuple(f"{package}/models/backbones/swin_transformer.py" for package in ("mmdet", "mmseg"))
@@ -66,6 +66,7 @@ class Detection(Checkout):
 
     def swin_features(self, images: Any, params: Any, config: Any) -> Any:
         """(B, 3, H, W) -> the map (B, H', W', C') of every stage; its norm is taken out."""
+        embeds_whole_patches(config)
         last = len(config.depths) - 1
         (height, width), (ph, pw) = two(config.image_size), two(config.patch_size)
         network = self.made(

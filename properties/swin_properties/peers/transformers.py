@@ -6,7 +6,7 @@ import importlib
 from math import prod
 from typing import Any
 
-from swin_properties.peers.base import Peer, dropping, only, package, ratio, side, two, visible
+from swin_properties.peers.base import Peer, dropping, embeds_whole_patches, only, package, ratio, side, two, visible
 
 BLOCK = "swin.encoder.layers.0.blocks.0."
 
@@ -155,6 +155,7 @@ class Transformers(Peer):
     def _network(self, params: Any, config: Any) -> Any:
         only(config.patch_norm, "networks with patch_norm")
         only(config.qk_scale is None, "networks without qk_scale")
+        embeds_whole_patches(config)
         theirs = self._config(
             image_size=two(config.image_size),
             patch_size=two(config.patch_size),
