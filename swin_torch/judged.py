@@ -223,7 +223,7 @@ class Adapter:
         Shaped like the array or the nested dict it belongs to; None for a size.
 
         >>> import numpy as np
-    >>> x = np.arange(3.0).reshape(1, 1, 3, 1)
+        >>> x = np.arange(3.0).reshape(1, 1, 3, 1)
         >>> Adapter().vjp("cyclic_shift", x, x, (0, 1))[0].ravel()
         array([2., 0., 1.], dtype=float32)
         """

@@ -52,7 +52,8 @@ class Judged:
         self.oracle = under(convention, swin_reference)
         block = getattr(implementation, "swin_block", None)
         is_oracle = getattr(block, "func", block) is swin_reference.swin_block
-        self.expected = Expected(under(convention, swin_reference.direct) if is_oracle else self.oracle)
+        self.source: Any = swin_reference.direct if is_oracle else swin_reference
+        self.expected = Expected(under(convention, self.source))
 
     def own(self, case: Any) -> Any:
         """A case under the convention that the implementation is judged by: only networks know it."""

@@ -1,0 +1,258 @@
+"""Which Swin is this?  A fresh network for each size that separates conventions, beside the oracle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import product
+from typing import Any
+
+import numpy as np
+import swin_reference
+from swin_reference.config import CONVENTIONS, DECISIONS, Convention, SwinConfig
+from swin_reference.conventions import differences
+from swin_reference.parameters import hot_parameters, parameter_shapes
+
+from swin_properties import recipes
+from swin_properties.budget import budget, deviation, perturbed_residuals
+from swin_properties.judged import Declined, Fall, Judged, Perturbed, under
+from swin_properties.refusals import refusal
+
+CALLABLES = ("swin_transformer", "swin_features")
+"""What can be identified, the first that is offered."""
+
+
+FAR = 1e4
+"""Roundings, relative to the result, beyond which a difference needs no budget to be judged."""
+
+ALIKE = 1e-2
+"""Share of the smallest budget below which two conventions' exact results are one."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """One network of the sweep: an image in pixels, patch 2, and a window in tokens."""
+
+    image: tuple[int, int]
+    window: int = 4
+
+    def __str__(self) -> str:
+        return "x".join(map(str, self.image)) + (f" window {self.window}" if self.window != 4 else "")
+
+    @property
+    def config(self) -> SwinConfig:
+        """Three stages, small enough to run in milliseconds, with logits enough for a budget."""
+        return SwinConfig(
+            image_size=self.image,
+            patch_size=2,
+            embed_dim=16,
+            depths=(2, 2, 2),
+            num_heads=(2, 4, 4),
+            window_size=self.window,
+            num_classes=1000,
+        )
+
+
+SWEEP = tuple(
+    Size((int(height), int(width)), window)
+    for window, images in {
+        4: "64x64 32x32 64x32 32x64 48x48 40x40 36x36 34x34 38x38 40x32 30x30 33x33 31x37 24x24 18x18 20x28 "
+        "16x16 8x8 20x20 10x8 16x8 6x6 12x12",
+        7: "40x40",
+    }.items()
+    for height, width in (image.split("x") for image in images.split())
+)
+"""Images that separate the conventions, and grids that they agree on by accident or nearly."""
+
+FEW = tuple(size for size in SWEEP if size.image in ((32, 32), (16, 8), (18, 18), (33, 33), (12, 12)))
+"""The images that tell the named conventions apart in a second or two."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an implementation did at one size: which named conventions do the same, and how it differs.
+
+    ``rejected``: why it gave nothing, if so; ``decisions``: where it follows no named convention, the nearest
+    one and the decisions in which it would have to differ, if any combination of decisions does the same.
+    """
+
+    size: Size
+    follows: tuple[str, ...]
+    rejected: str = ""
+    decisions: str = ""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a sweep showed: the answers, and of each convention that is out the first size that told."""
+
+    answers: list[Answer] = field(default_factory=list)
+
+    @property
+    def fits(self) -> list[str]:
+        """The named conventions that do what the implementation does at every size."""
+        return [name for name in CONVENTIONS if self.answers and name not in self.separated]
+
+    @property
+    def separated(self) -> dict[str, list[Size]]:
+        """For each convention that does not fit, the sizes at which it does something else."""
+        out = {name: [a.size for a in self.answers if name not in a.follows] for name in CONVENTIONS}
+        return {name: sizes for name, sizes in out.items() if sizes}
+
+
+def identify(judged: Judged, sizes: Iterable[Size] = SWEEP, explain: bool = True) -> Identity:
+    """Compares an implementation with the oracle under every named convention, size by size.
+
+    ``explain``: where it follows none, looks for the decisions that explain its output.
+
+    Errors: ``ValueError`` for an implementation that offers no whole network.
+    """
+    return Identity(list(answers(judged, sizes, explain)))
+
+
+def answers(judged: Judged, sizes: Iterable[Size], explain: bool = True) -> Iterator[Answer]:
+    """The answers one by one, as they are found."""
+    name = next((name for name in CALLABLES if judged.offers(name)), None)
+    if name is None:
+        raise ValueError(
+            "a convention is identified by a whole network, this implementation offers neither "
+            f"{' nor '.join(CALLABLES)}: offer one of them"
+        )
+    for size in sizes:
+        yield _answer(judged, name, size, explain)
+
+
+def quickly(judged: Judged) -> Identity:
+    """The identity by as few of the sizes in `FEW` as leave one convention, or none."""
+    found = Identity()
+    for answer in answers(judged, FEW, explain=False):
+        found = Identity([*found.answers, answer])
+        if len(found.fits) < 2:
+            break
+    return found
+
+
+def _answer(judged: Judged, name: str, size: Size, explain: bool) -> Answer:
+    """What the implementation does at one size, beside every named convention."""
+    trials = _Trials(judged, name, size)
+    follows = tuple(key for key, convention in CONVENTIONS.items() if trials.same(convention))
+    rejected = trials.rejection
+    if follows or rejected or not explain:
+        return Answer(size, follows, rejected)
+    return Answer(size, follows, decisions=_explained(trials))
+
+
+class _Trials:
+    """One size's images, and what the implementation gives for each set of parameter shapes."""
+
+    def __init__(self, judged: Judged, name: str, size: Size) -> None:
+        self.judged = judged
+        self.name = name
+        self.config = size.config
+        images = recipes.tokens("generic", (1, *size.image, 3), np.random.default_rng(0))
+        self.images = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+        self.given: dict[str, Any] = {}
+        self.budgets: list[tuple[Any, Any]] = []
+        """Exact results and their budgets: conventions that agree at this size share one."""
+
+    def parameters(self, convention: Convention) -> Any:
+        """Hot parameters of the shapes that a convention gives the network."""
+        return hot_parameters(parameter_shapes(self.config, convention))
+
+    def got(self, params: Any) -> Any:
+        """What the implementation gives, flat, or the sentence with which it refused."""
+        tables = [stage["blocks"][0]["attn"]["relative_position_bias_table"] for stage in params["layers"]]
+        key = str([table.shape for table in tables])
+        if key not in self.given:
+            try:
+                self.given[key] = _flat(getattr(self.judged, self.name)(self.images, params, self.config))
+            except (Fall, Declined) as refused:
+                self.given[key] = str(refused)
+        return self.given[key]
+
+    def rejects(self, convention: Convention) -> bool:
+        """Whether a convention rejects this size."""
+        return bool(refusal(self.name, (self.images, None, self.config), convention))
+
+    def same(self, convention: Convention) -> bool:
+        """Whether the implementation does what the oracle does under a convention: also reject."""
+        if self.rejects(convention):
+            return bool(self.rejection)
+        params = self.parameters(convention)
+        got = self.got(params)
+        if isinstance(got, str):
+            return False
+        named = convention.name in CONVENTIONS  # the second oracle reads the name in the configuration
+        config = replace(self.config, convention=convention.name) if named else self.config
+        expected = _flat(
+            getattr(under(convention, self.judged.source), self.name)(self.images, params, config)
+        )
+        far = FAR * self.judged.precision.unit * np.linalg.norm(expected)
+        if got.shape != expected.shape or np.linalg.norm(got - expected) > far:
+            return False
+        return deviation(got, expected, self._budget(convention, params, expected)).holds
+
+    @property
+    def rejection(self) -> str:
+        """Why the implementation takes the parameters of no convention; empty if it takes some."""
+        reasons = []
+        for convention in CONVENTIONS.values():
+            if not self.rejects(convention):
+                got = self.got(self.parameters(convention))
+                if not isinstance(got, str):
+                    return ""
+                reasons.append(got)
+        return reasons[0]
+
+    def _budget(self, convention: Convention, params: Any, expected: Any) -> Any:
+        for exact, beta in self.budgets:
+            if exact.shape == expected.shape and np.abs(exact - expected).max() < ALIKE * beta.min():
+                return beta
+        oracle, precision = under(convention, swin_reference), self.judged.precision
+
+        def perturbed(number: int) -> list[tuple[Any, Any]]:
+            rounding = Perturbed(precision, self.judged.expected, number, functions=oracle)
+            return [(_flat(getattr(rounding, self.name)(self.images, params, self.config)), expected)]
+
+        (residuals,) = perturbed_residuals(perturbed)
+        self.budgets.append((expected, budget(residuals, expected, precision)))
+        return self.budgets[-1][1]
+
+
+def _flat(result: Any) -> Any:
+    """Logits, or the maps of all stages, as one row of numbers."""
+    maps = result if isinstance(result, list) else [result]
+    return np.concatenate([np.asarray(map_, np.float64).ravel() for map_ in maps])
+
+
+def combinations() -> Iterator[Convention]:
+    """Every combination of decisions that gives a result, with a name that says how it was made.
+
+    >>> len(list(combinations()))
+    36
+    """
+    keys = "image", "shift", "window", "padding"
+    values = {key: [value for value in DECISIONS[key] if value != "reject"] for key in keys}
+    for image, shift, window, padding in product(*values.values()):
+        yield Convention(f"{image}; {shift}; {window}; {padding}", image, shift, window, padding)
+
+
+def _explained(trials: _Trials) -> str:
+    """The fewest decisions by which a named convention becomes one that does what was seen; else empty."""
+    fitting = [convention for convention in combinations() if trials.same(convention)]
+    steps = [
+        (len(changed), name, changed)
+        for name, convention in CONVENTIONS.items()
+        for other in fitting
+        for changed in [_decided(differences(convention, other))]
+    ]
+    if not steps:
+        return ""
+    _, name, changed = min(steps, key=lambda step: step[0])
+    words = "; ".join(DECISIONS[key][value] for key, value in changed.items())
+    return f"{name}, but {words}" if words else f"{name}, but it takes what {name} rejects"
+
+
+def _decided(changed: dict[str, Any]) -> dict[str, str]:
+    """Without what no size can tell: how large a number hides a token, and whether others are rejected."""
+    return {key: value for key, value in changed.items() if key not in ("mask_value", "grid")}
