@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import sys
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,10 @@ from swin_properties.peers.base import OFFICIAL, Peer, side, two
 
 TIMM = {"DropPath": nn.Identity, "to_2tuple": two, "trunc_normal_": nn.init.trunc_normal_}
 """What microsoft's files take of an old timm: helpers at the start of training, idle when judged."""
+
+
+CLASSES = ("SwinTransformerBlock", "BasicLayer", "PatchEmbed", "PatchMerging", "SwinTransformer")
+"""What is taken of either file, and `window_partition` and the like with them."""
 
 
 class Checkout(Peer):
@@ -83,13 +88,14 @@ def found(path: str, places: tuple[str, ...], name: str) -> Path:
     )
 
 
-def loaded(file: Path, name: str, stand_ins: Mapping[str, Mapping[str, Any]], classes: str) -> Any:
+def loaded(file: Path, name: str, stand_ins: Mapping[str, Mapping[str, Any]]) -> Any:
     """The file as a module called ``name``, what it imports of others replaced by ``stand_ins`` meanwhile.
 
-    Errors: ``ValueError`` in one sentence where it does not run, or lacks one of the classes.
+    Errors: ``ValueError`` in one sentence where it is no Python, or does not run.
     """
     spec = spec_from_file_location(name, file)
-    assert spec is not None and spec.loader is not None  # the file exists and ends in .py, or is no Python
+    if spec is None or spec.loader is None:
+        raise ValueError(f"a checkout's file is Python, got {file}: check the path")
     module = module_from_spec(spec)
     try:
         with standing_in(stand_ins), contextlib.redirect_stdout(io.StringIO()):
@@ -99,11 +105,23 @@ def loaded(file: Path, name: str, stand_ins: Mapping[str, Mapping[str, Any]], cl
         raise ValueError(
             f"a checkout's file is importable, {file} raised {type(error).__name__}: {reason}: check the path"
         ) from None
-    if lacking := [one for one in classes.split() if not hasattr(module, one)]:
+    return module
+
+
+def of_peer(swin: Any, file: Path, name: str) -> Any:
+    """The module, once it has the classes of the peer ``name``; the two differ in what a block is told.
+
+    Errors: ``ValueError`` where it lacks a class, or is the other peer's.
+    """
+    if lacking := [one for one in CLASSES if not hasattr(swin, one)]:
         raise ValueError(
             f"a checkout's file has microsoft's classes, {file} lacks {', '.join(lacking)}: check the path"
         )
-    return module
+    built_for_one_grid = "input_resolution" in inspect.signature(swin.SwinTransformerBlock.__init__).parameters
+    other = "official" if built_for_one_grid else "detection"
+    if other != name:
+        raise ValueError(f"the file of peer:{name} is of its checkout, {file} is not: it is of peer:{other}")
+    return swin
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from swin_properties.peers.base import dropping, embeds_whole_patches, ratio, side, two
-from swin_properties.peers.checkout import TIMM, Checkout, found, loaded
+from swin_properties.peers.checkout import TIMM, Checkout, found, loaded, of_peer
 
 FILES = tuple(f"{package}/models/backbones/swin_transformer.py" for package in ("mmdet", "mmseg"))
 
@@ -118,12 +118,12 @@ def adapter_from(path: str) -> Detection:
     Errors: ``ValueError`` in one sentence for a path without it, or a file that is another.
     """
     file = found(path, FILES, "detection")
-    stand_ins = dict.fromkeys(("timm", "timm.models", "mmcv_custom"), {}) | {"timm.models.layers": TIMM}
+    stand_ins: dict[str, dict[str, Any]] = dict.fromkeys(("timm", "timm.models"), {})
+    stand_ins["timm.models.layers"] = TIMM
     stand_ins["mmcv_custom"] = {"load_checkpoint": None}
     for package in ("mmdet", "mmseg"):
         stand_ins |= dict.fromkeys((package, f"{package}.models", f"{package}.models.backbones"), {})
         stand_ins[f"{package}.utils"] = {"get_root_logger": None}
         stand_ins[f"{package}.models.builder"] = {"BACKBONES": Registry()}
-    classes = "SwinTransformerBlock BasicLayer PatchEmbed PatchMerging SwinTransformer window_partition"
-    swin = loaded(file, "mmdet.models.backbones.swin_transformer", stand_ins, classes)
-    return Detection(swin, f"detection from {path}")
+    swin = loaded(file, "mmdet.models.backbones.swin_transformer", stand_ins)
+    return Detection(of_peer(swin, file, "detection"), f"detection from {path}")

@@ -168,4 +168,4 @@ def __getattr__(name: str) -> Any:
     """``adapter``, made when it is asked for: importing this module needs no torchvision."""
     if name != "adapter":
         raise AttributeError(name)
-    return Torchvision(*package("torchvision", ("0.20", "1"), "torchvision.models.swin_transformer"))
+    return Torchvision(*package("torchvision", ("0.25", "1"), "torchvision.models.swin_transformer"))
