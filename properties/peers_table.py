@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
-import swin_properties
-from swin_properties import implementations, known
+from swin_properties import implementations, known, trial
 from swin_properties.peers import PEERS
 from swin_properties.report import LawResult, Report
 
@@ -63,7 +62,10 @@ def judge(words: str) -> Judgement:
     """Asks a peer every law under its own convention, in float32, as ``swin-oracle check`` does."""
     name = f"peer:{words}"
     adapter = implementations.load(name)
-    report = known.let(swin_properties.check(name), known.declared(name))
+    court = trial.Direct(trial.requested(name), implementations.judged(name))
+    results = [court.ask(law, trial.Watcher()) for law in court.request.laws]
+    report = Report(name, court.precision, court.request.effort, court.request.seed, results)
+    report = known.let(report, known.declared(name))
     if report.stale:
         raise SystemExit(f"stale known failures of {name}: {', '.join(entry.law for entry in report.stale)}")
     return Judgement(words, version(words, adapter.name), adapter.convention, report)
@@ -129,8 +131,8 @@ def page(judgements: Iterable[Judgement], absent: Iterable[str]) -> str:
         "",
         "Made by `make peers`: every law of the catalogue, asked of each implementation under its own",
         "convention, in float32 at default effort and seed 0. Nothing is looked for by name.",
-        "A fall that its project has been told of is a known failure, with the place; the laws of locality and",
-        "of the mask do not ask the convention.",
+        "A fall that its project has been told of is a known failure, with the place; the laws of locality",
+        "and of the mask do not ask the convention.",
         "",
         HEAD,
         RULE,

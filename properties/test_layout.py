@@ -62,7 +62,7 @@ def test_only_users_import_the_base_class_of_torch_adapters() -> None:
     for path in sources("swin_properties"):
         found = imports(path)
         peers = any(name.startswith("swin_properties.peers.") for name in found)
-        assert path in PEERS or not peers and "swin_properties.torch_adapter" not in found, path
+        assert path in PEERS or (not peers and "swin_properties.torch_adapter" not in found), path
     assert not {"torch", "timm", "torchvision", "transformers"} & imports(PEERS[0].parent / "__init__.py")
 
 

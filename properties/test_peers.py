@@ -27,16 +27,15 @@ from swin_reference.parameters import hot_parameters, window_attention_shapes
 
 INSTALLED = tuple(name for name, needs_checkout in PEERS.items() if not needs_checkout)
 CHECKOUTS = tuple(name for name, needs_checkout in PEERS.items() if needs_checkout)
-SWEEP = tuple(
-    tuple(map(int, size.split("x")))
-    for size in "64x64 32x32 64x32 32x64 48x48 40x40 36x36 34x34 38x38 40x32 30x30 33x33 31x37 24x24 18x18 "
-    "20x28 16x16 8x8".split()
-)
+IMAGES = """
+64x64 32x32 64x32 32x64 48x48 40x40 36x36 34x34 38x38 40x32 30x30 33x33 31x37 24x24 18x18 20x28 16x16 8x8
+"""
+SWEEP = tuple(tuple(map(int, image.split("x"))) for image in IMAGES.split())
 
 
 @pytest.fixture(params=[*INSTALLED, *CHECKOUTS])
 def peer(request: pytest.FixtureRequest) -> str:
-    """A peer's import string; one from a checkout where SWIN_OFFICIAL or SWIN_DETECTION says where that is."""
+    """A peer's import string; SWIN_OFFICIAL and SWIN_DETECTION say where the checkouts are."""
     name: str = request.param
     if name in INSTALLED:
         return f"peer:{name}"
@@ -220,8 +219,7 @@ def test_a_file_that_is_no_python(capsys: pytest.CaptureFixture[str], tmp_path: 
 
 def test_the_other_checkout(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = tmp_path / "swin_transformer.py"
-    names = "BasicLayer PatchEmbed PatchMerging SwinTransformer window_partition".split()
-    empty = "\n".join(f"class {name}: pass" for name in names)
+    empty = "\n".join(f"class {name}: pass" for name in checkout.CLASSES)
     block = "class SwinTransformerBlock:\n    def __init__(self, dim{}): pass\n"
     for name, other, argument in (
         ("official", "detection", ""),
@@ -255,8 +253,8 @@ def test_a_peer_that_is_not_installed_or_too_old(
 def test_stand_ins_leave_nothing_behind(tmp_path: Path) -> None:
     file = tmp_path / "swin.py"
     file.write_text(
-        "import sys, timm.models.layers, made_up.part\nfrom made_up.part import x\nsys.path.append('made up')\n"
-        "print('noise')\n"
+        "import sys, timm.models.layers, made_up.part\nfrom made_up.part import x\n"
+        "sys.path.append('made up')\nprint('noise')\n"
     )
     timm = sys.modules.get("timm")
     stand_ins = {

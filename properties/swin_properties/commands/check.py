@@ -10,7 +10,18 @@ from typing import Any
 
 from rich.console import Console
 
-from swin_properties import html, implementations, json_report, junit, known, output, peers, runner, terminal, trial
+from swin_properties import (
+    html,
+    implementations,
+    json_report,
+    junit,
+    known,
+    output,
+    peers,
+    runner,
+    terminal,
+    trial,
+)
 from swin_properties.commands.words import Work, add_dtype
 from swin_properties.isolated import TIMEOUT, Isolated
 from swin_properties.report import Report

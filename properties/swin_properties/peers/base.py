@@ -173,7 +173,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 @cache
 def vision_operators() -> Any:
-    """Declares the two operators that torchvision asks for when imported, where its compiled ones do not load.
+    """Declares the two operators that importing torchvision asks for, where its compiled ones do not load.
 
     Neither is part of Swin; timm and transformers import torchvision too.  Without a torchvision, nothing
     is done.  What is returned keeps the declaration alive.
@@ -185,7 +185,7 @@ def vision_operators() -> Any:
     except RuntimeError as error:
         if "torchvision::nms" not in str(error):
             raise
-        library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
+        library: Any = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
         for operator in ("nms", "qnms"):
             library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         importlib.import_module("torchvision")

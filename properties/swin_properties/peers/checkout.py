@@ -117,7 +117,9 @@ def of_peer(swin: Any, file: Path, name: str) -> Any:
         raise ValueError(
             f"a checkout's file has microsoft's classes, {file} lacks {', '.join(lacking)}: check the path"
         )
-    built_for_one_grid = "input_resolution" in inspect.signature(swin.SwinTransformerBlock.__init__).parameters
+    built_for_one_grid = (
+        "input_resolution" in inspect.signature(swin.SwinTransformerBlock.__init__).parameters
+    )
     other = "official" if built_for_one_grid else "detection"
     if other != name:
         raise ValueError(f"the file of peer:{name} is of its checkout, {file} is not: it is of peer:{other}")

@@ -92,9 +92,7 @@ class Detection(Checkout):
         self.with_weights("network", network, backbone, (height // ph, width // pw))
         return [map_.permute(0, 2, 3, 1) for map_ in network(images)]
 
-    def _sizes(
-        self, x: Any, params: Any, depth: int, num_heads: int, window_size: Any
-    ) -> dict[str, Any]:
+    def _sizes(self, x: Any, params: Any, depth: int, num_heads: int, window_size: Any) -> dict[str, Any]:
         first = params["blocks"][0]
         return {
             "dim": x.shape[-1],
@@ -118,11 +116,11 @@ def adapter_from(path: str) -> Detection:
     Errors: ``ValueError`` in one sentence for a path without it, or a file that is another.
     """
     file = found(path, FILES, "detection")
-    stand_ins: dict[str, dict[str, Any]] = dict.fromkeys(("timm", "timm.models"), {})
+    stand_ins: dict[str, dict[str, Any]] = {key: {} for key in ("timm", "timm.models")}
     stand_ins["timm.models.layers"] = TIMM
     stand_ins["mmcv_custom"] = {"load_checkpoint": None}
     for package in ("mmdet", "mmseg"):
-        stand_ins |= dict.fromkeys((package, f"{package}.models", f"{package}.models.backbones"), {})
+        stand_ins |= {key: {} for key in (package, f"{package}.models", f"{package}.models.backbones")}
         stand_ins[f"{package}.utils"] = {"get_root_logger": None}
         stand_ins[f"{package}.models.builder"] = {"BACKBONES": Registry()}
     swin = loaded(file, "mmdet.models.backbones.swin_transformer", stand_ins)

@@ -133,7 +133,7 @@ def adapter_from(path: str) -> Official:
     Errors: ``ValueError`` in one sentence for a path without it, or a file that is another.
     """
     file = found(path, (FILE,), "official")
-    stand_ins: dict[str, dict[str, Any]] = dict.fromkeys(PACKAGES, {})
+    stand_ins: dict[str, dict[str, Any]] = {key: {} for key in PACKAGES}
     stand_ins["timm.models.layers"] = TIMM
     # Its fused kernel is an extension to be compiled; the flag that turns it on stays off.
     fused = {"WindowProcess": None, "WindowProcessReverse": None}

@@ -6,7 +6,17 @@ import importlib
 from math import prod
 from typing import Any
 
-from swin_properties.peers.base import Peer, dropping, embeds_whole_patches, only, package, ratio, side, two, visible
+from swin_properties.peers.base import (
+    Peer,
+    dropping,
+    embeds_whole_patches,
+    only,
+    package,
+    ratio,
+    side,
+    two,
+    visible,
+)
 
 BLOCK = "swin.encoder.layers.0.blocks.0."
 
