@@ -22,6 +22,8 @@ FORBIDDEN = {
     "swin_torch": {"swin_properties", "hypothesis", "pytest", "benchmarks"},
 }
 TORCH_ADAPTER = PACKAGES["swin_properties"] / "torch_adapter.py"
+PEERS = sorted((PACKAGES["swin_properties"] / "peers").glob("*.py"))
+"""Adapters of other projects' torch code, users of the base class; imported only when named."""
 FUSED = PACKAGES["swin_properties"] / "honest" / "formulations.py"
 """One honest formulation is torch's own attention, where torch is installed."""
 SHARED_WITH_TORCH = {"swin_reference.config", "swin_reference.checkpoint"}
@@ -52,13 +54,16 @@ def test_no_forbidden_arrow(package: str) -> None:
     assert sources(package)
     for path in sources(package):
         roots = {name.partition(".")[0] for name in imports(path)}
-        allowed = {"torch"} if path in (TORCH_ADAPTER, FUSED) else set()
+        allowed = {"torch"} if path in (TORCH_ADAPTER, FUSED, *PEERS) else set()
         assert not roots & FORBIDDEN[package] - allowed, path
 
 
 def test_only_users_import_the_base_class_of_torch_adapters() -> None:
     for path in sources("swin_properties"):
-        assert "swin_properties.torch_adapter" not in imports(path), path
+        found = imports(path)
+        peers = any(name.startswith("swin_properties.peers.") for name in found)
+        assert path in PEERS or (not peers and "swin_properties.torch_adapter" not in found), path
+    assert not {"torch", "timm", "torchvision", "transformers"} & imports(PEERS[0].parent / "__init__.py")
 
 
 def test_reference_needs_torch_only_when_a_torch_file_is_met() -> None:

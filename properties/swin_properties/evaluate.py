@@ -52,14 +52,15 @@ def evaluate(law: Law, judged: Judged, case: Case) -> Outcome:
 
     Errors: `Declined` for a case that the implementation or its convention does not take.
     """
+    judged.fresh()
+    judged.expected.record()
     try:
-        return _asked(law, judged, case)
+        return _evaluated(law, judged, case)
     except swin_reference.Rejected as rejected:  # by the case itself, or by the oracle
         raise Declined(str(rejected)) from rejected
 
 
-def _asked(law: Law, judged: Judged, case: Case) -> Outcome:
-    judged.expected.record()
+def _evaluated(law: Law, judged: Judged, case: Case) -> Outcome:
     if law.tier == "gradient":
         return _gradient(law, judged, case)
     try:
@@ -127,6 +128,7 @@ def judged_within(precision: Precision, case: Case, pairs: Pairs, residuals: lis
 def _gradient(law: Law, judged: Judged, case: Case) -> Outcome:
     asked = law.body(judged, case)
     try:
+        judged.raw(asked.name, *asked.args, **asked.kwargs)  # declines come before the oracle's long sums
         worst = max(slopes(judged, asked, case), key=lambda one: one.rho)
         if RHO_LIMIT < worst.rho <= NEAR * RHO_LIMIT:
             worst = max(slopes(judged, asked, case, bound=True), key=lambda one: one.rho)

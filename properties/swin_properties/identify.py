@@ -132,6 +132,7 @@ class _Trials:
         tables = [stage["blocks"][0]["attn"]["relative_position_bias_table"] for stage in params["layers"]]
         key = str([table.shape for table in tables])
         if key not in self.given:
+            self.judged.fresh()
             try:
                 self.given[key] = _flat(getattr(self.judged, self.name)(self.images, params, self.config))
             except (Fall, Declined) as refused:

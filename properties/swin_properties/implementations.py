@@ -11,7 +11,7 @@ from typing import Any
 
 from swin_reference.config import named
 
-from swin_properties import identify
+from swin_properties import identify, peers
 from swin_properties.judged import Judged
 from swin_properties.precision import PRECISIONS, Precision
 from swin_properties.shapes import SHAPES
@@ -20,7 +20,7 @@ from swin_properties.shapes import SHAPES
 def load(name: str) -> Any:
     """The object that ``module``, ``module:attribute``, ``file.py`` or ``file.py:attribute`` names.
 
-    A module with an attribute ``adapter`` stands for that.
+    A module with an attribute ``adapter`` stands for that.  ``peer:NAME`` is a public implementation.
 
     Errors: ``ValueError`` in one sentence when it does not load.
     """
@@ -29,6 +29,8 @@ def load(name: str) -> Any:
         raise ValueError(
             f"an implementation is a module, module:attribute or file.py, got {name!r}: name one"
         )
+    if source == "peer":
+        return peers.find(attribute)
     module = _from_file(source) if source.endswith(".py") else _from_module(source)
     found: Any = module
     for part in filter(None, attribute.split(".")):

@@ -26,7 +26,10 @@ class Fall(Exception):
 
 
 class Declined(Exception):
-    """Sizes that the implementation says it does not take, or that its convention rejects as it does."""
+    """Sizes that the implementation says it does not take, or that its convention rejects as it does.
+
+    An adapter may raise it from a callable, where only the arguments themselves tell.
+    """
 
 
 class Judged:
@@ -59,6 +62,10 @@ class Judged:
         """A case under the convention that the implementation is judged by: only networks know it."""
         return replace(case, convention=self.convention.name) if isinstance(case, NetCase) else case
 
+    def fresh(self) -> None:
+        """Tells an adapter that keeps models between calls, if it asks to be told, that a new case begins."""
+        getattr(self.implementation, "fresh", lambda: None)()
+
     def offers(self, need: str) -> bool:
         """Whether a callable, or ``callable.keyword``, is offered."""
         name, _, keyword = need.partition(".")
@@ -85,6 +92,8 @@ class Judged:
         given, kwargs = self._given(args), self._given(kwargs)
         try:
             result = getattr(self.implementation, name)(*given, **kwargs)
+        except Declined:
+            raise
         except (Exception, SystemExit) as error:
             if reason:
                 raise Declined(reason) from error

@@ -15,7 +15,7 @@ from swin_reference.parameters import hot_parameters, parameter_shapes
 from swin_reference.sizes import pair
 
 from swin_properties.budget import Deviation, budget, deviation, perturbed_residuals
-from swin_properties.judged import Fall, Judged, Perturbed
+from swin_properties.judged import Declined, Fall, Judged, Perturbed
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """ImageNet's channel means and standard deviations, in units of full brightness."""
@@ -79,12 +79,12 @@ def predict(judged: Judged, weights: Weights, image: str) -> Prediction:
     expected, oracle_seconds = _timed(lambda: oracle.swin_transformer(images, params, config))
     try:
         got, seconds = _timed(lambda: judged.swin_transformer(images, params, config))
-    except Fall as fall:
+    except (Fall, Declined) as fall:
         raise ValueError(f"the implementation gives logits for a photograph, it did not: {fall}") from None
 
     def perturbed(number: int) -> list[tuple[Any, Any]]:
         oracle.replay()
-        run = Perturbed(judged.precision, judged.expected, number)
+        run = Perturbed(judged.precision, judged.expected, number, functions=judged.oracle)
         return [(run.swin_transformer(images, params, config), expected)]
 
     (residuals,) = perturbed_residuals(perturbed)

@@ -10,7 +10,7 @@ from typing import Any
 from zlib import crc32
 
 from hypothesis import reject
-from hypothesis.errors import Flaky, Unsatisfiable, UnsatisfiedAssumption
+from hypothesis.errors import Flaky, Unsatisfiable
 
 from swin_properties.cases import Case, NetCase
 from swin_properties.draws import each_drawn
@@ -78,7 +78,7 @@ def run_law(
             outcome = evaluate(law, judged, case)
         except Declined as reason:
             declined.append(str(reason))
-            reject()
+            raise
         rhos.append(outcome.rho)
         if outcome.seen is not None:
             last.append((case, outcome))
@@ -129,8 +129,15 @@ def ask_all(law: Law, ask: Callable[[Any], None], effort: Effort, seed: int) -> 
     """Every enumerated case in order, or as many drawn ones as the effort says, shrunk on a fall."""
     if law.enumerated:
         for case in law.cases(effort.largest_window, effort.largest_count):  # type: ignore[operator]
-            with suppress(UnsatisfiedAssumption):
+            with suppress(Declined):
                 ask(case)
         return
+
+    def taken(case: Any) -> None:
+        try:
+            ask(case)
+        except Declined:
+            reject()
+
     # The law's name in the seed: laws that share a strategy are not all asked on the same cases.
-    each_drawn(law.cases, ask, effort.examples(law), crc32(f"{seed} {law.name}".encode()))  # type: ignore[arg-type]
+    each_drawn(law.cases, taken, effort.examples(law), crc32(f"{seed} {law.name}".encode()))  # type: ignore[arg-type]

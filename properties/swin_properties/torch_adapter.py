@@ -87,13 +87,27 @@ class TorchAdapter:
         ValueError: a Linear holds exactly the given parameters: missing bias; extra b
         """
         module.to(self.device, PRECISIONS[self.precision]).eval()
-        given = names(flatten(params))
+        return self.holding(module, names(flatten(params)))
+
+    def holding(self, module: Module, given: Mapping[str, Tensor]) -> Module:
+        """The module with exactly the given parameters, by its own names, in place of those it held.
+
+        A module that is kept may be given others, again and again.
+
+        Errors: ``ValueError`` as for `loaded`.
+
+        >>> module = nn.Linear(1, 1, bias=False)
+        >>> for weight in (2.0, 3.0):
+        ...     print(TorchAdapter().holding(module, {"weight": torch.full((1, 1), weight)})(torch.ones(1)))
+        tensor([2.])
+        tensor([3.])
+        """
         _check_names(module, given)
         for name, tensor in given.items():
             owner, _, own = name.rpartition(".")
+            holder = module.get_submodule(owner)
             # The very tensor, even one that is computed: a new Parameter would cut the gradient.
-            delattr(module.get_submodule(owner), own)
-            setattr(module.get_submodule(owner), own, tensor)
+            (holder._parameters if own in holder._parameters else holder._buffers)[own] = tensor  # type: ignore[assignment]
         return module
 
     def vjp(self, name: str, cotangent: Any, *args: Any, **kwargs: Any) -> tuple[Any, ...]:

@@ -10,7 +10,18 @@ from typing import Any
 
 from rich.console import Console
 
-from swin_properties import html, implementations, json_report, junit, known, output, runner, terminal, trial
+from swin_properties import (
+    html,
+    implementations,
+    json_report,
+    junit,
+    known,
+    output,
+    peers,
+    runner,
+    terminal,
+    trial,
+)
 from swin_properties.commands.words import Work, add_convention, add_dtype
 from swin_properties.isolated import TIMEOUT, Isolated
 from swin_properties.report import Report
@@ -58,6 +69,7 @@ def prepare(args: argparse.Namespace) -> Work:
         args.convention,
     )
     failures = known.read(args.known_failures) if args.known_failures else []
+    declared = known.declared(args.implementation)
     files = {form: path for form in FORMS if (path := getattr(args, form))}
     output.checked(files.values())
     court = _court(request)
@@ -65,7 +77,11 @@ def prepare(args: argparse.Namespace) -> Work:
     def work(console: Console) -> int:
         bar = terminal.Bar(console, len(request.laws))
         with closing(court), bar.progress:
-            report = known.let(trial.run(request, court, bar), failures)
+            report = known.let(trial.run(request, court, bar), failures, declared)
+        if declared:
+            file = peers.declared(args.implementation)
+            note = f"{args.implementation} is let fall in {len(declared)} laws, with reasons: {file}"
+            console.print(note, markup=False, highlight=False, soft_wrap=True)
         terminal.print_report(report, console)
         return _written(report, files) or report.exit_code
 
