@@ -105,8 +105,8 @@ def expected_residuals(
 
     def perturbed(number: int) -> Pairs:
         judged.expected.replay()
-        oracle = Perturbed(judged.precision, judged.expected, number, bound, judged.oracle)
-        return law.pairs(oracle, case)
+        functions = judged.oracle if law.expects else judged.truth
+        return law.pairs(Perturbed(judged.precision, judged.expected, number, bound, functions), case)
 
     return perturbed_residuals(perturbed, runs)
 

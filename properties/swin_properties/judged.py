@@ -36,7 +36,8 @@ class Judged:
     """An implementation with its precision; ``judged.swin_block(...)`` calls it and checks the result.
 
     ``expected`` is what it is compared with: the oracle under the convention that the implementation is
-    judged by, or for the oracle itself the second oracle under it.
+    judged by, or for the oracle itself the second oracle under it.  ``truth`` is the oracle under the same
+    decisions on sizes and without the convention's faults: the source of the budget of what is true of Swin.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Judged:
         self.convention = convention
         self.chosen = chosen
         self.oracle = under(convention, swin_reference)
+        self.truth = under(mended(convention), swin_reference)
         block = getattr(implementation, "swin_block", None)
         is_oracle = getattr(block, "func", block) is swin_reference.swin_block
         self.source: Any = swin_reference.direct if is_oracle else swin_reference
@@ -128,7 +130,18 @@ def under(convention: Convention, oracle: Any) -> Any:
     >>> under(CANONICAL, swin_reference) is swin_reference
     True
     """
-    return oracle if convention == CANONICAL else oracle.under(convention)
+    own = replace(convention, name=CANONICAL.name) == CANONICAL
+    return oracle if own else oracle.under(convention)
+
+
+def mended(convention: Convention) -> Convention:
+    """A convention without what no law of Swin allows: a mask that leaks, padding that comes after the roll.
+
+    >>> mended(CONVENTIONS["torchvision"]).mask_value
+    -inf
+    """
+    padding = "pad, roll" if convention.padding == "roll, pad" else convention.padding
+    return replace(convention, padding=padding, mask_value=CANONICAL.mask_value)
 
 
 class Expected:

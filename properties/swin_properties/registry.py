@@ -36,6 +36,8 @@ class Law:
     kind: type[Case]
     oracle: bool = True
     """Whether the law asks either oracle; one that does not holds an implementation to itself."""
+    expects: bool = True
+    """Whether it asks the oracle under the implementation's convention, and not only what is true of Swin."""
 
     @property
     def enumerated(self) -> bool:
@@ -71,14 +73,14 @@ def law(
         sentence = " ".join((body.__doc__ or "").split("\n\n")[0].split())
         if not sentence:
             raise ValueError(f"a law is a sentence, {name} has no docstring: write one")
-        oracle = _asks_oracle(body.__code__)
-        LAWS[name] = Law(name, sentence, body, tuple(needs), tier, cases, kind, oracle)
+        oracle, expects = (_mentions(body.__code__, w) for w in ({"expected", "direct"}, {"expected"}))
+        LAWS[name] = Law(name, sentence, body, tuple(needs), tier, cases, kind, oracle, expects)
         return body
 
     return enter
 
 
-def _asks_oracle(code: CodeType) -> bool:
-    """Whether a body mentions `swin.expected` or the second oracle, `direct`, itself or in a lambda of it."""
+def _mentions(code: CodeType, words: set[str]) -> bool:
+    """Whether a body mentions one of the words (`swin.expected`, `direct`) itself or in a lambda of it."""
     inner = (part for part in code.co_consts if isinstance(part, CodeType))
-    return not {"expected", "direct"}.isdisjoint(code.co_names) or any(map(_asks_oracle, inner))
+    return not words.isdisjoint(code.co_names) or any(_mentions(part, words) for part in inner)
