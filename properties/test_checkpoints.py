@@ -181,7 +181,7 @@ def test_a_weight_or_a_buffer_of_a_stage_that_is_not_there_is_named(tmp_path: Pa
     for stray in (INDEX.replace("layers.0", "layers.7"), INDEX.replace("blocks.0", "blocks.9")):
         with pytest.raises(ValueError, match=f"{stray} differ"):
             checkpoint.load(write(tmp_path / "w.npz", FLAT | {stray: swin.relative_position_index(4)}))
-    with pytest.raises(ValueError, match="extra norm.attn_mask"):
+    with pytest.raises(ValueError, match=r"extra norm\.attn_mask"):
         checkpoint.load(write(tmp_path / "w.npz", FLAT | {"norm.attn_mask": np.zeros(1)}))
 
 

@@ -100,7 +100,7 @@ def test_a_training_file_is_refused_with_lines_that_extract_its_weights(
 @pytest.mark.parametrize("strange", [torch.ones(2).to(torch.float8_e4m3fn), torch.eye(2).to_sparse()])
 def test_tensors_that_numpy_has_not(strange: Any, tmp_path: Path) -> None:
     torch.save({"model": STATE | {"norm.bias": strange}}, tmp_path / "w.pth")
-    with pytest.raises(ValueError, match="cannot hold .*: save the weights dense, in float32"):
+    with pytest.raises(ValueError, match=r"cannot hold .*: save the weights dense, in float32"):
         checkpoint.load(tmp_path / "w.pth")
 
 
