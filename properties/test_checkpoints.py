@@ -172,6 +172,19 @@ def test_each_key_is_missed_and_each_transposed_is_named(name: str, tmp_path: Pa
             checkpoint.load(write(tmp_path / "w.npz", FLAT | {name: x.T}))
 
 
+def test_a_weight_or_a_buffer_of_a_stage_that_is_not_there_is_named(tmp_path: Path) -> None:
+    name = "layers.0.blocks.0.attn.proj.bias"
+    stray = name.replace("layers.0", "layers.7")
+    flat = {key: x for key, x in FLAT.items() if key != name} | {stray: FLAT[name]}
+    with pytest.raises(ValueError, match=f"parameters: missing {name}; extra {stray}$"):
+        checkpoint.load(write(tmp_path / "w.npz", flat))
+    for stray in (INDEX.replace("layers.0", "layers.7"), INDEX.replace("blocks.0", "blocks.9")):
+        with pytest.raises(ValueError, match=f"{stray} differ"):
+            checkpoint.load(write(tmp_path / "w.npz", FLAT | {stray: swin.relative_position_index(4)}))
+    with pytest.raises(ValueError, match=r"extra norm\.attn_mask"):
+        checkpoint.load(write(tmp_path / "w.npz", FLAT | {"norm.attn_mask": np.zeros(1)}))
+
+
 def test_buffers_are_compared_and_a_mask_shows_the_image(tmp_path: Path) -> None:
     masks = {
         MASK: np.where(swin.shifted_window_mask(32, 16, 4, 2) == 0, 0, -100),

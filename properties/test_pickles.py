@@ -97,6 +97,13 @@ def test_a_training_file_is_refused_with_lines_that_extract_its_weights(
     assert all(np.array_equal(loaded[name], x, equal_nan=False) for name, x in FLAT.items())
 
 
+@pytest.mark.parametrize("strange", [torch.ones(2).to(torch.float8_e4m3fn), torch.eye(2).to_sparse()])
+def test_tensors_that_numpy_has_not(strange: Any, tmp_path: Path) -> None:
+    torch.save({"model": STATE | {"norm.bias": strange}}, tmp_path / "w.pth")
+    with pytest.raises(ValueError, match=r"cannot hold .*: save the weights dense, in float32"):
+        checkpoint.load(tmp_path / "w.pth")
+
+
 def test_other_objects_are_named(tmp_path: Path) -> None:
     torch.save({"model": STATE, "path": pathlib.PurePosixPath("x")}, tmp_path / "w.pth")
     with pytest.raises(ValueError, match="PurePosixPath"):

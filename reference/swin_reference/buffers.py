@@ -27,13 +27,19 @@ def disagreeing(buffers: Mapping[str, Any], config: SwinConfig) -> list[str]:
     ['layers.0.blocks.0.attn.relative_position_index']
     """
     windows = stage_windows(config, named(config.convention))
-    return [name for name, x in buffers.items() if not _agrees(name, x, windows[_stage(name)])]
+    wrong = []
+    for name, x in buffers.items():
+        stage, block = _stage(name), int(name.split(".")[3])
+        exists = stage < len(windows) and block < config.depths[stage]
+        if not exists or not _agrees(name, x, windows[stage], odd=block % 2 == 1):
+            wrong.append(name)
+    return wrong
 
 
-def _agrees(name: str, x: Any, window: tuple[int, int]) -> bool:
+def _agrees(name: str, x: Any, window: tuple[int, int], odd: bool) -> bool:
     if name.endswith(INDEX):
         return np.array_equal(x, relative_position_index(window))
-    return int(name.split(".")[3]) % 2 == 1 and mask_grid(x, window) is not None
+    return odd and mask_grid(x, window) is not None
 
 
 def mask_grid(mask: Any, window_size: Size) -> tuple[int, int] | None:
@@ -43,7 +49,7 @@ def mask_grid(mask: Any, window_size: Size) -> tuple[int, int] | None:
     (4, 8)
     """
     mh, mw = window_pair(window_size)
-    if mask.ndim != 3 or not (mask <= 0).all():
+    if mask.ndim != 3 or mask.dtype.kind not in "fi" or not (mask <= 0).all():
         return None
     windows = mask.shape[0]
     for rows in (rows for rows in range(1, windows + 1) if windows % rows == 0):

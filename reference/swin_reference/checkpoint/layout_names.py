@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from itertools import count
 
 LAYOUTS = ("official", "detection", "timm", "torchvision", "transformers")
 """The layouts that checkpoints come in; "official" and "detection" are microsoft's."""
@@ -127,8 +128,8 @@ def names_in(layout: str, names: Iterable[str] = ()) -> Names:
         raise ValueError(f"a layout is one of {', '.join(LAYOUTS)}, got {layout!r}: use a listed name")
     names = tuple(names)
     if layout == "detection":
-        stages = [int(found[1]) for name in names if (found := re.match(r"(?:layers\.|norm)(\d+)\.", name))]
-        return _detection(max(stages, default=0))
+        stages = {int(found[1]) for name in names if (found := re.match(r"layers\.(\d+)\.", name))}
+        return _detection(max(0, next(stage for stage in count() if stage not in stages) - 1))
     if layout == "transformers":
         bare = any(name.startswith(("embeddings.", "encoder.", "layernorm.")) for name in names)
         older = any(re.search(r"\.(attention\.self|intermediate\.dense)\.", name) for name in names)

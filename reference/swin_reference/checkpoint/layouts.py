@@ -73,8 +73,8 @@ def from_layout(flat: Mapping[str, Any], layout: str) -> dict[str, Any]:
     parts: dict[str, dict[int, Any]] = {}
     for name, x in flat.items():
         ours, part, numbers, leaf = _found(name, names, official=False)  # type: ignore[misc]
-        if ours == INDEX and len(x.shape) == 1:
-            x = x.reshape(isqrt(x.shape[0]), -1)
+        if ours == INDEX and len(x.shape) == 1 and x.shape[0] == isqrt(x.shape[0]) ** 2:
+            x = x.reshape(isqrt(x.shape[0]), isqrt(x.shape[0]))
         elif ours == "absolute_pos_embed" and len(x.shape) == 4:
             x = x.reshape(*x.shape[:2], -1).swapaxes(1, 2)
         parts.setdefault(_filled(ours, numbers) + leaf, {})[part] = x

@@ -85,7 +85,7 @@ def _checkpoint(
     shapes = {name: x.shape for name, x in flat.items()}
     said = {field: described[field] for field in BEYOND_KEYS if field in described} | dict(known)
     config, unknown, assumed = recognised_config(shapes, names, said)
-    buffers = {name: x for name, x in flat.items() if name.split(".")[-1] in RECOMPUTED}
+    buffers = {name: x for name, x in flat.items() if _is_recomputed(name, names)}
     computed = from_layout(buffers, layout)
     config, unknown = _seen_in_mask(computed, config, unknown)
     _ask_for_image_size(config, unknown)
@@ -93,7 +93,7 @@ def _checkpoint(
     own = {name: x for name, x in flat.items() if name not in buffers and name not in others}
     weights = from_layout(_matched(own, expected_shapes(config, names, layout)), layout)
     _refuse_contradictions(described, config, known)
-    _refuse_disagreeing(computed, config)
+    _refuse_disagreeing(computed, config, dict(zip(computed, buffers, strict=True)))
     ordered = {name: weights[name] for name in expected_shapes(config, names_in("official"), "official")}
     return Checkpoint(ordered, config, layout, unknown, others, (*notes, *assumed))
 
@@ -142,15 +142,15 @@ def _seen_in_mask(
     return replace(config, image_size=(image_size[0], image_size[1])), left
 
 
-def _refuse_disagreeing(buffers: Mapping[str, Any], config: SwinConfig) -> None:
+def _refuse_disagreeing(buffers: Mapping[str, Any], config: SwinConfig, named_in: Mapping[str, str]) -> None:
     from swin_reference.buffers import disagreeing
 
     wrong = disagreeing(buffers, config) if buffers else []
     if wrong:
         raise ValueError(
             f"indices and masks are those of the window {'x'.join(map(str, pair(config.window_size)))}, "
-            f"{', '.join(wrong)} differ: the network that wrote them orders its bias tables or masks "
-            "otherwise, convert them; or pass the window_size it was made for"
+            f"{', '.join(named_in[name] for name in wrong)} differ: the network that wrote them orders its "
+            "bias tables or masks otherwise, convert them; or pass the window_size it was made for"
         )
 
 
@@ -162,6 +162,10 @@ def _ask_for_image_size(config: SwinConfig, unknown: tuple[str, ...]) -> None:
             f"the {convention.name} convention builds a network for one image size, and the file does not "
             "say it: pass image_size="
         )
+
+
+def _is_recomputed(name: str, names: Names) -> bool:
+    return name.split(".")[-1] in RECOMPUTED and official_name(name, names) is not None
 
 
 def _is_output_norm(name: str, names: Names) -> bool:

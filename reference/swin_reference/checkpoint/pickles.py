@@ -33,7 +33,13 @@ def read_torch(path: Path) -> Any:
     def numpy(node: Any) -> Any:
         if isinstance(node, torch.Tensor):
             wide = node.float() if node.dtype == torch.bfloat16 else node
-            return wide.detach().numpy()
+            try:
+                return wide.detach().numpy()
+            except (TypeError, RuntimeError):
+                raise ValueError(
+                    f"{path.name} holds a tensor that NumPy cannot hold ({node.dtype}, {node.layout}): save "
+                    "the weights dense, in float32"
+                ) from None
         return {name: numpy(child) for name, child in node.items()} if isinstance(node, dict) else node
 
     return numpy(loaded)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from itertools import count
 from math import inf, isqrt, nextafter
 from typing import Any
 
@@ -81,14 +82,17 @@ class Seen:
     """The shapes of a checkpoint under the official names, and how deep its stages are."""
 
     def __init__(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
-        """There is at least one block."""
+        """Stages and blocks count up from 0."""
         self.shapes = shapes
-        places = [re.match(r"layers\.(\d+)\.blocks\.(\d+)\.", name) for name in self.shapes]
-        blocks = [(int(place[1]), int(place[2])) for place in places if place]
-        self.depths = tuple(
-            1 + max((block for own, block in blocks if own == stage), default=0)
-            for stage in range(1 + max(stage for stage, _ in blocks))
-        )
+        self.depths: tuple[int, ...] = ()
+        while depth := self._depth(len(self.depths)):
+            self.depths += (depth,)
+
+    def _depth(self, stage: int) -> int:
+        """The blocks of a stage, counted from 0 without a gap; a lone weight is none, but a wrong name."""
+        places = (re.match(rf"layers\.{stage}\.blocks\.(\d+)\.", name) for name in self.shapes)
+        weights = Counter(int(place[1]) for place in places if place)
+        return next(block for block in count() if weights[block] < 2)
 
     def has(self, name: str) -> bool:
         """Whether there is a weight of this name, in any block."""
