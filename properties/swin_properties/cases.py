@@ -11,6 +11,7 @@ from swin_reference import decisions, parameters, sizes
 from swin_reference.config import SwinConfig, named
 
 from swin_properties import recipes
+from swin_properties.remembered import remembered
 
 
 @dataclass(frozen=True)
@@ -96,11 +97,13 @@ class GridCase(Case):
         """The bias table's two axes: 2 Mh - 1 and 2 Mw - 1."""
         return 2 * self.window[0] - 1, 2 * self.window[1] - 1
 
+    @remembered
     def tokens(self, channels: int | None = None, batch: int | None = None) -> Any:
         """Tokens (B, H, W, C) by the recipe."""
         shape = (batch or self.batch, *self.grid, channels or self.channels)
         return recipes.tokens(self.recipe, shape, self.rng(1))
 
+    @remembered
     def windows(self) -> Any:
         """Tokens already in windows, (B * nW, N, C), for the padded grid's windows."""
         height, width = self.padded
@@ -108,6 +111,7 @@ class GridCase(Case):
         shape = (count, 1, prod(self.window), self.channels)
         return recipes.tokens(self.recipe, shape, self.rng(1))[:, 0]
 
+    @remembered
     def attention(self) -> Any:
         """Parameters of a window attention by the recipe."""
         shapes = parameters.window_attention_shapes(
@@ -115,6 +119,7 @@ class GridCase(Case):
         )
         return recipes.weights(self.recipe, parameters.hot_parameters(shapes, self.seed))
 
+    @remembered
     def block(self) -> Any:
         """Parameters of a block by the recipe; its MLP is twice as wide as the tokens."""
         shapes = parameters.block_shapes(
@@ -201,16 +206,19 @@ class NetCase(Case):
         shift = decisions.stage_shift(self.grid, self.stage_window, named(self.convention))
         return shift if block % 2 else (0, 0)
 
+    @remembered
     def images(self) -> Any:
         """Images (B, 3, H, W) by the recipe."""
         shape = (self.batch, *self.image, 3)
         return np.ascontiguousarray(recipes.tokens(self.recipe, shape, self.rng(1)).transpose(0, 3, 1, 2))
 
+    @remembered
     def tokens(self) -> Any:
         """Tokens of the first stage's grid, (B, H, W, C), by the recipe."""
         shape = (self.batch, *self.grid, self.embed_dim)
         return recipes.tokens(self.recipe, shape, self.rng(2))
 
+    @remembered
     def network(self) -> Any:
         """Parameters of the network by the recipe."""
         shapes = parameters.parameter_shapes(self.config)

@@ -72,6 +72,8 @@ def _evaluated(law: Law, judged: Judged, case: Case) -> Outcome:
             return Outcome(seen=f"got shape {np.shape(got)}, expected {np.shape(expected)}")
     if law.tier == "exact":
         return _exact(case, pairs)
+    if all(np.array_equal(got, expected) for got, expected in pairs):
+        return Outcome(0.0)  # whatever the budget: no perturbed run is needed
     outcome = judged_within(judged.precision, case, pairs, expected_residuals(law, judged, case))
     return decided(law, judged, case, pairs) if outcome.near else outcome
 
