@@ -72,7 +72,7 @@ def test_the_configuration_is_recognised(config: SwinConfig, tmp_path: Path) -> 
     found = checkpoint.load(tmp_path / "w.npz").config
     if not config.absolute_position_embedding:
         config = replace(config, image_size=found.image_size)
-    assert replace(found, patch_size=2, mlp_ratio=1.0) == replace(config, patch_size=2, mlp_ratio=1.0)
+    assert replace(found, mlp_ratio=config.mlp_ratio) == config
     assert parameter_shapes(found) == parameter_shapes(config)
 
 
@@ -193,7 +193,7 @@ def test_buffers_are_compared_and_a_mask_shows_the_image(tmp_path: Path) -> None
     index = swin.relative_position_index(4)
     found = checkpoint.load(write(tmp_path / "w.npz", FLAT | masks | {INDEX: index}))
     same(found.weights, FLAT)
-    assert (found.config.image_size, found.unknown) == ((64, 64), ("qk_scale",))
+    assert (found.config.image_size, found.unknown) == (64, ("qk_scale",))
     for wrong in (
         {INDEX: index[::-1]},
         {INDEX: index.T},

@@ -14,7 +14,7 @@ from swin_reference.checkpoint.layout_names import Names, names_in
 from swin_reference.checkpoint.layouts import from_layout, official_name, renamed
 from swin_reference.checkpoint.names import RECOMPUTED, flatten, matched, unflatten
 from swin_reference.checkpoint.reading import opened, read
-from swin_reference.checkpoint.recognise import recognised_config, recognised_layout
+from swin_reference.checkpoint.recognise import one_or_pair, recognised_config, recognised_layout
 from swin_reference.checkpoint.transformers_json import described_config
 from swin_reference.config import SwinConfig, config_values, named
 from swin_reference.sizes import pair
@@ -137,9 +137,9 @@ def _seen_in_mask(
     grid = None if mask is None else mask_grid(mask, config.window_size)
     if grid is None or "image_size" not in unknown:
         return config, unknown
-    image_size = tuple(side * p for side, p in zip(grid, pair(config.patch_size), strict=True))
+    (height, width), (ph, pw) = grid, pair(config.patch_size)
     left = tuple(field for field in unknown if field != "image_size")
-    return replace(config, image_size=(image_size[0], image_size[1])), left
+    return replace(config, image_size=one_or_pair(height * ph, width * pw)), left
 
 
 def _refuse_disagreeing(buffers: Mapping[str, Any], config: SwinConfig, named_in: Mapping[str, str]) -> None:

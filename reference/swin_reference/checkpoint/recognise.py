@@ -12,7 +12,7 @@ from typing import Any
 from swin_reference.checkpoint.layout_names import Names
 from swin_reference.checkpoint.layouts import official_name
 from swin_reference.config import SwinConfig, config_from
-from swin_reference.sizes import pair
+from swin_reference.sizes import Size, pair
 
 TABLE = r"attn\.relative_position_bias_table"
 
@@ -157,9 +157,18 @@ def _window_size(seen: Seen, _values: Any, notes: list[str]) -> int:
     return window
 
 
-def _patch_size(seen: Seen, *_: Any) -> tuple[int, int]:
+def one_or_pair(height: int, width: int) -> Size:
+    """A size as configurations write it: a square as one integer.
+
+    >>> one_or_pair(4, 4), one_or_pair(2, 4)
+    (4, (2, 4))
+    """
+    return height if height == width else (height, width)
+
+
+def _patch_size(seen: Seen, *_: Any) -> Size:
     pattern = r"patch_embed\.proj\.weight"
-    return seen.most("patch_size", (pattern, 2, 4)), seen.most("patch_size", (pattern, 3, 4))
+    return one_or_pair(seen.most("patch_size", (pattern, 2, 4)), seen.most("patch_size", (pattern, 3, 4)))
 
 
 def _image_size(seen: Seen, values: Mapping[str, Any], notes: list[str]) -> Any:
@@ -169,14 +178,14 @@ def _image_size(seen: Seen, values: Mapping[str, Any], notes: list[str]) -> Any:
         return None
     ph, pw = pair(values["patch_size"])
     if len(shape) == 4:
-        return shape[2] * ph, shape[3] * pw
+        return one_or_pair(shape[2] * ph, shape[3] * pw)
     side = isqrt(shape[1])
     if side * side != shape[1]:
         raise ValueError(
             f"a position embedding of {shape[1]} tokens is of no square grid: pass image_size=(height, width)"
         )
     notes.append(f"the position embedding's {shape[1]} tokens are read as a grid {side}x{side}")
-    return side * ph, side * pw
+    return one_or_pair(side * ph, side * pw)
 
 
 def _mlp_ratio(seen: Seen, values: Mapping[str, Any], *_: Any) -> float:
