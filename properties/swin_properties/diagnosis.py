@@ -11,7 +11,7 @@ from swin_properties.budget import RUNS, budget, deviation
 from swin_properties.bugs import GALLERY, Bug, touched
 from swin_properties.cases import Case
 from swin_properties.judged import Declined, Fall, Judged, Perturbed
-from swin_properties.kills import budgets, cases, planted
+from swin_properties.kills import budgets, cases, planted, shipped
 from swin_properties.registry import LAWS, Law, Pairs
 from swin_properties.report import Report
 
@@ -64,13 +64,22 @@ def diagnose(judged: Judged, report: Report) -> Diagnosis | None:
     ]
     seen = [(law, case, pairs) for law, case in exhibits if (pairs := _pairs(law, judged, case)) is not None]
     explaining = [
-        bug for bug in GALLERY.values() if touched(bug.name) & fallen and _explains(bug, judged, seen)
+        bug
+        for bug in GALLERY.values()
+        if touched(bug.name) & fallen and not _excluded(bug, report) and _explains(bug, judged, seen)
     ]
     return Diagnosis(
         tuple(explaining if seen else ()),
         tuple(name for name in order if name in holding),
         tuple(name for name in order if name in fallen),
     )
+
+
+def _excluded(bug: Bug, report: Report) -> bool:
+    """Whether a law that kills the bug on this very report's cases held: then it is not this bug."""
+    tables = shipped().get(report.effort, {}) if report.seed == 0 else {}
+    killers = tables.get(report.precision, {}).get(bug.name, [])
+    return any(result.law in killers and not result.declined for result in report.of("held"))
 
 
 def _pairs(law: Law, judged: Judged, case: Case) -> Pairs | None:

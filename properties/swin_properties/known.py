@@ -84,7 +84,8 @@ def let(report: Report, known: list[Known], declared: Sequence[Known] = ()) -> R
         of_entry = [result.status for result in asked if fnmatchcase(result.law, entry.law)]
         if of_entry and "known failure" not in of_entry:
             stale.append(entry)
-    return replace(report, results=results, stale=tuple(stale))
+    explained = report.diagnosis if any(result.status == "fell" for result in results) else ""
+    return replace(report, results=results, stale=tuple(stale), diagnosis=explained)
 
 
 def _marked(result: LawResult, known: list[Known]) -> LawResult:

@@ -74,8 +74,13 @@ def networks(
     budget needs.  ``longest``: a grid's side, at most.  ``rolls``: nothing is shifted, padded or bound
     to a place: every block is the first of its stage, every stage's grid is whole windows, and there
     is no position embedding.
+
+    A network of one block alone is left to a law of its own: where it divides by the blocks after the first,
+    every law would fall on it, and show nothing else.
     """
     depths = tuple(draw(st.lists(st.integers(1, 1 if rolls else 3), min_size=fewest, max_size=deepest)))
+    if depths == (1,):
+        depths = (1, 1) if rolls else (2,)
     heads = tuple(draw(st.sampled_from((1, 2, 4))) for _ in depths)
     embed_dim = max(heads) * draw(st.integers(-(-4 // max(heads)), 4))
     window = draw(st.integers(1, 4)), draw(st.integers(1, 4))

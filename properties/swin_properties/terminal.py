@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 from rich.console import Console
 from rich.markup import escape
@@ -63,6 +64,8 @@ def print_report(report: Report, console: Console) -> None:
         console.print(f"\n[bold red]stale known failure:[/] {escape(text)}", soft_wrap=True)
     for name in report.required:
         console.print(f"\n[bold red]required but not offered:[/] {escape(name)}", soft_wrap=True)
+    if absent := not_offered(report):
+        console.print(f"\n[dim]not offered:[/] {escape(absent)}", soft_wrap=True, highlight=False)
     for text in declined(report):
         console.print(f"\n[bold]not asked:[/] {escape(text)}", soft_wrap=True, highlight=False)
     for label, text in (("diagnosis", report.diagnosis), ("caught", report.catches)):
@@ -78,8 +81,6 @@ def _table(report: Report) -> Table:
     table.add_column("verdict", no_wrap=True)
     table.add_column("cases", justify="right")
     table.add_column("worst rho", justify="right")
-    if report.of("not offered"):
-        table.add_column("needs", overflow="fold")
     for result in report.results:
         measured = (
             "" if result.rho is None else f"{result.rho:.2f}" if result.rho < 1000 else f"{result.rho:.1e}"
@@ -89,7 +90,6 @@ def _table(report: Report) -> Table:
             MARKS[result.status],
             str(result.cases) if result.cases else "",
             ("exact" if LAWS[result.law].tier == "exact" else measured) if result.cases else "",
-            *[escape(", ".join(result.missing))] * bool(report.of("not offered")),
         )
     return table
 
@@ -98,6 +98,17 @@ def _print_fall(result: LawResult, console: Console) -> None:
     console.print(f"\n[bold red]{escape(result.law)}[/] fell")
     for label, text in result.account:
         console.print(f"  {label}: {escape(text)}", soft_wrap=True, highlight=False)
+
+
+def not_offered(report: Report) -> str:
+    """What is not offered, and how many laws need it; empty where nothing is missing.
+
+    >>> result = LawResult("a/b", "A law.", "not offered", missing=("vjp", "mlp"))
+    >>> not_offered(Report("mine", "float32", "quick", 0, [result, result]))
+    'vjp (2 laws), mlp (2 laws)'
+    """
+    needs = Counter(need for result in report.of("not offered") for need in result.missing)
+    return ", ".join(f"{need} ({laws} law{'s' * (laws != 1)})" for need, laws in needs.most_common())
 
 
 def declined(report: Report) -> list[str]:

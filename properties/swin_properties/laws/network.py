@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -93,5 +94,17 @@ def features_oracle(swin: Any, case: NetCase) -> Any:
 @law("swin_transformer/oracle", ["swin_transformer"], networks(RECIPES), kind=NetCase)
 def transformer_oracle(swin: Any, case: NetCase) -> Any:
     """The whole network is the oracle's: embedding, stages, norm, mean over the tokens, head."""
+    args = case.images(), case.network(), case.config
+    return swin.swin_transformer(*args), swin.expected.swin_transformer(*args)
+
+
+@law(
+    "swin_transformer/one-block",
+    ["swin_transformer"],
+    networks(deepest=1).map(lambda case: replace(case, depths=(1,))),
+    kind=NetCase,
+)
+def one_block(swin: Any, case: NetCase) -> Any:
+    """A network of a single block is a network, the oracle's: the rate of its drop path is 0, not 0 / 0."""
     args = case.images(), case.network(), case.config
     return swin.swin_transformer(*args), swin.expected.swin_transformer(*args)
