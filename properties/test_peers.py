@@ -252,6 +252,12 @@ def test_a_peer_that_is_not_installed_or_too_old(
     assert "got 2.0.0: install one of these" in refused(capsys, "swin_properties.peers.timm")
 
 
+def test_a_peer_without_torch(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "swin_properties.peers.timm", raising=False)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert "a peer is judged with torch, " in refused(capsys, "peer:timm")
+
+
 # What loading a peer leaves behind.
 
 
