@@ -31,7 +31,12 @@ def find(words: str) -> Any:
         raise ValueError(f"the peer {name} comes from a checkout, got no path: write peer:{name}:PATH")
     if path and not PEERS[name]:
         raise ValueError(f"the peer {name} is an installed package, got the path {path}: write peer:{name}")
-    module = importlib.import_module(f"swin_properties.peers.{name}")
+    try:
+        module = importlib.import_module(f"swin_properties.peers.{name}")
+    except ImportError as error:
+        raise ValueError(
+            f"a peer is judged with torch, {error}: pip install 'swin-oracle[peers]', or torch alone"
+        ) from None
     return module.adapter_from(path) if path else module.adapter
 
 
