@@ -8,7 +8,7 @@ check: .venv/installed        ## the main job: our PyTorch Swin, judged by the o
 	$(BIN)/swin-oracle check swin_torch
 
 test: .venv/installed         ## what CI runs
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: .venv/installed         ## format, lint, types
 	$(BIN)/ruff format --check .

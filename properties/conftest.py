@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,16 +32,6 @@ def command(tmp_path: Path) -> Command:
     return run
 
 
-@cache
-def _peer_operators() -> Any:
-    """torchvision's two operators, declared: where its compiled ones do not load, its import needs them."""
-    torch = pytest.importorskip("torch", reason="torch is not installed")
-    library = torch.library.Library("torchvision", "DEF")
-    for name in ("nms", "qnms"):
-        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    return library
-
-
 @pytest.fixture
 def peer() -> Callable[[str], Any]:
     """A module of a peer by name; the test is skipped where the peer is not installed."""
@@ -51,7 +40,9 @@ def peer() -> Callable[[str], Any]:
         package = name.partition(".")[0]
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"{package} is not installed")
-        _peer_operators()
+        from swin_properties.peers.base import vision_operators  # needs torch
+
+        vision_operators()
         return importlib.import_module(name)
 
     return imported
