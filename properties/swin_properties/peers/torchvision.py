@@ -106,7 +106,6 @@ class Torchvision(Peer):
 
     def swin_transformer(self, images: Any, params: Any, config: Any) -> Any:
         """(B, 3, H, W) -> (B, classes)."""
-        only(config.num_classes > 0, "networks with a head")
         return self._network(params, config)(images)
 
     def _attention(
@@ -138,6 +137,7 @@ class Torchvision(Peer):
         return network.features
 
     def _network(self, params: Any, config: Any) -> Any:
+        only(config.num_classes > 0, "networks with a head")
         only(config.qkv_bias, "networks with a qkv bias")
         only(config.patch_norm, "networks with patch_norm")
         only(not config.absolute_position_embedding, "networks without position embedding")
