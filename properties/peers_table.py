@@ -86,15 +86,13 @@ def findings(report: Report) -> list[Finding]:
     grouped: dict[str, list[LawResult]] = {}
     for result in report.results:
         if result.counterexample is not None:
-            grouped.setdefault(_cause(result), []).append(result)
-    return [Finding(cause, laws) for cause, laws in grouped.items()]
-
-
-def _cause(result: LawResult) -> str:
-    if result.known is not None:
-        return str(result.known)
-    raised = re.search(r" raised (\w+: .*)", result.counterexample.seen if result.counterexample else "")
-    return f"It raises {raised[1]}." if raised else result.sentence
+            raised = re.search(r" raised (\w+: .*)", result.counterexample.seen)
+            cause = str(result.known) if result.known else f"It raises {raised[1]}." if raised else result.law
+            grouped.setdefault(cause, []).append(result)
+    return [
+        Finding(cause if len(laws) > 1 or laws[0].known else f"It is not so: {laws[0].sentence}", laws)
+        for cause, laws in grouped.items()
+    ]
 
 
 def row(judgement: Judgement) -> str:
@@ -116,10 +114,11 @@ def item(judgement: Judgement, finding: Finding) -> list[str]:
     laws = ", ".join(f"`{result.law}`" for result in finding.laws)
     fell = "known failure of" if first.known else "falls:"
     seen = judgement.shown(first.counterexample.seen)
+    case = str(first.counterexample.case) or "every size 1"
     return [
         f"- {finding.cause}",
         f"  {fell} {laws}.",
-        f"  Smallest input of the first: `{first.counterexample.case or 'every size 1'}`; {seen}.",
+        f"  Smallest input of the first: `{case}`; {seen}.",
     ]
 
 
