@@ -1,0 +1,1 @@
+def asked_for(qkv): return False
