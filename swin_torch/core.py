@@ -166,8 +166,8 @@ def _check_tensors(
     rows = (2 * window[0] - 1) * (2 * window[1] - 1)
     if bias_table.shape != (rows, num_heads):
         raise ValueError(
-            f"the bias table has (2 Mh - 1)(2 Mw - 1) rows and a column a head, got {tuple(bias_table.shape)} "
-            f"for window {window[0]}x{window[1]} and {num_heads} heads: it needs {(rows, num_heads)}"
+            f"the bias table has (2 Mh - 1)(2 Mw - 1) rows and a column a head, got "
+            f"{tuple(bias_table.shape)} for window {window[0]}x{window[1]} and {num_heads} heads: it needs {(rows, num_heads)}"
         )
     if pad_qkv is not None and pad_qkv.shape != (qkv.shape[3],):
         raise ValueError(
