@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: check test lint deep honest kill-matrix bench readme pictures clean
+.PHONY: check test lint deep honest kill-matrix peers bench readme pictures clean
 
 check: .venv/installed        ## the main job: our PyTorch Swin, judged by the oracle
 	$(BIN)/swin-oracle check swin_torch
@@ -31,6 +31,9 @@ bench: .venv/installed        ## pytest-benchmark cases
 
 kill-matrix: .venv/installed  ## which law kills which planted bug: slow
 	$(BIN)/python properties/kill_matrix.py
+
+peers: .venv/installed        ## what the laws find in timm, torchvision, transformers and microsoft's: slow
+	$(BIN)/python properties/peers_table.py $(CHECKOUTS)
 
 readme: .venv/installed       ## prints anew what the README shows
 	$(BIN)/python properties/readme.py

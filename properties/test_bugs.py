@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -56,18 +53,9 @@ def test_the_committed_kills_are_those_computed_now(deep: bool) -> None:
     """Bugs of every kind that few laws can see; in the deep profile all bugs, in every precision."""
     few = ("index-stride", "gelu-tanh", "merge-columns-first", "patch-bgr", "mask-repeated")
     bugs = list(GALLERY.values()) if deep else [GALLERY[name] for name in few]
-    # In a process of its own, as the command is: Hypothesis draws otherwise where test files are loaded.
-    code = (
-        "import json, sys; from swin_properties import catalogue, kills;"
-        "from swin_properties.bugs import GALLERY;"
-        "catalogue.chosen(); bugs = [GALLERY[name] for name in sys.argv[2:]];"
-        "print(json.dumps(kills.table(sys.argv[1], 'default', bugs)))"
-    )
     for precision in PRECISIONS if deep else ("float32",):
-        line = [sys.executable, "-c", code, precision, *(bug.name for bug in bugs)]
-        run = subprocess.run(line, capture_output=True, text=True, check=True)
         committed = kills.shipped()["default"][precision]
-        assert json.loads(run.stdout) == {bug.name: committed[bug.name] for bug in bugs}
+        assert kills.table(precision, "default", bugs) == {bug.name: committed[bug.name] for bug in bugs}
 
 
 def test_replacing_reaches_names_that_other_modules_imported() -> None:

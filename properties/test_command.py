@@ -8,6 +8,7 @@ import shlex
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 import pytest
 from conftest import Command
 from swin_properties.cli import main
@@ -217,7 +218,8 @@ def test_predict_reads_a_checkpoint_and_a_custom_configuration(command: Command,
     assert run.returncode == 0, run.stderr
     assert "weights: tiny.npz" in run.stdout
     del params["norm"]
-    checkpoint.save(tmp_path / "wrong.npz", params | {"extra": params["head"]["bias"]})
+    flat = checkpoint.flatten(params) | {"extra": params["head"]["bias"]}
+    np.savez(tmp_path / "wrong.npz", **flat)
     run = command(*words, "wrong.npz")
     assert run.returncode == 2
     assert "missing norm.weight, norm.bias; extra extra" in run.stderr

@@ -22,9 +22,12 @@ FORBIDDEN = {
     "swin_torch": {"swin_properties", "hypothesis", "pytest", "benchmarks"},
 }
 TORCH_ADAPTER = PACKAGES["swin_properties"] / "torch_adapter.py"
+PEERS = sorted((PACKAGES["swin_properties"] / "peers").glob("*.py"))
+"""Adapters of other projects' torch code, users of the base class; imported only when named."""
 FUSED = PACKAGES["swin_properties"] / "honest" / "formulations.py"
 """One honest formulation is torch's own attention, where torch is installed."""
 SHARED_WITH_TORCH = {"swin_reference.config", "swin_reference.checkpoint"}
+CHECKPOINT = PACKAGES["swin_reference"] / "checkpoint"
 
 
 def imports(path: Path, everywhere: bool = True) -> set[str]:
@@ -51,20 +54,31 @@ def test_no_forbidden_arrow(package: str) -> None:
     assert sources(package)
     for path in sources(package):
         roots = {name.partition(".")[0] for name in imports(path)}
-        allowed = {"torch"} if path in (TORCH_ADAPTER, FUSED) else set()
+        allowed = {"torch"} if path in (TORCH_ADAPTER, FUSED, *PEERS) else set()
         assert not roots & FORBIDDEN[package] - allowed, path
 
 
 def test_only_users_import_the_base_class_of_torch_adapters() -> None:
     for path in sources("swin_properties"):
-        assert "swin_properties.torch_adapter" not in imports(path), path
+        found = imports(path)
+        peers = any(name.startswith("swin_properties.peers.") for name in found)
+        assert path in PEERS or (not peers and "swin_properties.torch_adapter" not in found), path
+    assert not {"torch", "timm", "torchvision", "transformers"} & imports(PEERS[0].parent / "__init__.py")
 
 
 def test_reference_needs_torch_only_when_a_torch_file_is_met() -> None:
     for path in sources("swin_reference"):
         assert "torch" not in {name.partition(".")[0] for name in imports(path, everywhere=False)}
-        if path.name != "checkpoint.py":
+        if path.parent != CHECKPOINT:
             assert "torch" not in imports(path)
+
+
+def test_checkpoints_meet_the_oracles_mathematics_only_in_functions() -> None:
+    """swin_torch imports them: at their top level they are data and files."""
+    data = {"config", "conventions", "sizes", "checkpoint"}
+    for path in CHECKPOINT.glob("*.py"):
+        own = {name for name in imports(path, everywhere=False) if name.startswith("swin_reference.")}
+        assert {name.split(".")[1] for name in own} <= data, path
 
 
 def test_swin_torch_shares_no_mathematics_with_the_oracle() -> None:
@@ -74,14 +88,18 @@ def test_swin_torch_shares_no_mathematics_with_the_oracle() -> None:
 
 
 def test_the_second_oracle_shares_only_softmax_and_linear() -> None:
-    tree = ast.parse((PACKAGES["swin_reference"] / "direct.py").read_text())
+    files = sorted((PACKAGES["swin_reference"] / "direct").glob("*.py"))
     shared = {
         alias.name
-        for node in ast.walk(tree)
+        for path in files
+        for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("swin_reference")
         for alias in node.names
+        if not (node.module or "").startswith("swin_reference.direct")
     }
-    assert shared == {"softmax", "linear", "SwinConfig", "Params"}
+    data = {"CONVENTIONS", "Convention", "SwinConfig", "named", "Params"}
+    assert files
+    assert shared == {"softmax", "linear"} | data
 
 
 def test_importing_the_oracle_loads_neither_torch_nor_the_test_tools() -> None:

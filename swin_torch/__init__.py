@@ -1,6 +1,7 @@
 """Swin Transformer in PyTorch, held to the oracle: modules, functions on tensors, and the adapter."""
 
 from swin_torch import functional
+from swin_torch.checkpoints import from_checkpoint
 from swin_torch.functional import (
     cyclic_shift,
     drop_path,
@@ -14,7 +15,7 @@ from swin_torch.functional import (
     window_partition,
     window_reverse,
 )
-from swin_torch.judged import Adapter, adapter
+from swin_torch.judged import Adapter, adapter, adapters
 from swin_torch.modules import (
     Mlp,
     PatchEmbed,
@@ -24,6 +25,7 @@ from swin_torch.modules import (
     WindowAttention,
 )
 from swin_torch.network import SwinTransformer, swin_b, swin_l, swin_s, swin_t
+from swin_torch.resizing import resize_relative_position_bias
 
 __all__ = [
     "Adapter",
@@ -35,12 +37,15 @@ __all__ = [
     "SwinTransformer",
     "WindowAttention",
     "adapter",
+    "adapters",
     "cyclic_shift",
     "drop_path",
+    "from_checkpoint",
     "functional",
     "merge_neighbours",
     "relative_position_bias",
     "relative_position_index",
+    "resize_relative_position_bias",
     "reverse_cyclic_shift",
     "shifted_window_attention",
     "shifted_window_mask",

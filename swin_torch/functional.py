@@ -5,12 +5,13 @@ The batch is never computed, only inferred from shapes: traced or exported at on
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from swin_torch.decisions import CANONICAL, Convention, margins
 from swin_torch.sizes import Size, checked_shift, checked_window, missing, pair, windows_along
 
 
@@ -74,16 +75,16 @@ def reverse_cyclic_shift(x: Tensor, shift_size: Size) -> Tensor:
     return cyclic_shift(x, (-sh, -sw))
 
 
-def pad_to_multiple(x: Tensor, multiple: Size) -> Tensor:
-    """Pads a grid with zeros at the bottom and right, up to a multiple of ``multiple``.
+def pad_by(x: Tensor, margin: Sequence[int]) -> Tensor:
+    """Pads a grid with zeros: ``margin`` rows at the bottom and columns at the right.
 
     Shapes: (B, H, W, C) -> (B, H', W', C); nothing to pad gives ``x`` itself.
 
-    >>> pad_to_multiple(torch.ones(1, 1, 3, 1), 2)[0, :, :, 0]
+    >>> pad_by(torch.ones(1, 1, 3, 1), (1, 1))[0, :, :, 0]
     tensor([[1., 1., 1., 0.],
             [0., 0., 0., 0.]])
     """
-    bottom, right = missing(x.shape[1], x.shape[2], multiple)
+    bottom, right = margin
     return pad(x, (0, 0, 0, right, 0, bottom)) if bottom or right else x
 
 
@@ -94,10 +95,12 @@ def shifted_window_mask(
     shift_size: Size,
     dtype: torch.dtype | None = None,
     device: torch.device | str | None = None,
+    mask_value: float = -torch.inf,
 ) -> Tensor:
     """The mask of the shifted windows: 0 where two tokens are neighbours in the image, -inf where not.
 
-    Two tokens are torn apart when the roll carried one of them around an edge and not the other.
+    Two tokens are torn apart when the roll carried one of them around an edge and not the other.  Under a
+    convention whose mask is not a true one, ``mask_value`` stands for -inf.
 
     Shapes: (nW, N, N).
 
@@ -116,7 +119,7 @@ def shifted_window_mask(
 
     rows, columns = torn(height, mh, sh), torn(width, mw, sw)
     either = rows[:, None, :, None, :, None] | columns[None, :, None, :, None, :]  # nH, nW, Mh, Mw, Mh, Mw
-    mask = torch.zeros(either.shape, dtype=dtype, device=device).masked_fill(either, -torch.inf)
+    mask = torch.zeros(either.shape, dtype=dtype, device=device).masked_fill(either, mask_value)
     return mask.flatten(4, 5).flatten(2, 3).flatten(0, 1)
 
 
@@ -184,28 +187,38 @@ def window_attention(
 
 
 def shifted_window_attention(
-    x: Tensor, attend: Callable[[Tensor, Tensor | None], Tensor], window_size: Size, shift_size: Size
+    x: Tensor,
+    attend: Callable[[Tensor, Tensor | None], Tensor],
+    window_size: Size,
+    shift_size: Size,
+    convention: Convention = CANONICAL,
 ) -> Tensor:
     """The whole (S)W-MSA: pad, shift, partition, ``attend(windows, mask)``, reverse, shift back, crop.
 
-    The grid is padded to whole windows *before* the shift; padded tokens take part as keys.
+    The grid is padded to whole windows before the shift, unless the convention does it after; padded tokens
+    take part as keys.
 
     Shapes: (B, H, W, C) -> same; ``attend`` maps (B nW, N, C) to the same, under a mask (nW, N, N) or None.
 
-    Errors: ``ValueError`` for a window below 1x1 or a shift outside 0 <= shift < window.
+    Errors: ``ValueError`` for a window below 1x1, a shift outside 0 <= shift < window, or a grid that the
+    convention rejects.
 
     >>> def mean_of_window(windows, mask): return windows.mean(1, keepdim=True).expand_as(windows)
     >>> shifted_window_attention(torch.arange(4.0).view(1, 1, 4, 1), mean_of_window, (1, 2), (0, 1)).flatten()
     tensor([1.5000, 1.5000, 1.5000, 1.5000])
     """
     window, shift = checked_window(window_size), checked_shift(shift_size, window_size)
-    padded = pad_to_multiple(x, window)
-    height, width = padded.shape[1:3]
-    mask = shifted_window_mask(height, width, window, shift, x.dtype, x.device) if any(shift) else None
-    windows = window_partition(cyclic_shift(padded, shift), window)
-    attended = attend(windows.flatten(1, 2), mask).unflatten(1, window)
-    grid = reverse_cyclic_shift(window_reverse(attended, window, height, width), shift)
-    return grid[:, : x.shape[1], : x.shape[2]]
+    before, after = margins(x.shape[1:3], window, convention)
+    padded = pad_by(x, before)
+    rolled = pad_by(cyclic_shift(padded, shift), after)
+    height, width = rolled.shape[1:3]
+    mask = None
+    if any(shift):
+        value = convention.mask_value
+        mask = shifted_window_mask(height, width, window, shift, x.dtype, x.device, value)
+    attended = attend(window_partition(rolled, window).flatten(1, 2), mask).unflatten(1, window)
+    grid = window_reverse(attended, window, height, width)[:, : padded.shape[1], : padded.shape[2]]
+    return reverse_cyclic_shift(grid, shift)[:, : x.shape[1], : x.shape[2]]
 
 
 def merge_neighbours(x: Tensor) -> Tensor:
@@ -218,7 +231,9 @@ def merge_neighbours(x: Tensor) -> Tensor:
     >>> merge_neighbours(torch.arange(4).view(1, 2, 2, 1)).flatten()
     tensor([0, 2, 1, 3])
     """
-    x = pad_to_multiple(x, 2).unflatten(2, (-1, 2)).unflatten(1, (-1, 2))  # B, H/2, dh, W/2, dw, C
+    x = (
+        pad_by(x, missing(x.shape[1], x.shape[2], 2)).unflatten(2, (-1, 2)).unflatten(1, (-1, 2))
+    )  # B, H/2, dh, W/2, dw, C
     return x.permute(0, 1, 3, 4, 2, 5).flatten(3)
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import wraps
+from dataclasses import replace
+from functools import lru_cache, wraps
+from types import SimpleNamespace
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-import numpy as np
 import torch
 from swin_reference.checkpoint import flatten
-from swin_reference.config import SwinConfig
+from swin_reference.config import CONVENTIONS, SwinConfig, named
 from torch import Tensor, nn
 
 from swin_torch import functional
+from swin_torch.conversion import arrays, backward, gradient, tensors
+from swin_torch.decisions import fitted_window
 from swin_torch.modules import (
     Mlp,
     PatchEmbed,
@@ -22,6 +25,7 @@ from swin_torch.modules import (
     WindowAttention,
 )
 from swin_torch.network import SwinTransformer
+from swin_torch.resizing import resize_relative_position_bias
 from swin_torch.sizes import Size
 
 PRECISIONS = {
@@ -44,17 +48,25 @@ def _on_arrays(
     @wraps(on_tensors)
     def on_arrays(self: Adapter, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Any:
         with torch.no_grad():
-            return self._arrays(on_tensors(self, *self._tensors(args), **self._tensors(kwargs)))
+            return arrays(on_tensors(self, *self._tensors(args), **self._tensors(kwargs)))
 
     return on_arrays
 
 
 def _loaded(params: Params, kind: Callable[..., Module], *sizes: Any, **options: Any) -> Module:
     """A module in evaluation mode that holds exactly ``params``, the very tensors: gradients reach them."""
-    with torch.device("meta"):  # no time spent on initial values
-        module = kind(*sizes, **options)
+    module = _made(kind, sizes, tuple(options.items()))
     module.load_state_dict(flatten(params), strict=True, assign=True)
     return module.eval()
+
+
+@lru_cache(64)
+def _made(
+    kind: Callable[..., Module], sizes: tuple[Any, ...], options: tuple[tuple[str, Any], ...]
+) -> Module:
+    """One module for all calls at the same sizes: making it takes longer than running it."""
+    with torch.device("meta"):  # no time spent on initial values
+        return kind(*sizes, **dict(options))
 
 
 class Adapter:
@@ -65,22 +77,25 @@ class Adapter:
 
     Errors: ``ValueError`` for a precision other than float64, float32, float16 and bfloat16.
 
+    >>> import numpy as np
     >>> Adapter("float64").relative_position_bias(np.arange(3.0)[:, None], (1, 2))
     array([[[1., 0.],
             [2., 1.]]])
     """
 
-    convention = "canonical"
-
-    def __init__(self, precision: str = "float32", device: str = "cpu") -> None:
-        """``precision`` is what it computes in."""
+    def __init__(
+        self, precision: str = "float32", device: str = "cpu", convention: str = "canonical"
+    ) -> None:
+        """``precision`` is what it computes in; ``convention`` stands for that of any configuration."""
         if precision not in PRECISIONS:
             raise ValueError(
                 f"swin_torch computes in {', '.join(PRECISIONS)}, got {precision!r}: use one of these"
             )
-        self.name = f"swin_torch in {precision} on {device}"
+        self.decided = named(convention)
+        self.name = f"swin_torch in {precision} on {device}, {convention}"
         self.precision = precision
         self.device = device
+        self.convention = convention
 
     def with_precision(self, name: str) -> Adapter:
         """The same adapter in another precision.
@@ -88,7 +103,15 @@ class Adapter:
         >>> Adapter().with_precision("bfloat16").precision
         'bfloat16'
         """
-        return Adapter(name, self.device)
+        return Adapter(name, self.device, self.convention)
+
+    def with_convention(self, name: str) -> Adapter:
+        """The same adapter under another convention.
+
+        >>> Adapter().with_convention("timm").convention
+        'timm'
+        """
+        return Adapter(self.precision, self.device, name)
 
     @_on_arrays
     def window_partition(self, x: Tensor, window_size: Size) -> Tensor:
@@ -127,6 +150,13 @@ class Adapter:
         return functional.relative_position_bias(table, window_size)
 
     @_on_arrays
+    def resize_relative_position_bias(
+        self, table: Tensor, window_size: Size, new_window_size: Size
+    ) -> Tensor:
+        """((2 Mh - 1)(2 Mw - 1), heads) -> the same for the new window."""
+        return resize_relative_position_bias(table, window_size, new_window_size)
+
+    @_on_arrays
     def window_attention(
         self,
         x: Tensor,
@@ -145,7 +175,7 @@ class Adapter:
     ) -> Tensor:
         """(B, H, W, C) -> same."""
         attention = self._attention(x, params, num_heads, window_size)
-        return functional.shifted_window_attention(x, attention, window_size, shift_size)
+        return functional.shifted_window_attention(x, attention, window_size, shift_size, self.decided)
 
     @_on_arrays
     def layer_norm(self, x: Tensor, params: Params, eps: float = 1e-5) -> Tensor:
@@ -161,12 +191,13 @@ class Adapter:
     def patch_embed(self, images: Tensor, params: Params, patch_size: Size) -> Tensor:
         """(B, colours, H, W) -> (B, ceil(H/p), ceil(W/p), C)."""
         channels, colours = params["proj"]["weight"].shape[:2]
-        return _loaded(params, PatchEmbed, channels, patch_size, colours, norm="norm" in params)(images)
+        sizes = channels, patch_size, colours, "norm" in params, self.decided
+        return _loaded(params, PatchEmbed, *sizes)(images)
 
     @_on_arrays
     def patch_merging(self, x: Tensor, params: Params) -> Tensor:
         """(B, H, W, C) -> (B, ceil(H/2), ceil(W/2), 2 C)."""
-        return _loaded(params, PatchMerging, x.shape[-1])(x)
+        return _loaded(params, PatchMerging, x.shape[-1], self.decided)(x)
 
     @_on_arrays
     def swin_block(
@@ -180,32 +211,34 @@ class Adapter:
     ) -> Tensor:
         """(B, H, W, C), drop path's factors (B,) for both branches -> same."""
         hidden, bias = _hidden(params["mlp"]), "bias" in params["attn"]["qkv"]
-        block = _loaded(params, SwinBlock, x.shape[-1], num_heads, window_size, hidden, qkv_bias=bias)
-        return block(x, shift_size, kept)
+        sizes = x.shape[-1], num_heads, window_size, hidden, bias
+        return _loaded(params, SwinBlock, *sizes, convention=self.decided)(x, shift_size, kept)
 
     @_on_arrays
     def swin_stage(self, x: Tensor, params: Params, depth: int, num_heads: int, window_size: Size) -> Tensor:
         """(B, H, W, C) -> the same, merged if ``params`` has a ``downsample``."""
         first, merge = params["blocks"][0], "downsample" in params
         hidden, bias = _hidden(first["mlp"]), "bias" in first["attn"]["qkv"]
-        sizes = (x.shape[-1], depth, num_heads, window_size, hidden, merge)
-        return _loaded(params, SwinStage, *sizes, qkv_bias=bias)(x)
+        window = fitted_window(x.shape[1:3], window_size, self.decided)
+        sizes = (x.shape[-1], depth, num_heads, window, hidden, merge, bias)
+        return _loaded(params, SwinStage, *sizes, convention=self.decided)(x)
 
     @_on_arrays
     def swin_features(self, images: Tensor, params: Params, config: SwinConfig) -> list[Tensor]:
         """(B, colours, H, W) -> the map (B, H', W', C') of every stage."""
-        return _loaded(params, SwinTransformer, config).features(images)
+        return _loaded(params, SwinTransformer, self._under(config)).features(images)
 
     @_on_arrays
     def swin_transformer(self, images: Tensor, params: Params, config: SwinConfig) -> Tensor:
         """(B, colours, H, W) -> (B, classes)."""
-        return _loaded(params, SwinTransformer, config)(images)
+        return _loaded(params, SwinTransformer, self._under(config))(images)
 
     def vjp(self, name: str, cotangent: Any, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
         """The gradient of <cotangent, callable ``name`` of the arguments>, for each positional argument.
 
         Shaped like the array or the nested dict it belongs to; None for a size.
 
+        >>> import numpy as np
         >>> x = np.arange(3.0).reshape(1, 1, 3, 1)
         >>> Adapter().vjp("cyclic_shift", x, x, (0, 1))[0].ravel()
         array([2., 0., 1.], dtype=float32)
@@ -213,8 +246,11 @@ class Adapter:
         on_tensors = getattr(type(self), name).__wrapped__
         leaves = self._tensors(args)
         outputs = on_tensors(self, *leaves, **self._tensors(kwargs))
-        torch.autograd.backward(outputs, self._tensors(cotangent))
-        return tuple(self._arrays(_gradient(leaf)) for leaf in leaves)
+        backward(outputs, self._tensors(cotangent))
+        return tuple(arrays(gradient(leaf)) for leaf in leaves)
+
+    def _under(self, config: SwinConfig) -> SwinConfig:
+        return replace(config, convention=self.convention)
 
     def _attention(
         self, x: Tensor, params: Params, num_heads: int, window_size: Size, qk_scale: float | None = None
@@ -223,36 +259,7 @@ class Adapter:
         return _loaded(params, WindowAttention, x.shape[-1], num_heads, window_size, bias, qk_scale)
 
     def _tensors(self, value: Any) -> Any:
-        """Arrays, at any level, as tensors; those of floats as leaves that collect a gradient."""
-        if isinstance(value, np.ndarray):
-            # A fresh array: torch takes no negative strides, and warns of read-only memory.
-            tensor = torch.as_tensor(np.array(value, order="C"), device=self.device)
-            floats = tensor.is_floating_point()
-            return nn.Parameter(tensor.to(PRECISIONS[self.precision])) if floats else tensor
-        return _each(self._tensors, value)
-
-    def _arrays(self, value: Any) -> Any:
-        """Tensors, at any level, as NumPy arrays: float64 in float64, other floats as float32."""
-        if isinstance(value, Tensor):
-            wide = torch.float64 if self.precision == "float64" else torch.float32
-            tensor = value.detach().to(wide) if value.is_floating_point() else value
-            return tensor.cpu().numpy()
-        return _each(self._arrays, value)
-
-
-def _each(convert: Callable[[Any], Any], value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: convert(child) for key, child in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(convert(child) for child in value)
-    return value
-
-
-def _gradient(leaf: Any) -> Any:
-    """What a leaf has collected, zeros if nothing; None for what has no gradient."""
-    if isinstance(leaf, nn.Parameter):
-        return torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
-    return _each(_gradient, leaf) if isinstance(leaf, (Mapping, list)) else None
+        return tensors(value, PRECISIONS[self.precision], self.device)
 
 
 def _hidden(mlp: Params) -> int:
@@ -261,3 +268,6 @@ def _hidden(mlp: Params) -> int:
 
 
 adapter = Adapter()
+
+adapters = SimpleNamespace(**{name: Adapter(convention=name) for name in CONVENTIONS})
+"""The adapter under each named convention: ``swin-oracle check swin_torch:adapters.timm``."""

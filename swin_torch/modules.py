@@ -11,7 +11,8 @@ from torch.nn.functional import gelu, linear, pad
 from torch.nn.init import trunc_normal_
 
 from swin_torch import functional
-from swin_torch.sizes import Size, checked_window, missing, pair, stage_shift
+from swin_torch.decisions import CANONICAL, Convention, check_merge, fitted_shift, fitted_window, image_margin
+from swin_torch.sizes import Size, checked_window, pair
 
 Kept = tuple[Tensor, Tensor]
 """Drop path's factors for one block: two (B,) tensors, for the attention and the MLP branch."""
@@ -93,9 +94,11 @@ class SwinBlock(nn.Module):
         qkv_bias: bool = True,
         qk_scale: float | None = None,
         drop_path_rate: float = 0.0,
+        convention: Convention = CANONICAL,
     ) -> None:
         """The shift is no size of the block: it depends on the grid, and comes with it."""
         super().__init__()
+        self.convention = convention
         self.drop_path_rate = drop_path_rate
         self.norm1 = nn.LayerNorm(channels)
         self.attn = WindowAttention(channels, num_heads, window_size, qkv_bias, qk_scale)
@@ -107,7 +110,7 @@ class SwinBlock(nn.Module):
         """(B, H, W, C), any H and W -> same; ``kept`` replaces the random factors of drop path."""
         kept_attention, kept_mlp = kept or (self._draw_kept(x), self._draw_kept(x))
         attended = functional.shifted_window_attention(
-            self.norm1(x), self.attn, self.attn.window_size, shift_size
+            self.norm1(x), self.attn, self.attn.window_size, shift_size, self.convention
         )
         x = x + functional.drop_path(attended, kept_attention)
         return x + functional.drop_path(self.mlp(self.norm2(x)), kept_mlp)
@@ -125,14 +128,19 @@ class PatchMerging(nn.Module):
     torch.Size([1, 2, 2, 8])
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, convention: Convention = CANONICAL) -> None:
         """``channels`` are those before the merge."""
         super().__init__()
+        self.convention = convention
         self.norm = nn.LayerNorm(4 * channels)
         self.reduction = nn.Linear(4 * channels, 2 * channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, C) -> (B, ceil(H/2), ceil(W/2), 2 C)."""
+        """(B, H, W, C) -> (B, ceil(H/2), ceil(W/2), 2 C).
+
+        Errors: ``ValueError`` for an odd side that the convention rejects.
+        """
+        check_merge(x.shape[1:3], self.convention)
         return self.reduction(self.norm(functional.merge_neighbours(x)))
 
 
@@ -143,17 +151,28 @@ class PatchEmbed(nn.Module):
     torch.Size([1, 2, 3, 8])
     """
 
-    def __init__(self, channels: int, patch_size: Size, in_channels: int = 3, norm: bool = True) -> None:
+    def __init__(
+        self,
+        channels: int,
+        patch_size: Size,
+        in_channels: int = 3,
+        norm: bool = True,
+        convention: Convention = CANONICAL,
+    ) -> None:
         """``channels`` are those of a token, ``in_channels`` those of a pixel."""
         super().__init__()
+        self.convention = convention
         self.patch_size = pair(patch_size)
         self.proj = nn.Conv2d(in_channels, channels, self.patch_size, self.patch_size)
         self.norm = nn.LayerNorm(channels) if norm else nn.Identity()
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, colours, H, W), padded to whole patches -> (B, ceil(H/p), ceil(W/p), C)."""
-        bottom, right = missing(images.shape[2], images.shape[3], self.patch_size)
-        padded = pad(images, (0, right, 0, bottom)) if bottom or right else images
+        """(B, colours, H, W), padded to whole patches or cropped -> (B, H/p, W/p, C).
+
+        Errors: ``ValueError`` for an image that the convention rejects.
+        """
+        bottom, right = image_margin(images.shape[2:], self.patch_size, self.convention)
+        padded = pad(images, (0, right, 0, bottom)) if bottom or right else images  # below zero it crops
         # One matmul: a convolution of 3 channels in bfloat16 gave NaN for finite images on CPU, now and then.
         (ph, pw), weight = self.patch_size, self.proj.weight
         patches = padded.unflatten(3, (-1, pw)).unflatten(2, (-1, ph)).permute(0, 2, 4, 1, 3, 5).flatten(3)
@@ -181,24 +200,33 @@ class SwinStage(nn.Module):
         qkv_bias: bool = True,
         qk_scale: float | None = None,
         drop_path_rates: Sequence[float] | None = None,
+        convention: Convention = CANONICAL,
     ) -> None:
-        """``hidden`` is the MLPs' width; without ``drop_path_rates`` nothing is dropped."""
+        """``hidden`` is the MLPs' width; without ``drop_path_rates`` nothing is dropped.
+
+        ``window_size`` is the stage's own, which the convention may have fitted to its grid.
+        """
         super().__init__()
+        self.convention = convention
         self.window_size = checked_window(window_size)
         rates = (0.0,) * depth if drop_path_rates is None else drop_path_rates
         self.blocks = nn.ModuleList(
-            SwinBlock(channels, num_heads, window_size, hidden, qkv_bias, qk_scale, rates[block])
+            SwinBlock(channels, num_heads, window_size, hidden, qkv_bias, qk_scale, rates[block], convention)
             for block in range(depth)
         )
-        self.downsample = PatchMerging(channels) if merge else nn.Identity()
+        self.downsample = PatchMerging(channels, convention) if merge else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, ceil(H/2), ceil(W/2), 2 C), or the same shape without a merge."""
         return self.downsample(self.apply_blocks(x))
 
     def apply_blocks(self, x: Tensor) -> Tensor:
-        """(B, H, W, C) -> same: the stage before its merge."""
-        shift = stage_shift(x.shape[1], x.shape[2], self.window_size)
+        """(B, H, W, C) -> same: the stage before its merge.
+
+        Errors: ``ValueError`` for a grid that the convention rejects.
+        """
+        fitted_window(x.shape[1:3], self.window_size, self.convention)
+        shift = fitted_shift(x.shape[1:3], self.window_size, self.convention)
         for number, block in enumerate(self.blocks):
             x = block(x, shift if number % 2 else (0, 0))
         return x

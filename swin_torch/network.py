@@ -7,17 +7,20 @@ from dataclasses import replace
 from typing import Any, cast
 
 import torch
-from swin_reference.config import NAMED, SwinConfig
+from swin_reference.config import NAMED, SwinConfig, named
 from torch import Tensor, nn
 from torch.nn.init import trunc_normal_, zeros_
 
+from swin_torch.decisions import check_image, fitted_window, grids
 from swin_torch.modules import PatchEmbed, SwinStage
+from swin_torch.sizes import Size
 
 
 class SwinTransformer(nn.Module):
     """The classifier: stages, LayerNorm, mean over the last stage's tokens, linear head.
 
-    Images of any size go in, unless there is an absolute position embedding.  Official checkpoints load
+    Images of any size go in, unless there is an absolute position embedding or the configuration's convention
+    builds a network for one size.  Official checkpoints load
     by ``load_state_dict``, with their recomputed buffers or without.  Drop path rates grow linearly from
     0 to ``drop_path_rate`` over all blocks.
 
@@ -34,10 +37,12 @@ class SwinTransformer(nn.Module):
         """The parameters are initialised as the paper trains them."""
         super().__init__()
         self.config = config
+        self.convention = named(config.convention)
         self.patch_embed = PatchEmbed(
-            config.embed_dim, config.patch_size, config.in_channels, config.patch_norm
+            config.embed_dim, config.patch_size, config.in_channels, config.patch_norm, self.convention
         )
-        height, width = config.grid
+        built_for = grids(config, self.convention)
+        self.grid = height, width = built_for[0]
         self.register_parameter(
             "absolute_pos_embed",
             nn.Parameter(trunc_normal_(torch.empty(1, height * width, config.embed_dim), std=0.02))
@@ -50,12 +55,13 @@ class SwinTransformer(nn.Module):
                 channels,
                 config.depths[stage],
                 config.num_heads[stage],
-                config.window_size,
+                self._window(built_for[stage]),
                 config.hidden(channels),
                 merge=stage < len(config.depths) - 1,
                 qkv_bias=config.qkv_bias,
                 qk_scale=config.qk_scale,
                 drop_path_rates=rates[stage],
+                convention=self.convention,
             )
             for stage, channels in enumerate(config.channels)
         )
@@ -71,8 +77,10 @@ class SwinTransformer(nn.Module):
     def features(self, images: Tensor) -> list[Tensor]:
         """(B, colours, H, W) -> the map (B, H', W', C') of every stage, before its merge and not normed.
 
-        Errors: ``ValueError`` for a grid that an absolute position embedding was not made for.
+        Errors: ``ValueError`` for a grid that an absolute position embedding was not made for, or an image
+        that the convention rejects.
         """
+        check_image(images.shape[2:], self.config, self.convention)
         x = self._add_position_embedding(self.patch_embed(images))
         maps = []
         for stage in cast("Iterable[SwinStage]", self.layers):
@@ -83,12 +91,18 @@ class SwinTransformer(nn.Module):
     def _add_position_embedding(self, x: Tensor) -> Tensor:
         if self.absolute_pos_embed is None:
             return x
-        if tuple(x.shape[1:3]) != self.config.grid:
+        if tuple(x.shape[1:3]) != self.grid:
             raise ValueError(
                 f"an absolute position embedding fits the grid it was made for, got {tuple(x.shape[1:3])}, "
-                f"not {self.config.grid}: feed images of image_size={self.config.image_size}"
+                f"not {self.grid}: feed images of image_size={self.config.image_size}"
             )
-        return x + self.absolute_pos_embed.unflatten(1, self.config.grid)
+        return x + self.absolute_pos_embed.unflatten(1, self.grid)
+
+    def _window(self, grid: tuple[int, int]) -> Size:
+        """The window of a stage built for a grid: where windows shrink, so do their bias tables."""
+        if not self.convention.window.startswith("shrink"):
+            return self.config.window_size
+        return fitted_window(grid, self.config.window_size, self.convention)
 
 
 def drop_path_rates(drop_path_rate: float, depths: Sequence[int]) -> list[list[float]]:

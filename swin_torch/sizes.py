@@ -1,4 +1,4 @@
-"""Sizes: windows, shifts and grids as plain integers, and what the `canonical` convention makes of them."""
+"""Sizes: windows, shifts and grids as plain integers."""
 
 from __future__ import annotations
 
@@ -75,15 +75,3 @@ def missing(height: int, width: int, multiple: Size) -> tuple[int, int]:
     """
     mh, mw = checked_window(multiple)
     return -height % mh, -width % mw
-
-
-def stage_shift(height: int, width: int, window_size: Size) -> tuple[int, int]:
-    """The shift of a stage's odd blocks: floor(M / 2), none where min(H, W) fits in the window.
-
-    The `canonical` convention: one axis no longer than its window drops the shift on both.
-
-    >>> stage_shift(56, 56, 7), stage_shift(7, 14, 7)
-    ((3, 3), (0, 0))
-    """
-    mh, mw = checked_window(window_size)
-    return (mh // 2, mw // 2) if height > mh and width > mw else (0, 0)

@@ -16,11 +16,12 @@ def court(
     seed: int,
     effort: str,
     require: Iterable[str],
+    convention: str | None,
 ) -> tuple[trial.Request, trial.Direct]:
     """The request that these words make, and the implementation loaded to be asked."""
     name = implementations.name_of(implementation)
-    request = trial.requested(name, only, dtype, seed, effort, require)
-    return request, trial.Direct(request, implementations.judged(implementation, dtype))
+    request = trial.requested(name, only, dtype, seed, effort, require, convention=convention)
+    return request, trial.Direct(request, implementations.judged(implementation, dtype, convention))
 
 
 def check(
@@ -31,6 +32,7 @@ def check(
     seed: int = 0,
     effort: str = "default",
     require: Iterable[str] = (),
+    convention: str | None = None,
 ) -> Report:
     """Judges an implementation, an import string or an object, by the laws; needs no pytest.
 
@@ -39,5 +41,5 @@ def check(
     >>> check("swin_reference", only="layer_norm/eps", effort="quick").exit_code
     0
     """
-    request, direct = court(implementation, only, dtype, seed, effort, require)
+    request, direct = court(implementation, only, dtype, seed, effort, require, convention)
     return trial.run(request, direct, trial.Watcher())

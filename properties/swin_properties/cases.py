@@ -7,8 +7,8 @@ from math import prod
 from typing import Any, Self
 
 import numpy as np
-from swin_reference import parameters, sizes
-from swin_reference.config import SwinConfig
+from swin_reference import decisions, parameters, sizes
+from swin_reference.config import SwinConfig, named
 
 from swin_properties import recipes
 
@@ -157,6 +157,7 @@ class NetCase(Case):
     patch_norm: int = 1
     position_embedding: int = 0
     classes: int = 1
+    convention: str = "canonical"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -177,7 +178,28 @@ class NetCase(Case):
             patch_norm=bool(self.patch_norm),
             absolute_position_embedding=bool(self.position_embedding),
             num_classes=self.classes,
+            convention=self.convention,
         )
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """The token grid of the first stage."""
+        return decisions.stage_grids(self.config, named(self.convention))[0]
+
+    @property
+    def stage_windows(self) -> list[tuple[int, int]]:
+        """The window of every stage, of which the convention may shrink some."""
+        return decisions.stage_windows(self.config, named(self.convention))
+
+    @property
+    def stage_window(self) -> tuple[int, int]:
+        """The window of the first stage: its grid may have shrunk it."""
+        return decisions.stage_window(self.grid, self.window, named(self.convention))
+
+    def shift(self, block: int) -> tuple[int, int]:
+        """The shift of a block of the first stage, counted from 0."""
+        shift = decisions.stage_shift(self.grid, self.stage_window, named(self.convention))
+        return shift if block % 2 else (0, 0)
 
     def images(self) -> Any:
         """Images (B, 3, H, W) by the recipe."""
@@ -186,7 +208,7 @@ class NetCase(Case):
 
     def tokens(self) -> Any:
         """Tokens of the first stage's grid, (B, H, W, C), by the recipe."""
-        shape = (self.batch, *self.config.grid, self.embed_dim)
+        shape = (self.batch, *self.grid, self.embed_dim)
         return recipes.tokens(self.recipe, shape, self.rng(2))
 
     def network(self) -> Any:

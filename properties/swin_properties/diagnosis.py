@@ -10,7 +10,7 @@ import numpy as np
 from swin_properties.budget import RUNS, budget, deviation
 from swin_properties.bugs import GALLERY, Bug, touched
 from swin_properties.cases import Case
-from swin_properties.judged import Fall, Judged, Perturbed
+from swin_properties.judged import Declined, Fall, Judged, Perturbed
 from swin_properties.kills import budgets, cases, planted
 from swin_properties.registry import LAWS, Law, Pairs
 from swin_properties.report import Report
@@ -78,7 +78,7 @@ def _pairs(law: Law, judged: Judged, case: Case) -> Pairs | None:
     judged.expected.record()
     try:
         return law.pairs(judged, case)
-    except Fall:
+    except (Fall, Declined):
         return None
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import swin_reference
 
 from swin_properties.budget import (
     MORE_RUNS,
@@ -19,7 +20,7 @@ from swin_properties.budget import (
 )
 from swin_properties.cases import Case, GridCase
 from swin_properties.gradient import slopes
-from swin_properties.judged import Fall, Judged, Perturbed
+from swin_properties.judged import Declined, Fall, Judged, Perturbed
 from swin_properties.precision import Precision
 from swin_properties.registry import Law, Pairs
 
@@ -47,8 +48,19 @@ class Outcome:
 
 
 def evaluate(law: Law, judged: Judged, case: Case) -> Outcome:
-    """Asks a law on one case."""
+    """Asks a law on one case.
+
+    Errors: `Declined` for a case that the implementation or its convention does not take.
+    """
+    judged.fresh()
     judged.expected.record()
+    try:
+        return _evaluated(law, judged, case)
+    except swin_reference.Rejected as rejected:  # by the case itself, or by the oracle
+        raise Declined(str(rejected)) from rejected
+
+
+def _evaluated(law: Law, judged: Judged, case: Case) -> Outcome:
     if law.tier == "gradient":
         return _gradient(law, judged, case)
     try:
@@ -93,7 +105,8 @@ def expected_residuals(
 
     def perturbed(number: int) -> Pairs:
         judged.expected.replay()
-        return law.pairs(Perturbed(judged.precision, judged.expected, number, bound), case)
+        oracle = Perturbed(judged.precision, judged.expected, number, bound, judged.oracle)
+        return law.pairs(oracle, case)
 
     return perturbed_residuals(perturbed, runs)
 
@@ -115,6 +128,7 @@ def judged_within(precision: Precision, case: Case, pairs: Pairs, residuals: lis
 def _gradient(law: Law, judged: Judged, case: Case) -> Outcome:
     asked = law.body(judged, case)
     try:
+        judged.raw(asked.name, *asked.args, **asked.kwargs)  # declines come before the oracle's long sums
         worst = max(slopes(judged, asked, case), key=lambda one: one.rho)
         if RHO_LIMIT < worst.rho <= NEAR * RHO_LIMIT:
             worst = max(slopes(judged, asked, case, bound=True), key=lambda one: one.rho)

@@ -80,25 +80,25 @@ def slopes(judged: Judged, asked: Derivative, case: Case, bound: bool = False) -
 
     ``bound``: the budget's roundings are as large as they can be (`Rounding`), which decides near the limit.
     """
-    return compared(judged, asked, *oracle_side(asked, case, judged.precision, bound))
+    return compared(judged, asked, *oracle_side(asked, case, judged.precision, bound, judged.oracle))
 
 
 def oracle_side(
-    asked: Derivative, case: Case, precision: Precision, bound: bool = False
+    asked: Derivative, case: Case, precision: Precision, bound: bool = False, oracle: Any = swin_reference
 ) -> tuple[Any, list[Expected]]:
     """The cotangents u, and of each part u.(J v) with its budget: whoever is judged."""
     rng = case.rng(7)
     at = leaves(asked.name, asked.args)
-    kept = steady_outputs(asked, direction(at, parts(at)[-1][1], rng), precision, rng)
+    kept = steady_outputs(asked, direction(at, parts(at)[-1][1], rng), precision, rng, oracle)
     cotangents = rng.integers(-127, 128, (COTANGENTS, *kept.shape)) / 64.0 * kept
     found = []
     for part, where in parts(at):
         if asked.only and part not in asked.only:
             continue
         ways = [direction(at, where, rng) for _ in range(asked.directions)]
-        exact = np.array([_against(cotangents, along(asked, way)) for way in ways])
+        exact = np.array([_against(cotangents, along(asked, way, oracle=oracle)) for way in ways])
         residuals = [
-            _against(cotangents, along(asked, way, Rounding(precision, rng, bound))) - line
+            _against(cotangents, along(asked, way, Rounding(precision, rng, bound), oracle)) - line
             for way, line in zip(ways, exact, strict=True)
             for _ in range(asked.directions)
         ]
@@ -109,10 +109,16 @@ def oracle_side(
     return cotangents, found
 
 
-def steady_outputs(asked: Derivative, way: Any, precision: Precision, rng: np.random.Generator) -> Any:
+def steady_outputs(
+    asked: Derivative,
+    way: Any,
+    precision: Precision,
+    rng: np.random.Generator,
+    oracle: Any = swin_reference,
+) -> Any:
     """Where cotangents are not zero: not on the few tokens whose errors would outweigh all others."""
-    exact = along(asked, way)
-    residuals = [along(asked, way, Rounding(precision, rng)) - exact for _ in range(RUNS)]
+    exact = along(asked, way, oracle=oracle)
+    residuals = [along(asked, way, Rounding(precision, rng), oracle) - exact for _ in range(RUNS)]
     return steady(np.sqrt(np.mean(np.square(residuals), axis=0)))
 
 
@@ -144,7 +150,12 @@ def _beta(residuals: list[Any], exact: Any, ways: list[Any], outputs: int, preci
     return float(np.sqrt(square + precision.smallest**2 * np.mean(lengths) + np.finfo(np.float64).tiny))
 
 
-def along(asked: Derivative, way: Mapping[str, Any], rounding: Rounding | None = None) -> Any:
+def along(
+    asked: Derivative,
+    way: Mapping[str, Any],
+    rounding: Rounding | None = None,
+    oracle: Any = swin_reference,
+) -> Any:
     """The oracle's exact derivative along a direction, Im f(x + i h v) / h; with ``rounding``, an honest one.
 
     >>> asked = Derivative("layer_norm", (np.ones(2), {"weight": np.ones(2), "bias": np.zeros(2)}))
@@ -158,7 +169,7 @@ def along(asked: Derivative, way: Mapping[str, Any], rounding: Rounding | None =
 
     args = rebuilt(asked.name, asked.args, moved)
     kwargs = {name: moved(name, x) if isinstance(x, np.ndarray) else x for name, x in asked.kwargs.items()}
-    result = np.asarray(getattr(swin_reference, asked.name)(*args, **kwargs))
+    result = np.asarray(getattr(oracle, asked.name)(*args, **kwargs))
     return result.imag / STEP
 
 

@@ -50,6 +50,7 @@ def _headline(report: Report) -> Element:
         tag("h1", title),
         tag("ul", *counts, class_="counts"),
         *(tag("p", text) for text in (report.diagnosis, report.catches) if text),
+        *(tag("p", f"Not asked: {text}", class_="faint") for text in terminal.declined(report)),
         tag("p", terminal.verdict(report), class_="faint"),
         class_=f"verdict {KINDS[report.exit_code]}",
     )

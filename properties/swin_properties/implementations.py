@@ -9,15 +9,18 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from swin_reference.config import named
+
+from swin_properties import identify, peers
 from swin_properties.judged import Judged
-from swin_properties.precision import PRECISIONS
+from swin_properties.precision import PRECISIONS, Precision
 from swin_properties.shapes import SHAPES
 
 
 def load(name: str) -> Any:
     """The object that ``module``, ``module:attribute``, ``file.py`` or ``file.py:attribute`` names.
 
-    A module with an attribute ``adapter`` stands for that.
+    A module with an attribute ``adapter`` stands for that.  ``peer:NAME`` is a public implementation.
 
     Errors: ``ValueError`` in one sentence when it does not load.
     """
@@ -26,6 +29,8 @@ def load(name: str) -> Any:
         raise ValueError(
             f"an implementation is a module, module:attribute or file.py, got {name!r}: name one"
         )
+    if source == "peer":
+        return peers.find(attribute)
     module = _from_file(source) if source.endswith(".py") else _from_module(source)
     found: Any = module
     for part in filter(None, attribute.split(".")):
@@ -52,11 +57,11 @@ def name_of(implementation: Any) -> str:
     return f"<{type(implementation).__qualname__} object>"
 
 
-def judged(implementation: Any, dtype: str | None = None) -> Judged:
-    """The implementation, an object or its import string, in its own precision or the one asked for.
+def loaded(implementation: Any, dtype: str | None = None) -> tuple[Any, Precision]:
+    """The implementation, an object or its import string, and the precision: its own or the one asked for.
 
-    Errors: ``ValueError`` for what does not load or offers nothing a law needs, for an unknown precision,
-    or one that the implementation does not offer.
+    Errors: ``ValueError`` for what does not load or offers nothing a law needs, for an unknown precision, or
+    one that the implementation does not offer.
     """
     name = name_of(implementation)
     found = load(implementation) if isinstance(implementation, str) else _standing(implementation)
@@ -78,7 +83,26 @@ def judged(implementation: Any, dtype: str | None = None) -> Judged:
                 f"leave --dtype out, or offer it"
             )
         found = found.with_precision(dtype)
-    return Judged(found, PRECISIONS[dtype or declared])
+    return found, PRECISIONS[dtype or declared]
+
+
+def judged(implementation: Any, dtype: str | None = None, convention: str | None = None) -> Judged:
+    """The implementation, an object or its import string, in its own precision or the one asked for.
+
+    The convention that it is judged by is the one asked for, else the one it declares, else the one it is
+    found to follow, else the oracle's own.
+
+    Errors: ``ValueError`` as for `loaded`, and for an unknown convention.
+    """
+    found, precision = loaded(implementation, dtype)
+    if convention is not None:
+        asked = named(convention)
+        if callable(getattr(found, "with_convention", None)):
+            found = found.with_convention(convention)
+        return Judged(found, precision, asked, "as asked")
+    if (own := getattr(found, "convention", None)) is not None:
+        return Judged(found, precision, named(own), "declared")
+    return Judged(found, precision, *identify.found(Judged(found, precision)))
 
 
 def _standing(found: Any) -> Any:

@@ -15,7 +15,7 @@ from swin_properties.evaluate import Outcome
 from swin_properties.registry import LAWS, Law
 from swin_properties.report import LawResult, Report
 from swin_properties.runner import fallen
-from swin_properties.trial import Direct, Request, Watcher
+from swin_properties.trial import Direct, Request, Watcher, again
 
 TIMEOUT = 60.0
 """Seconds that one case may take, unless ``--timeout`` says otherwise; loading always may."""
@@ -56,7 +56,7 @@ class Isolated:
             self.close()
             result = LawResult(law.name, law.sentence, "held", cases=len(cases))
             last = cases[-1] if cases else law.kind()  # type: ignore[call-arg]
-            return fallen(result, last, Outcome(seen=str(gone)), self.request.again(self.precision))
+            return fallen(result, last, Outcome(seen=str(gone)), again(self.request, self))
         return answer  # type: ignore[no-any-return]
 
     def diagnosis(self, report: Report) -> str:
@@ -86,7 +86,7 @@ class Isolated:
         if isinstance(ready, str):
             self.close()
             raise ValueError(ready)
-        self.precision, self.missing = ready
+        self.precision, self.convention, self.chosen, self.missing = ready
 
     def _answer(self, timeout: float) -> Any:
         """The next thing that the process says."""
@@ -103,11 +103,13 @@ def serve(connection: Connection, request: Request) -> None:
     """The other process: loads the implementation, announces each case, and answers the laws it is sent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the first process's to answer
     try:
-        court = Direct(request, implementations.judged(request.implementation, request.dtype))
+        court = Direct(
+            request, implementations.judged(request.implementation, request.dtype, request.convention)
+        )
     except ValueError as error:
         connection.send(str(error))
         return
-    connection.send((court.precision, court.missing))
+    connection.send((court.precision, court.convention, court.chosen, court.missing))
     watcher = Announcer(connection)
     while True:
         try:

@@ -25,6 +25,8 @@ def _report(report: Report) -> dict[str, Any]:
         "catalogue": report.catalogue,
         "implementation": report.implementation,
         "precision": report.precision,
+        "convention": report.convention,
+        "convention_chosen": report.chosen,
         "effort": report.effort,
         "seed": report.seed,
         "exit_code": report.exit_code,
@@ -46,6 +48,7 @@ def _law(result: LawResult) -> dict[str, Any]:
         "cases": result.cases,
         "rho": "infinite" if infinite else result.rho,
         "missing": list(result.missing),
+        "declined": len(result.declined),
         "known": None if result.known is None else asdict(result.known),
         "counterexample": None if result.counterexample is None else _counterexample(result.counterexample),
     }

@@ -4,33 +4,67 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from types import ModuleType
+from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
 import swin_reference
+from swin_reference.config import CONVENTIONS, Convention
 
+from swin_properties.cases import NetCase
 from swin_properties.precision import PRECISIONS, Precision
+from swin_properties.refusals import refusal
 from swin_properties.rounded import Rounding
-from swin_properties.shapes import SHAPES
+from swin_properties.shapes import SHAPES, result_shape
+
+CANONICAL = CONVENTIONS["canonical"]
 
 
 class Fall(Exception):
     """What the implementation did that no implementation may do: raise, or return no proper array."""
 
 
+class Declined(Exception):
+    """Sizes that the implementation says it does not take, or that its convention rejects as it does.
+
+    An adapter may raise it from a callable, where only the arguments themselves tell.
+    """
+
+
 class Judged:
     """An implementation with its precision; ``judged.swin_block(...)`` calls it and checks the result.
 
-    ``expected`` is what it is compared with: the oracle, or for the oracle itself the second oracle.
+    ``expected`` is what it is compared with: the oracle under the convention that the implementation is
+    judged by, or for the oracle itself the second oracle under it.
     """
 
-    def __init__(self, implementation: Any, precision: Precision | None = None) -> None:
+    def __init__(
+        self,
+        implementation: Any,
+        precision: Precision | None = None,
+        convention: Convention = CANONICAL,
+        chosen: str = "assumed",
+    ) -> None:
+        """``chosen`` says where the convention is from."""
         self.implementation = implementation
         declared = getattr(implementation, "precision", "float32")
         self.precision = precision or PRECISIONS[declared]
-        is_oracle = getattr(implementation, "swin_block", None) is swin_reference.swin_block
-        self.expected = Expected(swin_reference.direct if is_oracle else swin_reference)
+        self.convention = convention
+        self.chosen = chosen
+        self.oracle = under(convention, swin_reference)
+        block = getattr(implementation, "swin_block", None)
+        is_oracle = getattr(block, "func", block) is swin_reference.swin_block
+        self.source: Any = swin_reference.direct if is_oracle else swin_reference
+        self.expected = Expected(under(convention, self.source))
+
+    def own(self, case: Any) -> Any:
+        """A case under the convention that the implementation is judged by: only networks know it."""
+        return replace(case, convention=self.convention.name) if isinstance(case, NetCase) else case
+
+    def fresh(self) -> None:
+        """Tells an adapter that keeps models between calls, if it asks to be told, that a new case begins."""
+        getattr(self.implementation, "fresh", lambda: None)()
 
     def offers(self, need: str) -> bool:
         """Whether a callable, or ``callable.keyword``, is offered."""
@@ -44,17 +78,29 @@ class Judged:
 
         def call(*args: Any, **kwargs: Any) -> Any:
             _, result = self.raw(name, *args, **kwargs)
-            return checked(result, SHAPES[name](*args), name)
+            return checked(result, result_shape(name, args, self.convention), name)
 
         return call
 
     def raw(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
         """The positional arguments as the implementation got them, after the call, and its very result."""
-        args, kwargs = self._given(args), self._given(kwargs)
+        called, sizes = (args[0], args[2:]) if name == "vjp" else (name, args)
+        reason = refusal(called, sizes, self.convention)
+        declines = getattr(self.implementation, "declines", None)
+        if declines and (why := declines(called, *self._given(sizes))):
+            raise Declined(str(why))
+        given, kwargs = self._given(args), self._given(kwargs)
         try:
-            return args, getattr(self.implementation, name)(*args, **kwargs)
+            result = getattr(self.implementation, name)(*given, **kwargs)
+        except Declined:
+            raise
         except (Exception, SystemExit) as error:
+            if reason:
+                raise Declined(reason) from error
             raise Fall(f"{name} raised {type(error).__name__}: {_first_line(error)}") from error
+        if reason:
+            raise Fall(f"{name} answered what its convention rejects: {reason}")
+        return given, result
 
     def _given(self, value: Any) -> Any:
         """Arguments as an adapter takes them: arrays in the precision's carrier type, equal sizes as one.
@@ -75,10 +121,20 @@ class Judged:
         return value
 
 
+@cache
+def under(convention: Convention, oracle: Any) -> Any:
+    """An oracle's functions under a convention; under its own default, the oracle itself.
+
+    >>> under(CANONICAL, swin_reference) is swin_reference
+    True
+    """
+    return oracle if convention == CANONICAL else oracle.under(convention)
+
+
 class Expected:
     """The oracle's exact results, remembered in order: perturbed runs of the same law replay them."""
 
-    def __init__(self, oracle: ModuleType) -> None:
+    def __init__(self, oracle: Any) -> None:
         self.oracle = oracle
         self.results: list[Any] = []
         self.replayed: Iterator[Any] | None = None

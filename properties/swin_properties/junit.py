@@ -12,7 +12,7 @@ def text(report: Report) -> str:
     suites = ET.Element("testsuites")
     suite = ET.SubElement(suites, "testsuite", name=printable(f"swin-oracle {report.implementation}"))
     properties = ET.SubElement(suite, "properties")
-    for name in ("implementation", "precision", "effort", "seed", "catalogue"):
+    for name in ("implementation", "precision", "convention", "effort", "seed", "catalogue"):
         value = printable(str(getattr(report, name)))
         ET.SubElement(properties, "property", name=name, value=value)
     for result in report.results:

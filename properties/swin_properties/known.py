@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from swin_properties import catalogue
+from swin_properties import catalogue, peers
 from swin_properties.report import Known, LawResult, Report
 
 WORDS = ("law", "reason", "link")
 
 
 def read(path: str) -> list[Known]:
-    """The entries of a file of known failures.
+    """The entries of a file of known failures; one whose ``law`` is a list is one for each of these.
 
     Errors: ``ValueError`` in one sentence for a file that does not read or parse, and for an entry with an
     unknown word, without a reason, or of a law that the catalogue has not.
@@ -34,7 +35,24 @@ def read(path: str) -> list[Known]:
             f"known failures are [[known]] tables, {path} has {', '.join(content) or 'another known'}: "
             "write [[known]]"
         )
-    return [_entry(number, entry, path) for number, entry in enumerate(entries, 1)]
+    return [
+        _entry(number, one, path) for number, entry in enumerate(entries, 1) for one in _of_each_law(entry)
+    ]
+
+
+def declared(implementation: str) -> list[Known]:
+    """The known failures of a peer, from its own file; none for any other implementation.
+
+    >>> declared("mine.py"), declared("peer:timm")[-1].law
+    ([], 'shifted_window_attention/hard-mask')
+    """
+    file = peers.declared(implementation)
+    return read(file) if file else []
+
+
+def _of_each_law(entry: Any) -> list[Any]:
+    laws = entry.get("law") if isinstance(entry, dict) else None
+    return [entry | {"law": law} for law in laws] if isinstance(laws, list) and laws else [entry]
 
 
 def _entry(number: int, entry: Any, path: str) -> Known:
@@ -53,12 +71,13 @@ def _entry(number: int, entry: Any, path: str) -> Known:
     return Known(**entry)
 
 
-def let(report: Report, known: list[Known]) -> Report:
+def let(report: Report, known: list[Known], declared: Sequence[Known] = ()) -> Report:
     """The report with its known failures marked, and with the entries that are stale.
 
-    An entry is stale once at least one of its laws was asked and none of those fell.
+    An entry is stale once at least one of its laws was asked and none of those fell.  Those ``declared`` of a
+    peer are not: an effort or a precision may not show them, and they are not the user's to remove.
     """
-    results = [_marked(result, known) for result in report.results]
+    results = [_marked(result, [*known, *declared]) for result in report.results]
     asked = [result for result in results if result.status != "not offered"]
     stale = []
     for entry in known:

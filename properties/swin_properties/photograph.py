@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 from swin_reference import checkpoint
-from swin_reference.config import SwinConfig, load_config
+from swin_reference.config import SwinConfig, config_values, load_config
 from swin_reference.parameters import hot_parameters, parameter_shapes
 from swin_reference.sizes import pair
 
 from swin_properties.budget import Deviation, budget, deviation, perturbed_residuals
-from swin_properties.judged import Fall, Judged, Perturbed
-from swin_properties.precision import Precision
+from swin_properties.judged import Declined, Fall, Judged, Perturbed
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """ImageNet's channel means and standard deviations, in units of full brightness."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A network's parameters, flat, its configuration, and in words where they come from."""
+
+    flat: Any
+    config: SwinConfig
+    source: str
 
 
 @dataclass(frozen=True)
@@ -34,35 +42,54 @@ class Prediction:
     weights: str
 
 
-def predict(
-    judged: Judged, config_name: str, image: str, checkpoint_path: str | None, seed: int
-) -> Prediction:
+def weights(path: str | None, config_name: str | None, image_size: int | None, seed: int) -> Weights:
+    """The weights of a checkpoint, of the configuration it shows or is given; without one, random hot ones.
+
+    Errors: ``ValueError`` for a configuration or a checkpoint that does not fit, or where nothing says how
+    large the images are.
+    """
+    said: dict[str, Any] = {} if config_name is None else config_values(load_config(config_name))
+    if image_size is not None:
+        said["image_size"] = image_size
+    if path is None:
+        config = replace(load_config("swin_t"), **said)
+        flat = checkpoint.flatten(hot_parameters(parameter_shapes(config), seed))
+        return Weights(flat, config, f"random hot weights, seed {seed}")
+    found = checkpoint.load(path, **said)
+    if "image_size" in found.unknown:
+        raise ValueError(
+            f"a photograph is resized to the images a network is made for, {path} does not say their size: "
+            "give it as --image-size"
+        )
+    return Weights(found.weights, found.config, "; ".join((f"{path}, {found.layout} layout", *found.notes)))
+
+
+def predict(judged: Judged, weights: Weights, image: str) -> Prediction:
     """Runs one photograph through the oracle and the implementation, with the same weights.
 
-    Errors: ``ValueError`` for a configuration, image or checkpoint that does not fit, or an
-    implementation that does not offer ``swin_transformer``.
+    Errors: ``ValueError`` for an image that is none, or an implementation that does not offer
+    ``swin_transformer``.
     """
     if not judged.offers("swin_transformer"):
         raise ValueError("predict needs the callable swin_transformer, and it is not offered: offer it")
-    config = load_config(config_name)
+    config = weights.config
     images = judged.precision.rounded(photograph(image, pair(config.image_size)))
-    params = _weights(judged.precision, config, checkpoint_path, seed)
+    params = checkpoint.unflatten({name: judged.precision.rounded(x) for name, x in weights.flat.items()})
     oracle: Any = judged.expected
     expected, oracle_seconds = _timed(lambda: oracle.swin_transformer(images, params, config))
     try:
         got, seconds = _timed(lambda: judged.swin_transformer(images, params, config))
-    except Fall as fall:
+    except (Fall, Declined) as fall:
         raise ValueError(f"the implementation gives logits for a photograph, it did not: {fall}") from None
 
     def perturbed(number: int) -> list[tuple[Any, Any]]:
         oracle.replay()
-        run = Perturbed(judged.precision, judged.expected, number)
+        run = Perturbed(judged.precision, judged.expected, number, functions=judged.oracle)
         return [(run.swin_transformer(images, params, config), expected)]
 
     (residuals,) = perturbed_residuals(perturbed)
     apart = deviation(got, expected, budget(residuals, expected, judged.precision))
-    weights = checkpoint_path or f"random hot weights, seed {seed}"
-    return Prediction(got[0], expected[0], apart, seconds, oracle_seconds, weights)
+    return Prediction(got[0], expected[0], apart, seconds, oracle_seconds, weights.source)
 
 
 def photograph(path: str, size: tuple[int, int]) -> Any:
@@ -83,15 +110,6 @@ def photograph(path: str, size: tuple[int, int]) -> Any:
     box = (left, top, left + width * scale, top + height * scale)
     pixels = np.asarray(picture.resize((width, height), Image.Resampling.BICUBIC, box), np.float64) / 255
     return ((pixels - MEAN) / STD).transpose(2, 0, 1)[None]
-
-
-def _weights(precision: Precision, config: SwinConfig, path: str | None, seed: int) -> Any:
-    shapes = parameter_shapes(config)
-    if path is None:
-        return hot_parameters(shapes, seed)
-    params = checkpoint.matched(checkpoint.load(path), shapes)
-    flat = {name: precision.rounded(x) for name, x in checkpoint.flatten(params).items()}
-    return checkpoint.unflatten(flat)
 
 
 def _timed(run: Callable[[], Any]) -> tuple[Any, float]:

@@ -24,12 +24,13 @@ def asked(
     seed: int = 0,
     effort: str = "default",
     require: Iterable[str] = (),
+    convention: str | None = None,
 ) -> dict[str, Test]:
     """A test a law by its name, and one a required callable that is not offered.
 
     Errors: ``ValueError`` in one sentence as for `check`, and where no law could be asked.
     """
-    request, direct = court(implementation, only, dtype, seed, effort, require)
+    request, direct = court(implementation, only, dtype, seed, effort, require, convention)
     if all(law.missing(direct.judged) for law in request.laws):
         needs = sorted({need for law in request.laws for need in law.missing(direct.judged)})
         raise ValueError(
@@ -48,6 +49,7 @@ def parametrize(
     seed: int = 0,
     effort: str = "default",
     require: Iterable[str] = (),
+    convention: str | None = None,
 ) -> pytest.MarkDecorator:
     """Puts the laws into your own pytest run: each is a test whose argument ``law`` asks it when called.
 
@@ -55,7 +57,7 @@ def parametrize(
     """
     import pytest
 
-    found = asked(implementation, only, dtype, seed, effort, require)
+    found = asked(implementation, only, dtype, seed, effort, require, convention)
     return pytest.mark.parametrize("law", list(found.values()), ids=list(found))
 
 

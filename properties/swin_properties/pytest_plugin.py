@@ -17,6 +17,7 @@ OPTIONS = {
     "only": "one law, or a pattern such as 'swin_block/*'",
     "dtype": "the precision to judge in",
     "effort": "how many cases: quick, default or deep",
+    "convention": "the convention to judge by; else the one it declares or is found to follow",
 }
 TESTS = pytest.StashKey[dict[str, "Test"]]()
 

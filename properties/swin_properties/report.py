@@ -36,7 +36,10 @@ class Known:
 
 @dataclass(frozen=True)
 class LawResult:
-    """One law's result: ``rho`` is the worst seen, None if none was measured; ``known``: why it may fall."""
+    """One law's result: ``rho`` is the worst seen, None if none was measured; ``known``: why it may fall.
+
+    ``declined``: for each case that the implementation or its convention does not take, why.
+    """
 
     law: str
     sentence: str
@@ -46,6 +49,7 @@ class LawResult:
     missing: tuple[str, ...] = ()
     counterexample: Counterexample | None = None
     known: Known | None = None
+    declined: tuple[str, ...] = ()
 
     @property
     def account(self) -> list[tuple[str, str]]:
@@ -65,7 +69,8 @@ class Report:
     """A run over one implementation in one precision, by the laws of one version of the catalogue.
 
     ``required``: what should be offered and is not; ``stale``: the known failures that fail no more;
-    ``diagnosis``: what explains the falls; ``catches``: which planted bugs these laws would have caught.
+    ``diagnosis``: what explains the falls; ``catches``: which planted bugs these laws would have caught;
+    ``convention``: the one it is judged by, and ``chosen``, where that is from.
     """
 
     implementation: str
@@ -78,10 +83,19 @@ class Report:
     catalogue: str = __version__
     diagnosis: str = ""
     catches: str = ""
+    convention: str = "canonical"
+    chosen: str = "assumed"
 
     def of(self, status: Status) -> list[LawResult]:
         """The results with this status."""
         return [result for result in self.results if result.status == status]
+
+    @property
+    def declined(self) -> dict[str, tuple[int, int]]:
+        """For each reason why cases were not taken: how many cases, of how many laws."""
+        reasons = dict.fromkeys(reason for result in self.results for reason in result.declined)
+        counts = {r: [result.declined.count(r) for result in self.results] for r in reasons}
+        return {reason: (sum(each), sum(map(bool, each))) for reason, each in counts.items()}
 
     @property
     def exit_code(self) -> int:

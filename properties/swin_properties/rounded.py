@@ -11,7 +11,7 @@ what is used n times has a gradient of n terms, which honest code adds in the pr
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from math import prod, sqrt
+from math import isfinite, prod, sqrt
 from typing import Any
 
 import numpy as np
@@ -50,16 +50,23 @@ class Rounding:
 
     def perturbed(self, z: Any, unit: float, scale: Any) -> Any:
         """z + unit * scale * xi, with xi uniform in (-1, 1); non-finite values stay as they are."""
-        if not unit or z.dtype.kind not in "fc":
+        kind = z.dtype.kind
+        if not unit or kind not in "fc":
             return z
-        if z.dtype.kind == "c":
+        if kind == "c":
             real = self.perturbed(z.real, unit, np.real(scale))
             return complexes(real, self.perturbed(z.imag, unit, np.imag(scale)))
-        xi = 2.0 * self.rng.random(z.shape, np.float32) - 1.0
-        xi = np.sign(xi) if self.bound else xi
-        with np.errstate(invalid="ignore", over="ignore"):
-            moved = z + unit * scale * xi
-        return moved if np.isfinite(moved).all() else np.where(np.isfinite(z), moved, z)
+        # Few calls, and in place: arrays are small, and a run rounds some hundred thousand of them.
+        xi = np.asarray(self.rng.random(z.shape, np.float32))
+        xi *= 2.0
+        xi -= 1.0
+        if self.bound:
+            np.sign(xi, out=xi)
+        moved = np.asarray(unit * scale * xi)
+        moved += z
+        if isfinite(np.add.reduce(moved, axis=None)):  # no sum is finite where one of its terms is not
+            return moved
+        return np.where(np.isfinite(z), moved, z)
 
     def used(self, x: Any, spread: Callable[[Any], Any], unit: float) -> Any:
         """spread(x), which uses ``x`` many times, its derivative erring as the backward sum over the uses.
@@ -89,6 +96,7 @@ class Rounded(np.ndarray):
         if isinstance(parent, Rounded):
             self.rounding = parent.rounding
 
+    @np.errstate(invalid="ignore", over="ignore", under="ignore", divide="ignore")
     def __array_ufunc__(
         self, ufunc: np.ufunc, method: str, *inputs: Any, out: Any = None, **kwargs: Any
     ) -> Any:
@@ -100,14 +108,9 @@ class Rounded(np.ndarray):
         elif ufunc is np.add and method == "reduce":
             result = _sum(rounding, plain[0], **kwargs)
         else:
-            if method == "__call__" and any(np.iscomplexobj(x) for x in plain):
-                shape = np.broadcast_shapes(*map(np.shape, plain))
-                plain = [
-                    rounding.used(np.asarray(x), lambda y: np.broadcast_to(y, shape), rounding.precision.unit)
-                    for x in plain
-                ]
-            with np.errstate(invalid="ignore", over="ignore", under="ignore", divide="ignore"):
-                result = getattr(ufunc, method)(*plain, **kwargs)
+            if method == "__call__" and any(map(np.iscomplexobj, plain)):
+                plain = _broadcast(rounding, plain)
+            result = getattr(ufunc, method)(*plain, **kwargs)
             if ufunc not in EXACT and isinstance(result, (np.ndarray, np.generic)):
                 result = np.asarray(result)
                 result = rounding.perturbed(result, rounding.precision.unit, result)
@@ -124,7 +127,7 @@ class Rounded(np.ndarray):
     def __array_function__(self, func: Any, types: Iterable[type], args: Any, kwargs: Any) -> Any:
         """Keeps the results of NumPy's other functions rounding, also where these lose the subclass."""
         result = super().__array_function__(func, types, args, kwargs)
-        if type(result) is np.ndarray and np.issubdtype(result.dtype, np.inexact):
+        if type(result) is np.ndarray and result.dtype.kind in "fc":
             return _rounding(result, self.rounding)
         return result
 
@@ -151,9 +154,19 @@ def _written(result: Any, out: Any, rounding: Rounding) -> Any:
     if out is not None:
         _plain(out[0])[...] = result
         return out[0]
-    if isinstance(result, np.ndarray) and np.issubdtype(result.dtype, np.inexact):
+    if isinstance(result, np.ndarray) and result.dtype.kind in "fc":
         return _rounding(result, rounding)
     return result
+
+
+def _broadcast(rounding: Rounding, inputs: list[Any]) -> list[Any]:
+    """Inputs of one shape; those that had another are used many times."""
+    arrays = [np.asarray(x) for x in inputs]
+    shape = np.broadcast_shapes(*(x.shape for x in arrays))
+    unit = rounding.precision.unit
+    return [
+        x if x.shape == shape else rounding.used(x, lambda y: np.broadcast_to(y, shape), unit) for x in arrays
+    ]
 
 
 def _magnitude(a: Any, b: Any) -> Any:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 from zlib import crc32
 
-import hypothesis
-from hypothesis import HealthCheck, Phase
-from hypothesis.errors import Flaky
+from hypothesis import reject
+from hypothesis.errors import Flaky, Unsatisfiable
 
 from swin_properties.cases import Case, NetCase
+from swin_properties.draws import each_drawn
 from swin_properties.evaluate import Outcome, evaluate
-from swin_properties.judged import Judged
+from swin_properties.judged import Declined, Judged
 from swin_properties.registry import Law
 from swin_properties.report import Counterexample, LawResult, printable
 
@@ -68,10 +69,16 @@ def run_law(
         return replace(result, status="not offered", missing=tuple(missing))
     rhos: list[float | None] = []
     last: list[tuple[Case, Outcome]] = []
+    declined: list[str] = []
 
     def ask(case: Case) -> None:
+        case = judged.own(case)
         asking(case)
-        outcome = evaluate(law, judged, case)
+        try:
+            outcome = evaluate(law, judged, case)
+        except Declined as reason:
+            declined.append(str(reason))
+            raise
         rhos.append(outcome.rho)
         if outcome.seen is not None:
             last.append((case, outcome))
@@ -79,13 +86,15 @@ def run_law(
 
     try:
         ask_all(law, ask, effort, seed)
-    except _Fell:
+    except (_Fell, Unsatisfiable):  # unsatisfiable: every case was declined
         pass
     except Flaky:
         case, outcome = last[-1]
         last.append((case, replace(outcome, seen=f"not the same twice: {outcome.seen}")))
     worst = max((rho for rho in rhos if rho is not None), default=None)
-    result = replace(result, cases=len(rhos), rho=worst)
+    result = replace(result, cases=len(rhos), rho=worst, declined=tuple(declined))
+    if not rhos and declined:
+        return replace(result, status="not offered", missing=("any case drawn",))
     return result if not last else fallen(result, *last[-1], reproduce)
 
 
@@ -94,8 +103,12 @@ def run_case(law: Law, judged: Judged, case: Case, reproduce: str, asking: Askin
     result = LawResult(law.name, law.sentence, "held", cases=1)
     if missing := law.missing(judged):
         return replace(result, status="not offered", cases=0, missing=tuple(missing))
+    case = judged.own(case)
     asking(case)
-    outcome = evaluate(law, judged, case)
+    try:
+        outcome = evaluate(law, judged, case)
+    except Declined as reason:
+        return replace(result, status="not offered", cases=0, missing=("this case",), declined=(str(reason),))
     result = replace(result, rho=outcome.rho)
     return result if outcome.seen is None else fallen(result, case, outcome, reproduce)
 
@@ -116,17 +129,15 @@ def ask_all(law: Law, ask: Callable[[Any], None], effort: Effort, seed: int) -> 
     """Every enumerated case in order, or as many drawn ones as the effort says, shrunk on a fall."""
     if law.enumerated:
         for case in law.cases(effort.largest_window, effort.largest_count):  # type: ignore[operator]
-            ask(case)
+            with suppress(Declined):
+                ask(case)
         return
-    settings = hypothesis.settings(
-        max_examples=effort.examples(law),
-        database=None,
-        deadline=None,
-        print_blob=False,
-        report_multiple_bugs=False,
-        phases=(Phase.generate, Phase.shrink),
-        suppress_health_check=list(HealthCheck),
-    )
-    drawn = hypothesis.given(law.cases)(ask)  # type: ignore[arg-type]
+
+    def taken(case: Any) -> None:
+        try:
+            ask(case)
+        except Declined:
+            reject()
+
     # The law's name in the seed: laws that share a strategy are not all asked on the same cases.
-    hypothesis.seed(crc32(f"{seed} {law.name}".encode()))(settings(drawn))()
+    each_drawn(law.cases, taken, effort.examples(law), crc32(f"{seed} {law.name}".encode()))  # type: ignore[arg-type]

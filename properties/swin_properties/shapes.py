@@ -6,6 +6,8 @@ from collections.abc import Callable
 from math import prod
 from typing import Any
 
+from swin_reference import decisions
+from swin_reference.config import Convention
 from swin_reference.sizes import pair
 
 
@@ -66,6 +68,10 @@ SHAPES: dict[str, Callable[..., Any]] = {
         table.shape[1],
         *(prod(pair(window_size)),) * 2,
     ),
+    "resize_relative_position_bias": lambda table, _, new_window_size: (
+        prod(2 * side - 1 for side in pair(new_window_size)),
+        table.shape[1],
+    ),
     "window_attention": _same,
     "shifted_window_attention": _same,
     "layer_norm": _same,
@@ -86,3 +92,20 @@ SHAPES: dict[str, Callable[..., Any]] = {
 }
 """For each callable an adapter may offer, in the order in which a reader would check them: its result's
 shape, from its arguments; for `swin_features` a list of shapes."""
+
+
+def result_shape(name: str, args: tuple[Any, ...], convention: Convention) -> Any:
+    """The shape of a callable's result under a convention, which may drop part of an image.
+
+    >>> import numpy as np
+    >>> from swin_reference.config import CONVENTIONS
+    >>> embed = np.ones((1, 3, 9, 8)), {"proj": {"weight": np.ones((5, 3, 4, 4))}}, 4
+    >>> [result_shape("patch_embed", embed, CONVENTIONS[name]) for name in ("canonical", "timm")]
+    [(1, 3, 2, 5), (1, 2, 2, 5)]
+    """
+    if name in ("patch_embed", "swin_features") and convention.image == "drop":
+        images, params, sizes = args
+        patch_size = sizes if name == "patch_embed" else sizes.patch_size
+        bottom, right = decisions.pixels_taken(images.shape[2:], patch_size, convention)
+        args = images[:, :, :bottom, :right], params, sizes
+    return SHAPES[name](*args)

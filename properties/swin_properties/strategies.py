@@ -11,7 +11,8 @@ from swin_properties.budget import SMALLEST_OUTPUT
 from swin_properties.cases import GridCase, NetCase
 
 Seeds = st.integers(0, 99)
-"""Below 100: Hypothesis would mix larger integers with constants of whatever source is loaded."""
+"""Below 100, as every other integer drawn here: among larger ones Hypothesis mixes constants that it reads in
+whatever source is loaded, and cases would depend on whom they are asked.  `test_draws` holds it."""
 
 
 @st.composite

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -61,6 +63,8 @@ def print_report(report: Report, console: Console) -> None:
         console.print(f"\n[bold red]stale known failure:[/] {escape(text)}", soft_wrap=True)
     for name in report.required:
         console.print(f"\n[bold red]required but not offered:[/] {escape(name)}", soft_wrap=True)
+    for text in declined(report):
+        console.print(f"\n[bold]not asked:[/] {escape(text)}", soft_wrap=True, highlight=False)
     for label, text in (("diagnosis", report.diagnosis), ("caught", report.catches)):
         if text:
             console.print(f"\n[bold]{label}:[/] {escape(text)}", soft_wrap=True, highlight=False)
@@ -96,11 +100,29 @@ def _print_fall(result: LawResult, console: Console) -> None:
         console.print(f"  {label}: {escape(text)}", soft_wrap=True, highlight=False)
 
 
+def declined(report: Report) -> list[str]:
+    """A line for each kind of reason why cases were not taken, the sizes left out.
+
+    >>> result = LawResult("a/b", "A law.", "held", 2, declined=("grid 3x3 is odd", "grid 5x5 is odd"))
+    >>> declined(Report("mine", "float32", "quick", 0, [result]))
+    ['2 cases of 1 law: grid 3x3 is odd (or other sizes)']
+    """
+    kinds: dict[str, list[tuple[str, int, int]]] = {}
+    for reason, (cases, laws) in report.declined.items():
+        kinds.setdefault(re.sub(r"\d+", "#", reason), []).append((reason, cases, laws))
+    lines = []
+    for found in kinds.values():
+        cases, laws = sum(cases for _, cases, _ in found), max(laws for _, _, laws in found)
+        example = found[0][0] + (" (or other sizes)" if len(found) > 1 else "")
+        lines.append(f"{cases} case{'s' * (cases != 1)} of {laws} law{'s' * (laws != 1)}: {example}")
+    return lines
+
+
 def verdict(report: Report) -> str:
     """The run in one line.
 
-    >>> print(verdict(Report("mine", "float32", "quick", 0, catalogue="0.1.0")))
-    mine in float32: nothing judged (0 laws held, 0 fell, 0 not offered; effort quick, seed 0, laws of 0.1.0)
+    >>> print(verdict(Report("mine", "float32", "quick", 0, catalogue="0.1.0")).partition("; ")[2])
+    canonical convention, assumed; effort quick, seed 0, laws of 0.1.0)
     """
     held, fell, known, absent = (
         len(report.of(status)) for status in ("held", "fell", "known failure", "not offered")
@@ -108,8 +130,10 @@ def verdict(report: Report) -> str:
     word = {0: "conforms", 1: "does not conform", 2: "nothing judged"}[report.exit_code]
     if not report.exit_code and known:
         word = "conforms but for known failures"
+    counts = (
+        f"{held} laws held, {fell} fell, {f'{known} known failures, ' if known else ''}{absent} not offered"
+    )
     return (
-        f"{report.implementation} in {report.precision}: {word} ({held} laws held, {fell} fell, "
-        f"{f'{known} known failures, ' if known else ''}{absent} not offered; "
-        f"effort {report.effort}, seed {report.seed}, laws of {report.catalogue})"
+        f"{report.implementation} in {report.precision}: {word} ({counts}; {report.convention} convention, "
+        f"{report.chosen}; effort {report.effort}, seed {report.seed}, laws of {report.catalogue})"
     )

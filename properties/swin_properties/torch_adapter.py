@@ -87,13 +87,27 @@ class TorchAdapter:
         ValueError: a Linear holds exactly the given parameters: missing bias; extra b
         """
         module.to(self.device, PRECISIONS[self.precision]).eval()
-        given = names(flatten(params))
+        return self.holding(module, names(flatten(params)))
+
+    def holding(self, module: Module, given: Mapping[str, Tensor]) -> Module:
+        """The module with exactly the given parameters, by its own names, in place of those it held.
+
+        A module that is kept may be given others, again and again.
+
+        Errors: ``ValueError`` as for `loaded`.
+
+        >>> module = nn.Linear(1, 1, bias=False)
+        >>> for weight in (2.0, 3.0):
+        ...     print(TorchAdapter().holding(module, {"weight": torch.full((1, 1), weight)})(torch.ones(1)))
+        tensor([2.])
+        tensor([3.])
+        """
         _check_names(module, given)
         for name, tensor in given.items():
             owner, _, own = name.rpartition(".")
+            holder = module.get_submodule(owner)
             # The very tensor, even one that is computed: a new Parameter would cut the gradient.
-            delattr(module.get_submodule(owner), own)
-            setattr(module.get_submodule(owner), own, tensor)
+            (holder._parameters if own in holder._parameters else holder._buffers)[own] = tensor  # type: ignore[assignment]
         return module
 
     def vjp(self, name: str, cotangent: Any, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
@@ -110,7 +124,7 @@ class TorchAdapter:
         """
         leaves = self._tensors(args, leaf=True)
         outputs = getattr(type(self), name).__wrapped__(self, *leaves, **self._tensors(kwargs))
-        torch.autograd.backward(outputs, self._tensors(cotangent))
+        _backward(outputs, self._tensors(cotangent))
         return tuple(self._arrays(_gradient(leaf)) for leaf in leaves)
 
     def _tensors(self, value: Any, leaf: bool = False) -> Any:
@@ -151,6 +165,12 @@ def _each(convert: Callable[[Any], Any], value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return type(value)(convert(child) for child in value)
     return value
+
+
+def _backward(outputs: Any, cotangents: Any) -> None:
+    """Backward from the scalar <cotangents, outputs>; with cotangents of its own, torch loads sympy first."""
+    pairs = [(outputs, cotangents)] if isinstance(outputs, Tensor) else zip(outputs, cotangents, strict=True)
+    torch.autograd.backward([(y * u).sum() for y, u in pairs])
 
 
 def _gradient(leaf: Any) -> Any:

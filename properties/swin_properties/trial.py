@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
+from swin_reference.config import named
+
 from swin_properties import catalogue, kills
 from swin_properties.cases import Case
 from swin_properties.diagnosis import diagnose
@@ -30,10 +32,15 @@ class Request:
     required: tuple[str, ...]
     case: Case | None = None
     timeout: float | None = None
+    convention: str | None = None
 
-    def again(self, precision: str) -> str:
-        """The command that asks the same implementation again, but for law and case."""
+    def again(self, precision: str, convention: str) -> str:
+        """The command that asks the same implementation again, but for law and case.
+
+        ``convention`` is the one it was judged by, empty if it declares it itself.
+        """
         line = f"swin-oracle check {shlex.quote(self.implementation)} --dtype {precision}"
+        line += f" --convention {convention}" * bool(convention)
         return line if self.timeout is None else f"{line} --isolate --timeout {self.timeout:g}"
 
 
@@ -46,11 +53,15 @@ def requested(
     required: Iterable[str] = (),
     case: str | None = None,
     timeout: float | None = None,
+    convention: str | None = None,
 ) -> Request:
     """A request whose words are known to be good; nothing is loaded yet.
 
-    Errors: ``ValueError`` in one sentence for an unknown law, effort or callable, or a case that cannot be.
+    Errors: ``ValueError`` in one sentence for an unknown law, effort, callable or convention, or a case that
+    cannot be.
     """
+    if convention is not None:
+        named(convention)
     required = tuple(required)
     if unknown := [name for name in required if name.partition(".")[0] not in SHAPES]:
         raise ValueError(
@@ -65,7 +76,7 @@ def requested(
     if case is not None and len(laws) != 1:
         raise ValueError(f"--case asks one law, --only chose {len(laws)}: name one law with --only")
     parsed = None if case is None else laws[0].kind.parse(case)
-    return Request(implementation, laws, dtype, seed, effort, required, parsed, timeout)
+    return Request(implementation, laws, dtype, seed, effort, required, parsed, timeout, convention)
 
 
 class Watcher:
@@ -82,6 +93,8 @@ class Court(Protocol):
     """Where an implementation is asked: in this process, or in its own."""
 
     precision: str
+    convention: str
+    chosen: str
     missing: tuple[str, ...]
 
     def ask(self, law: Law, watcher: Watcher) -> LawResult:
@@ -101,12 +114,13 @@ class Direct:
         self.request = request
         self.judged = judged
         self.precision = judged.precision.name
+        self.convention, self.chosen = judged.convention.name, judged.chosen
         self.missing = tuple(name for name in request.required if not judged.offers(name))
 
     def ask(self, law: Law, watcher: Watcher) -> LawResult:
         """What one law found, on the request's case or on drawn ones."""
         request, asking = self.request, partial(watcher.asking, law)
-        reproduce = request.again(self.precision)
+        reproduce = again(request, self)
         if request.case is not None:
             return run_case(law, self.judged, request.case, reproduce, asking)
         return run_law(law, self.judged, EFFORTS[request.effort], request.seed, reproduce, asking)
@@ -119,6 +133,12 @@ class Direct:
         """Nothing was taken."""
 
 
+def again(request: Request, court: Court) -> str:
+    """The command that asks a court's implementation again, but for law and case."""
+    declared = court.chosen in ("declared", "assumed")  # then it is chosen again by itself, at no cost
+    return request.again(court.precision, "" if declared else court.convention)
+
+
 def run(request: Request, court: Court, watcher: Watcher) -> Report:
     """Asks every law of the request, in order."""
     results = []
@@ -126,7 +146,16 @@ def run(request: Request, court: Court, watcher: Watcher) -> Report:
         results.append(court.ask(law, watcher))
         watcher.answered(law, results[-1])
     implementation, effort, seed = request.implementation, request.effort, request.seed
-    report = Report(implementation, court.precision, effort, seed, results, court.missing)
+    report = Report(
+        implementation,
+        court.precision,
+        effort,
+        seed,
+        results,
+        court.missing,
+        convention=court.convention,
+        chosen=court.chosen,
+    )
     if request.case is not None:
         return report
     return replace(report, diagnosis=court.diagnosis(report), catches=kills.catches(report))

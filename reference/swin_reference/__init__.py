@@ -4,11 +4,17 @@ Every function takes the arguments of the adapter that implementations offer, so
 itself an implementation: ``swin-oracle check swin_reference``.
 """
 
+from functools import partial as _partial
+from inspect import signature as _signature
+from types import FunctionType as _FunctionType
 from types import SimpleNamespace as _SimpleNamespace
+from typing import Any as _Any
 
 from swin_reference import direct as direct
 from swin_reference.attention import shifted_window_attention, window_attention
 from swin_reference.config import SwinConfig, load_config, swin_b, swin_l, swin_s, swin_t
+from swin_reference.conventions import CONVENTIONS, Convention, named
+from swin_reference.decisions import Rejected
 from swin_reference.elementary import (
     drop_path,
     drop_path_factors,
@@ -29,6 +35,7 @@ from swin_reference.model import (
 from swin_reference.parameters import hot_parameters, initial_parameters, parameter_shapes
 from swin_reference.patches import patch_embed, patch_merging
 from swin_reference.relative_position import relative_position_bias, relative_position_index
+from swin_reference.resizing import resize_relative_position_bias
 from swin_reference.windows import (
     cyclic_shift,
     reverse_cyclic_shift,
@@ -38,6 +45,9 @@ from swin_reference.windows import (
 )
 
 __all__ = [
+    "CONVENTIONS",
+    "Convention",
+    "Rejected",
     "SwinConfig",
     "cyclic_shift",
     "direct",
@@ -51,11 +61,13 @@ __all__ = [
     "linear",
     "load_config",
     "mlp",
+    "named",
     "parameter_shapes",
     "patch_embed",
     "patch_merging",
     "relative_position_bias",
     "relative_position_index",
+    "resize_relative_position_bias",
     "reverse_cyclic_shift",
     "shifted_window_attention",
     "shifted_window_mask",
@@ -72,22 +84,67 @@ __all__ = [
     "window_attention",
     "window_partition",
     "window_reverse",
-    "with_precision",
 ]
 
 name = "swin_reference"
 precision = "float64"
+convention = "canonical"
+
+
+def under(convention: Convention) -> _SimpleNamespace:
+    """The same functions under a convention: what it decides is filled in, the signatures are the adapter's.
+
+    >>> import numpy as np
+    >>> under(CONVENTIONS["official"]).patch_merging(np.ones((1, 3, 2, 1)), {})
+    Traceback (most recent call last):
+    ...
+    swin_reference.decisions.Rejected: the official convention merges grids with even sides, got 3x2: use an \
+image whose grid is even before each merge
+    """
+
+    def decided(function: _Any) -> _Any:
+        takes = "convention" in _signature(function).parameters
+        return _partial(function, convention=convention) if takes else function
+
+    functions = {key: globals()[key] for key in __all__ if isinstance(globals()[key], _FunctionType)}
+    return _SimpleNamespace(**{key: decided(function) for key, function in functions.items()})
+
+
+def variant(precision: str = "float64", convention: str = "canonical") -> _SimpleNamespace:
+    """The oracle as an implementation in another precision, under another convention; it is generic in dtype.
+
+    Errors: ``ValueError`` for a precision that NumPy's arithmetic does not have, or an unknown convention.
+
+    >>> variant("float32", "timm").name
+    'swin_reference in float32, timm'
+    """
+    if precision not in ("float32", "float64"):
+        raise ValueError(f"the oracle computes in float64 or float32, got {precision!r}: use one of these")
+    implementation = under(named(convention))
+    implementation.name = f"swin_reference in {precision}, {convention}"
+    implementation.precision, implementation.convention = precision, convention
+    implementation.with_precision = lambda other: variant(other, convention)
+    implementation.with_convention = lambda other: variant(precision, other)
+    return implementation
 
 
 def with_precision(precision: str) -> _SimpleNamespace:
-    """The same functions as an implementation that computes in float32: the oracle is generic in dtype.
-
-    Errors: ``ValueError`` for a precision that NumPy's own arithmetic does not have.
+    """The oracle as an implementation that computes in another precision.
 
     >>> with_precision("float32").precision
     'float32'
     """
-    if precision not in ("float32", "float64"):
-        raise ValueError(f"the oracle computes in float64 or float32, got {precision!r}: use one of these")
-    functions = {key: globals()[key] for key in __all__ if key != "with_precision"}
-    return _SimpleNamespace(**functions, name=f"swin_reference in {precision}", precision=precision)
+    return variant(precision)
+
+
+def with_convention(convention: str) -> _SimpleNamespace:
+    """The oracle as an implementation under another convention.
+
+    >>> with_convention("timm").convention
+    'timm'
+    """
+    return variant(convention=convention)
+
+
+adapters = _SimpleNamespace(**{key: variant(convention=key) for key in CONVENTIONS})
+"""The oracle under each named convention: ``swin-oracle identify swin_reference:adapters.timm``."""

@@ -7,6 +7,8 @@ from math import sqrt
 import numpy as np
 from jaxtyping import Inexact
 
+from swin_reference.conventions import CANONICAL, Convention
+from swin_reference.decisions import pads_before_roll
 from swin_reference.elementary import linear, softmax
 from swin_reference.relative_position import relative_position_bias
 from swin_reference.sizes import Size, shift_pair, window_pair
@@ -110,13 +112,16 @@ def shifted_window_attention(
     window_size: Size,
     shift_size: Size,
     qk_scale: float | None = None,
+    convention: Convention = CANONICAL,
 ) -> Inexact[np.ndarray, "batch height width channels"]:
     """The whole (S)W-MSA on a grid: pad, shift, partition, attend, reverse, shift back, crop.
 
-    The grid is padded with zeros at the bottom and right to whole windows *before* the shift; padded
-    tokens take part as keys.  The shift is applied as given.  (Liu et al. 2021, section 3.2.)
+    The grid is padded with zeros at the bottom and right to whole windows, before the shift unless the
+    convention says otherwise; padded tokens take part as keys.  The window and the shift are applied as
+    given.  (Liu et al. 2021, section 3.2.)
 
-    Errors: ``ValueError`` for a window below 1x1 or a shift outside 0 <= shift < window.
+    Errors: ``ValueError`` for a window below 1x1 or a shift outside 0 <= shift < window; `Rejected` for a
+    grid that the convention rejects.
 
     >>> from swin_reference.parameters import hot_parameters, window_attention_shapes
     >>> params = hot_parameters(window_attention_shapes(4, 2, 2), seed=0)
@@ -126,12 +131,14 @@ def shifted_window_attention(
     height, width, channels = x.shape[1:]
     mh, mw = window_pair(window_size)
     shift = shift_pair(shift_size, window_size)
-    padded = pad_to_multiple(x, window_size)
-    windows = window_partition(cyclic_shift(padded, shift), window_size)
-    padded_height, padded_width = padded.shape[1:3]
-    mask = shifted_window_mask(padded_height, padded_width, window_size, shift)
+    first = pads_before_roll((height, width), window_size, convention)
+    padded = pad_to_multiple(x, window_size if first else 1)
+    rolled = pad_to_multiple(cyclic_shift(padded, shift), window_size)
+    whole_height, whole_width = rolled.shape[1:3]
+    mask = shifted_window_mask(whole_height, whole_width, window_size, shift)
+    windows = window_partition(rolled, window_size).reshape(-1, mh * mw, channels)
     attended = window_attention(
-        windows.reshape(-1, mh * mw, channels), params, num_heads, window_size, mask, qk_scale
+        windows, params, num_heads, window_size, np.maximum(mask, convention.mask_value), qk_scale
     )
-    grid = window_reverse(attended.reshape(-1, mh, mw, channels), window_size, padded_height, padded_width)
-    return reverse_cyclic_shift(grid, shift)[:, :height, :width]
+    grid = window_reverse(attended.reshape(-1, mh, mw, channels), window_size, whole_height, whole_width)
+    return reverse_cyclic_shift(grid[:, : padded.shape[1], : padded.shape[2]], shift)[:, :height, :width]

@@ -7,9 +7,11 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from swin_reference.conventions import CONVENTIONS as CONVENTIONS
+from swin_reference.conventions import DECISIONS as DECISIONS
+from swin_reference.conventions import Convention as Convention
+from swin_reference.conventions import named as named
 from swin_reference.sizes import Size, pair, window_pair
-
-CONVENTIONS = ("canonical",)
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,8 @@ class SwinConfig:
 
     Sizes are an integer or ``(height, width)``; ``image_size`` is in pixels, ``patch_size`` in pixels,
     ``window_size`` in tokens.  ``depths`` and ``num_heads`` have one entry a stage; stage k has
-    ``embed_dim * 2**k`` channels.  ``image_size`` matters only to an absolute position embedding.
+    ``embed_dim * 2**k`` channels.  ``image_size`` matters only to an absolute position embedding, and to
+    conventions that build a network for one size.
 
     Errors: ``ValueError`` naming the invariant, what came and the likely fix.
 
@@ -70,21 +73,12 @@ class SwinConfig:
                 f"mlp_ratio={self.mlp_ratio}, in_channels={self.in_channels}, "
                 f"num_classes={self.num_classes}: use positive values"
             )
-        if self.convention not in CONVENTIONS:
-            raise ValueError(
-                f"a convention is one of {', '.join(CONVENTIONS)}, got {self.convention!r}: use a listed name"
-            )
+        named(self.convention)
 
     @property
     def channels(self) -> tuple[int, ...]:
         """Channels of each stage: embed_dim * 2**k."""
         return tuple(self.embed_dim * 2**stage for stage in range(len(self.depths)))
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """The token grid of the first stage: image_size / patch_size, rounded up."""
-        (height, width), (ph, pw) = pair(self.image_size), pair(self.patch_size)
-        return -(-height // ph), -(-width // pw)
 
     def hidden(self, channels: int) -> int:
         """Width of the MLP's hidden layer at ``channels``: int(channels * mlp_ratio)."""

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from swin_reference.config import SwinConfig
+from swin_reference.conventions import Convention, named
+from swin_reference.decisions import stage_grids, stage_windows
 from swin_reference.sizes import Size, pair, window_pair
 
 Shapes = Mapping[str, Any]
@@ -118,28 +120,33 @@ def stage_shapes(
     return stage | ({"downsample": merging_shapes(channels)} if merge else {})
 
 
-def parameter_shapes(config: SwinConfig) -> dict[str, Any]:
+def parameter_shapes(config: SwinConfig, convention: Convention | None = None) -> dict[str, Any]:
     """Shapes of a whole network, nested as the official checkpoint names them.
+
+    Where the convention, the configuration's own or another, shrinks windows, so do their bias tables.
+
+    Errors: `Rejected` for a configuration whose ``image_size`` the convention rejects.
 
     >>> from swin_reference.checkpoint import flatten
     >>> from swin_reference.config import swin_t
     >>> sum(prod(shape) for shape in flatten(parameter_shapes(swin_t)).values())
     28288354
     """
+    convention = named(config.convention) if convention is None else convention
     shapes: dict[str, Any] = {
         "patch_embed": patch_embed_shapes(
             config.embed_dim, config.patch_size, config.in_channels, config.patch_norm
         )
     }
     if config.absolute_position_embedding:
-        shapes["absolute_pos_embed"] = (1, prod(config.grid), config.embed_dim)
-    last = len(config.depths) - 1
+        shapes["absolute_pos_embed"] = (1, prod(stage_grids(config, convention)[0]), config.embed_dim)
+    last, windows = len(config.depths) - 1, stage_windows(config, convention)
     shapes["layers"] = [
         stage_shapes(
             channels,
             config.depths[stage],
             config.num_heads[stage],
-            config.window_size,
+            windows[stage],
             config.hidden(channels),
             stage < last,
             config.qkv_bias,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Inexact
 
+from swin_reference.conventions import CANONICAL, Convention
+from swin_reference.decisions import merged_grid, pixels_taken
 from swin_reference.elementary import layer_norm, linear
 from swin_reference.sizes import Size, window_pair
 from swin_reference.types import Params
@@ -12,14 +14,17 @@ from swin_reference.windows import pad_to_multiple
 
 
 def patch_embed(
-    images: Inexact[np.ndarray, "batch colours height width"], params: Params, patch_size: Size
+    images: Inexact[np.ndarray, "batch colours height width"],
+    params: Params,
+    patch_size: Size,
+    convention: Convention = CANONICAL,
 ) -> Inexact[np.ndarray, "batch grid_height grid_width channels"]:
     """Cuts images into patches and embeds each: a convolution with kernel and stride p, then a norm.
 
     token[b, i, j] = sum over (c, dy, dx) of weight[:, c, dy, dx] image[b, c, i p + dy, j p + dx] + bias.
-    An image that is not a multiple of the patch is padded with zeros at the bottom and right.
-    ``params`` holds ``proj`` (weight (channels, colours, p, p), bias) and optionally ``norm``.
-    (Liu et al. 2021, section 3.1: 4x4 patches, 3 -> 96 channels, 224x224 -> 56x56.)
+    An image that is not a multiple of the patch is padded with zeros at the bottom and right, or cropped
+    there, as the convention says.  ``params`` holds ``proj`` (weight (channels, colours, p, p), bias) and
+    optionally ``norm``.  (Liu et al. 2021, section 3.1: 4x4 patches, 3 -> 96 channels, 224x224 -> 56x56.)
 
     >>> proj = {"weight": np.ones((1, 1, 2, 2)), "bias": np.zeros(1)}
     >>> patch_embed(np.arange(8.0).reshape(1, 1, 2, 4), {"proj": proj}, 2).ravel()
@@ -27,7 +32,8 @@ def patch_embed(
     """
     ph, pw = window_pair(patch_size)
     weight, bias = params["proj"]["weight"], params["proj"]["bias"]
-    pixels = pad_to_multiple(images.transpose(0, 2, 3, 1), patch_size)
+    bottom, right = pixels_taken(images.shape[2:], patch_size, convention)
+    pixels = pad_to_multiple(images.transpose(0, 2, 3, 1)[:, :bottom, :right], patch_size)
     batch, height, width, colours = pixels.shape
     patches = pixels.reshape(batch, height // ph, ph, width // pw, pw, colours)
     patches = patches.transpose(0, 1, 3, 5, 2, 4)
@@ -37,7 +43,9 @@ def patch_embed(
 
 
 def patch_merging(
-    x: Inexact[np.ndarray, "batch height width channels"], params: Params
+    x: Inexact[np.ndarray, "batch height width channels"],
+    params: Params,
+    convention: Convention = CANONICAL,
 ) -> Inexact[np.ndarray, "batch half_height half_width merged_channels"]:
     """Merges 2x2 tokens into one: concatenate, LayerNorm(4C), linear 4C -> 2C without bias.
 
@@ -45,11 +53,14 @@ def patch_merging(
     offset fastest: checkpoints depend on this order.  An odd side is padded with zeros at the bottom or
     right.  ``params`` holds ``norm`` and ``reduction``.  (Official code: ``PatchMerging``.)
 
+    Errors: `Rejected` for an odd side that the convention rejects.
+
     >>> params = {"norm": {"weight": np.ones(4), "bias": np.zeros(4)},
     ...           "reduction": {"weight": np.eye(2, 4)}}
     >>> patch_merging(np.array([[3.0, 3.0], [1.0, 1.0]]).reshape(1, 2, 2, 1), params).round(3)
     array([[[[ 1., -1.]]]])
     """
+    merged_grid(x.shape[1:3], convention)
     x = pad_to_multiple(x, 2)
     neighbours = [x[:, dh::2, dw::2] for dw in (0, 1) for dh in (0, 1)]
     return linear(layer_norm(np.concatenate(neighbours, axis=-1), params["norm"]), **params["reduction"])

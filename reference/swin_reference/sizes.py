@@ -60,18 +60,3 @@ def round_up(length: int, multiple: int) -> int:
     (12, 8)
     """
     return -(-length // multiple) * multiple
-
-
-def stage_shift(height: int, width: int, window_size: Size) -> tuple[int, int]:
-    """The shift of a stage's odd blocks: floor(M / 2), or none once one window spans the grid.
-
-    The `canonical` convention: the shift is dropped on both axes as soon as one axis of the grid is
-    no longer than its window.  (Official code: ``if min(input_resolution) <= window_size``.)
-
-    >>> stage_shift(56, 56, 7), stage_shift(7, 14, 7)
-    ((3, 3), (0, 0))
-    """
-    mh, mw = window_pair(window_size)
-    if height <= mh or width <= mw:
-        return 0, 0
-    return mh // 2, mw // 2

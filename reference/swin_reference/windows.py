@@ -114,6 +114,8 @@ def pad_to_multiple(
     height, width = x.shape[1:3]
     mh, mw = window_pair(multiple)
     bottom, right = round_up(height, mh) - height, round_up(width, mw) - width
+    if not (bottom or right):
+        return x
     return np.pad(x, ((0, 0), (0, bottom), (0, right), (0, 0)))
 
 

@@ -10,6 +10,7 @@ from swin_properties.bugs import (
     network,
     patches,
     positions,
+    resizing,
     state,
     windows,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "network",
     "patches",
     "positions",
+    "resizing",
     "state",
     "touched",
     "windows",

@@ -216,7 +216,13 @@ def padding_hidden(o: Any) -> Replacements:
     w, a = o.windows, o.attention
 
     def shifted(
-        x: Any, params: Any, num_heads: int, window_size: Any, shift_size: Any, qk_scale: Any = None
+        x: Any,
+        params: Any,
+        num_heads: int,
+        window_size: Any,
+        shift_size: Any,
+        qk_scale: Any = None,
+        *_: Any,
     ) -> Any:
         mh, mw = w.window_pair(window_size)
         padded = w.pad_to_multiple(x, window_size)

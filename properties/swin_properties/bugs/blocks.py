@@ -25,6 +25,7 @@ def block(o: Any, formula: Block) -> Replacements:
         shift_size: Any,
         kept: Any = None,
         qk_scale: Any = None,
+        *_: Any,
     ) -> Any:
         kept_attention, kept_mlp = (None, None) if kept is None else kept
 

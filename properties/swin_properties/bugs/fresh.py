@@ -13,7 +13,7 @@ import swin_reference
 from swin_properties.shapes import SHAPES
 
 PACKAGE = "swin_reference"
-DATA = ("swin_reference.config", "swin_reference.types", "swin_reference.checkpoint")
+DATA = tuple(f"swin_reference.{name}" for name in ("config", "conventions", "types", "checkpoint"))
 """Modules of data and names, shared by all copies: a configuration is of the type that each was made for."""
 
 
@@ -32,7 +32,7 @@ def fresh_modules() -> dict[str, ModuleType]:
 
     real = ours()
     for name in real:
-        if name not in DATA:
+        if not _is_data(name):
             del sys.modules[name]
     try:
         importlib.import_module(PACKAGE)
@@ -44,8 +44,12 @@ def fresh_modules() -> dict[str, ModuleType]:
     return {
         name[len(PACKAGE) + 1 :]: module
         for name, module in copies.items()
-        if name not in (PACKAGE, f"{PACKAGE}.direct", *DATA)
+        if name != PACKAGE and not name.startswith(f"{PACKAGE}.direct") and not _is_data(name)
     }
+
+
+def _is_data(name: str) -> bool:
+    return any((name + ".").startswith(module + ".") for module in DATA)
 
 
 def replaced(modules: Mapping[str, ModuleType], replacements: Mapping[str, Callable[..., Any]]) -> Any:

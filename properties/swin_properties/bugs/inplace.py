@@ -66,7 +66,7 @@ def grid_padded_in_place(o: Any) -> Replacements:
 def merge_overwrites_input(o: Any) -> Replacements:
     original = o.patches.patch_merging
 
-    def merge(x: Any, params: Any) -> Any:
+    def merge(x: Any, params: Any, *_: Any) -> Any:
         y = original(x, params)
         x *= 0.5
         return y
@@ -82,7 +82,7 @@ def merge_overwrites_input(o: Any) -> Replacements:
 def images_normed_in_place(o: Any) -> Replacements:
     original = o.patches.patch_embed
 
-    def embed(images: Any, params: Any, patch_size: Any) -> Any:
+    def embed(images: Any, params: Any, patch_size: Any, *_: Any) -> Any:
         y = original(images, params, patch_size)
         images -= images.mean() + 1.0
         return y

@@ -16,7 +16,14 @@ def shifting(o: Any, rule: Callable[[int, Any, Any], Any]) -> Replacements:
     """A stage whose blocks are shifted by ``rule(number, grid, window)``."""
 
     def stage_blocks(
-        x: Any, params: Any, depth: int, heads: int, window: Any, kept: Any = None, qk_scale: Any = None
+        x: Any,
+        params: Any,
+        depth: int,
+        heads: int,
+        window: Any,
+        kept: Any = None,
+        qk_scale: Any = None,
+        *_: Any,
     ) -> Any:
         for number in range(depth):
             shift = rule(number, x.shape[1:3], window_pair(window))
@@ -96,7 +103,7 @@ def merge_missing(o: Any) -> Replacements:
 def features_after_merge(o: Any) -> Replacements:
     original, merge = o.model.swin_features, o.patches.patch_merging
 
-    def features(images: Any, params: Any, config: Any, kept: Any = None) -> Any:
+    def features(images: Any, params: Any, config: Any, kept: Any = None, *_: Any) -> Any:
         maps = original(images, params, config, kept)
         stages = zip(maps, params["layers"], strict=True)
         return [merge(y, layer["downsample"]) if "downsample" in layer else y for y, layer in stages]
@@ -108,7 +115,7 @@ def classifier(o: Any, pooled: Callable[[Any, Any], Any]) -> Replacements:
     """A classifier whose head reads ``pooled(last map, norm)``."""
     e = o.elementary
 
-    def swin_transformer(images: Any, params: Any, config: Any, kept: Any = None) -> Any:
+    def swin_transformer(images: Any, params: Any, config: Any, kept: Any = None, *_: Any) -> Any:
         last = o.model.swin_features(images, params, config, kept)[-1]
         y = pooled(last, lambda x: e.layer_norm(x, params["norm"]))
         return e.linear(y, **params["head"]) if config.num_classes else y

@@ -16,7 +16,7 @@ ORDER = "Checkpoints load and outputs are wrong; training from scratch hides it.
 def patch_transposed(o: Any) -> Replacements:
     original = o.patches.patch_embed
 
-    def embed(images: Any, params: Any, patch_size: Any) -> Any:
+    def embed(images: Any, params: Any, patch_size: Any, *_: Any) -> Any:
         weight = params["proj"]["weight"]
         turned = weight.swapaxes(2, 3).reshape(weight.shape)
         return original(images, {**params, "proj": {**params["proj"], "weight": turned}}, patch_size)
@@ -33,7 +33,7 @@ def patch_transposed(o: Any) -> Replacements:
 def patch_channels_last(o: Any) -> Replacements:
     original = o.patches.patch_embed
 
-    def embed(images: Any, params: Any, patch_size: Any) -> Any:
+    def embed(images: Any, params: Any, patch_size: Any, *_: Any) -> Any:
         weight = params["proj"]["weight"]
         outputs, colours, height, width = weight.shape
         turned = weight.reshape(outputs, height, width, colours).transpose(0, 3, 1, 2)
@@ -45,14 +45,14 @@ def patch_channels_last(o: Any) -> Replacements:
 @bug("patch-bgr", "The colours are read in the order blue, green, red.", ORDER, "OpenCV images.")
 def patch_bgr(o: Any) -> Replacements:
     original = o.patches.patch_embed
-    return {"patches.patch_embed": lambda images, params, p: original(images[:, ::-1], params, p)}
+    return {"patches.patch_embed": lambda images, params, p, *_: original(images[:, ::-1], params, p)}
 
 
 @bug("patch-bias-dropped", "The patch embedding has no bias.", "A constant is missing from every token.")
 def patch_bias_dropped(o: Any) -> Replacements:
     original = o.patches.patch_embed
 
-    def embed(images: Any, params: Any, patch_size: Any) -> Any:
+    def embed(images: Any, params: Any, patch_size: Any, *_: Any) -> Any:
         proj = {"weight": params["proj"]["weight"], "bias": np.zeros_like(params["proj"]["bias"])}
         return original(images, {**params, "proj": proj}, patch_size)
 
@@ -62,7 +62,9 @@ def patch_bias_dropped(o: Any) -> Replacements:
 @bug("patch-norm-missing", "The norm after the patch embedding is left out.", "Activations start unscaled.")
 def patch_norm_missing(o: Any) -> Replacements:
     original = o.patches.patch_embed
-    return {"patches.patch_embed": lambda images, params, p: original(images, {"proj": params["proj"]}, p)}
+    return {
+        "patches.patch_embed": lambda images, params, p, *_: original(images, {"proj": params["proj"]}, p)
+    }
 
 
 @bug(
@@ -73,8 +75,8 @@ def patch_norm_missing(o: Any) -> Replacements:
 def patch_overlapping(o: Any) -> Replacements:
     original = o.patches.patch_embed
 
-    def embed(images: Any, params: Any, patch_size: Any) -> Any:
-        ph, _ = window_pair(patch_size)
+    def embed(images: Any, params: Any, patch_size: Any, *_: Any) -> Any:
+        ph = window_pair(patch_size)[0]
         moved = np.concatenate([np.zeros_like(images[:, :, :1]), images[:, :, :-1]], axis=2)
         return original(moved if ph > 1 else images, params, patch_size)
 
@@ -85,7 +87,7 @@ def merging(o: Any, order: tuple[int, ...]) -> Replacements:
     """A merge that concatenates the neighbours (0,0), (1,0), (0,1), (1,1) in another order."""
     original = o.patches.patch_merging
 
-    def merge(x: Any, params: Any) -> Any:
+    def merge(x: Any, params: Any, *_: Any) -> Any:
         # The neighbours in another order are the grid with the four places of every cell exchanged.
         padded = o.windows.pad_to_multiple(x, 2)
         moved = np.zeros_like(padded)
@@ -130,7 +132,7 @@ def merge_duplicates(o: Any) -> Replacements:
 def merge_channels_interleaved(o: Any) -> Replacements:
     e, pad = o.elementary, o.windows.pad_to_multiple
 
-    def merge(x: Any, params: Any) -> Any:
+    def merge(x: Any, params: Any, *_: Any) -> Any:
         x = pad(x, 2)
         neighbours = np.stack([x[:, h::2, w::2] for w in (0, 1) for h in (0, 1)], axis=-1)
         merged = neighbours.reshape(*neighbours.shape[:3], -1)
@@ -148,7 +150,7 @@ def merge_channels_interleaved(o: Any) -> Replacements:
 def merge_norm_after(o: Any) -> Replacements:
     e, pad = o.elementary, o.windows.pad_to_multiple
 
-    def merge(x: Any, params: Any) -> Any:
+    def merge(x: Any, params: Any, *_: Any) -> Any:
         x = pad(x, 2)
         merged = np.concatenate([x[:, h::2, w::2] for w in (0, 1) for h in (0, 1)], axis=-1)
         reduced = e.linear(merged, **params["reduction"])
@@ -162,7 +164,7 @@ def merge_norm_after(o: Any) -> Replacements:
 def merge_norm_missing(o: Any) -> Replacements:
     e, pad = o.elementary, o.windows.pad_to_multiple
 
-    def merge(x: Any, params: Any) -> Any:
+    def merge(x: Any, params: Any, *_: Any) -> Any:
         x = pad(x, 2)
         merged = np.concatenate([x[:, h::2, w::2] for w in (0, 1) for h in (0, 1)], axis=-1)
         return e.linear(merged, **params["reduction"])
@@ -174,7 +176,7 @@ def merge_norm_missing(o: Any) -> Replacements:
 def patch_activated(o: Any) -> Replacements:
     original = o.patches.patch_embed
 
-    def embed(images: Any, params: Any, patch_size: Any) -> Any:
+    def embed(images: Any, params: Any, patch_size: Any, *_: Any) -> Any:
         y = original(images, params, patch_size)
         return np.where(y.real > 0, y, 0.0 * y)
 
@@ -190,7 +192,7 @@ def patch_activated(o: Any) -> Replacements:
 def merge_off_by_one(o: Any) -> Replacements:
     original, pad = o.patches.patch_merging, o.windows.pad_to_multiple
 
-    def merge(x: Any, params: Any) -> Any:
+    def merge(x: Any, params: Any, *_: Any) -> Any:
         x = pad(x, 2)
         return original(np.concatenate([np.zeros_like(x[:, :1]), x[:, :-1]], axis=1), params)
 

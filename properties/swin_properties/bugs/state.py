@@ -37,14 +37,14 @@ def mask_stale(o: Any) -> Replacements:
     "transformers 5.23, V1, writes what it decided at one size back into the model.",
 )
 def shift_remembered(o: Any) -> Replacements:
-    original = o.sizes.stage_shift
+    original = o.decisions.stage_shift
     cache: dict[Any, Any] = {}
 
-    def stage_shift(height: int, width: int, window_size: Any) -> Any:
+    def stage_shift(grid: Any, window_size: Any, convention: Any) -> Any:
         key = window_pair(window_size)
-        return cache.setdefault(key, original(height, width, window_size))
+        return cache.setdefault(key, original(grid, window_size, convention))
 
-    return {"sizes.stage_shift": stage_shift}
+    return {"decisions.stage_shift": stage_shift}
 
 
 @bug(
@@ -81,7 +81,7 @@ def memory_order_trusted(o: Any) -> Replacements:
 
     return {
         "elementary.linear": linear,
-        "patches.patch_embed": lambda images, params, p: embed(in_memory(images), params, p),
+        "patches.patch_embed": lambda images, *rest: embed(in_memory(images), *rest),
     }
 
 

@@ -143,7 +143,13 @@ def roll_then_pad(o: Any) -> Replacements:
     w, attention = o.windows, o.attention
 
     def shifted(
-        x: Any, params: Any, num_heads: int, window_size: Any, shift_size: Any, qk_scale: Any = None
+        x: Any,
+        params: Any,
+        num_heads: int,
+        window_size: Any,
+        shift_size: Any,
+        qk_scale: Any = None,
+        *_: Any,
     ) -> Any:
         mh, mw = window_pair(window_size)
         rolled = w.pad_to_multiple(w.cyclic_shift(x, shift_size), window_size)

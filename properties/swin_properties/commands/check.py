@@ -10,8 +10,19 @@ from typing import Any
 
 from rich.console import Console
 
-from swin_properties import html, implementations, json_report, junit, known, output, runner, terminal, trial
-from swin_properties.commands.words import Work, add_dtype
+from swin_properties import (
+    html,
+    implementations,
+    json_report,
+    junit,
+    known,
+    output,
+    peers,
+    runner,
+    terminal,
+    trial,
+)
+from swin_properties.commands.words import Work, add_convention, add_dtype
 from swin_properties.isolated import TIMEOUT, Isolated
 from swin_properties.report import Report
 
@@ -27,6 +38,7 @@ def add(commands: Any) -> None:
     check.add_argument("--only", metavar="LAW", help="one law, or a pattern such as 'swin_block/*'")
     check.add_argument("--case", help="ask that law on this one case, as a fall prints it")
     add_dtype(check)
+    add_convention(check)
     check.add_argument("--seed", type=int, default=0, help="another draw of cases (default 0)")
     check.add_argument("--effort", choices=sorted(runner.EFFORTS), default="default", help="how many cases")
     check.add_argument("--require", metavar="NAME,...", default="", help="callables that must be offered")
@@ -46,9 +58,18 @@ def prepare(args: argparse.Namespace) -> Work:
     required = [name for name in args.require.split(",") if name]
     timeout = _timeout(args.isolate, args.timeout)
     request = trial.requested(
-        args.implementation, args.only, args.dtype, args.seed, args.effort, required, args.case, timeout
+        args.implementation,
+        args.only,
+        args.dtype,
+        args.seed,
+        args.effort,
+        required,
+        args.case,
+        timeout,
+        args.convention,
     )
     failures = known.read(args.known_failures) if args.known_failures else []
+    declared = known.declared(args.implementation)
     files = {form: path for form in FORMS if (path := getattr(args, form))}
     output.checked(files.values())
     court = _court(request)
@@ -56,7 +77,11 @@ def prepare(args: argparse.Namespace) -> Work:
     def work(console: Console) -> int:
         bar = terminal.Bar(console, len(request.laws))
         with closing(court), bar.progress:
-            report = known.let(trial.run(request, court, bar), failures)
+            report = known.let(trial.run(request, court, bar), failures, declared)
+        if declared:
+            file = peers.declared(args.implementation)
+            note = f"{args.implementation} is let fall in {len(declared)} laws, with reasons: {file}"
+            console.print(note, markup=False, highlight=False, soft_wrap=True)
         terminal.print_report(report, console)
         return _written(report, files) or report.exit_code
 
@@ -77,7 +102,8 @@ def _timeout(isolate: bool, seconds: float | None) -> float | None:
 def _court(request: trial.Request) -> trial.Court:
     if request.timeout is not None:
         return Isolated(request)
-    return trial.Direct(request, implementations.judged(request.implementation, request.dtype))
+    judged = implementations.judged(request.implementation, request.dtype, request.convention)
+    return trial.Direct(request, judged)
 
 
 def _written(report: Report, files: dict[str, str]) -> int:

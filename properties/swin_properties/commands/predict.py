@@ -16,9 +16,12 @@ def add(commands: Any) -> None:
     predict = commands.add_parser("predict", help="one photograph through both sides")
     predict.set_defaults(prepare=prepare)
     predict.add_argument("implementation", help="as for check; it must offer swin_transformer")
-    predict.add_argument("--config", default="swin_t", help="a name or a JSON file (default swin_t)")
+    predict.add_argument("--config", help="a name or a JSON file (default: the checkpoint's, else swin_t)")
     predict.add_argument("--image", required=True, help="a photograph, any format that Pillow reads")
-    predict.add_argument("--checkpoint", help=".npz, .pth or .pt, official names; without it, random ones")
+    predict.add_argument(
+        "--checkpoint", help="weights of any layout, a file or a directory; without it, random ones"
+    )
+    predict.add_argument("--image-size", type=int, help="pixels a side, where the checkpoint does not say it")
     add_dtype(predict)
     predict.add_argument("--seed", type=int, default=0, help="of the random weights (default 0)")
 
@@ -26,7 +29,8 @@ def add(commands: Any) -> None:
 def prepare(args: argparse.Namespace) -> Work:
     """Runs both sides; the work prints how far apart they are."""
     judged = implementations.judged(args.implementation, args.dtype)
-    prediction = photograph.predict(judged, args.config, args.image, args.checkpoint, args.seed)
+    weights = photograph.weights(args.checkpoint, args.config, args.image_size, args.seed)
+    prediction = photograph.predict(judged, weights, args.image)
 
     def work(console: Console) -> int:
         text = photograph.described(prediction, args.implementation)

@@ -8,7 +8,8 @@ from typing import Any
 from xml.etree.ElementTree import Element
 
 from rich.console import Console
-from swin_reference.sizes import stage_shift, window_pair
+from swin_reference.decisions import stage_shift
+from swin_reference.sizes import window_pair
 
 from swin_properties import drawing, output
 from swin_properties.commands.words import Work
@@ -62,7 +63,7 @@ def picture(name: str, size: str, window: str, shift: str | None, token: str | N
         grid, shift = windows, "0"  # it depends on the window alone
     if token is not None and name not in OF_A_TOKEN:
         raise ValueError(f"--token is for {' and '.join(OF_A_TOKEN)}, got it for {name}: leave it out")
-    shifts = stage_shift(*grid, windows) if shift is None else pair("--shift", shift)
+    shifts = stage_shift(grid, windows) if shift is None else pair("--shift", shift)
     layout = drawing.Layout(grid, windows, shifts)
     if name in MATRICES:
         layout.for_matrix()

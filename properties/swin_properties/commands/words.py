@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable
 
 from rich.console import Console
+from swin_reference.config import CONVENTIONS
 
 from swin_properties.precision import PRECISIONS
 
@@ -16,3 +17,9 @@ Work = Callable[[Console], int]
 def add_dtype(command: argparse.ArgumentParser) -> None:
     """``--dtype``: the precision to judge in."""
     command.add_argument("--dtype", metavar="PRECISION", help=f"one of {', '.join(PRECISIONS)}")
+
+
+def add_convention(command: argparse.ArgumentParser) -> None:
+    """``--convention``: the convention to judge by."""
+    words = f"one of {', '.join(CONVENTIONS)} (default: what it declares, else what it follows)"
+    command.add_argument("--convention", metavar="NAME", help=words)

@@ -6,12 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import hypothesis
 import numpy as np
-from hypothesis import HealthCheck, Phase
 
 from swin_properties.cases import Case
 from swin_properties.catalogue import chosen
+from swin_properties.draws import each_drawn
 from swin_properties.evaluate import decided, expected_residuals, judged_within
 from swin_properties.honest.adapters import FORMULATIONS, OFFERED, Skipped, adapter
 from swin_properties.judged import Expected, Judged
@@ -55,15 +54,7 @@ def cases(law: Law, number: int, seed: int = 0) -> list[Case]:
     def keep(case: Case) -> None:
         drawn.append(case)
 
-    settings = hypothesis.settings(
-        max_examples=number,
-        database=None,
-        deadline=None,
-        phases=(Phase.generate,),
-        suppress_health_check=list(HealthCheck),
-    )
-    ask = hypothesis.given(law.cases)(keep)  # type: ignore[arg-type]
-    hypothesis.seed(seed)(settings(ask))()
+    each_drawn(law.cases, keep, number, seed, shrink=False)  # type: ignore[arg-type]
     return drawn
 
 

@@ -103,7 +103,8 @@ def true_windows(swin: Any, case: GridCase) -> Any:
 def every_small_grid(swin: Any, case: GridCase) -> Any:
     """For every small window, every shift, on each axis, and every small grid: attention in true windows."""
     enough = -(-1000 // (prod(case.grid) * case.channels))
-    x = np.concatenate([case.tokens() * factor for factor in np.linspace(-1, 1, enough).round(1)])
+    tokens = case.tokens()
+    x = np.concatenate([tokens * factor for factor in np.linspace(-1, 1, enough).round(1)])
     x = np.round(x * 64) / 64
     args = x, case.attention(), case.heads, case.window, case.shift
     return swin.shifted_window_attention(*args), direct.shifted_window_attention(*args)

@@ -52,10 +52,13 @@ def features_roll(swin: Any, case: NetCase) -> Any:
     ]
 
 
-def transposed(case: NetCase, params: Any, name: str = "") -> Any:
+def transposed(case: NetCase, params: Any, name: str = "", window: tuple[int, int] = (1, 1)) -> Any:
     """A network's parameters with height and width swapped in every one that knows them."""
+    if name == "layers":
+        stages = zip(params, case.stage_windows, strict=True)
+        return [transposed(case, stage, "", stage_window) for stage, stage_window in stages]
     if isinstance(params, list):
-        return [transposed(case, child) for child in params]
+        return [transposed(case, child, "", window) for child in params]
     if name == "downsample":  # of the merge's four neighbours, (1, 0) and (0, 1) change places
         return {
             key: {
@@ -65,12 +68,12 @@ def transposed(case: NetCase, params: Any, name: str = "") -> Any:
             for key, child in params.items()
         }
     if isinstance(params, Mapping):
-        return {key: transposed(case, child, key) for key, child in params.items()}
+        return {key: transposed(case, child, key, window) for key, child in params.items()}
     if name == "relative_position_bias_table":
-        rows, columns = (2 * side - 1 for side in case.window)
+        rows, columns = (2 * side - 1 for side in window)
         return params.reshape(rows, columns, -1).swapaxes(0, 1).reshape(params.shape)
     if name == "absolute_pos_embed":
-        return params.reshape(1, *case.config.grid, -1).swapaxes(1, 2).reshape(params.shape)
+        return params.reshape(1, *case.grid, -1).swapaxes(1, 2).reshape(params.shape)
     return params.swapaxes(2, 3) if params.ndim == 4 else params  # the embedding's convolution
 
 

@@ -18,12 +18,6 @@ def stage(case: NetCase, number: int) -> tuple[Any, ...]:
     return case.network()["layers"][number], case.depths[number], case.heads[number], case.window
 
 
-def shift_of(case: NetCase, number: int) -> tuple[int, int]:
-    """The shift of block ``number`` of the first stage."""
-    spans = any(side <= m for side, m in zip(case.config.grid, case.window, strict=True))
-    return (0, 0) if spans or number % 2 == 0 else (case.window[0] // 2, case.window[1] // 2)
-
-
 @law("swin_stage/oracle", ["swin_stage"], networks(RECIPES, deepest=2, maps=True), kind=NetCase)
 def stage_oracle(swin: Any, case: NetCase) -> Any:
     """A stage is the oracle's: its blocks, then the merge if it has one."""
@@ -42,7 +36,7 @@ def stage_alternation(swin: Any, case: NetCase) -> Any:
     x, (params, depth, heads, window) = case.tokens(), stage(case, 0)
     y = x
     for number, block in enumerate(params["blocks"]):
-        y = swin.swin_block(y, block, heads, window, shift_of(case, number))
+        y = swin.swin_block(y, block, heads, case.stage_window, case.shift(number))
     return swin.swin_stage(x, params, depth, heads, window), y
 
 
@@ -72,17 +66,17 @@ def receptive_field(swin: Any, case: NetCase) -> Any:
 
     Half precision may round a real dependency away: there only "no others" is asked.
     """
-    x, rng, (mh, mw) = case.tokens(), case.rng(3), case.window
+    x, rng, (mh, mw) = case.tokens(), case.rng(3), case.stage_window
     token = tuple(int(rng.integers(side)) for side in x.shape[:-1])
     nudged = x.copy()
     nudged[token] = rng.integers(-127, 128, x.shape[-1]) / 64.0
     before, after = (swin.swin_stage(tokens, *stage(case, 0)) for tokens in (x, nudged))
     changed, field = np.any(before != after, axis=-1), np.zeros(x.shape[:-1], bool)
     field[token] = True
-    h, w = np.indices(case.config.grid)
+    h, w = np.indices(case.grid)
     for number in range(case.depths[0]):
-        sh, sw = shift_of(case, number)
-        windows = (h - sh) // mh * case.config.grid[1] + (w - sw) // mw  # no two windows of one number
+        sh, sw = case.shift(number)
+        windows = (h - sh) // mh * case.grid[1] + (w - sw) // mw  # no two windows of one number
         field[token[0]] = np.isin(windows, windows[field[token[0]]])
     if swin.precision.bits < 24:
         changed, field = changed & ~field, np.zeros_like(field)

@@ -56,7 +56,8 @@ def embed_own_pixels(swin: Any, case: GridCase) -> Any:
     nudged[b, c, h, w] += 1.0
     before, after = (swin.patch_embed(image, params, case.window) for image in (x, nudged))
     moved = np.any(before != after, axis=-1)
-    moved[b, h // case.window[0], w // case.window[1]] = False
+    row, column = h // case.window[0], w // case.window[1]
+    moved[b, row : row + 1, column : column + 1] = False  # a pixel that is dropped has no patch
     return moved, np.zeros_like(moved)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from swin_reference.parameters import merging_shapes, mlp_shapes, norm_shapes, patch_embed_shapes
 
 from swin_properties.cases import Case, GridCase, NetCase
-from swin_properties.judged import Fall
+from swin_properties.judged import Declined, Fall
 from swin_properties.registry import Body, Tier, law
 from swin_properties.strategies import grids, networks
 
@@ -150,7 +150,8 @@ def unmoved_by_other_sizes(swin: Any, case: Any, name: str) -> Any:
     call, (x, *rest) = getattr(swin, name), ARGUMENTS[name](case)
     results = [call(x, *rest)]
     for other in other_sizes(case, name):
-        with suppress(Fall):  # other sizes may be refused: what is asked is what this leaves behind
+        # They may be refused, by the oracle too where it stands in: what is asked is what this leaves behind.
+        with suppress(Fall, Declined, ValueError):
             call(other, *rest)
         results.append(call(x, *rest))
     return [(result, results[-1]) for result in results[:-1]]

@@ -1,11 +1,8 @@
-"""Checkpoints: the names of the weights, and reading and writing files of them.  No mathematics."""
+"""The names of the weights: nested and flat, and whether a checkpoint holds exactly a model's."""
 
 from __future__ import annotations
 
-import pickle
-import zipfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -70,21 +67,21 @@ def _lists(node: Any) -> Any:
 
 
 def matched(flat: Mapping[str, Any], shapes: Mapping[str, Any]) -> dict[str, Any]:
-    """The nested parameters of a flat checkpoint, once every name, shape and value fits.
+    """The weights of a flat checkpoint, in order, once every name, shape and value fits.
 
-    ``shapes`` are the nested expected shapes (`parameter_shapes`).  Recomputed buffers are left out.
+    ``shapes`` are the expected shapes, flat or nested (`parameter_shapes`).
 
     Errors: ``ValueError`` naming every missing, extra, misshaped and non-finite key.
 
     >>> matched({"a.weight": np.ones(2)}, {"a": {"weight": (2,)}})
-    {'a': {'weight': array([1., 1.])}}
+    {'a.weight': array([1., 1.])}
     >>> matched({"b": np.ones(2)}, {"a": (2,)})
     Traceback (most recent call last):
     ...
     ValueError: a checkpoint holds exactly the model's parameters: missing a; extra b
     """
     expected = flatten(shapes)
-    given = {name: np.asarray(x) for name, x in flat.items() if name.split(".")[-1] not in RECOMPUTED}
+    given = {name: np.asarray(x) for name, x in flat.items()}
     shared = [name for name in given if name in expected]
     misshaped = [name for name in shared if given[name].shape != tuple(expected[name])]
     faults = {
@@ -99,70 +96,8 @@ def matched(flat: Mapping[str, Any], shapes: Mapping[str, Any]) -> dict[str, Any
     found = [f"{fault} {', '.join(names)}" for fault, names in faults.items() if names]
     if found:
         raise ValueError(f"a checkpoint holds exactly the model's parameters: {'; '.join(found)}")
-    return unflatten({name: given[name] for name in expected})
+    return {name: given[name] for name in expected}
 
 
 def _is_real(x: Any) -> bool:
     return bool(np.issubdtype(x.dtype, np.number) and not np.issubdtype(x.dtype, np.complexfloating))
-
-
-def load(path: str | Path) -> dict[str, Any]:
-    """The flat weights of a file: ``.npz`` by NumPy, ``.pth`` or ``.pt`` by torch, weights only.
-
-    A wrapping ``model`` or ``state_dict`` key is opened.  Code in a pickle is refused, never run.
-
-    Errors: ``ValueError`` in one sentence for a file that is missing, foreign, truncated or unsafe.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"a checkpoint is an existing file, got {path}: check the path")
-    if path.suffix == ".npz":
-        flat: Any = _load_npz(path)
-    elif path.suffix in (".pth", ".pt"):
-        flat = _load_torch(path)
-    else:
-        raise ValueError(f"a checkpoint is .npz, .pth or .pt, got {path.name}: convert it to one of these")
-    for wrapper in ("model", "state_dict"):
-        if isinstance(flat, Mapping) and isinstance(flat.get(wrapper), Mapping):
-            flat = flat[wrapper]
-    if not isinstance(flat, Mapping) or not all(hasattr(x, "shape") for x in flat.values()):
-        raise ValueError(f"a checkpoint maps names to arrays, {path.name} holds something else")
-    return {name: np.asarray(x) for name, x in flat.items()}
-
-
-def save(path: str | Path, params: Any) -> None:
-    """Writes nested parameters as a flat ``.npz`` under their official names.
-
-    >>> import tempfile; path = Path(tempfile.mkdtemp()) / "tiny.npz"
-    >>> save(path, {"head": {"bias": np.zeros(2)}}); load(path)
-    {'head.bias': array([0., 0.])}
-    """
-    np.savez(path, **flatten(params))
-
-
-def _load_npz(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, TypeError) as error:
-        raise ValueError(f"{path.name} does not read as an .npz archive of arrays: {error}") from None
-
-
-def _load_torch(path: Path) -> Any:
-    try:
-        import torch
-    except ImportError:
-        raise ValueError(f"reading {path.name} needs torch: install it, or convert to .npz") from None
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{path.name} does not read as a file of weights alone: {reason}") from None
-
-    def numpy(node: Any) -> Any:
-        if isinstance(node, torch.Tensor):
-            wide = node.float() if node.dtype == torch.bfloat16 else node
-            return wide.detach().numpy()
-        return {name: numpy(child) for name, child in node.items()} if isinstance(node, dict) else node
-
-    return numpy(loaded)

@@ -1,0 +1,81 @@
+"""``swin-oracle identify``: which convention an implementation follows, and by which sizes one can tell."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from swin_reference.config import CONVENTIONS
+
+from swin_properties import identify, implementations
+from swin_properties.commands.words import Work, add_dtype
+from swin_properties.judged import Judged
+from swin_properties.sweep import SWEEP
+
+
+def add(commands: Any) -> None:
+    """The command's words and options."""
+    command = commands.add_parser("identify", help="which Swin it is: the convention it follows")
+    command.set_defaults(prepare=prepare)
+    command.add_argument(
+        "implementation", help="as for check; it must offer swin_transformer or swin_features"
+    )
+    add_dtype(command)
+
+
+def prepare(args: argparse.Namespace) -> Work:
+    """Loads the implementation; the work runs the sweep and prints what it showed."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # networks are small: threads cost more than they give
+    judged = Judged(*implementations.loaded(args.implementation, args.dtype))
+    asked = identify.answers(judged, SWEEP)
+    first = next(asked)  # what offers no network says so before anything is printed
+
+    def work(console: Console) -> int:
+        found = [first]
+        with console.status("") as status:
+            for answer in asked:
+                found.append(answer)
+                status.update(f"{len(found)}/{len(SWEEP)} sizes, {answer.size}")
+        identity = identify.Identity(found)
+        console.print(table(identity))
+        for line in conclusions(identity, args.implementation):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+        return 0 if identity.fits else 1
+
+    return work
+
+
+def table(identity: identify.Identity) -> Table:
+    """One line a size: what the implementation does there."""
+    rows = Table(box=None, pad_edge=False)
+    rows.add_column("image", no_wrap=True)
+    rows.add_column("does what these do", overflow="fold")
+    rows.add_column("", overflow="fold")
+    for answer in identity.answers:
+        names = "every convention" if len(answer.follows) == len(CONVENTIONS) else ", ".join(answer.follows)
+        note = "rejects it" if answer.rejected else answer.decisions
+        if not answer.follows and not note:
+            note = "no combination of the decisions gives this"
+        rows.add_row(str(answer.size), names or "none", escape(note))
+    return rows
+
+
+def conclusions(identity: identify.Identity, name: str) -> list[str]:
+    """What the table amounts to: the separating sizes, the sizes that follow none, the verdict."""
+    lines = [""]
+    for convention, sizes in identity.separated.items():
+        more = f" and {len(sizes) - 3} more" if len(sizes) > 3 else ""
+        lines.append(f"not {convention}: told apart by {', '.join(map(str, sizes[:3]))}{more}")
+    if refused := [a for a in identity.answers if a.rejected]:
+        lines.append(f"it rejects {len(refused)} sizes, the first {refused[0].size}: {refused[0].rejected}")
+    if strange := [a for a in identity.answers if not a.follows and not a.rejected]:
+        smallest = min(strange, key=lambda a: a.size.image[0] * a.size.image[1])
+        why = smallest.decisions or "no combination of the decisions gives what it computes"
+        lines.append(f"it follows no convention at {len(strange)} sizes, the smallest {smallest.size}: {why}")
+    fits = " and ".join(identity.fits)
+    lines.append(f"{name}: {fits or 'no named convention'}" + (" fits" if len(identity.fits) < 2 else " fit"))
+    return lines

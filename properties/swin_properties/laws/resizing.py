@@ -1,0 +1,90 @@
+"""Laws of a bias table carried over to another window: here that of the case's grid."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from swin_properties.budget import SMALLEST_OUTPUT
+from swin_properties.cases import GridCase
+from swin_properties.registry import law
+from swin_properties.strategies import grids
+
+RESIZE = ["resize_relative_position_bias"]
+Tables = grids(shifted=False, enough=True)
+
+
+def table(case: GridCase, columns: int | None = None) -> Any:
+    """A bias table of the case's window, with a column for each channel of the batch."""
+    rows = case.offset_rows[0] * case.offset_rows[1]
+    shape = rows, columns or case.batch * case.channels
+    return case.hot({"relative_position_bias_table": shape})["relative_position_bias_table"]
+
+
+def as_map(flat: Any, window: tuple[int, int]) -> Any:
+    """A table (offsets, heads) as a map of offsets along height and width."""
+    return flat.reshape(2 * window[0] - 1, 2 * window[1] - 1, -1)
+
+
+def as_table(offsets: Any) -> Any:
+    """The inverse of `as_map`."""
+    return np.ascontiguousarray(offsets.reshape(-1, offsets.shape[2]))
+
+
+@law("resize_relative_position_bias/oracle", RESIZE, Tables)
+def resize_oracle(swin: Any, case: GridCase) -> Any:
+    """A bias table for another window is the oracle's: bicubic, a = -3/4, corners not aligned."""
+    args = table(case), case.window, case.grid
+    return swin.resize_relative_position_bias(*args), swin.expected.resize_relative_position_bias(*args)
+
+
+@law("resize_relative_position_bias/identity", RESIZE, grids(shifted=False), "exact")
+def resize_identity(swin: Any, case: GridCase) -> Any:
+    """A bias table resized to its own window is itself, bitwise."""
+    given = table(case)
+    return swin.resize_relative_position_bias(given, case.window, case.window), given
+
+
+@law("resize_relative_position_bias/constants", RESIZE, Tables)
+def resize_constants(swin: Any, case: GridCase) -> Any:
+    """A head whose bias is the same for every offset keeps it in every window."""
+    head = table(case)[:1]
+    given, new = (np.repeat(head, rows, axis=0) for rows in (len(table(case)), new_rows(case)))
+    return swin.resize_relative_position_bias(given, case.window, case.grid), new
+
+
+@law("resize_relative_position_bias/centre", RESIZE, grids(shifted=False))
+def resize_centre(swin: Any, case: GridCase) -> Any:
+    """A token's bias for itself, at offset 0, is the same in every window."""
+    given = table(case, columns=SMALLEST_OUTPUT)
+    resized = swin.resize_relative_position_bias(given, case.window, case.grid)
+    return resized[len(resized) // 2], given[len(given) // 2]
+
+
+@law("resize_relative_position_bias/flip", RESIZE, Tables)
+def resize_flip(swin: Any, case: GridCase) -> Any:
+    """Flipping a bias table along height or width flips the resized one."""
+    given = table(case)
+    resized = swin.resize_relative_position_bias(given, case.window, case.grid)
+    pairs = []
+    for axis in (0, 1):
+        flipped = as_table(np.flip(as_map(given, case.window), axis))
+        got = swin.resize_relative_position_bias(flipped, case.window, case.grid)
+        pairs.append((got, as_table(np.flip(as_map(resized, case.grid), axis))))
+    return pairs
+
+
+@law("resize_relative_position_bias/transpose", RESIZE, Tables)
+def resize_transpose(swin: Any, case: GridCase) -> Any:
+    """Swapping height and width, in the table and both windows, swaps them in the resized table."""
+    given = table(case)
+    swapped = as_table(as_map(given, case.window).swapaxes(0, 1))
+    got = swin.resize_relative_position_bias(swapped, case.window[::-1], case.grid[::-1])
+    resized = swin.resize_relative_position_bias(given, case.window, case.grid)
+    return got, as_table(as_map(resized, case.grid).swapaxes(0, 1))
+
+
+def new_rows(case: GridCase) -> int:
+    """Rows of the resized table."""
+    return (2 * case.grid[0] - 1) * (2 * case.grid[1] - 1)

@@ -1,0 +1,74 @@
+"""The ``config.json`` of transformers' directories: what it says of a configuration, and writing it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from swin_reference.config import SwinConfig
+from swin_reference.sizes import pair
+
+FIELDS = {
+    "image_size": "image_size",
+    "patch_size": "patch_size",
+    "num_channels": "in_channels",
+    "embed_dim": "embed_dim",
+    "depths": "depths",
+    "num_heads": "num_heads",
+    "window_size": "window_size",
+    "mlp_ratio": "mlp_ratio",
+    "qkv_bias": "qkv_bias",
+    "use_absolute_embeddings": "absolute_position_embedding",
+}
+"""Transformers' keys and SwinConfig's fields."""
+
+FIXED = {"model_type": "swin", "hidden_act": "gelu", "layer_norm_eps": 1e-5}
+"""What every Swin V1 has, and a file may say otherwise."""
+
+
+def described_config(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of SwinConfig that a ``config.json`` says.
+
+    Errors: ``ValueError`` for a model that is no Swin V1.
+
+    >>> described_config({"model_type": "swin", "num_channels": 1})
+    {'in_channels': 1}
+    """
+    if values.get("model_type") == "swinv2":
+        raise ValueError(
+            "checkpoints of Swin V1 are read, config.json says swinv2, Swin V2: V2 is not supported yet"
+        )
+    wrong = [
+        f"{key} {values[key]!r}, not {right!r}"
+        for key, right in FIXED.items()
+        if values.get(key, right) != right
+    ]
+    if wrong:
+        raise ValueError(
+            f"config.json is of a Swin V1 with erf GELU, it says {', '.join(wrong)}: that is another network"
+        )
+    return {ours: values[theirs] for theirs, ours in FIELDS.items() if theirs in values}
+
+
+def written_config(config: SwinConfig) -> dict[str, Any]:
+    """The inverse of `described_config`: what transformers needs to build the network.
+
+    Errors: ``ValueError`` for what its Swin does not have.
+
+    >>> written_config(SwinConfig(num_classes=3))["num_labels"]
+    3
+    """
+    window = pair(config.window_size)
+    lacking = {
+        "a window that is no square": window[0] != window[1],
+        "qk_scale": config.qk_scale is not None,
+        "patch_norm=False": not config.patch_norm,
+    }
+    found = [what for what, there in lacking.items() if there]
+    if found:
+        raise ValueError(
+            f"transformers' Swin has no {', no '.join(found)}: use another layout, or a plain file"
+        )
+    values = {theirs: getattr(config, ours) for theirs, ours in FIELDS.items()}
+    values |= {"window_size": window[0], "num_labels": config.num_classes}
+    return {"architectures": ["SwinForImageClassification"], **FIXED, **values}

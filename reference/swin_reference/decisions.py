@@ -1,0 +1,165 @@
+"""What a convention decides at given sizes: small functions of sizes, read by all but the attention."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from swin_reference.config import SwinConfig
+from swin_reference.conventions import CANONICAL, Convention
+from swin_reference.sizes import Size, pair, round_up, window_pair
+
+Grid = Sequence[int]
+"""The height and width of an image, in pixels, or of a grid, in tokens."""
+
+
+class Rejected(ValueError):
+    """Sizes that a convention does not take: what it asks for, what came, and the likely fix."""
+
+
+def pixels_taken(image: Grid, patch_size: Size, convention: Convention) -> tuple[int, int]:
+    """The pixels along each axis that become patches, absent ones counted as zeros.
+
+    Errors: `Rejected` where the convention rejects, or drops every pixel there is.
+
+    >>> from swin_reference.conventions import named
+    >>> pixels_taken((9, 8), 4, CANONICAL), pixels_taken((9, 8), 4, named("timm"))
+    ((12, 8), (8, 8))
+    """
+    (height, width), (ph, pw) = image, window_pair(patch_size)
+    if convention.image == "pad" or not (height % ph or width % pw):
+        return round_up(height, ph), round_up(width, pw)
+    taken = height - height % ph, width - width % pw
+    if convention.image == "reject" or 0 in taken:
+        raise Rejected(
+            f"the {convention.name} convention takes images of whole patches, got {height}x{width} and patch "
+            f"{ph}x{pw}: pad the image to {round_up(height, ph)}x{round_up(width, pw)}"
+        )
+    return taken
+
+
+def token_grid(image: Grid, patch_size: Size, convention: Convention) -> tuple[int, int]:
+    """The grid of tokens that an image becomes.
+
+    >>> from swin_reference.conventions import named
+    >>> token_grid((9, 8), 4, CANONICAL), token_grid((9, 8), 4, named("timm"))
+    ((3, 2), (2, 2))
+    """
+    ph, pw = window_pair(patch_size)
+    height, width = pixels_taken(image, patch_size, convention)
+    return height // ph, width // pw
+
+
+def stage_window(grid: Grid, window_size: Size, convention: Convention) -> tuple[int, int]:
+    """The window of a stage whose grid is ``height`` x ``width``.
+
+    Errors: `Rejected` for a grid smaller than the window where the convention rejects it.
+
+    >>> from swin_reference.conventions import named
+    >>> stage_window((8, 3), 4, CANONICAL), stage_window((8, 3), 4, named("official"))
+    ((4, 4), (3, 3))
+    >>> stage_window((8, 3), 4, named("timm"))
+    (4, 3)
+    """
+    (height, width), (mh, mw) = grid, window_pair(window_size)
+    if convention.window == "shrink axis":
+        return min(mh, height), min(mw, width)
+    if convention.window == "shrink both" and (height <= mh or width <= mw):
+        return min(mh, height, width), min(mw, height, width)
+    if convention.window == "reject" and (height < mh or width < mw):
+        raise Rejected(
+            f"the {convention.name} convention takes grids no smaller than the window, got {height}x{width} "
+            f"and window {mh}x{mw}: use a larger image or a smaller window"
+        )
+    return mh, mw
+
+
+def stage_shift(grid: Grid, window_size: Size, convention: Convention = CANONICAL) -> tuple[int, int]:
+    """The shift of a stage's odd blocks: floor(M / 2), dropped as the convention says.
+
+    ``window_size`` is the stage's own.  (Official code: ``if min(input_resolution) <= window_size``.)
+
+    >>> from swin_reference.conventions import named
+    >>> stage_shift((56, 56), 7), stage_shift((7, 14), 7), stage_shift((7, 14), 7, named("timm"))
+    ((3, 3), (0, 0), (0, 3))
+    """
+    (height, width), (mh, mw) = grid, window_pair(window_size)
+    tall, wide = height > mh, width > mw
+    if convention.shift == "never":
+        tall = wide = True
+    elif convention.shift == "min":
+        tall = wide = tall and wide
+    return mh // 2 * tall, mw // 2 * wide
+
+
+def pads_before_roll(grid: Grid, window_size: Size, convention: Convention) -> bool:
+    """Whether a grid is padded to whole windows before it is rolled, and not after.
+
+    Errors: `Rejected` for a grid that is not made of whole windows where the convention rejects it.
+
+    >>> from swin_reference.conventions import named
+    >>> pads_before_roll((9, 9), 4, CANONICAL), pads_before_roll((9, 9), 4, named("timm"))
+    (True, False)
+    """
+    (height, width), (mh, mw) = grid, window_pair(window_size)
+    if convention.padding == "reject" and (height % mh or width % mw):
+        raise Rejected(
+            f"the {convention.name} convention takes grids of whole windows, got {height}x{width} and window "
+            f"{mh}x{mw}: use an image that makes {round_up(height, mh)}x{round_up(width, mw)} tokens"
+        )
+    return convention.padding != "roll, pad"
+
+
+def merged_grid(grid: Grid, convention: Convention) -> tuple[int, int]:
+    """The grid after a merge: half of each side, rounded up.
+
+    Errors: `Rejected` for an odd side where the next stage is built for half of it, rounded down.
+
+    >>> merged_grid((5, 4), CANONICAL)
+    (3, 2)
+    """
+    height, width = grid
+    if convention.grid == "built for, floor" and (height % 2 or width % 2):
+        raise Rejected(
+            f"the {convention.name} convention merges grids with even sides, got {height}x{width}: use an "
+            "image whose grid is even before each merge"
+        )
+    return -(-height // 2), -(-width // 2)
+
+
+def check_image(image: Grid, config: SwinConfig, convention: Convention) -> None:
+    """Whether the network takes an image at all.
+
+    Errors: `Rejected` for another image than the one that the convention builds the network for.
+
+    >>> check_image((9, 9), SwinConfig(image_size=8), CANONICAL)
+    """
+    height, width = image
+    if convention.grid != "run time" and (height, width) != pair(config.image_size):
+        raise Rejected(
+            f"the {convention.name} convention builds a network for one image size, got {height}x{width} and "
+            f"image_size={config.image_size}: make a network with image_size={(height, width)}"
+        )
+
+
+def stage_grids(config: SwinConfig, convention: Convention) -> list[tuple[int, int]]:
+    """The token grid of every stage, for images of ``config.image_size``.
+
+    >>> stage_grids(SwinConfig(image_size=36), CANONICAL)
+    [(9, 9), (5, 5), (3, 3), (2, 2)]
+    """
+    grids = [token_grid(pair(config.image_size), config.patch_size, convention)]
+    while len(grids) < len(config.depths):
+        grids.append(merged_grid(grids[-1], convention))
+    return grids
+
+
+def stage_windows(config: SwinConfig, convention: Convention) -> list[tuple[int, int]]:
+    """The window of every stage: where windows shrink, for images of ``config.image_size``.
+
+    >>> from swin_reference.conventions import named
+    >>> stage_windows(SwinConfig(image_size=64), named("timm"))
+    [(7, 7), (7, 7), (4, 4), (2, 2)]
+    """
+    if convention.window in ("keep", "reject"):
+        return [window_pair(config.window_size)] * len(config.depths)
+    return [stage_window(grid, config.window_size, convention) for grid in stage_grids(config, convention)]

@@ -1,0 +1,146 @@
+"""The second oracle's attention: inside true shifted windows, with no roll, mask, partition or index."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import numpy as np
+from jaxtyping import Inexact
+
+from swin_reference.config import CONVENTIONS, Convention
+from swin_reference.direct.sizes import Sizes, brought_together, true_windows, two
+from swin_reference.elementary import linear, softmax
+from swin_reference.types import Params
+
+CANONICAL = CONVENTIONS["canonical"]
+
+
+def shifted_window_attention(
+    x: Inexact[np.ndarray, "batch height width channels"],
+    params: Params,
+    num_heads: int,
+    window_size: Sizes,
+    shift_size: Sizes,
+    qk_scale: float | None = None,
+    convention: Convention = CANONICAL,
+) -> Inexact[np.ndarray, "batch height width channels"]:
+    """Attention inside each true shifted window of the grid, padded with zero tokens to whole windows.
+
+    Under a convention that hides tokens of other regions by a number, or pads after the roll, there are no
+    true windows: what the roll brings together attends to each other, less or more.
+
+    >>> params = {"qkv": {"weight": np.eye(3, 1, -2)}, "proj": {"weight": np.eye(1)},
+    ...           "relative_position_bias_table": np.zeros((3, 1))}
+    >>> shifted_window_attention(np.array([1.0, 2.0, 4.0, 8.0]).reshape(1, 1, 4, 1), params, 1, (1, 2),
+    ...                          (0, 1)).ravel()
+    array([1., 3., 3., 8.])
+    """
+    if convention.mask_value != -np.inf or convention.padding == "roll, pad":
+        return _rolled(x, params, num_heads, two(window_size), two(shift_size), qk_scale, convention)
+    batch, height, width, channels = x.shape
+    mh, mw = two(window_size)
+    padded_height, padded_width = -(-height // mh) * mh, -(-width // mw) * mw
+    padded = np.zeros((batch, padded_height, padded_width, channels), x.dtype)
+    padded[:, :height, :width] = x
+    y = np.empty_like(padded)
+    for tokens in true_windows(padded_height, padded_width, window_size, shift_size).values():
+        h, w = np.array(tokens).T
+        y[:, h, w] = _attend(padded[:, h, w], h, w, params, num_heads, (mh, mw), qk_scale)
+    return y[:, :height, :width]
+
+
+def _rolled(
+    x: Any, params: Params, num_heads: int, window: Any, shift: Any, qk_scale: Any, convention: Convention
+) -> Any:
+    """Attention among all that the roll brings into one window, ``mask_value`` between regions."""
+    (mh, mw), (batch, height, width, channels) = window, x.shape
+    lines = (
+        brought_together(length, m, s, convention)
+        for length, m, s in zip((height, width), window, shift, strict=True)
+    )
+    u, v = np.array(list(product(range(mh), range(mw)))).T
+    y = np.zeros_like(x)
+    for rows, columns in product(*lines):
+        places = list(product(rows, columns))
+        tokens = np.zeros((batch, mh * mw, channels), x.dtype)
+        real = [n for n, ((h, _), (w, _)) in enumerate(places) if h is not None and w is not None]
+        h, w = (np.array([places[n][axis][0] for n in real], int) for axis in (0, 1))
+        tokens[:, real] = x[:, h, w]
+        regions = np.array([2 * below + beyond for (_, below), (_, beyond) in places])
+        mask = np.where(np.equal.outer(regions, regions), 0.0, convention.mask_value)
+        y[:, h, w] = _attend(tokens, u, v, params, num_heads, window, qk_scale, mask)[:, real]
+    return y
+
+
+def window_attention(
+    x: Inexact[np.ndarray, "windows tokens channels"],
+    params: Params,
+    num_heads: int,
+    window_size: Sizes,
+    mask: Inexact[np.ndarray, "windows_per_image tokens tokens"] | None = None,
+    qk_scale: float | None = None,
+) -> Inexact[np.ndarray, "windows tokens channels"]:
+    """Attention inside whole windows, window after window; window n of an image gets mask n.
+
+    >>> params = {"qkv": {"weight": np.eye(3, 1, -2)}, "proj": {"weight": np.eye(1)},
+    ...           "relative_position_bias_table": np.zeros((3, 1))}
+    >>> window_attention(np.array([[[1.0], [3.0]]]), params, 1, (1, 2)).ravel()
+    array([2., 2.])
+    """
+    h, w = np.array(list(product(*map(range, two(window_size))))).T
+    masks = [0.0] if mask is None else list(mask)
+    y = np.empty_like(x)
+    for place, one in enumerate(masks):
+        windows = slice(place, None, len(masks))
+        y[windows] = _attend(x[windows], h, w, params, num_heads, two(window_size), qk_scale, one)
+    return y
+
+
+def _attend(
+    x: Any,
+    h: Any,
+    w: Any,
+    params: Params,
+    num_heads: int,
+    window: tuple[int, int],
+    qk_scale: float | None,
+    mask: Any = 0.0,
+) -> Any:
+    """Attention among the tokens at (h, w), the bias looked up by the two tokens' offset."""
+    (mh, mw), head_dim = window, x.shape[-1] // num_heads
+    table = params["relative_position_bias_table"].reshape(2 * mh - 1, 2 * mw - 1, num_heads)
+    bias = table[np.subtract.outer(h, h) + mh - 1, np.subtract.outer(w, w) + mw - 1]
+    qkv = linear(x, **params["qkv"])
+    heads = []
+    for head in range(num_heads):
+        start, channels = head * head_dim, x.shape[-1]
+        q, k, v = (qkv[..., part * channels + start :][..., :head_dim] for part in range(3))
+        scale = head_dim**-0.5 if qk_scale is None else qk_scale
+        logits = np.stack([(q[:, [i]] * k).sum(-1) for i in range(len(h))], axis=1) * scale
+        weights = softmax(logits + bias[..., head] + mask)
+        heads.append(np.stack([(weights[:, i, :, None] * v).sum(1) for i in range(len(h))], axis=1))
+    return linear(np.concatenate(heads, axis=-1), **params["proj"])
+
+
+def global_attention(
+    x: Inexact[np.ndarray, "batch height width channels"], params: Params, num_heads: int
+) -> Inexact[np.ndarray, "batch height width channels"]:
+    """Plain attention of every token to every token, without a position bias: a ViT's.
+
+    ``params`` holds ``qkv`` and ``proj``.  What distinguishes Swin from ViT is what this lacks: windows,
+    their shift, and the relative position bias.
+
+    >>> params = {"qkv": {"weight": np.eye(3, 1, -2)}, "proj": {"weight": np.eye(1)}}
+    >>> global_attention(np.array([1.0, 3.0]).reshape(1, 1, 2, 1), params, 1).ravel()
+    array([2., 2.])
+    """
+    batch, height, width, channels = x.shape
+    qkv = linear(x.reshape(batch, height * width, channels), **params["qkv"])
+    q, k, v = np.split(qkv, 3, axis=-1)
+    heads = []
+    for part in np.split(np.arange(channels), num_heads):
+        logits = q[..., part] @ k[..., part].swapaxes(-1, -2) / len(part) ** 0.5
+        heads.append(softmax(logits) @ v[..., part])
+    y = linear(np.concatenate(heads, axis=-1), **params["proj"])
+    return y.reshape(batch, height, width, channels)

@@ -1,0 +1,92 @@
+"""The second oracle's layers: another LayerNorm, another GELU, loops for the patches."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+from jaxtyping import Inexact
+from scipy.special import ndtr
+
+from swin_reference.config import CONVENTIONS, Convention
+from swin_reference.direct.sizes import Sizes, two
+from swin_reference.elementary import linear
+from swin_reference.types import Params
+
+CANONICAL = CONVENTIONS["canonical"]
+
+
+def layer_norm(
+    x: Inexact[np.ndarray, "*tokens channels"], params: Params, eps: float = 1e-5
+) -> Inexact[np.ndarray, "*tokens channels"]:
+    """LayerNorm with the variance as half the mean squared difference of all pairs of channels.
+
+    var = sum over (i, j) of (x_i - x_j)^2 / (2 C^2); x - mean = mean over j of (x - x_j).
+
+    >>> layer_norm(np.array([1.0, 3.0]), {"weight": np.ones(2), "bias": np.zeros(2)}, eps=0.0)
+    array([-1.,  1.])
+    """
+    channels = x.shape[-1]
+    differences = x[..., :, None] - x[..., None, :]
+    variance = (differences**2).sum((-1, -2)) / (2 * channels**2)
+    centred = differences.sum(-1) / channels
+    normed = centred * (1.0 / (variance + eps) ** 0.5)[..., None]
+    return normed * params["weight"] + params["bias"]
+
+
+def mlp(
+    x: Inexact[np.ndarray, "*tokens channels"], params: Params
+) -> Inexact[np.ndarray, "*tokens channels"]:
+    """The MLP with GELU as x times the normal distribution function.
+
+    >>> eye = {"weight": np.eye(2), "bias": np.zeros(2)}
+    >>> mlp(np.array([0.0, 100.0]), {"fc1": eye, "fc2": eye})
+    array([  0., 100.])
+    """
+    hidden = linear(x, **params["fc1"])
+    return linear(hidden * ndtr(hidden), **params["fc2"])
+
+
+def patch_embed(
+    images: Inexact[np.ndarray, "batch colours height width"],
+    params: Params,
+    patch_size: Sizes,
+    convention: Convention = CANONICAL,
+) -> Inexact[np.ndarray, "batch grid_height grid_width channels"]:
+    """The patch embedding, one pixel offset of the patch at a time; pixels past the edge count as 0.
+
+    >>> proj = {"weight": np.ones((1, 1, 2, 2)), "bias": np.zeros(1)}
+    >>> patch_embed(np.ones((1, 1, 2, 3)), {"proj": proj}, 2).ravel()
+    array([4., 2.])
+    """
+    ph, pw = two(patch_size)
+    if convention.image == "drop":
+        images = images[..., : images.shape[2] // ph * ph, : images.shape[3] // pw * pw]
+    batch, _, height, width = images.shape
+    weight, bias = params["proj"]["weight"], params["proj"]["bias"]
+    y = np.zeros((batch, -(-height // ph), -(-width // pw), weight.shape[0]), images.dtype) + bias
+    for dy, dx in product(range(ph), range(pw)):
+        pixels = images[:, :, dy::ph, dx::pw]
+        rows, columns = pixels.shape[2:]
+        y[:, :rows, :columns] += linear(np.moveaxis(pixels, 1, -1), weight[:, :, dy, dx])
+    return layer_norm(y, params["norm"]) if "norm" in params else y
+
+
+def patch_merging(
+    x: Inexact[np.ndarray, "batch height width channels"], params: Params
+) -> Inexact[np.ndarray, "batch half_height half_width merged_channels"]:
+    """The merge, cell by cell: tokens (2i, 2j), (2i+1, 2j), (2i, 2j+1), (2i+1, 2j+1), absent ones zero.
+
+    >>> params = {"norm": {"weight": np.ones(4), "bias": np.zeros(4)},
+    ...           "reduction": {"weight": np.eye(2, 4)}}
+    >>> patch_merging(np.array([[3.0, 3.0], [1.0, 1.0]]).reshape(1, 2, 2, 1), params).round(3)
+    array([[[[ 1., -1.]]]])
+    """
+    batch, height, width, channels = x.shape
+    half_height, half_width = (height + 1) // 2, (width + 1) // 2
+    cells = np.zeros((batch, half_height, half_width, 4 * channels), x.dtype)
+    for i, j, place in product(range(half_height), range(half_width), range(4)):
+        h, w = 2 * i + place % 2, 2 * j + place // 2
+        if h < height and w < width:
+            cells[:, i, j, place * channels : (place + 1) * channels] = x[:, h, w]
+    return linear(layer_norm(cells, params["norm"]), **params["reduction"])

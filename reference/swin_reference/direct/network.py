@@ -1,0 +1,85 @@
+"""The second oracle's network: block, stage, features, classifier."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from swin_reference.config import CONVENTIONS, Convention, SwinConfig, named
+from swin_reference.direct.attention import shifted_window_attention
+from swin_reference.direct.layers import layer_norm, mlp, patch_embed, patch_merging
+from swin_reference.direct.sizes import Sizes, window_and_shift
+from swin_reference.elementary import linear
+from swin_reference.types import Params
+
+CANONICAL = CONVENTIONS["canonical"]
+
+
+def swin_block(
+    x: Any,
+    params: Params,
+    num_heads: int,
+    window_size: Sizes,
+    shift_size: Sizes,
+    kept: Any = None,
+    qk_scale: float | None = None,
+    convention: Convention = CANONICAL,
+) -> Any:
+    """One block, each residual branch times its drop path factors, if there are any."""
+    keep_attention, keep_mlp = (np.ones(len(x)), np.ones(len(x))) if kept is None else kept
+    branch = shifted_window_attention(
+        layer_norm(x, params["norm1"]),
+        params["attn"],
+        num_heads,
+        window_size,
+        shift_size,
+        qk_scale,
+        convention,
+    )
+    y = x + np.einsum("b,bhwc->bhwc", keep_attention, branch)
+    return y + np.einsum("b,bhwc->bhwc", keep_mlp, mlp(layer_norm(y, params["norm2"]), params["mlp"]))
+
+
+def _stage(
+    x: Any, params: Params, num_heads: int, window_size: Sizes, convention: Convention, qk_scale: Any = None
+) -> Any:
+    """The blocks of a stage, every second one shifted."""
+    window, shift = window_and_shift(x.shape[1], x.shape[2], window_size, convention)
+    for number, block in enumerate(params["blocks"]):
+        given = shift if number % 2 == 1 else (0, 0)
+        x = swin_block(x, block, num_heads, window, given, None, qk_scale, convention)
+    return x
+
+
+def swin_stage(
+    x: Any,
+    params: Params,
+    depth: int,
+    num_heads: int,
+    window_size: Sizes,
+    convention: Convention = CANONICAL,
+) -> Any:
+    """One stage, with its merge where ``params`` has one."""
+    y = _stage(x, params, num_heads, window_size, convention)
+    return patch_merging(y, params["downsample"]) if "downsample" in params else y
+
+
+def swin_features(images: Any, params: Params, config: SwinConfig) -> list[Any]:
+    """The map of every stage, before its merge, not normed."""
+    convention = named(config.convention)
+    x = patch_embed(images, params["patch_embed"], config.patch_size, convention)
+    if "absolute_pos_embed" in params:
+        x = x + params["absolute_pos_embed"][0].reshape(x.shape[1:])
+    maps: list[Any] = []
+    for layer, heads in zip(params["layers"], config.num_heads, strict=True):
+        maps.append(_stage(x, layer, heads, config.window_size, convention, config.qk_scale))
+        x = patch_merging(maps[-1], layer["downsample"]) if "downsample" in layer else maps[-1]
+    return maps
+
+
+def swin_transformer(images: Any, params: Params, config: SwinConfig) -> Any:
+    """The classifier: mean of the normed tokens of the last map, then the head where there is one."""
+    tokens = layer_norm(swin_features(images, params, config)[-1], params["norm"])
+    pooled = tokens.mean((1, 2))
+    return linear(pooled, **params["head"]) if "head" in params else pooled

@@ -1,0 +1,45 @@
+"""The second oracle's bias table for another window; it shares no code with the first one's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Inexact
+
+from swin_reference.direct.sizes import Sizes, two
+
+
+def resize_relative_position_bias(
+    table: Inexact[np.ndarray, "offsets heads"], window_size: Sizes, new_window_size: Sizes
+) -> Inexact[np.ndarray, "new_offsets heads"]:
+    """The bias table of another window: a cubic through its entries along height, then along width.
+
+    >>> resize_relative_position_bias(np.array([[0.0], [1.0], [2.0]]), (1, 2), (1, 1)).ravel()
+    array([1.])
+    """
+    (mh, mw), (new_mh, new_mw) = two(window_size), two(new_window_size)
+    entries = table.reshape(2 * mh - 1, 2 * mw - 1, -1)
+    rows = np.stack(_between(list(entries), 2 * new_mh - 1))
+    columns = _between(list(np.moveaxis(rows, 1, 0)), 2 * new_mw - 1)
+    return np.stack(columns, axis=1).reshape(-1, table.shape[1])
+
+
+def _between(entries: list[Any], count: int) -> list[Any]:
+    """``count`` values of the curve through the entries, each for its middle as both lines have one length.
+
+    Between two entries the curve is the Hermite cubic whose slope at an entry is 3/4 of the difference of
+    its neighbours, the last entry standing for those beyond it.
+    """
+    values = []
+    for i in range(count):
+        twice = (2 * i + 1) * len(entries)  # 2 count (s + 1/2), for the place s on the entries' line
+        below = (twice - count) // (2 * count)
+        t = (twice - count - 2 * count * below) / (2 * count)
+        before, left, right, after = (
+            entries[min(max(k, 0), len(entries) - 1)] for k in range(below - 1, below + 3)
+        )
+        rise, fall = 0.75 * (right - before), 0.75 * (after - left)
+        hermite = (2 * left + rise - 2 * right + fall) * t + (3 * right - 3 * left - 2 * rise - fall)
+        values.append((hermite * t + rise) * t + left)
+    return values
