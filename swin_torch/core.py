@@ -103,20 +103,18 @@ def _backward(
 
 
 @_forward.register_fake
-def _forward_shape(qkv: Tensor, bias_table: Tensor, pad_qkv: Tensor | None, *sizes: Any) -> Tensor:
+def _forward_shape(qkv: Tensor, *_: Any) -> Tensor:
     batch, height, width, channels = qkv.shape
     return qkv.new_empty(batch, height, width, channels // 3)
 
 
 @_backward.register_fake
-def _backward_shapes(
-    gradient: Tensor, qkv: Tensor, bias_table: Tensor, pad_qkv: Tensor | None, *sizes: Any
-) -> tuple[Tensor, Tensor, Tensor]:
+def _backward_shapes(_: Tensor, qkv: Tensor, bias_table: Tensor, *__: Any) -> tuple[Tensor, Tensor, Tensor]:
     of_pad = qkv.new_empty(qkv.shape[3], dtype=torch.promote_types(qkv.dtype, torch.float32))
     return qkv.new_empty(qkv.shape), bias_table.new_empty(bias_table.shape), of_pad
 
 
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001 -- PyTorch's names
     ctx.save_for_backward(*inputs[:3])
     ctx.sizes = inputs[3:]
 
@@ -167,7 +165,8 @@ def _check_tensors(
     if bias_table.shape != (rows, num_heads):
         raise ValueError(
             f"the bias table has (2 Mh - 1)(2 Mw - 1) rows and a column a head, got "
-            f"{tuple(bias_table.shape)} for window {window[0]}x{window[1]} and {num_heads} heads: it needs {(rows, num_heads)}"
+            f"{tuple(bias_table.shape)} for window {window[0]}x{window[1]} and {num_heads} heads: "
+            f"it needs {(rows, num_heads)}"
         )
     if pad_qkv is not None and pad_qkv.shape != (qkv.shape[3],):
         raise ValueError(

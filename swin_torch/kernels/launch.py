@@ -39,7 +39,9 @@ def forward(
     small = plan.tokens <= ONE_TILE
     shape = compiled_shape(plan, qkv, backward=False)
     table, pad = _table(bias_table), _padding(qkv, pad_qkv, plan)
-    programs = _programs(plan, len(qkv), _multiprocessors(qkv.device) * FORWARD_PROGRAMS)
+    programs = _programs(
+        plan, len(qkv), _multiprocessors(qkv.device) * (FORWARD_PROGRAMS if small else BACKWARD_PROGRAMS)
+    )
     with _on(qkv):
         kernel = tile.forward if small else blocks.forward
         _launch(kernel, (qkv, table, pad, out), plan, len(qkv), programs, scale, mask_value, shape)
