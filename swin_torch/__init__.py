@@ -2,6 +2,7 @@
 
 from swin_torch import functional
 from swin_torch.checkpoints import from_checkpoint
+from swin_torch.core import shifted_window_attention_core
 from swin_torch.functional import (
     cyclic_shift,
     drop_path,
@@ -15,6 +16,7 @@ from swin_torch.functional import (
     window_partition,
     window_reverse,
 )
+from swin_torch.fusing import fuse, fused
 from swin_torch.judged import Adapter, adapter, adapters
 from swin_torch.modules import (
     Mlp,
@@ -42,12 +44,15 @@ __all__ = [
     "drop_path",
     "from_checkpoint",
     "functional",
+    "fuse",
+    "fused",
     "merge_neighbours",
     "relative_position_bias",
     "relative_position_index",
     "resize_relative_position_bias",
     "reverse_cyclic_shift",
     "shifted_window_attention",
+    "shifted_window_attention_core",
     "shifted_window_mask",
     "swin_b",
     "swin_l",

@@ -83,6 +83,9 @@ class Adapter:
             [2., 1.]]])
     """
 
+    label = "swin_torch"
+    attend_grid: Callable[..., Tensor] = staticmethod(functional.shifted_window_attention)
+
     def __init__(
         self, precision: str = "float32", device: str = "cpu", convention: str = "canonical"
     ) -> None:
@@ -92,7 +95,7 @@ class Adapter:
                 f"swin_torch computes in {', '.join(PRECISIONS)}, got {precision!r}: use one of these"
             )
         self.decided = named(convention)
-        self.name = f"swin_torch in {precision} on {device}, {convention}"
+        self.name = f"{self.label} in {precision} on {device}, {convention}"
         self.precision = precision
         self.device = device
         self.convention = convention
@@ -103,7 +106,7 @@ class Adapter:
         >>> Adapter().with_precision("bfloat16").precision
         'bfloat16'
         """
-        return Adapter(name, self.device, self.convention)
+        return type(self)(name, self.device, self.convention)
 
     def with_convention(self, name: str) -> Adapter:
         """The same adapter under another convention.
@@ -111,7 +114,7 @@ class Adapter:
         >>> Adapter().with_convention("timm").convention
         'timm'
         """
-        return Adapter(self.precision, self.device, name)
+        return type(self)(self.precision, self.device, name)
 
     @_on_arrays
     def window_partition(self, x: Tensor, window_size: Size) -> Tensor:
@@ -175,7 +178,7 @@ class Adapter:
     ) -> Tensor:
         """(B, H, W, C) -> same."""
         attention = self._attention(x, params, num_heads, window_size)
-        return functional.shifted_window_attention(x, attention, window_size, shift_size, self.decided)
+        return self.attend_grid(x, attention, window_size, shift_size, self.decided)
 
     @_on_arrays
     def layer_norm(self, x: Tensor, params: Params, eps: float = 1e-5) -> Tensor:
@@ -212,7 +215,7 @@ class Adapter:
         """(B, H, W, C), drop path's factors (B,) for both branches -> same."""
         hidden, bias = _hidden(params["mlp"]), "bias" in params["attn"]["qkv"]
         sizes = x.shape[-1], num_heads, window_size, hidden, bias
-        return _loaded(params, SwinBlock, *sizes, convention=self.decided)(x, shift_size, kept)
+        return self._blocks(params, SwinBlock, *sizes, convention=self.decided)(x, shift_size, kept)
 
     @_on_arrays
     def swin_stage(self, x: Tensor, params: Params, depth: int, num_heads: int, window_size: Size) -> Tensor:
@@ -221,17 +224,17 @@ class Adapter:
         hidden, bias = _hidden(first["mlp"]), "bias" in first["attn"]["qkv"]
         window = fitted_window(x.shape[1:3], window_size, self.decided)
         sizes = (x.shape[-1], depth, num_heads, window, hidden, merge, bias)
-        return _loaded(params, SwinStage, *sizes, convention=self.decided)(x)
+        return self._blocks(params, SwinStage, *sizes, convention=self.decided)(x)
 
     @_on_arrays
     def swin_features(self, images: Tensor, params: Params, config: SwinConfig) -> list[Tensor]:
         """(B, colours, H, W) -> the map (B, H', W', C') of every stage."""
-        return _loaded(params, SwinTransformer, self._under(config)).features(images)
+        return self._blocks(params, SwinTransformer, self._under(config)).features(images)
 
     @_on_arrays
     def swin_transformer(self, images: Tensor, params: Params, config: SwinConfig) -> Tensor:
         """(B, colours, H, W) -> (B, classes)."""
-        return _loaded(params, SwinTransformer, self._under(config))(images)
+        return self._blocks(params, SwinTransformer, self._under(config))(images)
 
     def vjp(self, name: str, cotangent: Any, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
         """The gradient of <cotangent, callable ``name`` of the arguments>, for each positional argument.
@@ -248,6 +251,14 @@ class Adapter:
         outputs = on_tensors(self, *leaves, **self._tensors(kwargs))
         backward(outputs, self._tensors(cotangent))
         return tuple(arrays(gradient(leaf)) for leaf in leaves)
+
+    def _blocks(self, params: Params, kind: Callable[..., Module], *sizes: Any, **options: Any) -> Module:
+        """A module that has blocks, loaded; they attend as this adapter does."""
+        module = _loaded(params, kind, *sizes, **options)
+        for block in module.modules():
+            if isinstance(block, SwinBlock):
+                block.attend_grid = self.attend_grid
+        return module
 
     def _under(self, config: SwinConfig) -> SwinConfig:
         return replace(config, convention=self.convention)

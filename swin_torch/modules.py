@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -85,6 +85,9 @@ class SwinBlock(nn.Module):
     torch.Size([1, 5, 7, 8])
     """
 
+    attend_grid: Callable[..., Tensor] = staticmethod(functional.shifted_window_attention)
+    """(x, attention, window, shift, convention) -> the attended grid; `swin_torch.fuse` replaces it."""
+
     def __init__(
         self,
         channels: int,
@@ -109,7 +112,7 @@ class SwinBlock(nn.Module):
     def forward(self, x: Tensor, shift_size: Size = 0, kept: Kept | None = None) -> Tensor:
         """(B, H, W, C), any H and W -> same; ``kept`` replaces the random factors of drop path."""
         kept_attention, kept_mlp = kept or (self._draw_kept(x), self._draw_kept(x))
-        attended = functional.shifted_window_attention(
+        attended = self.attend_grid(
             self.norm1(x), self.attn, self.attn.window_size, shift_size, self.convention
         )
         x = x + functional.drop_path(attended, kept_attention)
