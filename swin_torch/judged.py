@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from functools import lru_cache, wraps
+from functools import wraps
 from types import SimpleNamespace
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec
 
 import torch
-from swin_reference.checkpoint import flatten
 from swin_reference.config import CONVENTIONS, SwinConfig, named
 from torch import Tensor, nn
 
 from swin_torch import functional
 from swin_torch.conversion import arrays, backward, gradient, tensors
 from swin_torch.decisions import fitted_window
+from swin_torch.loading import Module, Params, hidden_width, loaded
 from swin_torch.modules import (
     Mlp,
     PatchEmbed,
@@ -35,9 +35,7 @@ PRECISIONS = {
     "bfloat16": torch.bfloat16,
 }
 
-Params = Mapping[str, Any]
 Arguments = ParamSpec("Arguments")
-Module = TypeVar("Module", bound=nn.Module)
 
 
 def _on_arrays(
@@ -51,22 +49,6 @@ def _on_arrays(
             return arrays(on_tensors(self, *self._tensors(args), **self._tensors(kwargs)))
 
     return on_arrays
-
-
-def _loaded(params: Params, kind: Callable[..., Module], *sizes: Any, **options: Any) -> Module:
-    """A module in evaluation mode that holds exactly ``params``, the very tensors: gradients reach them."""
-    module = _made(kind, sizes, tuple(options.items()))
-    module.load_state_dict(flatten(params), strict=True, assign=True)
-    return module.eval()
-
-
-@lru_cache(64)
-def _made(
-    kind: Callable[..., Module], sizes: tuple[Any, ...], options: tuple[tuple[str, Any], ...]
-) -> Module:
-    """One module for all calls at the same sizes: making it takes longer than running it."""
-    with torch.device("meta"):  # no time spent on initial values
-        return kind(*sizes, **dict(options))
 
 
 class Adapter:
@@ -183,24 +165,24 @@ class Adapter:
     @_on_arrays
     def layer_norm(self, x: Tensor, params: Params, eps: float = 1e-5) -> Tensor:
         """(..., C) -> same."""
-        return _loaded(params, nn.LayerNorm, x.shape[-1], eps)(x)
+        return loaded(params, nn.LayerNorm, x.shape[-1], eps)(x)
 
     @_on_arrays
     def mlp(self, x: Tensor, params: Params) -> Tensor:
         """(..., C) -> same."""
-        return _loaded(params, Mlp, x.shape[-1], _hidden(params))(x)
+        return loaded(params, Mlp, x.shape[-1], hidden_width(params))(x)
 
     @_on_arrays
     def patch_embed(self, images: Tensor, params: Params, patch_size: Size) -> Tensor:
         """(B, colours, H, W) -> (B, ceil(H/p), ceil(W/p), C)."""
         channels, colours = params["proj"]["weight"].shape[:2]
         sizes = channels, patch_size, colours, "norm" in params, self.decided
-        return _loaded(params, PatchEmbed, *sizes)(images)
+        return loaded(params, PatchEmbed, *sizes)(images)
 
     @_on_arrays
     def patch_merging(self, x: Tensor, params: Params) -> Tensor:
         """(B, H, W, C) -> (B, ceil(H/2), ceil(W/2), 2 C)."""
-        return _loaded(params, PatchMerging, x.shape[-1], self.decided)(x)
+        return loaded(params, PatchMerging, x.shape[-1], self.decided)(x)
 
     @_on_arrays
     def swin_block(
@@ -213,7 +195,7 @@ class Adapter:
         kept: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
         """(B, H, W, C), drop path's factors (B,) for both branches -> same."""
-        hidden, bias = _hidden(params["mlp"]), "bias" in params["attn"]["qkv"]
+        hidden, bias = hidden_width(params["mlp"]), "bias" in params["attn"]["qkv"]
         sizes = x.shape[-1], num_heads, window_size, hidden, bias
         return self._blocks(params, SwinBlock, *sizes, convention=self.decided)(x, shift_size, kept)
 
@@ -221,7 +203,7 @@ class Adapter:
     def swin_stage(self, x: Tensor, params: Params, depth: int, num_heads: int, window_size: Size) -> Tensor:
         """(B, H, W, C) -> the same, merged if ``params`` has a ``downsample``."""
         first, merge = params["blocks"][0], "downsample" in params
-        hidden, bias = _hidden(first["mlp"]), "bias" in first["attn"]["qkv"]
+        hidden, bias = hidden_width(first["mlp"]), "bias" in first["attn"]["qkv"]
         window = fitted_window(x.shape[1:3], window_size, self.decided)
         sizes = (x.shape[-1], depth, num_heads, window, hidden, merge, bias)
         return self._blocks(params, SwinStage, *sizes, convention=self.decided)(x)
@@ -254,7 +236,7 @@ class Adapter:
 
     def _blocks(self, params: Params, kind: Callable[..., Module], *sizes: Any, **options: Any) -> Module:
         """A module that has blocks, loaded; they attend as this adapter does."""
-        module = _loaded(params, kind, *sizes, **options)
+        module = loaded(params, kind, *sizes, **options)
         for block in module.modules():
             if isinstance(block, SwinBlock):
                 block.attend_grid = self.attend_grid
@@ -267,15 +249,10 @@ class Adapter:
         self, x: Tensor, params: Params, num_heads: int, window_size: Size, qk_scale: float | None = None
     ) -> WindowAttention:
         bias = "bias" in params["qkv"]
-        return _loaded(params, WindowAttention, x.shape[-1], num_heads, window_size, bias, qk_scale)
+        return loaded(params, WindowAttention, x.shape[-1], num_heads, window_size, bias, qk_scale)
 
     def _tensors(self, value: Any) -> Any:
         return tensors(value, PRECISIONS[self.precision], self.device)
-
-
-def _hidden(mlp: Params) -> int:
-    width: int = mlp["fc1"]["weight"].shape[0]
-    return width
 
 
 adapter = Adapter()
