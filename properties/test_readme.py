@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import readme
+import torch
 from conftest import Command
+
+import swin_torch
 
 
 def without_rho(text: str) -> str:
@@ -23,12 +27,22 @@ def test_what_a_readme_prints_is_what_is_printed(page: Path) -> None:
 
 
 def test_the_complete_example_of_an_adapter_conforms(command: Command, tmp_path: Path) -> None:
-    (example,) = re.findall(r"```python\n(.*?)```", readme.README.read_text(), re.DOTALL)
+    example = re.findall(r"```python\n(.*?)```", readme.README.read_text(), re.DOTALL)[0]
     assert len(example.split("\n")) <= 28
     (tmp_path / "my_swin.py").write_text(example)
     run = command("check", "my_swin.py", "--require", "window_partition,layer_norm,mlp")
     assert run.returncode == 0, run.stdout
     assert re.search(r"\(1\d laws held, 0 fell", run.stdout)
+
+
+def test_the_example_of_loading_weights_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    example = re.findall(r"```python\n(.*?)```", readme.README.read_text(), re.DOTALL)[1]
+    monkeypatch.chdir(tmp_path)
+    torch.save({"model": swin_torch.swin_t().state_dict()}, "swin_tiny_patch4_window7_224.pth")
+    names: dict[str, Any] = {}
+    exec(example, names)
+    assert names["found"].config.depths == names["network"].config.depths == (2, 2, 6, 2)
+    assert names["checkpoint"].load("for_timm.safetensors").layout == "timm"
 
 
 def test_every_callable_is_documented() -> None:

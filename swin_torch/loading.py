@@ -19,8 +19,8 @@ def loaded(params: Params, kind: Callable[..., Module], *sizes: Any, **options: 
 
     Errors: torch's ``RuntimeError`` naming what is missing, extra or misshaped.
 
-    >>> loaded({"weight": torch.ones(1, 2), "bias": torch.zeros(1)}, nn.Linear, 2, 1)(torch.ones(2))
-    tensor([2.])
+    >>> loaded({"weight": torch.ones(1, 2), "bias": torch.zeros(1)}, nn.Linear, 2, 1)(torch.ones(2)).item()
+    2.0
     """
     module = _made(kind, sizes, tuple(options.items()))
     module.load_state_dict(flatten(params), strict=True, assign=True)
