@@ -26,8 +26,8 @@ from swin_properties.shapes import SHAPES
 Table = dict[str, list[str]]
 """For each planted bug, the laws that kill it."""
 
-SHIPPED = ("default",)
-"""The effort whose kills, at seed 0, are computed once and shipped."""
+SHIPPED = ("default", "quick")
+"""The efforts whose kills, at seed 0, are computed once and shipped."""
 
 
 @cache
@@ -144,18 +144,24 @@ def caught(
 
 
 def catches(report: Report) -> str:
-    """What a pass at a report's cases is worth, in one sentence; empty where no table was shipped for them.
+    """What a pass at a report's cases is worth, in one sentence; empty where nothing was asked.
 
     Laws that fell have judged, so they count as well; known failures do not.
     """
     asked = [result for result in report.results if result.status in ("held", "fell")]
     tables = shipped().get(report.effort, {})
-    if not asked or report.seed != 0 or report.precision not in tables:
+    if not asked:
         return ""
+    if report.seed != 0 or report.precision not in tables or report.convention != "canonical":
+        return (
+            f"which planted bugs a pass catches is computed for {' and '.join(SHIPPED)} effort at seed 0 "
+            "under the canonical convention, not for this run"
+        )
     offered = {need.partition(".")[0] for result in asked for need in LAWS[result.law].needs}
     found, missed = caught((result.law for result in asked), offered, report.precision, report.effort)
     listed = f"; not: {', '.join(missed)}" if missed else ""
+    declined = ", but for the cases that were not asked" if report.declined else ""
     return (
         f"a pass here would have caught {len(found)} of the {len(found) + len(missed)} planted bugs that can "
-        f"show in what was asked, at this precision and these sizes{listed}"
+        f"show in what was asked, at this precision and these sizes{declined}{listed}"
     )

@@ -12,7 +12,7 @@ from swin_reference.elementary import linear
 from swin_reference.relative_position import relative_position_bias
 
 from swin_properties.complex_step import fresh_oracle
-from swin_properties.honest.emulated import emulated
+from swin_properties.honest.emulated import accumulator, emulated
 from swin_properties.honest.formulations import FORMULATIONS, Attend, Skipped
 from swin_properties.precision import PRECISIONS, Precision
 from swin_properties.shapes import SHAPES
@@ -33,7 +33,9 @@ def adapter(formulation: str, precision: str) -> SimpleNamespace:
     """
     rounding = PRECISIONS[precision]
     attention = window_attention(FORMULATIONS[formulation], rounding)
-    oracle = fresh_oracle({"window_attention": lambda _: attention})
+    oracle = fresh_oracle(
+        {"window_attention": lambda _: attention, "layer_norm": lambda norm: wide(norm, rounding)}
+    )
     return SimpleNamespace(
         **{name: on_emulated(getattr(oracle, name), rounding) for name in SHAPES if name in OFFERED},
         name=f"{formulation} in {precision}",
@@ -57,6 +59,20 @@ def window_attention(attend: Attend, precision: Precision) -> Callable[..., Any]
         )
 
     return attended
+
+
+def wide(layer_norm: Callable[..., Any], precision: Precision) -> Callable[..., Any]:
+    """LayerNorm as frameworks compute it: in the accumulator's precision, rounded once at the end.
+
+    In float16 itself the squares of tokens above 255 overflow: code that does so is what the laws are after.
+    """
+    inside = accumulator(precision)
+
+    def normed(x: Any, params: Mapping[str, Any], eps: float = 1e-5) -> Any:
+        given = {name: emulated(value, inside) for name, value in params.items()}
+        return emulated(layer_norm(emulated(x, inside), given, eps), precision)
+
+    return normed
 
 
 def on_emulated(function: Callable[..., Any], precision: Precision) -> Callable[..., Any]:
