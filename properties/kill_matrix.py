@@ -1,6 +1,7 @@
 """Computes which law kills which planted bug, and writes it down: ``make kill-matrix``.
 
-Writes ``properties/swin_properties/kills.json`` (what the verdict reads) and ``docs/kill-matrix.md``.
+Writes ``properties/swin_properties/kills.json`` (what the verdict reads), ``gradient_kills.json`` beside it
+(the bugs of the backward pass), and ``docs/kill-matrix.md``.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 
-from swin_properties import catalogue, kills, runner
+from swin_properties import catalogue, gradient_kills, kills, runner
 from swin_properties.bugs import GALLERY, Bug
+from swin_properties.gradient_bugs import BUGS
 from swin_properties.precision import PRECISIONS
 from swin_properties.registry import LAWS, Law
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "properties" / "swin_properties" / "kills.json"
+GRADIENTS = DATA.with_name("gradient_kills.json")
 PAGE = ROOT / "docs" / "kill-matrix.md"
 
 
@@ -46,7 +49,22 @@ def smallest(bug: Bug, law: Law) -> str:
     return str(found.case) if found else ""
 
 
-def page(tables: dict[str, dict[str, kills.Table]], cases: dict[str, str]) -> str:
+def of_gradients(tables: dict[str, gradient_kills.Table]) -> list[str]:
+    """The page's part on bugs of the backward pass, whose forward is right: `vjp` alone shows them."""
+    lines = ["## Bugs of the backward pass", ""]
+    lines += [f"On one tiny case a law, in {' and '.join(tables)}.", ""]
+    for name, bug in BUGS.items():
+        where = [precision for precision, table in tables.items() if table[name]]
+        laws = ", ".join(f"`{law}`" for law in tables["float32"][name])
+        lines += [f"**{name}.** {bug.note}", f"Visible in {', '.join(where)}; killed by {laws}.", ""]
+    return lines
+
+
+def page(
+    tables: dict[str, dict[str, kills.Table]],
+    cases: dict[str, str],
+    gradients: dict[str, gradient_kills.Table],
+) -> str:
     """The page: what each bug is, where it shows, and the matrix."""
     default = tables["default"]
     laws = [name for name in LAWS if any(name in killers for killers in default["float32"].values())]
@@ -74,6 +92,7 @@ def page(tables: dict[str, dict[str, kills.Table]], cases: dict[str, str]) -> st
             f"float32; smallest case of the first: `{cases[bug.name] or 'every size 1'}`.",
             "",
         ]
+    lines += of_gradients(gradients)
     lines += ["## The matrix, float32", "", "```text"]
     lines += [f"{number:3d} {name}" for number, name in enumerate(laws, 1)]
     width = max(map(len, GALLERY))
@@ -93,7 +112,12 @@ def main() -> None:
     DATA.write_text(json.dumps(tables, indent=0, sort_keys=False) + "\n")
     first = {name: killers[0] for name, killers in tables["default"]["float32"].items() if killers}
     cases = {name: smallest(bug, LAWS[first[name]]) for name, bug in GALLERY.items() if name in first}
-    PAGE.write_text(page(tables, cases))
+    gradients = {
+        precision: {name: gradient_kills.killers(name, precision) for name in BUGS}
+        for precision in gradient_kills.DTYPES
+    }
+    GRADIENTS.write_text(json.dumps(gradients, indent=0) + "\n")
+    PAGE.write_text(page(tables, cases, gradients))
 
 
 if __name__ == "__main__":

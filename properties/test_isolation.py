@@ -126,3 +126,11 @@ def test_a_timeout_that_cannot_be(
         code = stopped.code  # type: ignore[assignment]
     assert code == 2
     assert sentence in capsys.readouterr().err
+
+
+def test_a_fall_in_its_own_process_is_diagnosed_there(command: Command) -> None:
+    path = Path(__file__).resolve().parents[1] / "examples" / "no_mask.py"
+    only = ("--only", "shifted_window_attention/[ht]*", "--effort", "quick")
+    run = command("check", str(path), *only, "--isolate")
+    assert run.returncode == 1
+    assert "[mask-dropped; seen:" in run.stdout

@@ -32,6 +32,8 @@ class Isolated:
         self.request = request
         self.timeout = request.timeout or TIMEOUT
         self.process: Any = None
+        self.gone: set[str] = set()
+        """Laws that the implementation did not survive."""
         try:
             self._start()
         except Gone as gone:
@@ -44,24 +46,29 @@ class Isolated:
         """What one law found; a process that is gone fell on the case it was last asked."""
         cases: list[Case] = []
         try:
-            if self.process is None or not self.process.is_alive():
-                self.close()
-                self._start()
-            with suppress(OSError):  # it died just now: the answer says how
-                self.connection.send(law.name)
+            self._send(law.name)
             while isinstance(answer := self._answer(self.timeout), Case):
                 cases.append(answer)
                 watcher.asking(law, answer)
         except (Gone, ValueError) as gone:
             self.close()
+            self.gone.add(law.name)
             result = LawResult(law.name, law.sentence, "held", cases=len(cases))
             last = cases[-1] if cases else law.kind()  # type: ignore[call-arg]
             return fallen(result, last, Outcome(seen=str(gone)), again(self.request, self))
         return answer  # type: ignore[no-any-return]
 
     def diagnosis(self, report: Report) -> str:
-        """None: it would ask the implementation again, in this process."""
-        return ""
+        """What explains the falls that the implementation survived: it is asked again in its own process."""
+        results = [result for result in report.results if result.law not in self.gone]
+        if not any(result.status == "fell" for result in results):
+            return ""
+        try:
+            self._send(replace(report, results=results))
+            return str(self._answer(max(self.timeout, TIMEOUT)))
+        except (Gone, ValueError) as gone:
+            self.close()
+            return f"None: asked again, {gone}."
 
     def close(self) -> None:
         """Ends the process."""
@@ -70,6 +77,14 @@ class Isolated:
             self.process.join()
             self.connection.close()
             self.process = None
+
+    def _send(self, question: str | Report) -> None:
+        """Asks the process, a new one where the last is gone."""
+        if self.process is None or not self.process.is_alive():
+            self.close()
+            self._start()
+        with suppress(OSError):  # it died just now: the answer says how
+            self.connection.send(question)
 
     def _start(self) -> None:
         """A new process, with the implementation loaded."""
@@ -113,10 +128,11 @@ def serve(connection: Connection, request: Request) -> None:
     watcher = Announcer(connection)
     while True:
         try:
-            law = LAWS[connection.recv()]
+            asked = connection.recv()
         except EOFError:
             return
-        connection.send(court.ask(law, watcher))
+        report = isinstance(asked, Report)
+        connection.send(court.diagnosis(asked) if report else court.ask(LAWS[asked], watcher))
 
 
 class Announcer(Watcher):
