@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import swin_reference
-from swin_properties import gradient_kills
+from swin_properties import gradient, gradient_kills
 from swin_properties.complex_step import complex_step_vjp, with_vjp
 from swin_properties.evaluate import evaluate
 from swin_properties.gradient_bugs import BUGS
