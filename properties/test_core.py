@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 import swin_torch
 from swin_torch import core, functional, fusing, kernels
 from swin_torch.core import shifted_window_attention_core
+from swin_torch.decisions import margins
 
 OPERATOR = torch.ops.swin_torch.shifted_window_attention.default
 
