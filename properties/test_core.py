@@ -239,7 +239,7 @@ assert len(launched) == (4 if "window=9" in cases[1] else 2)
         (
             "float16",
             "window=9x8 grid=13x9 shift=4x3 heads=1 head_dim=10",
-            "window=9x8 grid=9x8 shift=4x3 heads=1 head_dim=2",
+            "window=9x8 grid=9x8 shift=4x3 heads=1 head_dim=2 batch=3",
         ),
     ],
 )

@@ -16,7 +16,7 @@ from swin_torch.functional import (
     window_partition,
     window_reverse,
 )
-from swin_torch.fusing import fuse, fused
+from swin_torch.fusing import cuda, fuse, fused
 from swin_torch.judged import Adapter, adapter, adapters
 from swin_torch.modules import (
     Mlp,
@@ -40,6 +40,7 @@ __all__ = [
     "WindowAttention",
     "adapter",
     "adapters",
+    "cuda",
     "cyclic_shift",
     "drop_path",
     "from_checkpoint",

@@ -1,7 +1,8 @@
 """(Shifted) window attention in PyTorch operations, on any device: forward, and backward by recomputing.
 
-Windows are gathered and attended a few at a time: large temporaries cost more than they hold.  Logits
-and sums are float32 (float64 for float64): half-precision matmuls are slower than that on many CPUs.
+Windows are gathered and attended a few at a time: large temporaries cost more than they hold.  Forward is
+PyTorch's own fused attention, the fastest there is for a bias that wants no gradient; backward is written
+out, in float32 (float64 for float64): half-precision matmuls are slower than that on many CPUs.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
 
 from swin_torch import functional
 from swin_torch.plan import Plan, places, table_gradient
@@ -26,10 +28,10 @@ def forward(
     flat = qkv.reshape(-1, 3 * channels)
     out = qkv.new_empty(flat.shape[0], channels)
     for tokens, padding, bias in _pieces(qkv, bias_table, plan, mask_value):
-        q, k, v = _gathered(flat, tokens, padding, pad_qkv, plan.heads, 3)
-        attended = torch.bmm(_weights(q, k, bias, scale), v)
-        attended = attended.unflatten(0, (-1, plan.heads)).transpose(1, 2).flatten(2).to(out.dtype)
-        _put(out, tokens, padding, attended)
+        rows = _gathered(flat, tokens, padding, pad_qkv)
+        q, k, v = rows.unflatten(2, (3, plan.heads, -1)).permute(2, 0, 3, 1, 4)
+        attended = scaled_dot_product_attention(q, k, v, attn_mask=bias[None], scale=scale)
+        _put(out, tokens, padding, attended.transpose(1, 2).flatten(2))
     return out.view(*qkv.shape[:-1], channels)
 
 
@@ -50,8 +52,8 @@ def backward(
     of_bias = torch.zeros(heads, tokens_each, tokens_each, dtype=wide, device=qkv.device)
     of_pad = torch.zeros(3 * channels, dtype=wide, device=qkv.device)
     for tokens, padding, bias in _pieces(qkv, bias_table, plan, mask_value):
-        q, k, v = _gathered(flat, tokens, padding, pad_qkv, heads, 3)
-        (of_out,) = _gathered(flat_gradient, tokens, padding, None, heads, 1)
+        q, k, v = _by_head(_gathered(flat, tokens, padding, pad_qkv), heads, 3)
+        (of_out,) = _by_head(_gathered(flat_gradient, tokens, padding, None), heads, 1)
         weights = _weights(q, k, bias, scale)
         of_weights = torch.bmm(of_out, v.mT)
         of_logits = torch.ops.aten._softmax_backward_data(of_weights, weights, -1, wide)
@@ -86,15 +88,18 @@ def _pieces(
             yield tokens[piece], None if padded is None else padded[piece], bias
 
 
-def _gathered(
-    flat: Tensor, tokens: Tensor, padding: Tensor | None, pad: Tensor | None, heads: int, parts: int
-) -> Tensor:
-    """The windows' tokens, wide and by head: (B H W, parts C) -> (parts, windows heads, N, d)."""
-    rows = flat.index_select(0, tokens.flatten()).view(*tokens.shape, -1)  # windows, N, parts C
+def _gathered(flat: Tensor, tokens: Tensor, padding: Tensor | None, pad: Tensor | None) -> Tensor:
+    """The windows' tokens: (B H W, parts C) -> (windows, N, parts C)."""
+    rows = flat.index_select(0, tokens.flatten()).view(*tokens.shape, -1)
     if padding is not None:
         rows[padding] = 0 if pad is None else pad.to(rows.dtype)
+    return rows
+
+
+def _by_head(rows: Tensor, heads: int, parts: int) -> Tensor:
+    """Tokens wide and by head, as matmuls of many windows take them: (parts, windows heads, N, d)."""
     by_head = rows.unflatten(2, (parts, heads, -1)).permute(2, 0, 3, 1, 4)
-    return by_head.to(_wide(flat.dtype), memory_format=torch.contiguous_format).contiguous().flatten(1, 2)
+    return by_head.to(_wide(rows.dtype), memory_format=torch.contiguous_format).contiguous().flatten(1, 2)
 
 
 def _weights(q: Tensor, k: Tensor, bias: Tensor, scale: float) -> Tensor:

@@ -76,3 +76,6 @@ class FusedAdapter(Adapter):
 
 
 fused = FusedAdapter()
+
+cuda = FusedAdapter(device="cuda")
+"""The same on the first GPU, by the kernels: ``swin-oracle check swin_torch:cuda --dtype bfloat16``."""
