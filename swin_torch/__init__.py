@@ -20,13 +20,12 @@ from swin_torch.fusing import cuda, fuse, fused
 from swin_torch.judged import Adapter, adapter, adapters
 from swin_torch.modules import (
     Mlp,
-    PatchEmbed,
-    PatchMerging,
     SwinBlock,
     SwinStage,
     WindowAttention,
 )
 from swin_torch.network import SwinTransformer, swin_b, swin_l, swin_s, swin_t
+from swin_torch.patches import PatchEmbed, PatchMerging
 from swin_torch.resizing import resize_relative_position_bias
 
 __all__ = [

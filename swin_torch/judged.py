@@ -18,13 +18,13 @@ from swin_torch.decisions import fitted_window
 from swin_torch.loading import Module, Params, hidden_width, loaded
 from swin_torch.modules import (
     Mlp,
-    PatchEmbed,
-    PatchMerging,
     SwinBlock,
     SwinStage,
     WindowAttention,
+    written_out,
 )
 from swin_torch.network import SwinTransformer
+from swin_torch.patches import PatchEmbed, PatchMerging, norm_reduce
 from swin_torch.resizing import resize_relative_position_bias
 from swin_torch.sizes import Size
 
@@ -67,6 +67,8 @@ class Adapter:
 
     label = "swin_torch"
     attend_grid: Callable[..., Tensor] = staticmethod(functional.shifted_window_attention)
+    compute_block: Callable[..., Tensor] = staticmethod(written_out)
+    norm_reduce: Callable[..., Tensor] = staticmethod(norm_reduce)
 
     def __init__(
         self, precision: str = "float32", device: str = "cpu", convention: str = "canonical"
@@ -182,7 +184,7 @@ class Adapter:
     @_on_arrays
     def patch_merging(self, x: Tensor, params: Params) -> Tensor:
         """(B, H, W, C) -> (B, ceil(H/2), ceil(W/2), 2 C)."""
-        return loaded(params, PatchMerging, x.shape[-1], self.decided)(x)
+        return self._blocks(params, PatchMerging, x.shape[-1], self.decided)(x)
 
     @_on_arrays
     def swin_block(
@@ -237,9 +239,11 @@ class Adapter:
     def _blocks(self, params: Params, kind: Callable[..., Module], *sizes: Any, **options: Any) -> Module:
         """A module that has blocks, loaded; they attend as this adapter does."""
         module = loaded(params, kind, *sizes, **options)
-        for block in module.modules():
-            if isinstance(block, SwinBlock):
-                block.attend_grid = self.attend_grid
+        for part in module.modules():
+            if isinstance(part, SwinBlock):
+                part.compute = self.compute_block
+            elif isinstance(part, PatchMerging):
+                part.norm_reduce = self.norm_reduce
         return module
 
     def _under(self, config: SwinConfig) -> SwinConfig:
