@@ -16,7 +16,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from torch.utils.checkpoint import checkpoint
 
 import swin_torch
-from swin_torch import core, functional, fusing, kernels
+from swin_torch import core, fusing, kernels, modules
 from swin_torch.core import shifted_window_attention_core
 from swin_torch.decisions import margins
 
@@ -196,8 +196,8 @@ def test_doing_without_the_kernels_is_said_once(monkeypatch: pytest.MonkeyPatch)
 
 def test_fusing_changes_the_blocks_of_that_model_alone() -> None:
     one, other = (swin_torch.SwinBlock(8, 2, 4, 16) for _ in range(2))
-    assert swin_torch.fuse(one).attend_grid is fusing.shifted_window_attention
-    assert other.attend_grid is functional.shifted_window_attention
+    assert swin_torch.fuse(one).compute.func is fusing.fused_block
+    assert other.compute is modules.written_out
 
 
 INTERPRETED = """
