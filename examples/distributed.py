@@ -7,7 +7,6 @@ Exit codes: 0 every gradient is right; 1 one is wrong; 2 bad input.  (torchrun s
 
 import os
 import sys
-from functools import partial
 
 import numpy as np
 import torch
@@ -17,13 +16,14 @@ from swin_properties.gradient import Derivative, Slopes, oracle_side
 from swin_properties.leaves import leaves, parts
 from swin_properties.precision import PRECISIONS
 from swin_reference.checkpoint import flatten
-from swin_torch import SwinTransformer, fuse
-from swin_torch.conversion import gradient
 from torch import distributed
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.checkpoint import checkpoint
+
+from swin_torch import SwinTransformer, fuse
+from swin_torch.conversion import gradient
+from swin_torch.fusing import KEEPING
 
 CASE = NetCase(
     batch=8,
@@ -39,23 +39,11 @@ CASE = NetCase(
 """A small network whose grid, 3x5, is padded and shifted; most of its parameters do not divide by two."""
 
 
-def built():
-    """The network with the case's parameters, its attention fused."""
+def built(keeping=None):
+    """The network with the case's parameters, its blocks fused."""
     network = SwinTransformer(CASE.config)
     network.load_state_dict({name: torch.from_numpy(x) for name, x in flatten(CASE.network()).items()})
-    return fuse(network)
-
-
-def blocks(network):
-    """Every block of every stage."""
-    return [block for stage in network.layers for block in stage.blocks]
-
-
-def checkpointed(network):
-    """The network, whose blocks compute their insides again in the backward pass."""
-    for block in blocks(network):
-        block.forward = partial(checkpoint, block.forward, use_reentrant=False)
-    return network
+    return fuse(network, keeping)
 
 
 def data_parallel(network):
@@ -64,19 +52,18 @@ def data_parallel(network):
 
 
 def fully_sharded(network):
-    """Each process has a share of every parameter.  Blocks are the units: what is inside is used by them."""
+    """Each process has a share of the batch and of every parameter; a block is gathered when it is called.
+
+    Nothing smaller than a block: fused, it uses its layers' parameters without calling the layers.
+    """
     mesh = init_device_mesh("cpu", (distributed.get_world_size(),))
-    for unit in (*blocks(network), network):
-        fully_shard(unit, mesh=mesh)
-    return network
+    for stage in network.layers:
+        for block in stage.blocks:
+            fully_shard(block, mesh=mesh)
+    return fully_shard(network, mesh=mesh)
 
 
-WAYS = {
-    "data parallel": data_parallel,
-    "data parallel, checkpointed": lambda network: data_parallel(checkpointed(network)),
-    "fully sharded": fully_sharded,
-    "fully sharded, checkpointed": lambda network: fully_sharded(checkpointed(network)),
-}
+WAYS = {"data parallel": data_parallel, "fully sharded": fully_sharded}
 
 
 def gradients(network, images, cotangents):
@@ -93,7 +80,7 @@ def gradients(network, images, cotangents):
 
 def whole(tensor):
     """All of a tensor that may be sharded, as a float64 array."""
-    return np.array(tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor, np.float64)
+    return getattr(tensor, "full_tensor", tensor.clone)().double().numpy()
 
 
 def oracle(bound=False):
@@ -105,7 +92,7 @@ def oracle(bound=False):
 
 
 def scalars(side, found):
-    """v.g for every direction v and gradient g of one part; a gradient is of the mean, v.(J^T u) of the sum."""
+    """v.(J^T u) of one part for every direction and cotangent; ``found`` are gradients of means over B."""
     return CASE.batch * np.array(
         [[sum(np.vdot(v, g[name]) for name, v in way.items()) for g in found] for way in side.ways]
     )
@@ -142,8 +129,8 @@ def main():
     processes, rank = int(os.environ.get("WORLD_SIZE", 0)), int(os.environ.get("RANK", 0))
     if not processes or CASE.batch % processes:
         print(
-            f"distributed: a batch of {CASE.batch} is shared evenly by the processes that torchrun starts, got "
-            f"{processes}: torchrun --standalone --nproc-per-node 2 {sys.argv[0]}",
+            f"distributed: a batch of {CASE.batch} is shared evenly by the processes of torchrun, got "
+            f"{processes} processes: torchrun --standalone --nproc-per-node 2 {sys.argv[0]}",
             file=sys.stderr,
         )
         return 2
@@ -155,7 +142,11 @@ def main():
         distributed.broadcast_object_list(shared)
         images, u = (torch.from_numpy(x).float() for x in (CASE.images(), shared[0]))
         share = slice(rank * CASE.batch // processes, (rank + 1) * CASE.batch // processes)
-        found = {way: gradients(wrap(built()), images[share], u[:, share]) for way, wrap in WAYS.items()}
+        found = {
+            f"{way}, keeping {keeping}": gradients(wrap(built(keeping)), images[share], u[:, share])
+            for way, wrap in WAYS.items()
+            for keeping in KEEPING
+        }
     finally:
         distributed.destroy_process_group()
     return judged(found, gradients(built(), images, u), sides) if rank == 0 else 0

@@ -20,8 +20,9 @@ from swin_properties.logits import judged_logits
 from swin_properties.precision import PRECISIONS
 from swin_reference.checkpoint import load, save
 from swin_reference.config import SwinConfig
-from swin_torch import SwinTransformer, fuse
 from torch.nn.functional import cross_entropy, pad
+
+from swin_torch import SwinTransformer, fuse
 
 ACCURACY = 0.97
 """What the test accuracy has to exceed."""
@@ -69,7 +70,7 @@ def main(argv=None):
 def parsed(argv):
     """The options."""
     parser = Parser(description="Trains a small Swin on digits; the oracle judges what was trained.")
-    parser.add_argument("--output", default="digits.safetensors", help="the checkpoint: .safetensors, .npz, .pth")
+    parser.add_argument("--output", default="digits.safetensors", help="the checkpoint (or .npz, .pth)")
     parser.add_argument("--epochs", type=int, default=25, help="passes over the training images (default 25)")
     parser.add_argument("--seed", type=int, default=0, help="of all that is random (default 0)")
     options = parser.parse_args(argv)
@@ -83,11 +84,11 @@ def work(options):
     console = Console()
     torch.set_num_threads(1)  # at these sizes a second one waits more than it works
     torch.manual_seed(options.seed)
-    network = initialised(fuse(SwinTransformer(CONFIG, drop_path_rate=0.1)))
+    network = initialised(fuse(SwinTransformer(CONFIG)))
     train_images, test_images, train_labels, test_labels = digits(options.seed)
-    write(options.output, network)  # says now, not after the training, that it cannot
+    written(options.output, network).unlink()  # that it cannot be is said now, not after the training
     train(network, train_images, train_labels, options.epochs, console)
-    write(options.output, network)
+    written(options.output, network).replace(options.output)
     console.print(f"saved {options.output}, official layout", highlight=False, soft_wrap=True)
     accurate = measured(network, test_images, test_labels, console)
     return 0 if judged(network, options.output, test_images, console) and accurate else 1
@@ -99,7 +100,7 @@ def digits(seed):
         from sklearn.datasets import load_digits
         from sklearn.model_selection import train_test_split
     except ImportError:
-        raise BadInput("the digits come with scikit-learn, it is not installed: pip install scikit-learn") from None
+        raise BadInput("the digits come with scikit-learn, it is not installed: install it") from None
     found = load_digits()
     images = torch.from_numpy(found.images).float()[:, None] / 8 - 1
     labels = torch.from_numpy(found.target)
@@ -147,22 +148,21 @@ def moved(images):
     return framed[torch.arange(len(images))[:, None, None], 0, rows, columns][:, None]
 
 
-def write(path, network):
-    """The network's weights in a file, whole or not at all."""
+def written(path, network):
+    """The network's weights in a file beside ``path``, to be put in its place once it is whole."""
     target = Path(path)
+    if target.is_dir():
+        raise BadInput(f"a checkpoint goes to a file, {path} is a folder: give another path")
     beside = target.with_name(f".{os.getpid()}.{target.name}")
     try:
-        if target.is_dir():
-            raise BadInput(f"a checkpoint goes to a file, {path} is a folder: give another path")
-        beside.touch()  # one kind of error, whatever writes the file
+        beside.touch()  # an OSError, whatever writes the file
         save(beside, network.state_dict(), config=network.config)
-        beside.replace(target)
     except OSError as error:
         raise BadInput(f"a checkpoint can be written, {path}: {error.strerror}: give another path") from None
     except ValueError as error:
+        beside.unlink()
         raise BadInput(str(error).replace(beside.name, target.name)) from None
-    finally:
-        beside.unlink(missing_ok=True)
+    return beside
 
 
 @torch.no_grad()
@@ -180,7 +180,7 @@ def measured(network, images, labels, console):
 
 @torch.no_grad()
 def judged(network, path, images, console):
-    """Whether the network's logits are the oracle's, in float64 on the saved file, within float32's budget."""
+    """Whether the network's logits are the oracle's on the saved file, within the budget of float32."""
     found = load(path)
     sides = []
     batches = images.split(JUDGED_AT_ONCE)

@@ -1,4 +1,4 @@
-"""Logits of many images, an implementation's beside the oracle's: how far apart, and whose class is decided."""
+"""Logits of images, an implementation's beside the oracle's: how far apart, and whose class is decided."""
 
 from __future__ import annotations
 

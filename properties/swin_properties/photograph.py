@@ -82,9 +82,7 @@ def predict(judged: Judged, weights: Weights, image: str) -> Prediction:
         got, seconds = _timed(lambda: judged.swin_transformer(images, params, config))
     except (Fall, Declined) as fall:
         raise ValueError(f"the implementation gives logits for a photograph, it did not: {fall}") from None
-    apart = judged_logits(
-        got, expected, images, params, config, judged.precision, judged.oracle
-    ).deviation
+    apart = judged_logits(got, expected, images, params, config, judged.precision, judged.oracle).deviation
     return Prediction(got[0], expected[0], apart, seconds, oracle_seconds, weights.source)
 
 
