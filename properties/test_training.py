@@ -14,9 +14,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from swin_properties.logits import Logits
+import swin_reference
+from swin_properties.logits import Logits, judged_logits
+from swin_properties.precision import PRECISIONS
 from swin_reference.checkpoint import load, save
-from swin_reference.config import CONVENTIONS
+from swin_reference.config import CONVENTIONS, SwinConfig
+from swin_reference.parameters import hot_parameters, parameter_shapes
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("sklearn", reason="scikit-learn is not installed: the digits come with it")
@@ -183,3 +186,20 @@ def test_which_classes_the_budget_decides() -> None:
     side = Logits(got, expected, np.ones((3, 3)))
     assert side.decided.tolist() == [True, False, True]
     assert side.agree.tolist() == [True, False, False]
+
+
+def test_near_the_limit_more_runs_decide() -> None:
+    config = SwinConfig(embed_dim=4, depths=(2,), num_heads=(2,), window_size=2, num_classes=20)
+    params = hot_parameters(parameter_shapes(config))
+    images = np.random.default_rng(0).integers(-127, 128, (50, 3, 16, 16)) / 64.0
+    exact = swin_reference.swin_transformer(images, params, config)
+
+    def judged(got: Any) -> Logits:
+        return judged_logits(got, exact, images, params, config, PRECISIONS["float32"])
+
+    beta = judged(exact).beta
+    assert judged(exact + 0.9 * beta).deviation.rho == pytest.approx(0.9)
+    near, beyond = judged(exact + 1.2 * beta).deviation, judged(exact + 3.5 * beta).deviation
+    assert near.holds  # roundings at their bound are sqrt(3) times as large
+    assert not beyond.holds
+    assert beyond.rho < 3.5
