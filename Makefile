@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: check test lint deep honest kill-matrix peers bench readme pictures clean
+.PHONY: check test lint deep honest kill-matrix peers bench examples readme pictures clean
 
 check: .venv/installed        ## the main job: our PyTorch Swin, judged by the oracle
 	$(BIN)/swin-oracle check swin_torch
@@ -23,6 +23,10 @@ honest: .venv/installed       ## honest code in every precision against the budg
 
 bench: .venv/installed        ## pytest-benchmark cases
 	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-only
+
+examples: .venv/installed     ## trains a network, and gradients over two processes: the oracle judges both
+	$(BIN)/python examples/train_digits.py
+	$(BIN)/torchrun --standalone --nproc-per-node 2 examples/distributed.py
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

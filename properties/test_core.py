@@ -21,6 +21,7 @@ from swin_torch.core import shifted_window_attention_core
 from swin_torch.decisions import margins
 
 OPERATOR = torch.ops.swin_torch.shifted_window_attention.default
+BACKWARD = torch.ops.swin_torch.shifted_window_attention_backward.default
 
 
 def drawn(
@@ -85,6 +86,15 @@ def test_pytorch_finds_the_operator_well_made(dtype: Any, padding: bool) -> None
     qkv, table, pad = drawn(dtype=dtype)
     sizes = 2, [4, 3], [2, 1], [8, 9], False, 0.5, -math.inf
     torch.library.opcheck(OPERATOR, (qkv, table, pad if padding else None, *sizes))
+
+
+@pytest.mark.parametrize("heads", [1, 2])
+def test_pytorch_finds_the_backward_operator_well_made(heads: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    shapes = (2, 5, 7, 3 * heads), (2, 5, 7, 9 * heads), (35, heads), (9 * heads,)
+    tensors = [torch.randn(shape, generator=generator) for shape in shapes]
+    sizes = heads, [4, 3], [2, 1], [8, 9], False, 0.5, -math.inf
+    torch.library.opcheck(BACKWARD, (*tensors, *sizes))
 
 
 def test_compiled_without_a_break_and_once_for_all_batches() -> None:

@@ -132,6 +132,17 @@ def test_the_page_shows_lines_of_the_files_it_names() -> None:
             assert line in lines, f"{path} has no line {line!r}, or not in this order"  # consumes the lines
 
 
+def test_the_examples_own_page_names_every_file_and_no_other() -> None:
+    folder = ROOT / "examples"
+    page = (folder / "README.md").read_text()
+    files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.suffix in (".py", ".c")}
+    assert set(re.findall(r"\]\(([^.)][^)]*)\)", page)) == files
+    for command in re.findall(r"^    (.*)", page, re.MULTILINE):
+        named = set(re.findall(r"examples/(\S+\.(?:py|c))\b", command))
+        assert named, f"a command line names an example: {command}"
+        assert named <= files
+
+
 def test_the_page_names_every_recipe() -> None:
     table = re.findall(r"^\| `(\w+)` \|", PAGE.read_text(), re.MULTILINE)
     assert table == list(RECIPES)

@@ -14,8 +14,9 @@ from swin_reference.config import SwinConfig, config_values, load_config
 from swin_reference.parameters import hot_parameters, parameter_shapes
 from swin_reference.sizes import pair
 
-from swin_properties.budget import Deviation, budget, deviation, perturbed_residuals
-from swin_properties.judged import Declined, Fall, Judged, Perturbed
+from swin_properties.budget import Deviation
+from swin_properties.judged import Declined, Fall, Judged
+from swin_properties.logits import judged_logits
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """ImageNet's channel means and standard deviations, in units of full brightness."""
@@ -81,14 +82,7 @@ def predict(judged: Judged, weights: Weights, image: str) -> Prediction:
         got, seconds = _timed(lambda: judged.swin_transformer(images, params, config))
     except (Fall, Declined) as fall:
         raise ValueError(f"the implementation gives logits for a photograph, it did not: {fall}") from None
-
-    def perturbed(number: int) -> list[tuple[Any, Any]]:
-        oracle.replay()
-        run = Perturbed(judged.precision, judged.expected, number, functions=judged.oracle)
-        return [(run.swin_transformer(images, params, config), expected)]
-
-    (residuals,) = perturbed_residuals(perturbed)
-    apart = deviation(got, expected, budget(residuals, expected, judged.precision))
+    apart = judged_logits(got, expected, images, params, config, judged.precision, judged.oracle).deviation
     return Prediction(got[0], expected[0], apart, seconds, oracle_seconds, weights.source)
 
 

@@ -1,0 +1,156 @@
+"""A Swin's gradients over several processes, data parallel and fully sharded: the oracle's, within budget.
+
+torchrun --standalone --nproc-per-node 2 examples/distributed.py
+
+Exit codes: 0 every gradient is right; 1 one is wrong; 2 bad input.  (torchrun says 1 for both.)
+"""
+
+import os
+import sys
+
+import numpy as np
+import torch
+from swin_properties.budget import NEAR, RHO_LIMIT
+from swin_properties.cases import NetCase
+from swin_properties.gradient import Derivative, Slopes, oracle_side
+from swin_properties.leaves import leaves, parts
+from swin_properties.precision import PRECISIONS
+from swin_reference.checkpoint import flatten
+from torch import distributed
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.nn.parallel import DistributedDataParallel
+
+from swin_torch import SwinTransformer, fuse
+from swin_torch.conversion import gradient
+from swin_torch.fusing import KEEPING
+
+CASE = NetCase(
+    batch=8,
+    image=(6, 9),
+    patch=(2, 2),
+    window=(2, 2),
+    depths=(2, 1),
+    heads=(1, 2),
+    embed_dim=4,
+    position_embedding=1,
+    classes=5,
+)
+"""A small network whose grid, 3x5, is padded and shifted; most of its parameters do not divide by two."""
+
+
+def built(keeping=None):
+    """The network with the case's parameters, its blocks fused."""
+    network = SwinTransformer(CASE.config)
+    network.load_state_dict({name: torch.from_numpy(x) for name, x in flatten(CASE.network()).items()})
+    return fuse(network, keeping)
+
+
+def data_parallel(network):
+    """Each process has all of the network and a share of the batch."""
+    return DistributedDataParallel(network)
+
+
+def fully_sharded(network):
+    """Each process has a share of the batch and of every parameter; a block is gathered when it is called.
+
+    Nothing smaller than a block: fused, it uses its layers' parameters without calling the layers.
+    """
+    mesh = init_device_mesh("cpu", (distributed.get_world_size(),))
+    for stage in network.layers:
+        for block in stage.blocks:
+            fully_shard(block, mesh=mesh)
+    return fully_shard(network, mesh=mesh)
+
+
+WAYS = {"data parallel": data_parallel, "fully sharded": fully_sharded}
+
+
+def gradients(network, images, cotangents):
+    """For every cotangent, the gradient of mean_b <u_b, logits_b> by each parameter; (B, classes) each."""
+    found = []
+    for u in cotangents:
+        network.zero_grad()
+        (network(images) * u).sum(1).mean().backward()
+        found.append(
+            {name.removeprefix("module."): whole(gradient(x)) for name, x in network.named_parameters()}
+        )
+    return found
+
+
+def whole(tensor):
+    """All of a tensor that may be sharded, as a float64 array."""
+    return getattr(tensor, "full_tensor", tensor.clone)().double().numpy()
+
+
+def oracle(bound=False):
+    """Cotangents, and of each parameter the oracle's slopes with the budget of float32."""
+    args = CASE.images(), CASE.network(), CASE.config
+    names = tuple(name for name, _ in parts(leaves("swin_transformer", args))[:-1] if name != "images")
+    asked = Derivative("swin_transformer", args, only=names, directions=2)
+    return oracle_side(asked, CASE, PRECISIONS["float32"], bound)
+
+
+def scalars(side, found):
+    """v.(J^T u) of one part for every direction and cotangent; ``found`` are gradients of means over B."""
+    return CASE.batch * np.array(
+        [[sum(np.vdot(v, g[name]) for name, v in way.items()) for g in found] for way in side.ways]
+    )
+
+
+def worst(found, single, sides):
+    """The largest rho over the parts, against the oracle and against one process, and each one's part."""
+    against_oracle = [Slopes(side.part, scalars(side, found), side.scalars, side.beta) for side in sides]
+    against_one = [
+        Slopes(side.part, scalars(side, found), scalars(side, single), side.beta) for side in sides
+    ]
+    return [max(slopes, key=lambda one: one.rho) for slopes in (against_oracle, against_one)]
+
+
+def judged(found, single, sides):
+    """Says how far every way's gradients are off; gives the exit code."""
+    exit_code = 0
+    for way, of_way in found.items():
+        by_oracle, by_one = worst(of_way, single, sides)
+        if RHO_LIMIT < max(by_oracle.rho, by_one.rho) <= NEAR * RHO_LIMIT:  # more roundings decide
+            by_oracle, by_one = worst(of_way, single, oracle(bound=True)[1])
+        holds = max(by_oracle.rho, by_one.rho) <= RHO_LIMIT
+        print(
+            f"{way}: {'within' if holds else 'beyond'} the budget, {len(sides)} parts; worst rho "
+            f"{by_oracle.rho:.3g} against the oracle ({by_oracle.part}), "
+            f"{by_one.rho:.3g} against one process ({by_one.part})"
+        )
+        exit_code = exit_code if holds else 1
+    return exit_code
+
+
+def main():
+    """Runs in each process; the first one judges."""
+    processes, rank = int(os.environ.get("WORLD_SIZE", 0)), int(os.environ.get("RANK", 0))
+    if not processes or CASE.batch % processes:
+        print(
+            f"distributed: a batch of {CASE.batch} is shared evenly by the processes of torchrun, got "
+            f"{processes} processes: torchrun --standalone --nproc-per-node 2 {sys.argv[0]}",
+            file=sys.stderr,
+        )
+        return 2
+    torch.set_num_threads(1)
+    cotangents, sides = oracle() if rank == 0 else (None, None)
+    distributed.init_process_group("gloo")
+    try:
+        shared = [cotangents]
+        distributed.broadcast_object_list(shared)
+        images, u = (torch.from_numpy(x).float() for x in (CASE.images(), shared[0]))
+        share = slice(rank * CASE.batch // processes, (rank + 1) * CASE.batch // processes)
+        found = {
+            f"{way}, keeping {keeping}": gradients(wrap(built(keeping)), images[share], u[:, share])
+            for way, wrap in WAYS.items()
+            for keeping in KEEPING
+        }
+    finally:
+        distributed.destroy_process_group()
+    return judged(found, gradients(built(), images, u), sides) if rank == 0 else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
