@@ -127,7 +127,7 @@ def _information(case: Case, name: str, training: bool, run: Any, seconds: float
     if not _is_counted(name):
         return found | ({"peak_bytes": counters.peak_bytes_of_numpy(run)} if name == "oracle" else {})
     first = case.arguments[0]
-    return found | counters.counted(run, getattr(first, "shape", None), training, device)
+    return found | counters.counted(run, getattr(first, "shape", None), training, device, out)
 
 
 def _is_counted(name: str) -> bool:

@@ -61,7 +61,11 @@ def judged_by_the_oracle(got: Any, component: str, precision: str) -> Deviation:
 
 @cache
 def _expected(component: str, precision: str) -> tuple[Any, Any]:
-    arguments = wide(Case(component, "small").arguments)
+    return exact_and_budget(component, wide(Case(component, "small").arguments), precision)
+
+
+def exact_and_budget(component: str, arguments: tuple[Any, ...], precision: str) -> tuple[Any, Any]:
+    """The oracle's result, and how far from it an honest implementation may end, by element."""
     exact = getattr(swin_reference, component)(*arguments)
 
     def perturbed(number: int) -> list[tuple[Any, Any]]:
