@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -145,8 +146,15 @@ def test_results_of_another_schema_are_refused_in_one_sentence(
 
 
 def test_a_run_that_does_not_finish_well_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(command: list[str], check: bool) -> Any:
+        assert not check
+        fresh = next(word for word in command if word.startswith("--benchmark-json="))
+        Path(fresh.partition("=")[2]).write_text("{}")
+        return SimpleNamespace(returncode=1)
+
     monkeypatch.setattr(results, "FOLDER", tmp_path / "results")
-    assert results.save(["-k", "no_such_case"]) != 0
+    monkeypatch.setattr(results.subprocess, "run", failing)
+    assert results.save([]) == 1
     assert not (tmp_path / "results").exists()
 
 
