@@ -121,9 +121,9 @@ def cases() -> list[Case]:
         *(Case(component, size) for component in COMPONENTS for size in ("stage1", "stage3")),
         *(Case(component, "stage1-384") for component in ("shifted_window_attention", "swin_block")),
         *(Case(component, "stage1", 8, "heavy") for component in COMPONENTS),
-        Case(whole, "T-224"),
-        Case(whole, "T-224", 4, "heavy"),
-        *(Case(whole, size, level="heavy") for size in NETWORKS if size not in ("small", "T-224")),
+        *(Case(whole, size) for size in ("T-224", "S-224", "B-224", "T-384")),
+        Case(whole, "T-224", 8, "heavy"),
+        *(Case(whole, size, level="heavy") for size in ("B-384", "T-800x1216")),
     ]
 
 

@@ -74,14 +74,9 @@ def growth() -> tuple[dict[str, Growth], float]:
 
     Errors: ``ValueError`` where formula and count differ.
     """
-    kinds = {
-        "window": _window_operations,
-        "global": _global_operations,
-        "global, attending": _attending_operations,
-    }
     times = [measured(_growing(side)) for side in SIDES]
     found = {}
-    for kind, formula in kinds.items():
+    for kind, formula in KINDS.items():
         by_formula = [formula(side**2) for side in SIDES]
         counted = [_counted(kind, side) for side in SIDES]
         if by_formula != counted:
@@ -102,6 +97,14 @@ def _global_operations(tokens: int) -> int:
 
 def _attending_operations(tokens: int) -> int:
     return operations.attending(tokens, CHANNELS, tokens)
+
+
+KINDS = {
+    "window": _window_operations,
+    "global": _global_operations,
+    "global, attending": _attending_operations,
+}
+"""The formulas of what grows: window attention, global attention, and of that the attention term alone."""
 
 
 def _growing(side: int) -> Mapping[str, Callable[[], Any]]:

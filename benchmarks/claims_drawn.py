@@ -11,7 +11,7 @@ from benchmarks import drawing
 from benchmarks.claims import SIDES, TABLE, Growth, exact_exponent, exponent
 
 COLOURS = ("#9ecae1", "#d62728", "#ff9896", "#9467bd", "#7f7f7f")
-KINDS = {"window": "#d62728", "global": "#7f7f7f", "global, attending": "#1f77b4"}
+COLOURED = {"window": "#d62728", "global": "#7f7f7f", "global, attending": "#1f77b4"}
 
 
 def table5_drawn(found: dict[str, Paired]) -> Any:
@@ -38,7 +38,7 @@ def growth_drawn(found: dict[str, Growth]) -> Any:
     left, right = figure.subplots(1, 2)
     tokens = [side**2 for side in SIDES]
     for kind, cost in found.items():
-        style = {"marker": "o", "ms": 4, "color": KINDS[kind], "lw": 1.2}
+        style = {"marker": "o", "ms": 4, "color": COLOURED[kind], "lw": 1.2}
         counted, measured = exact_exponent(cost.counted), exponent(cost.seconds)
         left.plot(tokens, np.array(cost.counted) / 1e9, **style, label=f"{kind}: {counted:.2f}")
         right.plot(tokens, 1e3 * np.array(cost.seconds), **style, label=f"{kind}: {measured:.2f}")

@@ -27,12 +27,13 @@ def variants() -> tuple[str, ...]:
     >>> variants()[:2]
     ('swin_torch', 'swin_torch:fused')
     """
-    exported = [name for name, value in vars(swin_torch).items() if isinstance(value, swin_torch.Adapter)]
-    names = sorted(exported, key=lambda name: (name != "adapter", name != "fused", name))
+    names = [name for name, value in vars(swin_torch).items() if isinstance(value, swin_torch.Adapter)]
+    others = {name for name in names if getattr(swin_torch, name) is not swin_torch.adapter}
     usable = [
-        name for name in names if getattr(swin_torch, name).device == "cpu" or torch.cuda.is_available()
+        name for name in others if getattr(swin_torch, name).device == "cpu" or torch.cuda.is_available()
     ]
-    return tuple("swin_torch" if name == "adapter" else f"swin_torch:{name}" for name in usable)
+    order = sorted(usable, key=lambda name: (name != "fused", name))
+    return ("swin_torch", *(f"swin_torch:{name}" for name in order))
 
 
 @cache

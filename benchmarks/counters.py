@@ -15,16 +15,19 @@ from swin_torch.counting import launches
 Run = Callable[[], Any]
 
 
-def counted(run: Run, inputs: tuple[int, ...] | None, training: bool, device: str) -> dict[str, int]:
+def counted(
+    run: Run, inputs: tuple[int, ...] | None, training: bool, device: str, out: int
+) -> dict[str, int]:
     """All that applies of peak_bytes, launches and, of a training step, saved_bytes.
 
-    ``inputs`` is the shape of the grid or images: the leaves of any other shape are parameters.
+    ``inputs`` is the shape of the grid or images: the leaves of any other shape are parameters.  ``out``
+    is how many float32 numbers the output has: the cotangent, which the loss keeps, has as many.
     """
     found = {
         "peak_bytes": peak_bytes_on_gpu(run) if device == "cuda" else peak_bytes(run),
         "launches": launches(run).total(),
     }
-    return found | ({"saved_bytes": saved_bytes(run, inputs)} if training else {})
+    return found | ({"saved_bytes": saved_bytes(run, inputs) - 4 * out} if training else {})
 
 
 def peak_bytes(run: Run) -> int:

@@ -16,6 +16,7 @@ from typing import Any
 from swin_properties import output
 
 FOLDER = Path(__file__).parent / "results"
+CASES = str(FOLDER.with_name("test_cases.py"))
 WORDS = ["--benchmark-enable", "--benchmark-only", "-q"]
 
 
@@ -63,7 +64,7 @@ def save(words: list[str]) -> int:
     """Runs the cases and keeps the times, in one piece and only when all went well; pytest's exit code."""
     with tempfile.TemporaryDirectory() as folder:
         fresh = Path(folder) / "run.json"
-        command = [sys.executable, "-m", "pytest", str(FOLDER.parent), *WORDS, f"--benchmark-json={fresh}"]
+        command = [sys.executable, "-m", "pytest", CASES, *WORDS, f"--benchmark-json={fresh}"]
         code = subprocess.run([*command, *words], check=False).returncode
         if code or not fresh.exists() or not fresh.stat().st_size:
             print("nothing is kept: the run did not finish well", file=sys.stderr)

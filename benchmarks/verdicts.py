@@ -16,7 +16,7 @@ from benchmarks.contestants import adapter
 
 
 @cache
-def fault(contestant: str, component: str, precision: str = "float32") -> str:
+def fault(contestant: str, component: str) -> str:
     """Why a contestant is not to be timed as if it were Swin, in one sentence; empty where it is Swin.
 
     The oracle is what the others are compared with.
@@ -28,19 +28,26 @@ def fault(contestant: str, component: str, precision: str = "float32") -> str:
         return ""
     try:
         found = adapter(contestant)
-        found = found.with_precision(precision) if precision != "float32" else found
+    except ValueError as reason:
+        return str(reason)
+    return fault_of(found, contestant, component)
+
+
+def fault_of(found: Any, name: str, component: str, precision: str = "float32") -> str:
+    """The same of an adapter in its precision, by what it is called."""
+    try:
         judged = Judged(found, PRECISIONS[precision])
         got = getattr(judged, component)(*wide(Case(component, "small").arguments))
     except Declined as reason:
-        return f"{contestant} does not take these sizes: {reason}"
-    except (Fall, ValueError) as reason:
-        return f"{contestant} computes nothing here: {reason}"
+        return f"{name} does not take these sizes: {reason}"
+    except Fall as reason:
+        return f"{name} computes nothing here: {reason}"
     apart = judged_by_the_oracle(got, component, precision)
     if apart.holds:
         return ""
     return (
-        f"{contestant} computes another function: its {component} is {apart.rho:.3g} budgets from "
-        f"the oracle's, {apart.rho_max:.3g} at the worst element"
+        f"{name} computes another function: its {component} is {apart.rho:.3g} budgets from the oracle's, "
+        f"{apart.rho_max:.3g} at the worst element"
     )
 
 
@@ -54,7 +61,11 @@ def judged_by_the_oracle(got: Any, component: str, precision: str) -> Deviation:
 
 @cache
 def _expected(component: str, precision: str) -> tuple[Any, Any]:
-    arguments = wide(Case(component, "small").arguments)
+    return exact_and_budget(component, wide(Case(component, "small").arguments), precision)
+
+
+def exact_and_budget(component: str, arguments: tuple[Any, ...], precision: str) -> tuple[Any, Any]:
+    """The oracle's result, and how far from it an honest implementation may end, by element."""
     exact = getattr(swin_reference, component)(*arguments)
 
     def perturbed(number: int) -> list[tuple[Any, Any]]:
