@@ -1,0 +1,164 @@
+"""Interleaved measurement: runs in rounds of rotated order, judged by their minima beside an anchor.
+
+Sequential runs measure the machine's mood.  Here every round runs each candidate once, the order rotated, and
+the anchor, whose work never changes: when its own times spread, the machine was disturbed, and no ratio of
+that measurement counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import ceil
+from time import perf_counter
+
+import numpy as np
+
+ROUNDS = 15
+"""The least number of rounds whose minima are known to be steady: fewer gave false alarms."""
+
+DISTURBED = 0.25
+"""The anchor's spread over which the machine was disturbed: quiet gave up to 0.07, busy loops over 1."""
+
+SAMPLE, ANCHOR = 2e-3, 20e-3
+"""Seconds that a sample takes at least, and an anchor about: one under 2 ms slips between disturbances."""
+
+Run = Callable[[], object]
+"""What is measured: it returns when its work is done, a GPU's too."""
+
+Sample = Callable[[], float]
+"""A run that gives the seconds that it took; they may have been taken in another process."""
+
+
+@dataclass(frozen=True)
+class Paired:
+    """The seconds of every round: of each candidate by name, and of the anchor.
+
+    >>> paired = Paired({"old": (2.0, 4.0), "new": (3.0, 3.0)}, anchor=(10.0, 10.5))
+    >>> paired.best("old"), paired.ratio("new", "old"), paired.spread("old"), paired.disturbed
+    (2.0, 1.5, 1.0, False)
+    """
+
+    times: dict[str, tuple[float, ...]]
+    anchor: tuple[float, ...]
+
+    def best(self, name: str) -> float:
+        """The least seconds of a candidate."""
+        return min(self.times[name])
+
+    def ratio(self, name: str, base: str) -> float:
+        """min(name) / min(base): over 1 where ``name`` is slower."""
+        return self.best(name) / self.best(base)
+
+    def ratio_range(self, name: str, base: str) -> tuple[float, float]:
+        """The quartiles of name / base, round by round: what a plot shows beside the ratio of minima.
+
+        >>> Paired({"old": (2.0,) * 5, "new": (2.0, 2.5, 3.0, 3.5, 4.0)}, (1.0,)).ratio_range("new", "old")
+        (1.25, 1.75)
+        """
+        ratios = np.divide(self.times[name], self.times[base])
+        low, high = np.quantile(ratios, (0.25, 0.75))
+        return float(low), float(high)
+
+    def spread(self, name: str) -> float:
+        """max / min - 1 of a candidate."""
+        return _spread(self.times[name])
+
+    @property
+    def disturbance(self) -> float:
+        """max / min - 1 of the anchor."""
+        return _spread(self.anchor)
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether the machine was: then the answer is "inconclusive"."""
+        return self.disturbance > DISTURBED
+
+
+def measured(runs: Mapping[str, Run], rounds: int = ROUNDS, least: float = SAMPLE) -> Paired:
+    """Measures runs of this process, each warmed up and repeated until a sample takes ``least`` seconds.
+
+    Times are of one run.  Errors: ``ValueError`` for too few rounds or no runs.
+
+    >>> paired = measured({"sum": lambda: sum(range(100))}, least=1e-5)
+    >>> len(paired.times["sum"]), len(paired.anchor), paired.best("sum") > 0
+    (15, 15, True)
+    """
+    for run in runs.values():
+        run()
+    samples = {name: timed(run, repeats(timed(run)(), least)) for name, run in runs.items()}
+    return interleaved(samples, anchor(), rounds)
+
+
+def interleaved(samples: Mapping[str, Sample], anchor: Sample, rounds: int = ROUNDS) -> Paired:
+    """Every round takes the anchor, then each sample once, the order rotated from round to round.
+
+    Errors: ``ValueError`` for too few rounds or no samples.
+    """
+    check_rounds(rounds)
+    if not samples:
+        raise ValueError("a measurement has at least one run, got none: give it one")
+    times: dict[str, list[float]] = {name: [] for name in samples}
+    anchors = []
+    for turn in range(rounds):
+        anchors.append(anchor())
+        for name in rotated(list(samples), turn):
+            times[name].append(samples[name]())
+    return Paired({name: tuple(seconds) for name, seconds in times.items()}, tuple(anchors))
+
+
+def check_rounds(rounds: int) -> None:
+    """Errors: ``ValueError`` for fewer rounds than minima need to be steady."""
+    if rounds < ROUNDS:
+        raise ValueError(
+            f"minima are steady over at least {ROUNDS} rounds, got {rounds}: ask for {ROUNDS} or more"
+        )
+
+
+def rotated(names: list[str], turn: int) -> list[str]:
+    """The names in the order of a round.
+
+    >>> rotated(["a", "b", "c"], 0), rotated(["a", "b", "c"], 4)
+    (['a', 'b', 'c'], ['b', 'c', 'a'])
+    """
+    first = turn % len(names)
+    return names[first:] + names[:first]
+
+
+def timed(run: Run, repeats: int = 1) -> Sample:
+    """The run as a sample: the mean seconds of a run, of ``repeats`` in a row."""
+
+    def sample() -> float:
+        start = perf_counter()
+        for _ in range(repeats):
+            run()
+        return (perf_counter() - start) / repeats
+
+    return sample
+
+
+def repeats(seconds: float, least: float = SAMPLE) -> int:
+    """How many runs of ``seconds`` make a sample of ``least`` seconds.
+
+    >>> repeats(1e-4), repeats(1.0)
+    (20, 1)
+    """
+    return max(1, ceil(least / max(seconds, 1e-9)))
+
+
+def anchor(seconds: float = ANCHOR) -> Sample:
+    """Work that never changes, of about ``seconds``: small matrix products, on one thread at this size."""
+    matrices = np.full((64, 64, 64), 0.125)
+    out = np.empty_like(matrices)
+
+    def work() -> None:
+        np.matmul(matrices, matrices, out=out)
+
+    once = min(timed(work)() for _ in range(20))
+    number = repeats(once, seconds)
+    sample = timed(work, number)
+    return lambda: number * sample()
+
+
+def _spread(times: tuple[float, ...]) -> float:
+    return max(times) / min(times) - 1
