@@ -172,6 +172,7 @@ def anchor(seconds: float = ANCHOR) -> Anchor:
         start, start_on_cpu = perf_counter(), thread_time()
         for _ in range(number):
             work()
-        return perf_counter() - start, thread_time() - start_on_cpu
+        on_cpu = thread_time() - start_on_cpu
+        return perf_counter() - start, on_cpu
 
     return sample
