@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, Self
 
 from swin_properties import paired
@@ -39,20 +40,19 @@ class Process:
     def __init__(self, tree: Tree) -> None:
         """Starts it."""
         self.tree = tree
-        self.errors = tree.folder.parent / f"{tree.folder.name}.err"
+        self.errors = TemporaryFile("w+", errors="replace")
         path = os.pathsep.join([*tree.path, *filter(None, [os.environ.get("PYTHONPATH")])])
-        with self.errors.open("w") as errors:
-            self.process = subprocess.Popen(
-                # -P: not the folder of the worker itself
-                [sys.executable, "-P", str(WORKER), str(tree.folder), str(tree.elsewhere)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-                cwd=tree.folder / tree.inside,
-                env=os.environ | ONE_THREAD | {"PYTHONPATH": path},
-                start_new_session=True,  # Ctrl-C is the first process's to answer
-            )
+        self.process = subprocess.Popen(
+            # -P: not the folder of the worker itself
+            [sys.executable, "-P", str(WORKER), str(tree.folder), str(tree.elsewhere)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            text=True,
+            cwd=tree.folder / tree.inside,
+            env=os.environ | ONE_THREAD | {"PYTHONPATH": path},
+            start_new_session=True,  # Ctrl-C is the first process's to answer
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -60,6 +60,7 @@ class Process:
     def __exit__(self, *_: object) -> None:
         self.process.kill()
         self.process.communicate()
+        self.errors.close()
 
     def ask(self, verb: str, *words: Any) -> dict[str, Any]:
         """The worker's answer.
@@ -105,7 +106,7 @@ class Process:
             )
         except ValueError as error:
             raise ValueError(
-                f"a case that is timed returns, {case.name} of {self.tree.revision}: {error}: "
+                f"a case that is timed returns, {case.name} of {self.tree.revision} raised {error}: "
                 "leave it out by -k, or repair it"
             ) from None
 
@@ -115,8 +116,9 @@ class Process:
 
     def _ending(self) -> str:
         code = self.process.wait()
-        said = self.errors.read_text(errors="replace").strip().splitlines()
-        return f"its process ended with exit code {code}" + (f", saying {said[-1]}" if said else "")
+        self.errors.seek(0)
+        said = self.errors.read().strip().splitlines()
+        return f"an end of its process: exit code {code}" + (f", saying {said[-1]}" if said else "")
 
 
 class Pair:

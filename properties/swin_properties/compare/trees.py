@@ -77,7 +77,8 @@ class Repository:
         listed = _git(self.root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
         for name in set(filter(None, os.fsdecode(listed).split("\0"))):
             source, target = self.root / name, folder / name
-            if source.is_symlink() or source.is_file():  # not one that was deleted, nor a submodule
+            aside = source.is_relative_to(folder.parent)  # where the temporary folder is in the repository
+            if not aside and (source.is_symlink() or source.is_file()):  # deleted ones and submodules are not
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(source, target, follow_symlinks=False)
 

@@ -94,10 +94,10 @@ class Worker:
         """Errors: ``ImportError`` for a module that is the repository's checkout's instead of the tree's."""
         for name, module in list(sys.modules.items()):
             path = Path(getattr(module, "__file__", None) or __file__)
-            allowed = (
-                path == Path(__file__) or "site-packages" in path.parts or path.is_relative_to(sys.prefix)
+            apart = (
+                path.is_relative_to(self.tree) or path.is_relative_to(sys.prefix) or path == Path(__file__)
             )
-            if path.is_relative_to(self.elsewhere) and not allowed:
+            if path.is_relative_to(self.elsewhere) and "site-packages" not in path.parts and not apart:
                 raise ImportError(f"{name} is the checkout's, {path}, and not the revision's")
 
 
