@@ -40,7 +40,7 @@ class Process:
     def __init__(self, tree: Tree) -> None:
         """Starts it."""
         self.tree = tree
-        self.errors = TemporaryFile("w+", errors="replace")
+        self.errors = TemporaryFile("w+", errors="replace")  # noqa: SIM115 -- closed with the process
         path = os.pathsep.join([*tree.path, *filter(None, [os.environ.get("PYTHONPATH")])])
         self.process = subprocess.Popen(
             # -P: not the folder of the worker itself

@@ -102,14 +102,16 @@ class Worker:
 
 
 def from_file(path: str) -> ModuleType:
-    """The module that a file is; its neighbours import, as when it is run."""
-    spec = importlib.util.spec_from_file_location(Path(path).stem, Path(path).resolve())
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(Path(path).resolve().parent))
-    spec.loader.exec_module(module)
-    return module
+    """The module that a file is, loaded once; its neighbours import, as when it is run."""
+    file = Path(path).resolve()
+    if (name := str(file)) not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, file)
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[name] = importlib.util.module_from_spec(spec)  # a dataclass looks for its module there
+        sys.path.insert(0, str(file.parent))
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
 
 
 def inputs(given: Any, rng: np.random.Generator, dtype: Any) -> Any:
