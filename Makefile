@@ -16,7 +16,7 @@ lint: .venv/installed         ## format, lint, types
 	$(BIN)/mypy
 
 deep: .venv/installed         ## heavy and random: run it before a change is called done
-	SWIN_ORACLE_PROFILE=deep $(BIN)/python -m pytest properties
+	SWIN_ORACLE_PROFILE=deep $(BIN)/python -m pytest properties -n auto --dist worksteal
 
 honest: .venv/installed       ## honest code in every precision against the budget: writes properties/honest.md
 	$(BIN)/python -m swin_properties.honest --write properties/honest.md

@@ -96,13 +96,13 @@ class Adapter(TorchAdapter):
     def shifted_window_attention(self, x, params, num_heads, window_size, shift_size):
         """(B, H, W, C) -> same."""
         sizes = x.shape[-1], num_heads, two(window_size), two(shift_size)
-        return self.loaded(Attention(*sizes, qkv_bias="bias" in params["qkv"]), params)(x)
+        return self.loaded(lambda: Attention(*sizes, qkv_bias="bias" in params["qkv"]), params)(x)
 
     def swin_block(self, x, params, num_heads, window_size, shift_size):
         """(B, H, W, C) -> same."""
         sizes = x.shape[-1], num_heads, two(window_size), two(shift_size)
         hidden, qkv_bias = len(params["mlp"]["fc1"]["weight"]), "bias" in params["attn"]["qkv"]
-        return self.loaded(Block(*sizes, hidden, qkv_bias), params, my_names)(x)
+        return self.loaded(lambda: Block(*sizes, hidden, qkv_bias), params, my_names)(x)
 
 
 adapter = Adapter()

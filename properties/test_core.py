@@ -16,7 +16,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from torch.utils.checkpoint import checkpoint
 
 import swin_torch
-from swin_torch import core, functional, fusing, kernels
+from swin_torch import core, fusing, kernels, modules
 from swin_torch.core import shifted_window_attention_core
 from swin_torch.decisions import margins
 
@@ -196,8 +196,8 @@ def test_doing_without_the_kernels_is_said_once(monkeypatch: pytest.MonkeyPatch)
 
 def test_fusing_changes_the_blocks_of_that_model_alone() -> None:
     one, other = (swin_torch.SwinBlock(8, 2, 4, 16) for _ in range(2))
-    assert swin_torch.fuse(one).attend_grid is fusing.shifted_window_attention
-    assert other.attend_grid is functional.shifted_window_attention
+    assert swin_torch.fuse(one).compute.func is fusing.fused_block
+    assert other.compute is modules.written_out
 
 
 INTERPRETED = """
@@ -210,16 +210,18 @@ from swin_properties.registry import LAWS
 import swin_properties.laws
 from swin_torch.kernels import launch
 
-launched, launch_one = set(), launch._launch
-launch._launch = lambda kernel, *args, **kwargs: (launched.add(kernel), launch_one(kernel, *args, **kwargs))
+launched, run = set(), launch._run
+launch._run = lambda kernel, *args, **kwargs: (launched.add(kernel), run(kernel, *args, **kwargs))
 gradient.COTANGENTS = 4
 precision, *cases = sys.argv[1:]
-for name, case in zip(("oracle", "gradient"), cases):
-    law = LAWS["shifted_window_attention/" + name]
+laws = "shifted_window_attention/oracle", "shifted_window_attention/gradient", "swin_block/oracle"
+for name, case in zip(laws, [*cases, "window=2 grid=3x4 shift=1 heads=1 head_dim=3 batch=2"]):
+    law = LAWS[name]
     outcome = evaluate(law, judged("swin_torch:fused", precision), GridCase.parse(case))
     print(name, outcome.rho, outcome.seen)
     assert outcome.seen is None
-assert len(launched) == (4 if "window=9" in cases[1] else 2)
+kernels = 5 if "window=9" in cases[1] else 2  # attention: by blocks, a tile's are launched for the block too
+assert len(launched) == kernels + 1 and launch.norms.add_norm in launched
 """
 
 

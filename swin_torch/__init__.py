@@ -16,18 +16,19 @@ from swin_torch.functional import (
     window_partition,
     window_reverse,
 )
-from swin_torch.fusing import cuda, fuse, fused
+from swin_torch.fusing import fuse
+from swin_torch.graphs import graphed
 from swin_torch.judged import Adapter, adapter, adapters
 from swin_torch.modules import (
     Mlp,
-    PatchEmbed,
-    PatchMerging,
     SwinBlock,
     SwinStage,
     WindowAttention,
 )
 from swin_torch.network import SwinTransformer, swin_b, swin_l, swin_s, swin_t
+from swin_torch.patches import PatchEmbed, PatchMerging
 from swin_torch.resizing import resize_relative_position_bias
+from swin_torch.variants import compiled, cuda, eager, fused
 
 __all__ = [
     "Adapter",
@@ -40,13 +41,16 @@ __all__ = [
     "WindowAttention",
     "adapter",
     "adapters",
+    "compiled",
     "cuda",
     "cyclic_shift",
     "drop_path",
+    "eager",
     "from_checkpoint",
     "functional",
     "fuse",
     "fused",
+    "graphed",
     "merge_neighbours",
     "relative_position_bias",
     "relative_position_index",

@@ -43,7 +43,19 @@ def backward(outputs: Any, cotangents: Any) -> None:
     tensor([3., 6.])
     """
     pairs = [(outputs, cotangents)] if isinstance(outputs, Tensor) else zip(outputs, cotangents, strict=True)
-    torch.autograd.backward([(y * u).sum() for y, u in pairs])
+    torch.autograd.backward([(y * u.detach()).sum() for y, u in pairs])
+
+
+def cleared(value: Any) -> None:
+    """Forgets what the leaves of a value, at any level, have collected.
+
+    >>> leaf = nn.Parameter(torch.ones(1))
+    >>> leaf.sum().backward(); cleared([{"bias": leaf}]); gradient(leaf)
+    tensor([0.])
+    """
+    if isinstance(value, nn.Parameter):
+        value.grad = None
+    _each(cleared, value)
 
 
 def gradient(leaf: Any) -> Any:

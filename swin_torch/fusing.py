@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
+import torch
 from torch import Tensor, nn
+from torch.nn.functional import gelu
+from torch.utils.checkpoint import checkpoint
 
+from swin_torch import kernels
+from swin_torch.add_norm import add_norm
 from swin_torch.core import shifted_window_attention_core
 from swin_torch.decisions import CANONICAL, Convention, margins
-from swin_torch.judged import Adapter
+from swin_torch.functional import drop_path
 from swin_torch.modules import SwinBlock, WindowAttention
+from swin_torch.patches import PatchMerging, norm_reduce
 from swin_torch.sizes import Size, checked_window
+from swin_torch.thrifty import gelu_linear, norm_linear, project_norm_linear
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -33,10 +42,16 @@ def shifted_window_attention(
     >>> shifted_window_attention(torch.zeros(1, 5, 7, 8), attention, 4, 2).shape
     torch.Size([1, 5, 7, 8])
     """
-    before, after = margins(x.shape[1:3], checked_window(window_size), convention)
-    padded = [side + one + other for side, one, other in zip(x.shape[1:3], before, after, strict=True)]
-    attended = shifted_window_attention_core(
-        attention.qkv(x),
+    return attention.proj(_attended(attention.qkv(x), attention, window_size, shift_size, convention))
+
+
+def _attended(
+    qkv: Tensor, attention: WindowAttention, window_size: Size, shift_size: Size, convention: Convention
+) -> Tensor:
+    before, after = margins(qkv.shape[1:3], checked_window(window_size), convention)
+    padded = [side + one + other for side, one, other in zip(qkv.shape[1:3], before, after, strict=True)]
+    return shifted_window_attention_core(
+        qkv,
         attention.relative_position_bias_table,
         attention.relative_position_bias_table.shape[1],
         window_size,
@@ -47,35 +62,126 @@ def shifted_window_attention(
         roll_first=any(after),
         mask_value=convention.mask_value,
     )
-    return attention.proj(attended)
 
 
-def fuse(model: Module) -> Module:
+def fused_block(
+    block: SwinBlock,
+    x: Tensor,
+    shift_size: Size,
+    kept_attention: Tensor | None,
+    kept_mlp: Tensor | None,
+    keeping: str | None = None,
+) -> Tensor:
+    """A block around the fused attention, in few passes over its tokens.
+
+    ``keeping`` is one of `KEEPING`, what training keeps for backward: on a GPU little, elsewhere all, unless
+    given.  Compiled it keeps what the compiler likes, which fuses and recomputes by itself; where a layer was
+    replaced or is hooked (adapters of low rank, quantised layers), the layers are called and keep their own.
+    """
+    whole = block, x, shift_size, kept_attention, kept_mlp
+    if torch.is_grad_enabled():
+        keeping = keeping or ("little" if kernels.asked_for(x) else "all")
+        plain = keeping == "little" and (
+            torch.compiler.is_compiling() or not all(map(_is_plain, _layers(block)))
+        )
+        return keep_all(*whole) if plain else KEEPING[keeping](*whole)
+    drops = kept_attention is not None or kept_mlp is not None
+    if drops or torch.compiler.is_compiling() or torch.is_autocast_enabled(x.device.type):
+        return keep_all(*whole)
+    return (
+        _without_gradients(block, x, shift_size) if all(map(_is_plain, _layers(block))) else keep_all(*whole)
+    )
+
+
+def keep_all(
+    block: SwinBlock, x: Tensor, shift_size: Size, kept_attention: Tensor | None, kept_mlp: Tensor | None
+) -> Tensor:
+    """The block's own layers, each keeping what it needs."""
+    x = x + drop_path(_attention_half(block, x, shift_size), kept_attention)
+    return x + drop_path(_mlp_half(block, x), kept_mlp)
+
+
+def keep_little(
+    block: SwinBlock, x: Tensor, shift_size: Size, kept_attention: Tensor | None, kept_mlp: Tensor | None
+) -> Tensor:
+    """Keeps what is dear to compute again (`swin_torch.thrifty`)."""
+    attn, mlp = block.attn, block.mlp
+    qkv = norm_linear(x, block.norm1, attn.qkv)
+    attended = _attended(qkv, attn, attn.window_size, shift_size, block.convention)
+    x, hidden = project_norm_linear(x, attended, kept_attention, attn.proj, block.norm2, mlp.fc1)
+    return x + drop_path(gelu_linear(hidden, mlp.fc2), kept_mlp)
+
+
+def keep_halves(
+    block: SwinBlock, x: Tensor, shift_size: Size, kept_attention: Tensor | None, kept_mlp: Tensor | None
+) -> Tensor:
+    """Keeps the inputs of the block's two halves, and computes the rest twice."""
+    attended = checkpoint(_attention_half, block, x, shift_size, use_reentrant=False)
+    x = x + drop_path(attended, kept_attention)
+    return x + drop_path(checkpoint(_mlp_half, block, x, use_reentrant=False), kept_mlp)
+
+
+KEEPING: dict[str, Callable[..., Tensor]] = {"all": keep_all, "little": keep_little, "halves": keep_halves}
+"""What training may keep for backward, from the fastest to the smallest."""
+
+
+def _without_gradients(block: SwinBlock, x: Tensor, shift_size: Size) -> Tensor:
+    norm, mlp = block.norm2, block.mlp
+    branch = _attention_half(block, x, shift_size)
+    x, normed = add_norm(x, branch, norm.weight, norm.bias, norm.eps, ahead=mlp.fc2.bias)
+    hidden = gelu(mlp.fc1(normed))
+    x.view(-1, x.shape[-1]).addmm_(hidden.flatten(0, 2), mlp.fc2.weight.T)  # the sum in the same product
+    return x
+
+
+def _attention_half(block: SwinBlock, x: Tensor, shift_size: Size) -> Tensor:
+    attn = block.attn
+    return shifted_window_attention(block.norm1(x), attn, attn.window_size, shift_size, block.convention)
+
+
+def _mlp_half(block: SwinBlock, x: Tensor) -> Tensor:
+    return block.mlp(block.norm2(x))
+
+
+def _layers(block: SwinBlock) -> tuple[nn.Module, ...]:
+    return block.norm1, block.attn.qkv, block.attn.proj, block.norm2, block.mlp.fc1, block.mlp.fc2
+
+
+def _is_plain(layer: nn.Module) -> bool:
+    """Whether a layer's parameters are all there is to it."""
+    hooks = layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks
+    return type(layer) in (nn.Linear, nn.LayerNorm) and not hooks
+
+
+def fused_norm_reduce(merged: Tensor, merging: PatchMerging, keeping: str | None = None) -> Tensor:
+    """The norm and the linear layer of a merge; keeping little, their input alone is kept for backward."""
+    keeping = keeping or ("little" if kernels.asked_for(merged) else "all")
+    plain = _is_plain(merging.norm) and _is_plain(merging.reduction)
+    if keeping == "all" or not plain or torch.compiler.is_compiling() or not torch.is_grad_enabled():
+        return norm_reduce(merged, merging)
+    return norm_linear(merged, merging.norm, merging.reduction)
+
+
+def fuse(model: Module, keeping: str | None = None) -> Module:
     """The same model, its parameters too, whose blocks from now on use the fused attention.
 
+    ``keeping`` is what training keeps for backward: "all" is the fastest on a CPU, "little" half of that
+    and the default on a GPU, "halves" an eighth, at the price of a second forward.
+
+    Errors: ``ValueError`` for another ``keeping``.
+
     >>> from swin_torch.network import swin_t
-    >>> model = fuse(swin_t(embed_dim=12))
-    >>> model.layers[0].blocks[0].attend_grid is shifted_window_attention
-    True
+    >>> model = fuse(swin_t(embed_dim=12), keeping="little")
+    >>> model.layers[0].blocks[0].compute.keywords
+    {'keeping': 'little'}
     """
+    if keeping not in (None, *KEEPING):
+        raise ValueError(
+            f"training keeps {', '.join(KEEPING)} for backward, got {keeping!r}: use one of these"
+        )
     for module in model.modules():
         if isinstance(module, SwinBlock):
-            module.attend_grid = shifted_window_attention
+            module.compute = partial(fused_block, keeping=keeping)
+        elif isinstance(module, PatchMerging):
+            module.norm_reduce = partial(fused_norm_reduce, keeping=keeping)
     return model
-
-
-class FusedAdapter(Adapter):
-    """What `Adapter` offers, with the fused attention in every shifted window attention, block and network.
-
-    >>> FusedAdapter("float64").with_convention("timm").name
-    'swin_torch:fused in float64 on cpu, timm'
-    """
-
-    label = "swin_torch:fused"
-    attend_grid = staticmethod(shifted_window_attention)
-
-
-fused = FusedAdapter()
-
-cuda = FusedAdapter(device="cuda")
-"""The same on the first GPU, by the kernels: ``swin-oracle check swin_torch:cuda --dtype bfloat16``."""

@@ -13,18 +13,13 @@ from swin_reference.config import CONVENTIONS, SwinConfig, named
 from torch import Tensor, nn
 
 from swin_torch import functional
-from swin_torch.conversion import arrays, backward, gradient, tensors
+from swin_torch.conversion import arrays, tensors
 from swin_torch.decisions import fitted_window
 from swin_torch.loading import Module, Params, hidden_width, loaded
-from swin_torch.modules import (
-    Mlp,
-    PatchEmbed,
-    PatchMerging,
-    SwinBlock,
-    SwinStage,
-    WindowAttention,
-)
+from swin_torch.modules import Mlp, SwinBlock, SwinStage, WindowAttention, written_out
 from swin_torch.network import SwinTransformer
+from swin_torch.patches import PatchEmbed, PatchMerging, norm_reduce
+from swin_torch.preparing import prepared, pulled_back
 from swin_torch.resizing import resize_relative_position_bias
 from swin_torch.sizes import Size
 
@@ -67,6 +62,9 @@ class Adapter:
 
     label = "swin_torch"
     attend_grid: Callable[..., Tensor] = staticmethod(functional.shifted_window_attention)
+    compute_block: Callable[..., Tensor] = staticmethod(written_out)
+    norm_reduce: Callable[..., Tensor] = staticmethod(norm_reduce)
+    _loaded: Callable[..., Any] = staticmethod(loaded)
 
     def __init__(
         self, precision: str = "float32", device: str = "cpu", convention: str = "canonical"
@@ -165,24 +163,24 @@ class Adapter:
     @_on_arrays
     def layer_norm(self, x: Tensor, params: Params, eps: float = 1e-5) -> Tensor:
         """(..., C) -> same."""
-        return loaded(params, nn.LayerNorm, x.shape[-1], eps)(x)
+        return self._loaded(params, nn.LayerNorm, x.shape[-1], eps)(x)
 
     @_on_arrays
     def mlp(self, x: Tensor, params: Params) -> Tensor:
         """(..., C) -> same."""
-        return loaded(params, Mlp, x.shape[-1], hidden_width(params))(x)
+        return self._loaded(params, Mlp, x.shape[-1], hidden_width(params))(x)
 
     @_on_arrays
     def patch_embed(self, images: Tensor, params: Params, patch_size: Size) -> Tensor:
         """(B, colours, H, W) -> (B, ceil(H/p), ceil(W/p), C)."""
         channels, colours = params["proj"]["weight"].shape[:2]
         sizes = channels, patch_size, colours, "norm" in params, self.decided
-        return loaded(params, PatchEmbed, *sizes)(images)
+        return self._loaded(params, PatchEmbed, *sizes)(images)
 
     @_on_arrays
     def patch_merging(self, x: Tensor, params: Params) -> Tensor:
         """(B, H, W, C) -> (B, ceil(H/2), ceil(W/2), 2 C)."""
-        return loaded(params, PatchMerging, x.shape[-1], self.decided)(x)
+        return self._blocks(params, PatchMerging, x.shape[-1], self.decided)(x)
 
     @_on_arrays
     def swin_block(
@@ -228,18 +226,28 @@ class Adapter:
         >>> Adapter().vjp("cyclic_shift", x, x, (0, 1))[0].ravel()
         array([2., 0., 1.], dtype=float32)
         """
-        on_tensors = getattr(type(self), name).__wrapped__
-        leaves = self._tensors(args)
-        outputs = on_tensors(self, *leaves, **self._tensors(kwargs))
-        backward(outputs, self._tensors(cotangent))
-        return tuple(arrays(gradient(leaf)) for leaf in leaves)
+        given = self._tensors((cotangent, *args))
+        return tuple(arrays(pulled_back(self, name, *given, **self._tensors(kwargs))))
+
+    def prepare(self, name: str, *args: Any, **kwargs: Any) -> Callable[[], Any]:
+        """A callable with its arguments on the device and its module loaded: calling it is only the work.
+
+        It waits for the device and gives tensors.  ``vjp`` and its arguments make a forward and a backward.
+
+        >>> import numpy as np
+        >>> Adapter().prepare("cyclic_shift", np.arange(3.0).reshape(1, 1, 3, 1), (0, 1))().flatten()
+        tensor([1., 2., 0.])
+        """
+        return prepared(self, name, self._tensors(args), self._tensors(kwargs))
 
     def _blocks(self, params: Params, kind: Callable[..., Module], *sizes: Any, **options: Any) -> Module:
         """A module that has blocks, loaded; they attend as this adapter does."""
-        module = loaded(params, kind, *sizes, **options)
-        for block in module.modules():
-            if isinstance(block, SwinBlock):
-                block.attend_grid = self.attend_grid
+        module = self._loaded(params, kind, *sizes, **options)
+        for part in module.modules():
+            if isinstance(part, SwinBlock):
+                part.compute = self.compute_block
+            elif isinstance(part, PatchMerging):
+                part.norm_reduce = self.norm_reduce
         return module
 
     def _under(self, config: SwinConfig) -> SwinConfig:
@@ -249,7 +257,8 @@ class Adapter:
         self, x: Tensor, params: Params, num_heads: int, window_size: Size, qk_scale: float | None = None
     ) -> WindowAttention:
         bias = "bias" in params["qkv"]
-        return loaded(params, WindowAttention, x.shape[-1], num_heads, window_size, bias, qk_scale)
+        sizes = x.shape[-1], num_heads, window_size, bias, qk_scale
+        return self._loaded(params, WindowAttention, *sizes)
 
     def _tensors(self, value: Any) -> Any:
         return tensors(value, PRECISIONS[self.precision], self.device)

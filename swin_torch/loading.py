@@ -22,7 +22,20 @@ def loaded(params: Params, kind: Callable[..., Module], *sizes: Any, **options: 
     >>> loaded({"weight": torch.ones(1, 2), "bias": torch.zeros(1)}, nn.Linear, 2, 1)(torch.ones(2)).item()
     2.0
     """
-    module = _made(kind, sizes, tuple(options.items()))
+    return _holding(params, _made(kind, sizes, tuple(options.items())))
+
+
+def owned(params: Params, kind: Callable[..., Module], *sizes: Any, **options: Any) -> Module:
+    """The same in a module of its own: `loaded` gives one module to all calls at the same sizes.
+
+    >>> one, two = (owned({"weight": torch.full((1, 1), x)}, nn.Linear, 1, 1, bias=False) for x in (1.0, 2.0))
+    >>> one(torch.ones(1)).item(), two(torch.ones(1)).item()
+    (1.0, 2.0)
+    """
+    return _holding(params, _made.__wrapped__(kind, sizes, tuple(options.items())))
+
+
+def _holding(params: Params, module: Module) -> Module:
     module.load_state_dict(flatten(params), strict=True, assign=True)
     return module.eval()
 

@@ -7,12 +7,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, linear, pad
+from torch.nn.functional import gelu
 from torch.nn.init import trunc_normal_
 
 from swin_torch import functional
-from swin_torch.decisions import CANONICAL, Convention, check_merge, fitted_shift, fitted_window, image_margin
-from swin_torch.sizes import Size, checked_window, pair
+from swin_torch.decisions import CANONICAL, Convention, fitted_shift, fitted_window
+from swin_torch.patches import PatchMerging
+from swin_torch.sizes import Size, checked_window
 
 Kept = tuple[Tensor, Tensor]
 """Drop path's factors for one block: two (B,) tensors, for the attention and the MLP branch."""
@@ -85,8 +86,8 @@ class SwinBlock(nn.Module):
     torch.Size([1, 5, 7, 8])
     """
 
-    attend_grid: Callable[..., Tensor] = staticmethod(functional.shifted_window_attention)
-    """(x, attention, window, shift, convention) -> the attended grid; `swin_torch.fuse` replaces it."""
+    compute: Callable[..., Tensor]
+    """(block, x, shift, kept of either branch) -> the block's output; `swin_torch.fuse` replaces it."""
 
     def __init__(
         self,
@@ -112,11 +113,7 @@ class SwinBlock(nn.Module):
     def forward(self, x: Tensor, shift_size: Size = 0, kept: Kept | None = None) -> Tensor:
         """(B, H, W, C), any H and W -> same; ``kept`` replaces the random factors of drop path."""
         kept_attention, kept_mlp = kept or (self._draw_kept(x), self._draw_kept(x))
-        attended = self.attend_grid(
-            self.norm1(x), self.attn, self.attn.window_size, shift_size, self.convention
-        )
-        x = x + functional.drop_path(attended, kept_attention)
-        return x + functional.drop_path(self.mlp(self.norm2(x)), kept_mlp)
+        return self.compute(self, x, shift_size, kept_attention, kept_mlp)
 
     def _draw_kept(self, x: Tensor) -> Tensor | None:
         if not self.training or self.drop_path_rate == 0:
@@ -124,62 +121,17 @@ class SwinBlock(nn.Module):
         return x.new_empty(x.shape[0]).bernoulli_(1 - self.drop_path_rate) / (1 - self.drop_path_rate)
 
 
-class PatchMerging(nn.Module):
-    """Merges 2x2 tokens into one: concatenate, LayerNorm(4C), linear 4C -> 2C without bias.
-
-    >>> PatchMerging(4)(torch.zeros(1, 3, 4, 4)).shape
-    torch.Size([1, 2, 2, 8])
-    """
-
-    def __init__(self, channels: int, convention: Convention = CANONICAL) -> None:
-        """``channels`` are those before the merge."""
-        super().__init__()
-        self.convention = convention
-        self.norm = nn.LayerNorm(4 * channels)
-        self.reduction = nn.Linear(4 * channels, 2 * channels, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, C) -> (B, ceil(H/2), ceil(W/2), 2 C).
-
-        Errors: ``ValueError`` for an odd side that the convention rejects.
-        """
-        check_merge(x.shape[1:3], self.convention)
-        return self.reduction(self.norm(functional.merge_neighbours(x)))
+def written_out(
+    block: SwinBlock, x: Tensor, shift_size: Size, kept_attention: Tensor | None, kept_mlp: Tensor | None
+) -> Tensor:
+    """A block as its equations say, the attention step by step."""
+    attn = block.attn
+    grid = block.norm1(x), attn, attn.window_size, shift_size, block.convention
+    x = x + functional.drop_path(functional.shifted_window_attention(*grid), kept_attention)
+    return x + functional.drop_path(block.mlp(block.norm2(x)), kept_mlp)
 
 
-class PatchEmbed(nn.Module):
-    """Cuts images into patches and embeds each: a convolution with kernel and stride p, then a norm.
-
-    >>> PatchEmbed(8, patch_size=4)(torch.zeros(1, 3, 8, 9)).shape
-    torch.Size([1, 2, 3, 8])
-    """
-
-    def __init__(
-        self,
-        channels: int,
-        patch_size: Size,
-        in_channels: int = 3,
-        norm: bool = True,
-        convention: Convention = CANONICAL,
-    ) -> None:
-        """``channels`` are those of a token, ``in_channels`` those of a pixel."""
-        super().__init__()
-        self.convention = convention
-        self.patch_size = pair(patch_size)
-        self.proj = nn.Conv2d(in_channels, channels, self.patch_size, self.patch_size)
-        self.norm = nn.LayerNorm(channels) if norm else nn.Identity()
-
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, colours, H, W), padded to whole patches or cropped -> (B, H/p, W/p, C).
-
-        Errors: ``ValueError`` for an image that the convention rejects.
-        """
-        bottom, right = image_margin(images.shape[2:], self.patch_size, self.convention)
-        padded = pad(images, (0, right, 0, bottom)) if bottom or right else images  # below zero it crops
-        # One matmul: a convolution of 3 channels in bfloat16 gave NaN for finite images on CPU, now and then.
-        (ph, pw), weight = self.patch_size, self.proj.weight
-        patches = padded.unflatten(3, (-1, pw)).unflatten(2, (-1, ph)).permute(0, 2, 4, 1, 3, 5).flatten(3)
-        return self.norm(linear(patches, weight.flatten(1), self.proj.bias))
+SwinBlock.compute = staticmethod(written_out)
 
 
 class SwinStage(nn.Module):

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn.init import trunc_normal_, zeros_
 
 from swin_torch.decisions import check_image, fitted_window, grids
-from swin_torch.modules import PatchEmbed, SwinStage
+from swin_torch.modules import SwinStage
+from swin_torch.patches import PatchEmbed
 from swin_torch.sizes import Size
 
 

@@ -47,8 +47,10 @@ class Isolated:
         cases: list[Case] = []
         try:
             self._send(law.name)
-            while isinstance(answer := self._answer(self.timeout), Case):
+            timeout = max(self.timeout, TIMEOUT)  # until the first case is known nothing of its code runs
+            while isinstance(answer := self._answer(timeout), Case):
                 cases.append(answer)
+                timeout = self.timeout
                 watcher.asking(law, answer)
         except (Gone, ValueError) as gone:
             self.close()

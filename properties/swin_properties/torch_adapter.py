@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from copy import copy
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
 from swin_reference.checkpoint import flatten
 from torch import Tensor, nn
 
+from swin_properties.replay import Replay
 from swin_properties.shapes import SHAPES
 
 PRECISIONS = {
@@ -44,6 +45,9 @@ class TorchAdapter:
     array([[0., 2.]], dtype=float32)
     """
 
+    ways_to_modules: tuple[str, ...] = ("loaded", "holding")
+    """The methods that give a module holding given parameters: `prepare` calls them once."""
+
     def __init__(self, precision: str = "float32", device: str = "cpu") -> None:
         """``precision`` is what it computes in."""
         if precision not in PRECISIONS:
@@ -68,11 +72,14 @@ class TorchAdapter:
         TorchAdapter.__init__(other, name, self.device)
         return other
 
-    def loaded(self, module: Module, params: Mapping[str, Any], names: Names = dict) -> Module:
+    def loaded(
+        self, module: Module | Callable[[], Module], params: Mapping[str, Any], names: Names = dict
+    ) -> Module:
         """The module, in evaluation mode, computing with exactly ``params``: gradients reach them.
 
-        ``names`` turns the official flat dict of names into the module's own; it may split and join
-        tensors.  Buffers that the module computes itself need not be given.
+        ``module`` may be a function that makes it, which `prepare` then calls once.  ``names`` turns the
+        official flat dict of names into the module's own; it may split and join tensors.  Buffers that
+        the module computes itself need not be given.
 
         Errors: ``ValueError`` naming every missing, extra and misshaped parameter.
 
@@ -86,8 +93,9 @@ class TorchAdapter:
         ...
         ValueError: a Linear holds exactly the given parameters: missing bias; extra b
         """
-        module.to(self.device, PRECISIONS[self.precision]).eval()
-        return self.holding(module, names(flatten(params)))
+        made = cast("Module", module if isinstance(module, nn.Module) else module())
+        made.to(self.device, PRECISIONS[self.precision]).eval()
+        return self.holding(made, names(flatten(params)))
 
     def holding(self, module: Module, given: Mapping[str, Tensor]) -> Module:
         """The module with exactly the given parameters, by its own names, in place of those it held.
@@ -122,10 +130,49 @@ class TorchAdapter:
         >>> Mine().vjp("cyclic_shift", x, x, 1)[0].ravel()
         array([3., 2., 1., 0.], dtype=float32)
         """
-        leaves = self._tensors(args, leaf=True)
-        outputs = getattr(type(self), name).__wrapped__(self, *leaves, **self._tensors(kwargs))
-        _backward(outputs, self._tensors(cotangent))
-        return tuple(self._arrays(_gradient(leaf)) for leaf in leaves)
+        given = self._tensors(cotangent), *self._tensors(args, leaf=True)
+        return tuple(self._arrays(self._pulled_back(name, *given, **self._tensors(kwargs))))
+
+    def prepare(self, name: str, *args: Any, **kwargs: Any) -> Callable[[], Any]:
+        """A callable with its arguments on the device and its modules loaded: calling it is only the work.
+
+        It waits for the device and gives tensors.  ``vjp`` and its arguments make a forward and a backward;
+        all else runs without gradients.
+
+        Errors: ``ValueError`` for a callable that makes its module anew in each call.
+
+        >>> class Mine(TorchAdapter):
+        ...     def layer_norm(self, x, params, eps=1e-5):
+        ...         return self.loaded(lambda: nn.LayerNorm(x.shape[-1], eps), params)(x)
+        >>> params = {"weight": np.ones(2), "bias": np.ones(2)}
+        >>> Mine().prepare("layer_norm", np.array([[1.0, 3.0]]), params, eps=0.0)()
+        tensor([[0., 2.]])
+        """
+        own, replays = copy(self), []
+        for way in self.ways_to_modules:
+            replays.append(Replay(getattr(own, way)))
+            setattr(own, way, replays[-1])
+        given, kwargs = self._tensors(args, leaf=name == "vjp"), self._tensors(kwargs)
+
+        def work() -> Any:
+            for replay in replays:
+                replay.start()
+            result = own._pulled_back(*given, **kwargs) if name == "vjp" else own._run(name, *given, **kwargs)
+            if torch.device(self.device).type == "cuda":
+                torch.cuda.synchronize(self.device)
+            return result
+
+        work(), work()  # loads the modules, then sees that they are not made again
+        return work
+
+    def _run(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        with torch.no_grad():
+            return getattr(type(self), name).__wrapped__(self, *args, **kwargs)
+
+    def _pulled_back(self, name: str, cotangent: Any, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        _clear(args)
+        _backward(getattr(type(self), name).__wrapped__(self, *args, **kwargs), cotangent)
+        return tuple(_gradient(leaf) for leaf in args)
 
     def _tensors(self, value: Any, leaf: bool = False) -> Any:
         """Arrays, at any level, as tensors; as a ``leaf`` those of floats collect a gradient."""
@@ -170,7 +217,14 @@ def _each(convert: Callable[[Any], Any], value: Any) -> Any:
 def _backward(outputs: Any, cotangents: Any) -> None:
     """Backward from the scalar <cotangents, outputs>; with cotangents of its own, torch loads sympy first."""
     pairs = [(outputs, cotangents)] if isinstance(outputs, Tensor) else zip(outputs, cotangents, strict=True)
-    torch.autograd.backward([(y * u).sum() for y, u in pairs])
+    torch.autograd.backward([(y * u.detach()).sum() for y, u in pairs])
+
+
+def _clear(value: Any) -> None:
+    """Forgets what the leaves of a value, at any level, have collected."""
+    if isinstance(value, Tensor):
+        value.grad = None
+    _each(_clear, value)
 
 
 def _gradient(leaf: Any) -> Any:

@@ -1,4 +1,4 @@
-"""(Shifted) window attention as Triton kernels; Triton itself is imported when the first one is launched."""
+"""Window attention and the norm after it as Triton kernels; Triton is imported at the first launch."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 from swin_torch.plan import Plan
 
 LARGEST_HEAD = 128
+LARGEST_ROW = 8192
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 
 
@@ -63,3 +64,18 @@ def backward(
     from swin_torch.kernels import launch
 
     return launch.backward(gradient, qkv, bias_table, pad_qkv, plan, scale, mask_value)
+
+
+def takes_rows(x: Tensor, *others: Tensor) -> bool:
+    """Whether the kernel of `add_norm` takes these: contiguous tokens of one type, which it computes in."""
+    alike = all(other.dtype == x.dtype and other.is_contiguous() for other in (x, *others))
+    return alike and x.dtype in DTYPES and x.shape[-1] <= LARGEST_ROW and find_spec("triton") is not None
+
+
+def add_norm(
+    x: Tensor, branch: Tensor, gain: Tensor, shift: Tensor, eps: float, ahead: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """x + branch (+ ahead), and LayerNorm(x + branch): (..., C) twice."""
+    from swin_torch.kernels import launch
+
+    return launch.add_norm(x, branch, gain, shift, eps, ahead)

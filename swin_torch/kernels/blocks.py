@@ -98,7 +98,7 @@ def forward(
             v = load_tokens(
                 qkv + 2 * channels, pad + 2 * channels, place_j, inside_j, pad_j, stride, D, BLOCK_D, PADDED
             )
-            bias = bias_tile(table, i[:, None], j[None, :], down, right, cut_h, cut_w, mask_value, MH, MW)
+            bias = bias_tile(table, 1, i[:, None], j[None, :], down, right, cut_h, cut_w, mask_value, MH, MW)
             logits = product(q, tl.trans(k), PRECISION) * (scale * LOG2E) + bias
             higher = tl.maximum(top, tl.max(logits, 1))
             # A query may have met no visible key yet: nothing is above -inf.

@@ -104,7 +104,7 @@ def queries(
             v = load_tokens(
                 qkv + 2 * channels, pad + 2 * channels, place_j, inside_j, pad_j, stride, D, BLOCK_D, PADDED
             )
-            bias = bias_tile(table, i[:, None], j[None, :], down, right, cut_h, cut_w, mask_value, MH, MW)
+            bias = bias_tile(table, 1, i[:, None], j[None, :], down, right, cut_h, cut_w, mask_value, MH, MW)
             logits = product(q, tl.trans(k), PRECISION) * (scale * LOG2E) + bias
             higher = tl.maximum(top, tl.max(logits, 1))
             # A query may have met no visible key yet: nothing is above -inf.
@@ -130,7 +130,7 @@ def queries(
             v = load_tokens(
                 qkv + 2 * channels, pad + 2 * channels, place_j, inside_j, pad_j, stride, D, BLOCK_D, PADDED
             )
-            bias = bias_tile(table, i[:, None], j[None, :], down, right, cut_h, cut_w, mask_value, MH, MW)
+            bias = bias_tile(table, 1, i[:, None], j[None, :], down, right, cut_h, cut_w, mask_value, MH, MW)
             logits = product(q, tl.trans(k), PRECISION) * (scale * LOG2E) + bias
             weights = tl.exp2(logits - normaliser[:, None])
             of_weights = product(of_out, tl.trans(v), PRECISION)
@@ -222,7 +222,7 @@ def keys(
             q = load_tokens(qkv, pad, place_i, inside_i, pad_i, stride, D, BLOCK_D, PADDED)
             of_out = load_tokens(gradient, pad, place_i, inside_i, pad_i, channels, D, BLOCK_D, False)
             # Keys down, queries across: so the sums over queries need no transpose.
-            bias = bias_tile(table, i[None, :], j[:, None], down, right, cut_h, cut_w, mask_value, MH, MW)
+            bias = bias_tile(table, 1, i[None, :], j[:, None], down, right, cut_h, cut_w, mask_value, MH, MW)
             logits = product(k, tl.trans(q), PRECISION) * (scale * LOG2E) + bias
             # Queries beyond the window: their weights are 0.
             weights = tl.exp2(logits - tl.load(mine + i, i < N, float("inf"))[None, :])

@@ -73,7 +73,7 @@ def bias_gradient(
     i = tile // BLOCKS * BLOCK + tl.arange(0, BLOCK)
     j = tile % BLOCKS * BLOCK + tl.arange(0, BLOCK)
     bias_sum = tl.zeros((BLOCK, BLOCK), tl.float32)
-    bias = bias_tile(table, i[:, None], j[None, :], down, right, cut_h, cut_w, mask_value, MH, MW)
+    bias = bias_tile(table, 1, i[:, None], j[None, :], down, right, cut_h, cut_w, mask_value, MH, MW)
     for w in tl.range(number, batch * n_rows * n_columns, programs):
         b = w // (n_rows * n_columns)
         row = row0 + w // n_columns % n_rows

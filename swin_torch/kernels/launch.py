@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from swin_torch.kernels import blocks, blocks_backward, blocks_bias, tile
+from swin_torch.kernels import blocks, blocks_backward, blocks_bias, norms, tile
 from swin_torch.plan import Plan, table_gradient
 
 ONE_TILE = 64
@@ -38,7 +38,7 @@ def forward(
         return out
     small = plan.tokens <= ONE_TILE
     shape = compiled_shape(plan, qkv, backward=False)
-    table, pad = _table(bias_table), _padding(qkv, pad_qkv, plan)
+    table, pad = _table(bias_table, plan), _padding(qkv, pad_qkv, plan)
     programs = _programs(
         plan, len(qkv), _multiprocessors(qkv.device) * (FORWARD_PROGRAMS if small else BACKWARD_PROGRAMS)
     )
@@ -63,7 +63,7 @@ def backward(
     if not qkv.numel():
         return of_qkv, torch.zeros_like(bias_table), qkv.new_zeros(qkv.shape[3], dtype=torch.float32)
     shape = compiled_shape(plan, qkv, backward=True)
-    given = gradient, qkv, _table(bias_table), _padding(qkv, pad_qkv, plan)
+    given = gradient, qkv, _table(bias_table, plan), _padding(qkv, pad_qkv, plan)
     target = _multiprocessors(qkv.device) * BACKWARD_PROGRAMS
     few = _programs(plan, batch, target)
     if tokens > ONE_TILE:  # each program's bias is as many programs more
@@ -84,6 +84,34 @@ def backward(
             _launch(blocks_bias.bias_gradient, arguments, *common, few, scale, mask_value, shape, tiles=tiles)
     of_table = table_gradient(of_bias.sum(0), plan.window).to(bias_table.dtype)
     return of_qkv, of_table, _padding_gradient(gradient, of_qkv, plan)
+
+
+def add_norm(
+    x: Tensor, branch: Tensor, gain: Tensor, shift: Tensor, eps: float, ahead: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """x + branch (+ ahead), and LayerNorm(x + branch): (..., C) twice."""
+    y, normed = torch.empty_like(x), torch.empty_like(x)
+    channels = x.shape[-1]
+    block = _power_of_two(channels)
+    if x.numel():
+        tensors = x, branch, gain, shift, gain if ahead is None else ahead, y, normed
+        constants = {"BLOCK": block, "AHEAD": ahead is not None}
+        with _on(x):
+            _run(
+                norms.add_norm,
+                (x.numel() // channels,),
+                *tensors,
+                channels,
+                eps,
+                **constants,
+                num_warps=row_warps(block),
+            )
+    return y, normed
+
+
+def row_warps(block: int) -> int:
+    """Warps for a row of so many channels: 8 channels a thread, as one load of 16 bytes takes."""
+    return min(8, max(1, block // 256))
 
 
 def compiled_shape(plan: Plan, qkv: Tensor, backward: bool) -> Shape:
@@ -121,7 +149,9 @@ def _launch(
 ) -> None:
     (mh, mw), (sh, sw), (ph, pw) = plan.window, plan.shift, plan.period
     sizes = (*plan.grid, *plan.counts, ph, pw, sh % ph, sw % pw, mh - sh, mw - sw)
-    kernel[(plan.heads, ends[-1], tiles)](
+    _run(
+        kernel,
+        (plan.heads, ends[-1], tiles),
         *tensors,
         batch,
         plan.heads,
@@ -133,6 +163,11 @@ def _launch(
         num_warps=shape.num_warps,
         num_stages=shape.num_stages,
     )
+
+
+def _run(kernel: Any, programs: tuple[int, ...], *args: Any, **kwargs: Any) -> None:
+    """Every launch there is: where they are counted."""
+    kernel[programs](*args, **kwargs)
 
 
 def _programs(plan: Plan, batch: int, target: int) -> tuple[int, ...]:
@@ -151,8 +186,10 @@ def _programs(plan: Plan, batch: int, target: int) -> tuple[int, ...]:
     return tuple(ends)
 
 
-def _table(bias_table: Tensor) -> Tensor:
-    """One row a head, so that a head's bias is near together."""
+def _table(bias_table: Tensor, plan: Plan) -> Tensor:
+    """As it is where a program reads it once; else one row a head, so that a head's bias is near together."""
+    if plan.tokens <= ONE_TILE:
+        return bias_table.contiguous()
     return bias_table.T.to(torch.float32, memory_format=torch.contiguous_format).contiguous()
 
 

@@ -99,7 +99,8 @@ def store_tokens(base, place, inside, stride, x, D: tl.constexpr, BLOCK_D: tl.co
 
 @triton.jit
 def bias_tile(
-    table,  # of the head
+    table,  # of the head, an entry every ``stride``
+    stride,
     i,
     j,
     down,
@@ -117,7 +118,8 @@ def bias_tile(
     N: tl.constexpr = MH * MW
     rows = i // MW - j // MW + (MH - 1)
     columns = i % MW - j % MW + (MW - 1)
-    bias = tl.load(table + rows * (2 * MW - 1) + columns, (i < N) & (j < N), 0.0)
+    place = (rows * (2 * MW - 1) + columns) * stride
+    bias = tl.load(table + place, (i < N) & (j < N), 0.0).to(tl.float32)
     torn_h = (i // MW >= cut_h) != (j // MW >= cut_h)
     torn_w = (i % MW >= cut_w) != (j % MW >= cut_w)
     bias = tl.where((down & torn_h) | (right & torn_w), bias + mask_value, bias)

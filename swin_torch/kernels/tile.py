@@ -59,8 +59,8 @@ def forward(
     )
     channels = heads * D
     i = tl.arange(0, BLOCK)
-    table += head * (2 * MH - 1) * (2 * MW - 1)
-    bias = bias_tile(table, i[:, None], i[None, :], down, right, cut_h, cut_w, mask_value, MH, MW)
+    table += head
+    bias = bias_tile(table, heads, i[:, None], i[None, :], down, right, cut_h, cut_w, mask_value, MH, MW)
     qkv += head * D
     pad += head * D
     out += head * D
@@ -133,8 +133,8 @@ def backward(
     )
     channels = heads * D
     i = tl.arange(0, BLOCK)
-    table += head * (2 * MH - 1) * (2 * MW - 1)
-    bias = bias_tile(table, i[:, None], i[None, :], down, right, cut_h, cut_w, mask_value, MH, MW)
+    table += head
+    bias = bias_tile(table, heads, i[:, None], i[None, :], down, right, cut_h, cut_w, mask_value, MH, MW)
     qkv += head * D
     pad += head * D
     gradient += head * D

@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from copy import copy
 from functools import cache
 from typing import Any
 
@@ -42,6 +43,7 @@ class Peer(TorchAdapter):
     convention = ""
     layout = ""
     places: Mapping[str, str] = {}
+    ways_to_modules: tuple[str, ...] = ("made", "with_weights", "holding")
 
     def __init__(self, swin: Any, name: str, precision: str = "float32", device: str = "cpu") -> None:
         """``name`` is the peer's, with its version where it has one."""
@@ -53,6 +55,12 @@ class Peer(TorchAdapter):
     def fresh(self) -> None:
         """Forgets every model: the next calls make new ones."""
         self.models.clear()
+
+    def prepare(self, name: str, *args: Any, **kwargs: Any) -> Callable[[], Any]:
+        """A callable ready to be timed, on models that no other call gives other weights."""
+        own = copy(self)
+        own.models = {}
+        return TorchAdapter.prepare(own, name, *args, **kwargs)
 
     def made(self, kind: Callable[..., Any], **sizes: Any) -> Any:
         """The model of a kind and of sizes, in evaluation mode; the same one until `fresh`."""

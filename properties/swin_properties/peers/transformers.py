@@ -28,6 +28,7 @@ class Transformers(Peer):
     """
 
     convention = layout = "transformers"
+    ways_to_modules = (*Peer.ways_to_modules, "_config")
     places = {  # noqa: RUF012
         "network": "",
         "embedding": "swin.embeddings.",

@@ -1,0 +1,102 @@
+"""What a call does, counted and not timed: launches and bytes kept for backward, the same on every run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from swin_torch import core, kernels
+
+NO_WORK = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "_unsafe_view"}
+"""Operators that start no work, beside views."""
+
+OWN = {
+    "swin_torch::shifted_window_attention": core._forward._init_fn,
+    "swin_torch::shifted_window_attention_backward": core._backward._init_fn,
+}
+"""Our operators, looked into."""
+
+
+class _Counting(TorchDispatchMode):
+    """Counts every operator that starts work, those inside our operators too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        own, kwargs = OWN.get(func._schema.name), kwargs or {}
+        with self:
+            parts = own(*args, **kwargs) if own else func.decompose(*args, **kwargs)
+        if parts is not NotImplemented:
+            return parts
+        name = func._schema.name.removeprefix("aten::")
+        result = func(*args, **kwargs)
+        if isinstance(result, (Tensor, tuple)) and not func.is_view and name not in NO_WORK:
+            self.found[name] += 1
+        return result
+
+
+def launches(call: Callable[[], Any]) -> Counter[str]:
+    """The kernels that a call starts, by name: every operator that is no view and no allocation.
+
+    >>> launches(lambda: torch.zeros(2).view(1, 2).add(1))
+    Counter({'zeros': 1, 'add': 1})
+    """
+    with _Counting() as counting:
+        call()
+    return counting.found
+
+
+@contextmanager
+def as_on_a_gpu() -> Iterator[Counter[str]]:
+    """Counts what a GPU would be given, without one: our kernels are counted in place of being run.
+
+    The outputs mean nothing.
+    """
+    from swin_torch.kernels import launch
+
+    found: Counter[str] = Counter()
+
+    def count(kernel: Any, *_: Any, **__: Any) -> None:
+        found[kernel.__name__] += 1
+
+    with patch.object(kernels, "asked_for", lambda _: True), patch.object(launch, "_run", count):
+        yield found
+
+
+def launches_on_a_gpu(call: Callable[[], Any]) -> Counter[str]:
+    """The kernels that a call on CPU tensors would start were they on a GPU."""
+    with as_on_a_gpu() as ours:
+        others = launches(call)
+    return others + ours
+
+
+def saved_bytes(call: Callable[[], Any], model: nn.Module) -> int:
+    """The bytes that a call keeps for its backward, each memory once; parameters and buffers are not counted.
+
+    >>> layer = nn.Linear(2, 3)
+    >>> saved_bytes(lambda: layer(torch.zeros(5, 2)).relu(), layer)
+    100
+    """
+    held = {x.untyped_storage().data_ptr() for x in (*model.parameters(), *model.buffers())}
+    found: dict[int, int] = {}
+    alive = []
+
+    def keep(x: Tensor) -> Tensor:
+        memory = x.untyped_storage()
+        alive.append(memory)  # so that no other takes its place
+        if memory.data_ptr() not in held:
+            found[memory.data_ptr()] = memory.nbytes()
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+        call()
+    return sum(found.values())
