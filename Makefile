@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: check test lint deep honest kill-matrix peers bench readme pictures clean
+.PHONY: check test lint deep honest kill-matrix peers bench compare tracker-power readme pictures clean
 
 check: .venv/installed        ## the main job: our PyTorch Swin, judged by the oracle
 	$(BIN)/swin-oracle check swin_torch
@@ -23,6 +23,13 @@ honest: .venv/installed       ## honest code in every precision against the budg
 
 bench: .venv/installed        ## pytest-benchmark cases
 	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-only
+
+BASE ?= HEAD
+compare: .venv/installed      ## is a case slower than in BASE (default: the last commit)?  also HEAD=..., K='attention and not stage1'
+	$(BIN)/swin-oracle compare "$(BASE)" $(HEAD) $(if $(K),-k "$(K)")
+
+tracker-power: .venv/installed  ## what compare catches: writes benchmarks/tracker-power.md
+	$(BIN)/python benchmarks/tracker_power.py --write benchmarks/tracker-power.md
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -49,16 +49,9 @@ class Planted(Adapter):
         super().__init__(convention=convention)
         self.slowdown = slowdown
 
-    def prepare(self, name: str, *args: Any) -> Work:
-        """The attention with its weights loaded, and the slowdown."""
-        x, params, heads, window, shift = self._tensors(args)
-        attention = self._attention(x, params, heads, window)
-
-        @torch.no_grad()
-        def run() -> None:
-            self.attend_grid(x, attention, window, shift, self.decided)
-
-        run()
+    def prepare(self, name: str, *args: Any, **kwargs: Any) -> Work:
+        """The operator made ready, and the slowdown."""
+        run = super().prepare(name, *args, **kwargs)
         added = self.slowdown(min(paired.timed(run)() for _ in range(30)))
 
         def both() -> None:

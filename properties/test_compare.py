@@ -129,7 +129,9 @@ def test_the_command_names_the_case_that_became_slower(
     repository(mlp=0.006)
     words = ("compare", "HEAD~1", "HEAD", *NAME, "-k", "stage3", "--json", "run.json")
     assert cli.main([*words]) == 1
-    assert "1 slower, 1 same of 2 cases; slower: mlp[mine:adapter-stage3]" in capsys.readouterr().out
+    assert (
+        "1 slower, 1 same of 2 cases; slower: inference[mlp-stage3-mine:adapter]" in capsys.readouterr().out
+    )
     run = json.loads((tmp_path / "run.json").read_text())
     (found,) = [case for case in run["benchmarks"] if "mlp" in case["name"]]
     assert found["stats"]["min"] >= 0.006
@@ -139,7 +141,7 @@ def test_the_command_names_the_case_that_became_slower(
     # pytest-benchmark reads it.
     read = [sys.executable, "-m", "pytest_benchmark", "compare", "run.json"]
     listed = subprocess.run(read, capture_output=True, text=True, check=True)
-    assert "mlp[mine:adapter-stage3]" in listed.stdout
+    assert "inference[mlp-stage3-mine:adapter]" in listed.stdout
 
 
 @pytest.mark.usefixtures("quiet")
@@ -189,7 +191,7 @@ def test_beside_busy_loops_the_answer_is_inconclusive(repository: Repository, co
         (("--implementation", "no.py", "HEAD"), "no.py is not in HEAD: there is no file no.py"),
         (("--implementation", "numpy", "HEAD"), "numpy is not in the tree but at"),
         (("HEAD", "HEAD~1"), "mine of HEAD~1 raised ModuleNotFoundError: .*nothing_of_the_kind"),
-        (("HEAD", "HEAD~2"), r"mlp\[mine-stage1\] of HEAD~2 raised KeyError: 'weight': leave"),
+        (("HEAD", "HEAD~2"), r"inference\[mlp-stage1-mine\] of HEAD~2 raised KeyError: 'weight': leave"),
         (("HEAD", "HEAD~3"), "HEAD~3 raised an end of its process: exit code 7, saying bye"),
         (("--json", "no/run.json", "HEAD"), "a report's file can be written"),
     ],

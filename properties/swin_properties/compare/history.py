@@ -70,12 +70,12 @@ def commit(repository: Repository, head: str | None) -> dict[str, Any]:
 def benchmark(found: Comparison, base: str) -> dict[str, Any]:
     """One case."""
     shown = found.shown
-    name, _, words = found.case.name.rstrip("]").partition("[")
+    step, _, words = found.case.name.rstrip("]").partition("[")
     return {
         "group": None,
         "name": found.case.name,
         "fullname": f"swin-oracle compare::{found.case.name}",
-        "params": {"implementation": found.case.implementation, "call": name},
+        "params": {"step": step, "implementation": found.case.implementation},
         "param": words,
         "extra_info": {
             "base": base,

@@ -51,7 +51,7 @@ class Case:
     """A question to an implementation.
 
     >>> QUESTIONS[0].asked_of("mine:adapter").name
-    'shifted_window_attention[mine:adapter-stage1]'
+    'inference[shifted_window_attention-stage1-mine:adapter]'
     """
 
     implementation: str
@@ -59,10 +59,11 @@ class Case:
 
     @property
     def name(self) -> str:
-        """As pytest would name it: what ``-k`` looks into."""
-        word = self.question.arguments[0] if self.question.call == "vjp" else self.question.call
-        training = "-training" if self.question.call == "vjp" else ""
-        return f"{word}[{self.implementation}-{self.question.sizes}{training}]"
+        """As pytest names a benchmark: what ``-k`` looks into."""
+        step, call = "inference", self.question.call
+        if call == "vjp":
+            step, call = "training", self.question.arguments[0]
+        return f"{step}[{call}-{self.question.sizes}-{self.implementation}]"
 
     @property
     def needs(self) -> set[str]:
