@@ -168,7 +168,8 @@ def counted(work: Callable[[], Any], torch: Any) -> dict[str, int]:
             return function(*args, **(kwargs or {}))
 
     def pack(tensor: Any) -> Any:
-        if not (tensor.is_leaf and tensor.requires_grad):
+        base = tensor if tensor._base is None else tensor._base  # a linear keeps a view of its weight
+        if not (base.is_leaf and base.requires_grad):
             saved[tensor.untyped_storage().data_ptr()] = tensor
         return tensor
 
