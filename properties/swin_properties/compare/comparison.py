@@ -146,10 +146,11 @@ def _offered(
     offers = [set(answer["offers"]) for answer in loaded.values()]
     prepares = all("prepare" in offer for offer in offers)
     both = [case for case in chosen if all(case.needs <= offer for offer in offers)]
-    missing = sorted({need for case in chosen for offer in offers for need in case.needs - offer})
-    notes = (
-        [f"{implementation} is not compared in {', '.join(missing)}: not offered by both"] if missing else []
-    )
+    notes = []
+    if missing := sorted({need for case in chosen for offer in offers for need in case.needs - offer}):
+        notes.append(
+            f"{implementation} is not compared in {', '.join(missing)}: not offered by both revisions"
+        )
     return [Comparison(case, prepares) for case in both], notes
 
 
