@@ -1,4 +1,4 @@
-"""All that is claimed on a GPU, in one command: the laws, every goal beside judged peers, shares of the floor.
+"""All that is claimed on a GPU, in one command: laws, goals beside judged peers, shares of the floor.
 
 python -m benchmarks.gpu
 

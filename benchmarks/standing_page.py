@@ -25,7 +25,8 @@ def kept(measurements: dict[str, Measurement], goals: list[Goal], found: dict[st
 
 def text(measurements: dict[str, Measurement], goals: list[Goal], found: dict[str, Paired]) -> str:
     """The table, and the machine it was made on."""
-    return f"{pages.table(HEADS, rows(goals, measurements, found))}\n\n{machine.sentence()}.{_disturbance(found)}"
+    table = pages.table(HEADS, rows(goals, measurements, found))
+    return f"{table}\n\n{machine.sentence()}.{_disturbance(found)}"
 
 
 def _disturbance(found: dict[str, Paired]) -> str:
