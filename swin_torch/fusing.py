@@ -166,7 +166,7 @@ def fuse(model: Module, keeping: str | None = None) -> Module:
     """The same model, its parameters too, whose blocks from now on use the fused attention.
 
     ``keeping`` is what training keeps for backward: "all" is the fastest on a CPU, "little" half of that
-    and the default on a GPU, "halves" an eighth, at the price of a second forward.
+    and the default on a GPU, "halves" a seventh, at the price of a second forward.
 
     Errors: ``ValueError`` for another ``keeping``.
 
