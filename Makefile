@@ -26,7 +26,7 @@ bench: .venv/installed        ## pytest-benchmark cases
 
 examples: .venv/installed     ## trains a network, and gradients over two processes: the oracle judges both
 	$(BIN)/python examples/train_digits.py
-	$(BIN)/torchrun --standalone --nproc-per-node 2 examples/distributed.py
+	OMP_NUM_THREADS=1 $(BIN)/torchrun --standalone --nproc-per-node 2 examples/distributed.py
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
