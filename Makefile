@@ -2,7 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: check test lint deep honest kill-matrix peers bench examples readme pictures clean
+.PHONY: check test lint deep honest kill-matrix peers bench bench-heavy bench-save bench-cpu \
+        standing history claims gpu examples readme pictures clean
 
 check: .venv/installed        ## the main job: our PyTorch Swin, judged by the oracle
 	$(BIN)/swin-oracle check swin_torch
@@ -21,8 +22,34 @@ deep: .venv/installed         ## heavy and random: run it before a change is cal
 honest: .venv/installed       ## honest code in every precision against the budget: writes properties/honest.md
 	$(BIN)/python -m swin_properties.honest --write properties/honest.md
 
-bench: .venv/installed        ## pytest-benchmark cases
-	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-only
+# One thread: threads that wait for each other measure the machine's other load.
+TIMED := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python
+CASES := -m pytest benchmarks/test_cases.py --benchmark-enable --benchmark-only --benchmark-columns=min,median,rounds \
+         $(if $(K),-k "$(K)")
+
+bench: .venv/installed        ## every case once over: under 10 minutes on two cores; K="attention and timm" for some
+	$(TIMED) $(CASES) -m "not heavy"
+
+bench-heavy: .venv/installed  ## the large ones: more than half an hour
+	$(TIMED) $(CASES) -m heavy
+
+bench-save: .venv/installed   ## make bench, kept in benchmarks/results
+	$(TIMED) -m benchmarks.results -m "not heavy"
+
+standing: .venv/installed     ## ours beside every peer, against the goals: the table and plot of benchmarks/README.md
+	$(TIMED) -m benchmarks.standing
+
+bench-cpu: .venv/installed    ## the part of standing that a CPU can measure, printed
+	$(TIMED) -m benchmarks.standing cpu
+
+gpu: .venv/installed          ## all that is claimed on a GPU: laws, goals, floors; without one, reduced and interpreted
+	$(BIN)/python -m benchmarks.gpu
+
+history: .venv/installed      ## the trend of every case over benchmarks/results
+	$(TIMED) -m benchmarks.history
+
+claims: .venv/installed       ## the paper's table 5, and cost as the image grows, measured again
+	$(TIMED) -m benchmarks.claims
 
 examples: .venv/installed     ## trains a network, and gradients over two processes: the oracle judges both
 	$(BIN)/python examples/train_digits.py

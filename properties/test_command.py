@@ -10,6 +10,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pytest
+import torch
 from conftest import Command
 from swin_properties.cli import main
 from swin_reference import checkpoint
@@ -79,6 +80,11 @@ def test_the_same_run_twice_says_the_same(command: Command) -> None:
         (["check", "no.such.module"], "is importable, no.such.module raised ModuleNotFoundError"),
         (["check", "json"], "offers at least one callable of the adapter, json offers none"),
         (["check", "swin_torch:nothing"], "an attribute that exists, swin_torch has no 'nothing'"),
+        pytest.param(
+            ["check", "swin_torch:cuda"],
+            "PyTorch sees none here: check swin_torch:fused",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
+        ),
         (["check", "absent.py"], "file exists, got absent.py"),
         (["check", ":adapter"], "a module, module:attribute or file.py"),
         (["check"], "required: implementation"),

@@ -220,16 +220,18 @@ from swin_properties.registry import LAWS
 import swin_properties.laws
 from swin_torch.kernels import launch
 
-launched, launch_one = set(), launch._launch
-launch._launch = lambda kernel, *args, **kwargs: (launched.add(kernel), launch_one(kernel, *args, **kwargs))
+launched, run = set(), launch._run
+launch._run = lambda kernel, *args, **kwargs: (launched.add(kernel), run(kernel, *args, **kwargs))
 gradient.COTANGENTS = 4
 precision, *cases = sys.argv[1:]
-for name, case in zip(("oracle", "gradient"), cases):
-    law = LAWS["shifted_window_attention/" + name]
+laws = "shifted_window_attention/oracle", "shifted_window_attention/gradient", "swin_block/oracle"
+for name, case in zip(laws, [*cases, "window=2 grid=3x4 shift=1 heads=1 head_dim=3 batch=2"]):
+    law = LAWS[name]
     outcome = evaluate(law, judged("swin_torch:fused", precision), GridCase.parse(case))
     print(name, outcome.rho, outcome.seen)
     assert outcome.seen is None
-assert len(launched) == (4 if "window=9" in cases[1] else 2)
+kernels = 5 if "window=9" in cases[1] else 2  # attention: by blocks, a tile's are launched for the block too
+assert len(launched) == kernels + 1 and launch.norms.add_norm in launched
 """
 
 

@@ -15,7 +15,7 @@ triton = pytest.importorskip("triton", reason="triton is not installed")
 from triton.backends.compiler import GPUTarget  # noqa: E402
 from triton.compiler import ASTSource  # noqa: E402
 
-from swin_torch.kernels import blocks, blocks_backward, blocks_bias, launch, tile  # noqa: E402
+from swin_torch.kernels import blocks, blocks_backward, blocks_bias, launch, norms, tile  # noqa: E402
 from swin_torch.plan import Plan  # noqa: E402
 
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
@@ -95,3 +95,19 @@ def test_no_spills_and_tensor_cores(kernel: Any, window: int, padded: bool, tmp_
 def test_tf32_uses_tensor_cores(tmp_path: Path) -> None:
     made = compiled(tile.forward, 7, False, torch.float32)
     assert re.search(r"HGMMA\S*TF32", dumped(made, "-sass", tmp_path))
+
+
+@pytest.mark.parametrize("channels", [96, 192, 384, 768, 1536])
+def test_the_norm_does_not_spill(channels: int, tmp_path: Path) -> None:
+    block = launch._power_of_two(channels)
+    constants = {"BLOCK": block, "AHEAD": True}
+    types = {"channels": "i32", "eps": "fp32"} | dict.fromkeys(constants, "constexpr")
+    signature = {name: types.get(name, "*bf16") for name in norms.add_norm.arg_names}
+    source = ASTSource(fn=norms.add_norm, signature=signature, constexprs=constants)
+    options = {"num_warps": launch.row_warps(block)}
+    made = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
+    found = re.search(r"REG:(\d+) STACK:(\d+) .*LOCAL:(\d+)", dumped(made, "--dump-resource-usage", tmp_path))
+    assert found
+    registers, stack, local = map(int, found.groups())
+    assert (stack, local) == (0, 0)
+    assert registers <= 64, "fewer than 32 warps a multiprocessor do not keep its memory busy"

@@ -1,5 +1,7 @@
 """Swin Transformer in PyTorch, held to the oracle: modules, functions on tensors, and the adapter."""
 
+from typing import Any
+
 from swin_torch import functional
 from swin_torch.checkpoints import from_checkpoint
 from swin_torch.core import shifted_window_attention_core
@@ -28,7 +30,7 @@ from swin_torch.modules import (
 from swin_torch.network import SwinTransformer, swin_b, swin_l, swin_s, swin_t
 from swin_torch.patches import PatchEmbed, PatchMerging
 from swin_torch.resizing import resize_relative_position_bias
-from swin_torch.variants import compiled, cuda, eager, fused
+from swin_torch.variants import compiled, eager, fused, on_a_gpu
 
 __all__ = [
     "Adapter",
@@ -42,7 +44,6 @@ __all__ = [
     "adapter",
     "adapters",
     "compiled",
-    "cuda",
     "cyclic_shift",
     "drop_path",
     "eager",
@@ -67,3 +68,10 @@ __all__ = [
     "window_partition",
     "window_reverse",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """``swin_torch.cuda``: only where there is a GPU."""
+    if name == "cuda":
+        return on_a_gpu()
+    raise AttributeError(f"module 'swin_torch' has no attribute {name!r}")

@@ -1,6 +1,7 @@
 """Fused (shifted) window attention: one operator from qkv to the attended grid, both in image order.
 
-On a GPU it is Triton kernels (`swin_torch.kernels`), elsewhere PyTorch operations (`swin_torch.composed`).
+On a GPU it is Triton kernels (`swin_torch.kernels`), on a CPU in float32 and forward C (`swin_torch.native`),
+elsewhere PyTorch operations (`swin_torch.composed`).
 Backward recomputes the attention: only qkv, the bias table and the padding's qkv are kept for it.
 """
 
@@ -15,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from swin_torch import composed, kernels
+from swin_torch import composed, kernels, native
 from swin_torch.plan import Plan
 from swin_torch.sizes import Size, checked_shift, checked_window, missing, pair
 
@@ -78,7 +79,7 @@ def _forward(
     mask_value: float,
 ) -> Tensor:
     plan = _plan(qkv, num_heads, window, shift, padded, roll_first)
-    chosen = kernels if _by_kernels(qkv, plan) else composed
+    chosen = kernels if _by_kernels(qkv, plan) else native if native.takes(qkv, plan) else composed
     return chosen.forward(qkv.contiguous(), bias_table, pad_qkv, plan, scale, mask_value)
 
 

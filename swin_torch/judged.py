@@ -61,18 +61,17 @@ class Adapter:
     """
 
     label = "swin_torch"
+    precisions = PRECISIONS
     attend_grid: Callable[..., Tensor] = staticmethod(functional.shifted_window_attention)
     compute_block: Callable[..., Tensor] = staticmethod(written_out)
     norm_reduce: Callable[..., Tensor] = staticmethod(norm_reduce)
     _loaded: Callable[..., Any] = staticmethod(loaded)
 
-    def __init__(
-        self, precision: str = "float32", device: str = "cpu", convention: str = "canonical"
-    ) -> None:
-        """``precision`` is what it computes in; ``convention`` stands for that of any configuration."""
-        if precision not in PRECISIONS:
+    def __init__(self, precision: str = "float32", device: str = "cpu", convention: str = "canonical"):
+        """``convention`` stands for that of any configuration."""
+        if precision not in self.precisions:
             raise ValueError(
-                f"swin_torch computes in {', '.join(PRECISIONS)}, got {precision!r}: use one of these"
+                f"{self.label} computes in {', '.join(self.precisions)}, got {precision!r}: use one of these"
             )
         self.decided = named(convention)
         self.name = f"{self.label} in {precision} on {device}, {convention}"
@@ -119,7 +118,7 @@ class Adapter:
     @_on_arrays
     def shifted_window_mask(self, height: int, width: int, window_size: Size, shift_size: Size) -> Tensor:
         """(nW, N, N)."""
-        dtype = PRECISIONS[self.precision]
+        dtype = self.precisions[self.precision]
         return functional.shifted_window_mask(height, width, window_size, shift_size, dtype, self.device)
 
     @_on_arrays
@@ -261,7 +260,7 @@ class Adapter:
         return self._loaded(params, WindowAttention, *sizes)
 
     def _tensors(self, value: Any) -> Any:
-        return tensors(value, PRECISIONS[self.precision], self.device)
+        return tensors(value, self.precisions[self.precision], self.device)
 
 
 adapter = Adapter()

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from swin_torch.fusing import fused_block, fused_norm_reduce, shifted_window_attention
-from swin_torch.judged import Adapter
+from swin_torch.judged import PRECISIONS, Adapter
 from swin_torch.judged import adapter as eager
 from swin_torch.loading import Params
 
@@ -45,9 +45,41 @@ class CompiledAdapter(FusedAdapter):
         return compiled
 
 
+class CudaAdapter(FusedAdapter):
+    """What `FusedAdapter` offers, by the kernels on the first GPU; tf32 as well.
+
+    >>> CudaAdapter().with_precision("tf32").name
+    'swin_torch:cuda in tf32 on cuda, canonical'
+    """
+
+    label = "swin_torch:cuda"
+    precisions = PRECISIONS | {"tf32": torch.float32}
+
+    def __init__(
+        self, precision: str = "float32", device: str = "cuda", convention: str = "canonical"
+    ) -> None:
+        """As `Adapter`, on a GPU."""
+        super().__init__(precision, device, convention)
+
+    def _tensors(self, value: Any) -> Any:
+        # Every call starts here: what the GPU multiplies in is a setting of the whole process.
+        torch.backends.cuda.matmul.fp32_precision = "tf32" if self.precision == "tf32" else "ieee"
+        return super()._tensors(value)
+
+
+def on_a_gpu() -> CudaAdapter:
+    """``swin_torch.cuda``.
+
+    Errors: ``ValueError`` where PyTorch sees no GPU: that is no fall of an implementation.
+    """
+    if not torch.cuda.is_available():
+        raise ValueError(
+            "swin_torch:cuda runs on an NVIDIA GPU, PyTorch sees none here: check swin_torch:fused, which "
+            "under TRITON_INTERPRET=1 runs the same kernels, slowly"
+        )
+    return CudaAdapter()
+
+
 fused, compiled = FusedAdapter(), CompiledAdapter()
 
-cuda = FusedAdapter(device="cuda")
-"""The fused one on the first GPU, by the kernels: ``swin-oracle check swin_torch:cuda --dtype bfloat16``."""
-
-__all__ = ["CompiledAdapter", "FusedAdapter", "compiled", "cuda", "eager", "fused"]
+__all__ = ["CompiledAdapter", "CudaAdapter", "FusedAdapter", "compiled", "eager", "fused", "on_a_gpu"]

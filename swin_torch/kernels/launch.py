@@ -95,7 +95,6 @@ def add_norm(
     block = _power_of_two(channels)
     if x.numel():
         tensors = x, branch, gain, shift, gain if ahead is None else ahead, y, normed
-        warps = min(8, max(1, block // 256))
         constants = {"BLOCK": block, "AHEAD": ahead is not None}
         with _on(x):
             _run(
@@ -105,9 +104,14 @@ def add_norm(
                 channels,
                 eps,
                 **constants,
-                num_warps=warps,
+                num_warps=row_warps(block),
             )
     return y, normed
+
+
+def row_warps(block: int) -> int:
+    """Warps for a row of so many channels: 8 channels a thread, as one load of 16 bytes takes."""
+    return min(8, max(1, block // 256))
 
 
 def compiled_shape(plan: Plan, qkv: Tensor, backward: bool) -> Shape:

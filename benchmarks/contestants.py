@@ -1,0 +1,84 @@
+"""Who is timed: the oracle, swin_torch's variants and each installed peer, by import string."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from copy import copy
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+import swin_reference
+import torch
+from swin_properties.implementations import load
+from swin_properties.peers import PEERS
+
+import swin_torch
+
+ON_GPU = "@cuda"
+"""What follows a peer's name where it is timed on the GPU; swin_torch's variants know their device."""
+
+
+@cache
+def variants() -> tuple[str, ...]:
+    """The adapters that swin_torch exports and this machine can run, by import string.
+
+    >>> variants()[:2]
+    ('swin_torch', 'swin_torch:fused')
+    """
+    names = [name for name, value in vars(swin_torch).items() if isinstance(value, swin_torch.Adapter)]
+    others = {name for name in names if getattr(swin_torch, name) is not swin_torch.adapter}
+    usable = [
+        name for name in others if getattr(swin_torch, name).device == "cpu" or torch.cuda.is_available()
+    ]
+    order = sorted(usable, key=lambda name: (name != "fused", name))
+    return ("swin_torch", *(f"swin_torch:{name}" for name in order))
+
+
+@cache
+def peers() -> tuple[str, ...]:
+    """The peers that are installed packages, on the GPU too where there is one."""
+    installed = [name for name, checkout in PEERS.items() if not checkout and importlib.util.find_spec(name)]
+    devices = ("", ON_GPU) if torch.cuda.is_available() else ("",)
+    return tuple(f"peer:{name}{device}" for name in installed for device in devices)
+
+
+def contestants() -> tuple[str, ...]:
+    """All of them."""
+    return ("oracle", *variants(), *peers())
+
+
+def offers(name: str, component: str) -> bool:
+    """Whether a contestant has a callable, found without importing a peer's package.
+
+    >>> offers("peer:torchvision", "cyclic_shift"), offers("oracle", "mlp")
+    (False, True)
+    """
+    if not name.startswith("peer:"):
+        return hasattr(adapter(name), component)
+    home = importlib.import_module(f"swin_properties.peers.{_peer(name)}")
+    return any(hasattr(kind, component) for kind in _own_classes(home))
+
+
+@cache
+def adapter(name: str) -> Any:
+    """The adapter by name.
+
+    Errors: ``ValueError`` in one sentence for a peer in a version that is not supported, or broken.
+    """
+    if name == "oracle":
+        return swin_reference
+    found = load(name.removesuffix(ON_GPU))
+    if name.endswith(ON_GPU):
+        found = copy(found)
+        found.device = "cuda"
+    return found
+
+
+def _peer(name: str) -> str:
+    return name.removeprefix("peer:").removesuffix(ON_GPU)
+
+
+def _own_classes(home: ModuleType) -> list[type]:
+    return [kind for kind in vars(home).values() if getattr(kind, "__module__", None) == home.__name__]

@@ -1,0 +1,94 @@
+"""This machine: what it is, and how fast it multiplies matrices and copies, measured now."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from collections.abc import Callable
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import cpuinfo
+import torch
+
+INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
+PACKAGES = ("torch", "timm", "torchvision", "transformers", "numpy")
+
+
+@cache
+def ceilings(device: str = "cpu", dtype: torch.dtype = torch.float32) -> tuple[float, float]:
+    """The best of some tries: operations a second in a matmul, bytes a second moved by a copy."""
+    side, size = (1024, 2**24) if device == "cpu" else (8192, 2**30)
+    a, b = (torch.ones(side, side, device=device, dtype=dtype) for _ in range(2))
+    source = torch.ones(size, device=device, dtype=dtype)
+    target = torch.empty_like(source)
+    matmul = _least(lambda: torch.mm(a, b), device)
+    copy = _least(lambda: target.copy_(source), device)
+    return 2 * side**3 / matmul, 2 * source.nbytes / copy
+
+
+def _least(run: Callable[[], Any], device: str, tries: int = 7) -> float:
+    times = []
+    for _ in range(tries):
+        _wait(device)
+        start = perf_counter()
+        run()
+        _wait(device)
+        times.append(perf_counter() - start)
+    return min(times)
+
+
+def _wait(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+@cache
+def described() -> dict[str, Any]:
+    """What a result is to be read with: processor, instruction sets, threads, versions, commit."""
+    info = cpuinfo.get_cpu_info()
+    flags = info.get("flags", [])
+    matmul, copy = ceilings()
+    return {
+        "processor": info.get("brand_raw", platform.processor()),
+        "instructions": [name for name in INSTRUCTIONS if name in flags],
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "matmul_gflops": round(matmul / 1e9, 1),
+        "copy_gbytes": round(copy / 1e9, 1),
+        "versions": {name: _version(name) for name in PACKAGES},
+        "commit": commit(),
+    }
+
+
+def sentence() -> str:
+    """The description as one line of a page."""
+    d = described()
+    versions = ", ".join(f"{name} {number}" for name, number in d["versions"].items() if number)
+    gpu = f", {d['gpu']}" if d["gpu"] else ", no GPU"
+    instructions, plural = ", ".join(d["instructions"]) or "no AVX2", "s" * (d["threads"] != 1)
+    return (
+        f"{d['processor']} ({instructions}), {d['threads']} thread{plural}{gpu}; "
+        f"matmul {d['matmul_gflops']} GFLOP/s, copy {d['copy_gbytes']} GB/s; {versions}; commit {d['commit']}"
+    )
+
+
+def commit() -> str:
+    """The commit that is checked out, with a plus where files differ from it."""
+    root = Path(__file__).parent
+    words = ["git", "describe", "--always", "--exclude=*", "--dirty=+", "--abbrev=10"]
+    try:
+        done = subprocess.run(words, cwd=root, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return done.stdout.strip()
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,124 @@
+"""Where swin_torch stands beside every installed peer, in interleaved runs: `make standing`.
+
+The ratio is that of minima, the rival's time over ours; its range are the quartiles of the ratios round by
+round.  Where the machine was disturbed the answer is "inconclusive".
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from swin_properties.judged import Declined
+from swin_properties.paired import measured
+from swin_properties.shapes import SHAPES
+
+from benchmarks import machine
+from benchmarks.attention_core import Case as OperatorCase
+from benchmarks.attention_core import stages
+from benchmarks.cases import Case
+from benchmarks.contestants import peers, variants
+from benchmarks.goals import Measurement, read
+from benchmarks.rivals import COMPILED, FROZEN, SDPA, rival
+from benchmarks.verdicts import fault_of
+
+WHOLE = "swin_transformer"
+
+
+def missing(measurement: Measurement) -> str:
+    """What this machine lacks for a measurement; empty where nothing."""
+    needs = measurement.needs
+    if needs == "gpu":
+        return "" if torch.cuda.is_available() else "needs a GPU"
+    return "" if not needs or needs in machine.described()["instructions"] else f"needs {needs}"
+
+
+def runs(measurement: Measurement) -> dict[str, Callable[[], Any]]:
+    """The runs of a measurement by name, of those alone that compute Swin; the others are named on stderr."""
+    if measurement.kind.startswith("operator"):
+        return _operator_runs(measurement)
+    found = {}
+    for name in _names(measurement):
+        try:
+            found[name] = _network_run(measurement, name)
+        except (ValueError, Declined) as reason:
+            print(f"standing: {name} is not timed: {reason}", file=sys.stderr)
+    return found
+
+
+def _operator_runs(m: Measurement) -> dict[str, Callable[[], Any]]:
+    case = OperatorCase(stages()[m.size], m.batch, getattr(torch, m.precision), m.device)
+    for name in case.formulations:
+        if not (apart := case.judged(name)).holds:
+            raise ValueError(
+                f"what is timed is Swin's attention, {name} is {apart.rho:.3g} budgets from it: mend it"
+            )
+    training = m.kind == "operator-training"
+    return {name: _waiting(case.run(name, training), m.device) for name in case.formulations}
+
+
+def _names(m: Measurement) -> list[str]:
+    """Who takes part: ours and the peers on the measurement's device."""
+    if m.kind == "frozen":
+        return ["swin_torch:fused", f"swin_torch:fused{FROZEN}", f"peer:timm{SDPA}{FROZEN}"]
+    if m.device == "cuda":
+        theirs = [name for name in peers() if name.endswith("@cuda")]
+        return ["swin_torch:cuda", *theirs, f"peer:timm@cuda{COMPILED}"]
+    ours = [name for name in variants() if name not in ("swin_torch:cuda", "swin_torch:compiled")]
+    return [*ours, *(name for name in peers() if "@" not in name), f"peer:timm{SDPA}"]
+
+
+def _network_run(m: Measurement, name: str) -> Callable[[], Any]:
+    contestant = rival(name)
+    if m.precision != "float32":
+        contestant = contestant.with_precision(m.precision)
+    if why := fault_of(contestant, name, WHOLE, m.precision):
+        raise ValueError(why)
+    arguments = Case(WHOLE, m.size, m.batch).arguments
+    if m.kind != "training":
+        run = contestant.prepare(WHOLE, *arguments)
+    else:
+        cotangent = np.random.default_rng(2).standard_normal(SHAPES[WHOLE](*arguments), np.float32)
+        run = contestant.prepare("vjp", WHOLE, cotangent, *arguments)
+    return partial(_in_autocast, run, m.device) if m.autocast else run
+
+
+def _in_autocast(run: Callable[[], Any], device: str) -> Any:
+    with torch.autocast(device, torch.bfloat16):
+        return run()
+
+
+def _waiting(run: Callable[[], Any], device: str) -> Callable[[], Any]:
+    if device == "cpu":
+        return run
+    return lambda: (run(), torch.cuda.synchronize())
+
+
+def main(names: list[str]) -> int:
+    """Measures, writes the table into the page and draws the picture; 2 for a name or a goal that is none."""
+    from benchmarks import standing_page
+
+    try:
+        measurements, goals = read()
+        if unknown := [name for name in names if name not in measurements]:
+            raise ValueError(
+                f"a measurement is one of {', '.join(measurements)}, got {', '.join(unknown)}: use these"
+            )
+        found = {}
+        for name, measurement in measurements.items():
+            if (not names or name in names) and not missing(measurement):
+                found[name] = measured(runs(measurement))
+                print(f"{measurement}: the anchor's spread was {found[name].disturbance:.0%}", flush=True)
+        print(standing_page.kept(measurements, goals, found))
+    except ValueError as error:
+        print(f"standing: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,97 @@
+"""The goals as data, and what a measurement of given times says about them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from swin_properties.paired import Paired
+
+from benchmarks import goals, machine, pages, standing, standing_page
+from benchmarks.goals import Goal, Measurement
+
+GOAL = Goal(("inference",), ("peer:timm", "peer:torchvision"), 1.25, 1.5, 1.75)
+MEASUREMENTS = {"inference": Measurement("inference", "Swin-T", "inference", "T-224", 2)}
+QUIET, DISTURBED = (1.0, 1.05), (1.0, 2.0)
+
+
+def times(ours: float, theirs: float, anchor: tuple[float, ...] = QUIET) -> dict[str, Paired]:
+    """Two of ours, two rivals of which torchvision is the slower, and a fast one that is none."""
+    given = {"swin_torch": 9.0, "swin_torch:fused": ours, "peer:timm": theirs, "peer:transformers": 0.1}
+    each = {name: (2 * seconds, seconds) for name, seconds in given.items()}
+    return {"inference": Paired(each | {"peer:torchvision": (8.0, 8.0)}, anchor)}
+
+
+@pytest.mark.parametrize(
+    ("theirs", "reached"), [(1.2, "below must"), (1.25, "must"), (1.6, "aim"), (1.75, "moonshot")]
+)
+def test_the_fastest_of_ours_is_compared_with_the_fastest_rival_of_the_goal(
+    theirs: float, reached: str
+) -> None:
+    (row,) = standing_page.rows([GOAL], MEASUREMENTS, times(1.0, theirs))
+    assert row[1:3] == ["swin_torch:fused 1000.0", f"peer:timm {1000 * theirs:.1f}"]
+    assert row[3].startswith(f"{theirs:.2f}x (")
+    assert row[5] == reached
+
+
+def test_a_disturbed_machine_makes_it_inconclusive() -> None:
+    (row,) = standing_page.rows([GOAL], MEASUREMENTS, times(1.0, 2.0, DISTURBED))
+    assert row[5] == "inconclusive (anchor's spread 100%); as it is: moonshot"
+
+
+def test_what_the_machine_lacks_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    needy = Measurement(
+        "inference", "Swin-T", "inference", "T-224", 2, precision="bfloat16", needs="amx_bf16"
+    )
+    monkeypatch.setattr(machine, "described", lambda: {"instructions": ["avx2"]})
+    (row,) = standing_page.rows([GOAL], {"inference": needy}, {})
+    assert row[5] == "needs amx_bf16"
+    monkeypatch.setattr(machine, "described", lambda: {"instructions": ["amx_bf16"]})
+    assert standing.missing(needy) == ""
+
+
+def test_a_picture_has_a_bar_for_each() -> None:
+    (axes,) = standing_page.drawn({"Swin-T": times(1.0, 2.0)["inference"]}).axes
+    assert [label.get_text() for label in axes.get_yticklabels()][-1] == "peer:transformers"
+    assert len(axes.patches) == 5
+
+
+def test_the_goals_of_the_file_are_for_measurements_it_has() -> None:
+    measurements, found = goals.read()
+    assert {name for goal in found for name in goal.measurements} == measurements.keys()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("goals = 1", "goals are measurements and goals in TOML"),
+        (
+            "measurements = {}\n[[goals]]\nmeasurements = ['x']\nagainst = []\n"
+            "must = 1\naim = 1\nmoonshot = 1",
+            "got x",
+        ),
+        ("[measurements.x]\nwhat = ''\nkind = 'odd'\nsize = ''\nbatch = 1", "kind is one of"),
+        (
+            "measurements = {}\n[[goals]]\nmeasurements = []\nagainst = []\nmust = 2\naim = 1\nmoonshot = 1",
+            "order them",
+        ),
+    ],
+)
+def test_goals_that_are_none_are_refused_in_one_sentence(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "goals.toml").write_text(text)
+    with pytest.raises(ValueError, match=said):
+        goals.read(tmp_path / "goals.toml")
+
+
+def test_an_unknown_measurement_ends_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert standing.main(["no-such"]) == 2
+    assert "got no-such: use these" in capsys.readouterr().err
+
+
+def test_a_page_is_written_between_its_marks_and_nowhere_else(tmp_path: Path) -> None:
+    page = tmp_path / "README.md"
+    page.write_text("a\n<!-- x -->\nold\n<!-- /x -->\nb\n")
+    pages.put("x", "new", page)
+    assert page.read_text() == "a\n<!-- x -->\nnew\n<!-- /x -->\nb\n"
+    with pytest.raises(ValueError, match="each once"):
+        pages.put("y", "new", page)
