@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .PHONY: check test lint deep honest kill-matrix peers bench bench-heavy bench-save bench-cpu \
-        standing history claims gpu examples readme pictures clean
+        standing history claims gpu compare tracker-power examples readme pictures clean
 
 check: .venv/installed        ## the main job: our PyTorch Swin, judged by the oracle
 	$(BIN)/swin-oracle check swin_torch
@@ -54,6 +54,13 @@ claims: .venv/installed       ## the paper's table 5, and cost as the image grow
 examples: .venv/installed     ## trains a network, and gradients over two processes: the oracle judges both
 	$(BIN)/python examples/train_digits.py
 	OMP_NUM_THREADS=1 $(BIN)/torchrun --standalone --nproc-per-node 2 examples/distributed.py
+
+BASE ?= HEAD
+compare: .venv/installed      ## is a case slower than in BASE (default: the last commit)?  also HEAD=..., K='attention and not stage1'
+	$(BIN)/swin-oracle compare "$(BASE)" $(HEAD) $(if $(K),-k "$(K)")
+
+tracker-power: .venv/installed  ## what compare catches: writes benchmarks/tracker-power.md
+	$(BIN)/python benchmarks/tracker_power.py --write benchmarks/tracker-power.md
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -80,7 +80,12 @@ def drawn(runs: Sequence[Run]) -> Any:
 def main(folder: Path = results.FOLDER) -> int:
     """Draws the picture; 2 where a file is none of ours or there is none."""
     try:
-        runs = comparable([results.read(path) for path in sorted(folder.glob("*.json"))])
+        runs = comparable(
+            [
+                results.read(path)
+                for path in sorted(set(folder.glob("*.json")) - set(folder.glob("gpu-*.json")))
+            ]
+        )
     except ValueError as error:
         print(f"history: {error}", file=sys.stderr)
         return 2

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from swin_properties.judged import Declined
-from swin_properties.paired import measured
+from swin_properties.paired import ROUNDS, Paired, measured
 from swin_properties.shapes import SHAPES
 
 from benchmarks import machine
@@ -27,6 +27,9 @@ from benchmarks.rivals import COMPILED, FROZEN, SDPA, rival
 from benchmarks.verdicts import fault_of
 
 WHOLE = "swin_transformer"
+
+IN_A_ROW = 20
+"""Runs of an operator on a GPU that are timed as one."""
 
 
 def missing(measurement: Measurement) -> str:
@@ -58,7 +61,7 @@ def _operator_runs(m: Measurement) -> dict[str, Callable[[], Any]]:
                 f"what is timed is Swin's attention, {name} is {apart.rho:.3g} budgets from it: mend it"
             )
     training = m.kind == "operator-training"
-    return {name: _waiting(case.run(name, training), m.device) for name in case.formulations}
+    return {name: waiting(case.run(name, training), m.device) for name in case.formulations}
 
 
 def _names(m: Measurement) -> list[str]:
@@ -92,28 +95,55 @@ def _in_autocast(run: Callable[[], Any], device: str) -> Any:
         return run()
 
 
-def _waiting(run: Callable[[], Any], device: str) -> Callable[[], Any]:
+def waiting(run: Callable[[], Any], device: str) -> Callable[[], Any]:
+    """The run; on a GPU `IN_A_ROW` of them, then the wait, which takes as long as a small kernel."""
     if device == "cpu":
         return run
-    return lambda: (run(), torch.cuda.synchronize())
+
+    def several() -> None:
+        for _ in range(IN_A_ROW):
+            run()
+        torch.cuda.synchronize()
+
+    return several
+
+
+def measure(
+    measurements: dict[str, Measurement], names: list[str], rounds: int = ROUNDS
+) -> dict[str, Paired]:
+    """Those of the named measurements that this machine can make.
+
+    Errors: ``ValueError`` for a name that is none.
+    """
+    if unknown := [name for name in names if name not in measurements]:
+        raise ValueError(
+            f"a measurement is one of {', '.join(measurements)}, got {', '.join(unknown)}: use these"
+        )
+    found = {}
+    for name in names:
+        if not missing(measurements[name]):
+            found[name] = measured(runs(measurements[name]), rounds)
+            spread = found[name].disturbance
+            print(f"{measurements[name]}: the anchor's spread was {spread:.0%}", flush=True)
+    return found
 
 
 def main(names: list[str]) -> int:
-    """Measures, writes the table into the page and draws the picture; 2 for a name or a goal that is none."""
+    """Measures, writes the table into the page and draws the picture; 2 for a name or a goal that is none.
+
+    The word "cpu" prints the table of what a CPU can measure, and writes nothing.
+    """
     from benchmarks import standing_page
 
     try:
         measurements, goals = read()
-        if unknown := [name for name in names if name not in measurements]:
-            raise ValueError(
-                f"a measurement is one of {', '.join(measurements)}, got {', '.join(unknown)}: use these"
-            )
-        found = {}
-        for name, measurement in measurements.items():
-            if (not names or name in names) and not missing(measurement):
-                found[name] = measured(runs(measurement))
-                print(f"{measurement}: the anchor's spread was {found[name].disturbance:.0%}", flush=True)
-        print(standing_page.kept(measurements, goals, found))
+        if names == ["cpu"]:
+            cpu = [name for name, measurement in measurements.items() if measurement.device == "cpu"]
+            goals = [goal for goal in goals if goal.measurements[0] in cpu]
+            print(standing_page.text(measurements, goals, measure(measurements, cpu)))
+        else:
+            found = measure(measurements, names or list(measurements))
+            print(standing_page.kept(measurements, goals, found))
     except ValueError as error:
         print(f"standing: {error}", file=sys.stderr)
         return 2

@@ -18,15 +18,20 @@ HEADS = ["measured", "ours, ms", "fastest rival, ms", "ratio (quartiles)", "must
 
 def kept(measurements: dict[str, Measurement], goals: list[Goal], found: dict[str, Paired]) -> Path:
     """Writes the table into the page, and the picture beside it."""
+    pages.put("standing", text(measurements, goals, found))
     named = {str(measurements[name]): paired for name, paired in found.items()}
-    text = pages.table(HEADS, rows(goals, measurements, found))
-    pages.put("standing", f"{text}\n\n{machine.sentence()}.{_disturbance(named)}")
     return drawing.keep(drawn(named), "standing")
 
 
-def _disturbance(named: dict[str, Paired]) -> str:
-    spreads = ", ".join(f"{paired.disturbance:.0%}" for paired in named.values())
-    return f" Spread of the anchor by measurement: {spreads}." if named else ""
+def text(measurements: dict[str, Measurement], goals: list[Goal], found: dict[str, Paired]) -> str:
+    """The table, and the machine it was made on."""
+    table = pages.table(HEADS, rows(goals, measurements, found))
+    return f"{table}\n\n{machine.sentence()}.{_disturbance(found)}"
+
+
+def _disturbance(found: dict[str, Paired]) -> str:
+    spreads = ", ".join(f"{paired.disturbance:.0%}" for paired in found.values())
+    return f" Spread of the anchor by measurement: {spreads}." if found else ""
 
 
 def rows(goals: list[Goal], names: dict[str, Measurement], found: dict[str, Paired]) -> list[list[str]]:

@@ -1,6 +1,7 @@
 """The command ``swin-oracle``.
 
-Exit codes: 0 conforms; 1 a law falls; 2 nothing could be judged, said in one sentence.
+Exit codes: 0 conforms, or nothing became slower; 1 a law falls, or a case is slower; 2 nothing could be
+judged, said in one sentence; 3 the machine was disturbed, so that nothing can be said; 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -35,6 +36,14 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; what is wrong with the input is one sentence on standard error, exit code 2."""
     args = parser().parse_args(argv)
+    try:
+        return _done(args)
+    except KeyboardInterrupt:
+        print("swin-oracle: interrupted", file=sys.stderr)
+        return 130
+
+
+def _done(args: argparse.Namespace) -> int:
     try:
         work: Work = args.prepare(args)
     except ValueError as error:

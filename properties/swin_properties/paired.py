@@ -2,7 +2,8 @@
 
 Sequential runs measure the machine's mood.  Here every round runs each candidate once, the order rotated, and
 the anchor, whose work never changes: when its own times spread, the machine was disturbed, and no ratio of
-that measurement counts.
+that measurement counts.  On a machine that others share evenly every anchor takes as long as the next; so its
+least time is that on the processor, which waiting does not lengthen.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import ceil
-from time import perf_counter
+from time import perf_counter, thread_time
 
 import numpy as np
 
@@ -29,6 +30,9 @@ Run = Callable[[], object]
 Sample = Callable[[], float]
 """A run that gives the seconds that it took; they may have been taken in another process."""
 
+Anchor = Callable[[], tuple[float, float]]
+"""A run that gives the seconds that it took, and of these the seconds that it had the processor."""
+
 
 @dataclass(frozen=True)
 class Paired:
@@ -41,6 +45,8 @@ class Paired:
 
     times: dict[str, tuple[float, ...]]
     anchor: tuple[float, ...]
+    anchor_on_cpu: tuple[float, ...] = ()
+    """The seconds of these that it had the processor."""
 
     def best(self, name: str) -> float:
         """The least seconds of a candidate."""
@@ -62,12 +68,16 @@ class Paired:
 
     def spread(self, name: str) -> float:
         """max / min - 1 of a candidate."""
-        return _spread(self.times[name])
+        return max(self.times[name]) / min(self.times[name]) - 1
 
     @property
     def disturbance(self) -> float:
-        """max / min - 1 of the anchor."""
-        return _spread(self.anchor)
+        """max / min - 1 of the anchor; it can take no less than it had the processor.
+
+        >>> Paired({}, anchor=(3.0, 3.0), anchor_on_cpu=(2.0, 1.5)).disturbance
+        1.0
+        """
+        return max(self.anchor) / min(self.anchor + self.anchor_on_cpu) - 1
 
     @property
     def disturbed(self) -> bool:
@@ -90,7 +100,7 @@ def measured(runs: Mapping[str, Run], rounds: int = ROUNDS, least: float = SAMPL
     return interleaved(samples, anchor(), rounds)
 
 
-def interleaved(samples: Mapping[str, Sample], anchor: Sample, rounds: int = ROUNDS) -> Paired:
+def interleaved(samples: Mapping[str, Sample], anchor: Anchor, rounds: int = ROUNDS) -> Paired:
     """Every round takes the anchor, then each sample once, the order rotated from round to round.
 
     Errors: ``ValueError`` for too few rounds or no samples.
@@ -104,7 +114,8 @@ def interleaved(samples: Mapping[str, Sample], anchor: Sample, rounds: int = ROU
         anchors.append(anchor())
         for name in rotated(list(samples), turn):
             times[name].append(samples[name]())
-    return Paired({name: tuple(seconds) for name, seconds in times.items()}, tuple(anchors))
+    passed, on_cpu = zip(*anchors, strict=True)
+    return Paired({name: tuple(seconds) for name, seconds in times.items()}, passed, on_cpu)
 
 
 def check_rounds(rounds: int) -> None:
@@ -146,7 +157,7 @@ def repeats(seconds: float, least: float = SAMPLE) -> int:
     return max(1, ceil(least / max(seconds, 1e-9)))
 
 
-def anchor(seconds: float = ANCHOR) -> Sample:
+def anchor(seconds: float = ANCHOR) -> Anchor:
     """Work that never changes, of about ``seconds``: small matrix products, on one thread at this size."""
     matrices = np.full((64, 64, 64), 0.125)
     out = np.empty_like(matrices)
@@ -156,9 +167,12 @@ def anchor(seconds: float = ANCHOR) -> Sample:
 
     once = min(timed(work)() for _ in range(20))
     number = repeats(once, seconds)
-    sample = timed(work, number)
-    return lambda: number * sample()
 
+    def sample() -> tuple[float, float]:
+        start, start_on_cpu = perf_counter(), thread_time()
+        for _ in range(number):
+            work()
+        on_cpu = thread_time() - start_on_cpu
+        return perf_counter() - start, on_cpu
 
-def _spread(times: tuple[float, ...]) -> float:
-    return max(times) / min(times) - 1
+    return sample

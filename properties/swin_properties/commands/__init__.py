@@ -1,7 +1,7 @@
 """The commands of ``swin-oracle``: each module adds its own words to the parser and prepares the work."""
 
-from swin_properties.commands import check, identify, laws, predict, show
+from swin_properties.commands import check, compare, identify, laws, predict, show
 
-COMMANDS = (check, identify, predict, show, laws)
+COMMANDS = (check, compare, identify, predict, show, laws)
 
 __all__ = ["COMMANDS"]

@@ -1,0 +1,284 @@
+"""What `swin-oracle compare` catches and what it cries wolf at: planted slowdowns and A/A runs.
+
+    python benchmarks/tracker_power.py [--trials 20] [--write benchmarks/tracker-power.md]
+
+A trial is what the command does with one case: both sides in processes of their own, interleaved, measured
+until there is a verdict; each trial makes the case anew in both.  The operator is `swin_torch`'s shifted
+window attention; the slowdowns stand beside it here, as adapters.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter, sleep
+from typing import Any
+
+import numpy as np
+import torch
+from swin_properties import output, paired
+from swin_properties.compare import history, judging
+from swin_properties.compare.inputs import QUESTIONS, Case
+from swin_properties.compare.judging import BASE, HEAD
+from swin_properties.compare.process import Pair, Process, Tree
+from swin_properties.compare.trees import Repository
+from swin_properties.paired import Anchor, Paired
+
+from swin_torch import Adapter
+
+SIZES = "stage2"
+(QUESTION,) = (q for q in QUESTIONS if q.call == "shifted_window_attention" and q.sizes == SIZES)
+SLOWDOWN = 0.08
+
+Work = Callable[[], Any]
+
+
+class Planted(Adapter):
+    """`swin_torch` with a slowdown after each run of its operator."""
+
+    def __init__(self, slowdown: Callable[[float], Work], convention: str = "canonical") -> None:
+        """``slowdown`` makes, from the seconds of a run, the work that is added."""
+        super().__init__(convention=convention)
+        self.slowdown = slowdown
+
+    def prepare(self, name: str, *args: Any, **kwargs: Any) -> Work:
+        """The operator made ready, and the slowdown."""
+        run = super().prepare(name, *args, **kwargs)
+        added = self.slowdown(min(paired.timed(run)() for _ in range(30)))
+
+        def both() -> None:
+            run()
+            added()
+
+        return both
+
+
+def nothing(_seconds: float) -> Work:
+    """No slowdown."""
+    return lambda: None
+
+
+def waiting(seconds: float) -> Work:
+    """A busy wait."""
+
+    def wait() -> None:
+        end = perf_counter() + SLOWDOWN * seconds
+        while perf_counter() < end:
+            pass
+
+    return wait
+
+
+def sleeping(seconds: float) -> Work:
+    """A sleep, which takes a little longer than it is asked to."""
+    return lambda: sleep(SLOWDOWN * seconds)
+
+
+def copying(seconds: float) -> Work:
+    """A copy of as many numbers as take that long."""
+    one = np.ones(1 << 14)
+    other = np.empty_like(one)
+
+    def copy() -> None:
+        for _ in range(times):
+            np.copyto(other, one)
+
+    times = 1
+    times = round(SLOWDOWN * seconds / min(paired.timed(copy, 100)() for _ in range(30)))
+    return copy
+
+
+plain = Planted(nothing)
+busy_wait = Planted(waiting)
+short_sleep = Planted(sleeping)
+extra_copy = Planted(copying)
+soft_mask = Planted(nothing, "timm")  # its mask adds -100, ours is hard
+
+HEADS = {
+    "plain": "A/A: the same code",
+    "busy_wait": f"a busy wait of {SLOWDOWN:.0%}",
+    "short_sleep": f"a sleep of {SLOWDOWN:.0%}",
+    "extra_copy": f"an extra copy of {SLOWDOWN:.0%}",
+    "soft_mask": "the mask adds -100 in place of -inf",
+}
+
+
+class Head(Process):
+    """The process whose operator is another than it is asked for."""
+
+    planted = "plain"
+
+    def prepare(self, case: Case, prepares: bool) -> float:
+        """Makes that one ready."""
+        return super().prepare(asked(self.planted), prepares)
+
+
+def asked(name: str) -> Case:
+    """The question to an adapter of this file."""
+    return QUESTION.asked_of(f"{Path(__file__).resolve()}:{name}")
+
+
+@dataclass
+class Trials:
+    """What was planted, and the measurements of each trial."""
+
+    planted: str
+    measurements: list[list[Paired]]
+
+    @property
+    def verdicts(self) -> Counter[str]:
+        """How many trials ended in each verdict."""
+        return Counter(map(judging.verdict, self.measurements))
+
+    @property
+    def quiet(self) -> list[Paired]:
+        """The measurements that count."""
+        return [one for trial in self.measurements for one in trial if not one.disturbed]
+
+    @property
+    def row(self) -> str:
+        """Its line of the page."""
+        counts = " | ".join(str(self.verdicts[word]) for word in ("slower", "same", "faster", "inconclusive"))
+        ratios = [one.ratio(HEAD, BASE) for one in self.quiet]
+        low, middle, high = np.quantile(ratios, (0, 0.5, 1)) if ratios else [float("nan")] * 3
+        seen = f"{middle:.3f} ({low:.3f} to {high:.3f})" if ratios else "none"
+        return f"{HEADS[self.planted]} | {len(self.measurements)} | {counts} | {len(ratios)} | {seen}"
+
+
+@contextmanager
+def processes() -> Iterator[list[Pair]]:
+    """Two pairs, so that a trial's measurements come from different processes, as the command's do."""
+    root = Path(__file__).resolve().parents[1]
+    tree = Tree("this file", root, tuple(Repository.around(root).path(root)), ".", root)
+    with ExitStack() as stack:
+        pairs = [Pair(stack.enter_context(Process(tree)), stack.enter_context(Head(tree))) for _ in range(2)]
+        for pair in pairs:
+            for name in HEADS:
+                pair.load(asked(name).implementation)
+        yield pairs
+
+
+def trials(pairs: list[Pair], planted: str, number: int, anchor: Anchor, rounds: int) -> Trials:
+    """Trials of one slowdown."""
+    found = Trials(planted, [])
+    for _ in range(number):
+        measurements: list[Paired] = []
+        while not judging.verdict(measurements):
+            pair = pairs[len(measurements) % len(pairs)]
+            pair.processes[HEAD].planted = planted  # type: ignore[attr-defined]
+            measurements.append(pair.measure(asked("plain"), True, anchor, rounds))
+        found.measurements.append(measurements)
+    return found
+
+
+@contextmanager
+def busy_loops() -> Iterator[None]:
+    """A loop on every core."""
+    loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1)]
+    try:
+        yield
+    finally:
+        for loop in loops:
+            loop.kill()
+            loop.wait()
+
+
+def page(quiet: list[Trials], beside: list[Trials], rounds: int, load: float) -> str:
+    """The page that shows them."""
+    head = "planted | trials | slower | same | faster | inconclusive | measurements that count | their ratios"
+    line = "--- | " * 7 + "---"
+    repository = Repository.around(Path(__file__).parent)
+    machine = f"{history.cpu()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    versions = f"NumPy {np.__version__}, torch {torch.__version__}"
+    planted = [found for found in quiet if found.planted != "plain"]
+    return PAGE.format(
+        sizes=SIZES,
+        machine=f"{machine}, {versions}, commit {repository.commit('HEAD')[:12]}",
+        milliseconds=min(
+            (1e3 * one.best(BASE) for found in quiet for one in found.quiet), default=float("nan")
+        ),
+        load=load,
+        rounds=rounds,
+        alarms=judging.ALARM,
+        spread=paired.DISTURBED,
+        tries=judging.TRIES,
+        rates="\n".join(rate(found) for found in quiet),
+        table="\n".join([head, line, *(found.row for found in quiet)]),
+        beside="\n".join([head, line, *(found.row for found in beside)]),
+        lost=sum(found.verdicts["inconclusive"] for found in quiet),
+        all=sum(map(len, (found.measurements for found in quiet))),
+        caught=sum(found.verdicts["slower"] for found in planted),
+        plants=sum(map(len, (found.measurements for found in planted))),
+    )
+
+
+def rate(found: Trials) -> str:
+    """The detection or false-alarm rate of the trials that had a verdict."""
+    verdicts = found.verdicts
+    answered = sum(verdicts.values()) - verdicts["inconclusive"]
+    alarms = verdicts["slower"] + (verdicts["faster"] if found.planted == "plain" else 0)
+    word = "false alarms" if found.planted == "plain" else "detected"
+    return f"- {HEADS[found.planted]}: {alarms} of {answered} {word}"
+
+
+PAGE = """# What `swin-oracle compare` catches
+
+Written by `make tracker-power`; do not edit.
+
+A trial is what the command does with one case: the shifted window attention of `swin_torch` at {sizes} of
+Swin-T, once as it is and once with a slowdown after it, each in a process of its own. {rounds} interleaved
+rounds; an alarm when the ratio of minima passes {alarms:.0%}; it stands if a second measurement, from other
+processes, agrees. A measurement whose anchor spread over {spread:.0%} does not count, and after {tries}
+measurements without a verdict the trial is inconclusive.
+
+Machine: {machine}. Load average {load:.1f} at the start. A run of the operator took {milliseconds:.1f} ms.
+
+Of the trials that had a verdict:
+
+{rates}
+
+The machine was too disturbed for a verdict in {lost} of {all} trials.
+
+{table}
+
+## Beside a busy loop on every core
+
+Nothing may pass and nothing may alarm here: every trial is to be inconclusive.
+
+{beside}
+"""
+
+
+def main() -> None:
+    """Runs the trials and prints or writes the page."""
+    parser = argparse.ArgumentParser(description="the detection and false-alarm rates of swin-oracle compare")
+    parser.add_argument("--trials", type=int, default=20, help="of each slowdown (default 20)")
+    parser.add_argument("--rounds", type=int, default=paired.ROUNDS, help=f"default {paired.ROUNDS}")
+    parser.add_argument("--write", metavar="FILE", help="where the page goes (default: standard output)")
+    args = parser.parse_args()
+    load, anchor = os.getloadavg()[0], paired.anchor()
+    with processes() as pairs:
+        quiet = []
+        for name in HEADS:
+            quiet.append(trials(pairs, name, args.trials, anchor, args.rounds))
+            print(quiet[-1].row, file=sys.stderr, flush=True)
+        with busy_loops():
+            few = max(1, args.trials // 4)
+            beside = [trials(pairs, name, few, anchor, args.rounds) for name in ("plain", "busy_wait")]
+    text = page(quiet, beside, args.rounds, load)
+    if args.write:
+        output.write(args.write, text)
+    else:
+        print(text)
+
+
+if __name__ == "__main__":
+    main()

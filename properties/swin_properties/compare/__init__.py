@@ -1,0 +1,1 @@
+"""Two revisions of an implementation, timed side by side: what the command ``compare`` runs."""

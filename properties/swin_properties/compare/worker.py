@@ -1,0 +1,206 @@
+"""One revision's process: loads implementations of its tree, and runs one case at a time when told to.
+
+Run as a file, so that every import below is the tree's: it needs nothing but NumPy and the tree.  One JSON
+message a line comes in, one goes out; whatever an implementation prints goes to standard error.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter
+from types import ModuleType
+from typing import Any, TextIO
+
+import numpy as np
+
+WARM = 3
+"""Runs before a case is timed; the least of their times says how many fill a sample."""
+
+
+class Worker:
+    """What this process was told to load and to run."""
+
+    def __init__(self, tree: Path, elsewhere: Path) -> None:
+        """``tree`` holds the revision; ``elsewhere`` is the repository that it came from."""
+        self.tree, self.elsewhere = tree, elsewhere
+        self.implementations: dict[str, Any] = {}
+        self.work: Callable[[], Any] = lambda: None
+
+    def load(self, name: str) -> dict[str, Any]:
+        """What an implementation offers; where the tree has none of that name, why it is missing."""
+        source, _, attribute = name.partition(":")
+        if missing := self._missing(source):
+            return {"missing": missing}
+        found: Any = from_file(source) if source.endswith(".py") else importlib.import_module(source)
+        self._check_origins()
+        for part in filter(None, attribute.split(".")):
+            if not hasattr(found, part):
+                return {"missing": f"{source} has no {attribute}"}
+            found = getattr(found, part)
+        found = found if attribute else getattr(found, "adapter", found)
+        self.implementations[name] = found
+        offers = [word for word in dir(found) if not word.startswith("_") and callable(getattr(found, word))]
+        return {"offers": offers}
+
+    def prepare(self, implementation: str, call: str, arguments: list[Any], prepares: bool) -> dict[str, Any]:
+        """Makes a case ready, warmed up; gives the least seconds of its runs."""
+        found = self.implementations[implementation]
+        wide = getattr(found, "precision", "float32") == "float64"
+        args = inputs(arguments, np.random.default_rng(0), np.dtype(np.float64 if wide else np.float32))
+        self.work = lambda: None  # what the last case held is free before this one is made
+        if prepares:
+            self.work = found.prepare(call, *args)
+        else:
+            self.work = lambda: getattr(found, call)(*args)
+        return {"seconds": min(self.run(1)["seconds"] for _ in range(WARM))}
+
+    def run(self, repeats: int) -> dict[str, Any]:
+        """The mean seconds of a run, of ``repeats`` in a row."""
+        work = self.work
+        start = perf_counter()
+        for _ in range(repeats):
+            work()
+        return {"seconds": (perf_counter() - start) / repeats}
+
+    def count(self) -> dict[str, Any]:
+        """What a run does that no clock disturbs, where torch does it."""
+        return counted(self.work, sys.modules.get("torch"))
+
+    def _missing(self, source: str) -> str:
+        """Why the tree has no such module; empty where it has."""
+        if source.endswith(".py"):
+            return "" if Path(source).is_file() else f"there is no file {source}"
+        try:
+            spec = importlib.util.find_spec(source)
+        except ModuleNotFoundError as error:
+            if not f"{source}.".startswith(f"{error.name}."):
+                raise  # a package that holds it is there, and imports what is not
+            spec = None
+        if spec is None:
+            return f"there is no module {source}"
+        places = [spec.origin] if spec.has_location else list(spec.submodule_search_locations or ())
+        if not any(Path(os.path.realpath(place or "")).is_relative_to(self.tree) for place in places):
+            return f"{source} is not in the tree but at {places[0] if places else 'no place'}"
+        return ""
+
+    def _check_origins(self) -> None:
+        """Errors: ``ImportError`` for a module that is the repository's checkout's instead of the tree's."""
+        for name, module in list(sys.modules.items()):
+            path = Path(getattr(module, "__file__", None) or __file__)
+            apart = (
+                path.is_relative_to(self.tree) or path.is_relative_to(sys.prefix) or path == Path(__file__)
+            )
+            if path.is_relative_to(self.elsewhere) and "site-packages" not in path.parts and not apart:
+                raise ImportError(f"{name} is the checkout's, {path}, and not the revision's")
+
+
+def from_file(path: str) -> ModuleType:
+    """The module that a file is, loaded once; its neighbours import, as when it is run."""
+    file = Path(path).resolve()
+    if (name := str(file)) not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, file)
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[name] = importlib.util.module_from_spec(spec)  # a dataclass looks for its module there
+        sys.path.insert(0, str(file.parent))
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+
+
+def inputs(given: Any, rng: np.random.Generator, dtype: Any) -> Any:
+    """Arguments from their description: equal in both processes, whatever the revision draws.
+
+    Weights are drawn with deviation 1 / sqrt(inputs), all else with 1; a norm's weight is about 1.
+
+    >>> given = [{"shape": [2]}, {"bias": {"shape": [1]}}, [7, 7]]
+    >>> inputs(given, np.random.default_rng(0), np.dtype("float64"))
+    [array([ 0.12573022, -0.13210486]), {'bias': array([0.64042265])}, [7, 7]]
+    """
+    if isinstance(given, list):
+        return [inputs(part, rng, dtype) for part in given]
+    if not isinstance(given, dict):
+        return given
+    if set(given) == {"config"}:
+        return configuration(given["config"])
+    if set(given) != {"shape"}:
+        return {name: named_input(name, part, rng, dtype) for name, part in given.items()}
+    return np.asarray(rng.standard_normal(given["shape"]), dtype)
+
+
+def named_input(name: str, given: Any, rng: np.random.Generator, dtype: Any) -> Any:
+    """A parameter, scaled so that it neither grows nor shrinks what it is applied to."""
+    drawn = inputs(given, rng, dtype)
+    if name == "weight" and isinstance(drawn, np.ndarray):
+        inputs_of_one = drawn[0].size if drawn.ndim > 1 else 100
+        drawn = drawn / np.sqrt(inputs_of_one, dtype=dtype) + dtype.type(drawn.ndim == 1)
+    return drawn
+
+
+def configuration(sizes: dict[str, Any]) -> Any:
+    """The tree's own configuration of these sizes."""
+    config = importlib.import_module("swin_reference.config")
+    return config.SwinConfig(**{name: tuple(x) if isinstance(x, list) else x for name, x in sizes.items()})
+
+
+def counted(work: Callable[[], Any], torch: Any) -> dict[str, int]:
+    """Operators that are no views, and bytes saved for the backward pass, inputs and parameters not counted.
+
+    Nothing where nothing was dispatched: what ran was no torch.
+    """
+    if torch is None:
+        return {}
+    operators = 0
+    saved: dict[int, Any] = {}
+
+    class Counter(torch.utils._python_dispatch.TorchDispatchMode):  # type: ignore[misc]
+        """Sees every operator that reaches a backend."""
+
+        def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            nonlocal operators
+            operators += not function.is_view
+            return function(*args, **(kwargs or {}))
+
+    def pack(tensor: Any) -> Any:
+        base = tensor if tensor._base is None else tensor._base  # a linear keeps a view of its weight
+        if not (base.is_leaf and base.requires_grad):
+            saved[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with Counter(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        work()
+    saved_bytes = sum(tensor.untyped_storage().nbytes() for tensor in saved.values())
+    return {"operators": operators, "saved bytes": saved_bytes} if operators else {}
+
+
+@contextmanager
+def messages() -> Iterator[tuple[TextIO, TextIO]]:
+    """The pipes to the other process, out of reach of what an implementation reads and prints."""
+    with os.fdopen(os.dup(0), "r") as told, os.fdopen(os.dup(1), "w") as answers:
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(2, 1)
+        yield told, answers
+
+
+def main(tree: str, elsewhere: str) -> None:
+    """Answers until there is nothing more to answer."""
+    worker = Worker(Path(tree), Path(elsewhere))
+    with messages() as (told, answers):
+        for line in told:
+            verb, *words = json.loads(line)
+            try:
+                answer = getattr(worker, verb)(*words)
+            except (Exception, SystemExit) as error:
+                reason = (str(error).strip().splitlines() or ["no message"])[0]
+                answer = {"error": f"{type(error).__name__}: {reason}"}
+            print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
