@@ -53,7 +53,7 @@ claims: .venv/installed       ## the paper's table 5, and cost as the image grow
 
 examples: .venv/installed     ## trains a network, and gradients over two processes: the oracle judges both
 	$(BIN)/python examples/train_digits.py
-	$(BIN)/torchrun --standalone --nproc-per-node 2 examples/distributed.py
+	OMP_NUM_THREADS=1 $(BIN)/torchrun --standalone --nproc-per-node 2 examples/distributed.py
 
 BASE ?= HEAD
 compare: .venv/installed      ## is a case slower than in BASE (default: the last commit)?  also HEAD=..., K='attention and not stage1'

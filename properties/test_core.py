@@ -117,8 +117,8 @@ def test_exported_at_one_batch_it_is_right_at_another() -> None:
     x = torch.randn(5, 6, 7, 8, generator=torch.Generator().manual_seed(0))
     shapes = {"x": {0: torch.export.Dim("batch", min=1, max=64)}, "shift_size": None}
     exported = torch.export.export(block, (x[:2], 2), dynamic_shapes=shapes)
-    with torch.no_grad():
-        torch.testing.assert_close(exported.module()(x, 2), block(x, 2), rtol=0, atol=0)
+    # With gradients, as it was exported: without them a block that is not exported adds in another order.
+    assert torch.equal(exported.module()(x, 2), block(x, 2))
 
 
 def test_checkpointed_and_under_autocast() -> None:
