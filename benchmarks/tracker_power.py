@@ -198,13 +198,13 @@ def page(quiet: list[Trials], beside: list[Trials], rounds: int, load: float) ->
     repository = Repository.around(Path(__file__).parent)
     machine = f"{history.cpu()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     versions = f"NumPy {np.__version__}, torch {torch.__version__}"
-    planted = [found for found in quiet if found.planted != "plain"]
+    same = [found for found in quiet + beside if found.planted == "plain"]
+    uncounted = [one for found in same for trial in found.measurements for one in trial if one.disturbed]
     return PAGE.format(
         sizes=SIZES,
         machine=f"{machine}, {versions}, commit {repository.commit('HEAD')[:12]}",
-        milliseconds=min(
-            (1e3 * one.best(BASE) for found in quiet for one in found.quiet), default=float("nan")
-        ),
+        milliseconds=1e3
+        * min(one.best(BASE) for found in quiet for trial in found.measurements for one in trial),
         load=load,
         rounds=rounds,
         alarms=judging.ALARM,
@@ -215,8 +215,8 @@ def page(quiet: list[Trials], beside: list[Trials], rounds: int, load: float) ->
         beside="\n".join([head, line, *(found.row for found in beside)]),
         lost=sum(found.verdicts["inconclusive"] for found in quiet),
         all=sum(map(len, (found.measurements for found in quiet))),
-        caught=sum(found.verdicts["slower"] for found in planted),
-        plants=sum(map(len, (found.measurements for found in planted))),
+        uncounted=len(uncounted),
+        cried=sum(judging.change(one) != "same" for one in uncounted),
     )
 
 
@@ -239,13 +239,14 @@ rounds; an alarm when the ratio of minima passes {alarms:.0%}; it stands if a se
 processes, agrees. A measurement whose anchor spread over {spread:.0%} does not count, and after {tries}
 measurements without a verdict the trial is inconclusive.
 
-Machine: {machine}. Load average {load:.1f} at the start. A run of the operator took {milliseconds:.1f} ms.
+Machine: {machine}. Load average {load:.1f} at the start. The shortest run of the operator took {milliseconds:.1f} ms.
 
 Of the trials that had a verdict:
 
 {rates}
 
-The machine was too disturbed for a verdict in {lost} of {all} trials.
+The machine was too disturbed for a verdict in {lost} of {all} trials. Of the {uncounted} A/A measurements that
+did not count, {cried} would have alarmed: why they do not count.
 
 {table}
 
