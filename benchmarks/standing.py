@@ -100,10 +100,10 @@ def _waiting(run: Callable[[], Any], device: str) -> Callable[[], Any]:
 
 def main(names: list[str]) -> int:
     """Measures, writes the table into the page and draws the picture; 2 for a name or a goal that is none."""
-    from benchmarks import standing_page
+    from benchmarks import standing_counts, standing_page
 
     try:
-        measurements, goals = read()
+        measurements, goals, limits = read()
         if unknown := [name for name in names if name not in measurements]:
             raise ValueError(
                 f"a measurement is one of {', '.join(measurements)}, got {', '.join(unknown)}: use these"
@@ -113,7 +113,8 @@ def main(names: list[str]) -> int:
             if (not names or name in names) and not missing(measurement):
                 found[name] = measured(runs(measurement))
                 print(f"{measurement}: the anchor's spread was {found[name].disturbance:.0%}", flush=True)
-        print(standing_page.kept(measurements, goals, found))
+        counted = [] if names else standing_counts.rows(limits)
+        print(standing_page.kept(measurements, goals, found, counted))
     except ValueError as error:
         print(f"standing: {error}", file=sys.stderr)
         return 2

@@ -16,10 +16,15 @@ from benchmarks.standing import missing
 HEADS = ["measured", "ours, ms", "fastest rival, ms", "ratio (quartiles)", "must / aim / moonshot", "reached"]
 
 
-def kept(measurements: dict[str, Measurement], goals: list[Goal], found: dict[str, Paired]) -> Path:
-    """Writes the table into the page, and the picture beside it."""
+def kept(
+    measurements: dict[str, Measurement],
+    goals: list[Goal],
+    found: dict[str, Paired],
+    counted: list[list[str]],
+) -> Path:
+    """Writes the table into the page, what was counted below what was timed, and the picture beside it."""
     named = {str(measurements[name]): paired for name, paired in found.items()}
-    text = pages.table(HEADS, rows(goals, measurements, found))
+    text = pages.table(HEADS, [*rows(goals, measurements, found), *counted])
     pages.put("standing", f"{text}\n\n{machine.sentence()}.{_disturbance(named)}")
     return drawing.keep(drawn(named), "standing")
 
