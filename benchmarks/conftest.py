@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from benchmarks.machine import described
+
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "bench: a case that `make bench` times")
@@ -21,8 +23,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if item not in timed]
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """The machine and the commit are those of the start, whatever happens to them meanwhile."""
+    if session.config.getoption("benchmark_enable"):
+        described()
+
+
 def pytest_benchmark_update_machine_info(machine_info: dict[str, Any]) -> None:
     """What the times are to be read with."""
-    from benchmarks.machine import described
-
     machine_info["swin_oracle"] = described()

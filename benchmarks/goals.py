@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FILE = Path(__file__).with_name("goals.toml")
+COUNTS = "launches", "kept"
 KINDS = "operator", "operator-training", "inference", "training", "frozen"
 
 
@@ -68,8 +69,35 @@ class Goal:
         return next((name for name, least in steps if ratio >= least), "below must")
 
 
-def read(path: Path = FILE) -> tuple[dict[str, Measurement], list[Goal]]:
-    """The measurements by name, and the goals.
+@dataclass(frozen=True)
+class Limit:
+    """What is counted, by name, and is to be at most so much.
+
+    >>> Limit("", "launches", 120, 80, 40).reached(81)
+    'must'
+    """
+
+    what: str
+    count: str
+    must: float
+    aim: float
+    moonshot: float
+
+    def __post_init__(self) -> None:
+        if self.count not in COUNTS or not self.must >= self.aim >= self.moonshot > 0:
+            raise ValueError(
+                f"a limit counts one of {', '.join(COUNTS)}, with must >= aim >= moonshot > 0, got "
+                f"{self.count!r}, {self.must}, {self.aim}, {self.moonshot}: mend it"
+            )
+
+    def reached(self, count: float) -> str:
+        """The lowest step of it that a count stays within."""
+        steps = ("moonshot", self.moonshot), ("aim", self.aim), ("must", self.must)
+        return next((name for name, most in steps if count <= most), "over must")
+
+
+def read(path: Path = FILE) -> tuple[dict[str, Measurement], list[Goal], list[Limit]]:
+    """The measurements by name, the goals, and the limits of what is counted.
 
     Errors: ``ValueError`` for a file that does not parse, fields that are none, or a goal for a measurement
     that does not exist.
@@ -81,10 +109,11 @@ def read(path: Path = FILE) -> tuple[dict[str, Measurement], list[Goal]]:
             Goal(tuple(given.pop("measurements")), tuple(given.pop("against")), **given)
             for given in data["goals"]
         ]
+        limits = [Limit(**fields) for fields in data.get("counts", [])]
     except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
         raise ValueError(
             f"goals are measurements and goals in TOML, {path.name} is not: {error}: mend it"
         ) from None
     if unknown := {name for goal in goals for name in goal.measurements} - measurements.keys():
         raise ValueError(f"a goal is for measurements that exist, got {', '.join(sorted(unknown))}: add them")
-    return measurements, goals
+    return measurements, goals, limits

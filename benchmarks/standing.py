@@ -133,17 +133,18 @@ def main(names: list[str]) -> int:
 
     The word "cpu" prints the table of what a CPU can measure, and writes nothing.
     """
-    from benchmarks import standing_page
+    from benchmarks import standing_counts, standing_page
 
     try:
-        measurements, goals = read()
+        measurements, goals, limits = read()
         if names == ["cpu"]:
             cpu = [name for name, measurement in measurements.items() if measurement.device == "cpu"]
             goals = [goal for goal in goals if goal.measurements[0] in cpu]
-            print(standing_page.text(measurements, goals, measure(measurements, cpu)))
+            print(standing_page.text(measurements, goals, measure(measurements, cpu), []))
         else:
             found = measure(measurements, names or list(measurements))
-            print(standing_page.kept(measurements, goals, found))
+            counted = [] if names else standing_counts.rows(limits)
+            print(standing_page.kept(measurements, goals, found, counted))
     except ValueError as error:
         print(f"standing: {error}", file=sys.stderr)
         return 2

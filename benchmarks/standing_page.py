@@ -16,16 +16,26 @@ from benchmarks.standing import missing
 HEADS = ["measured", "ours, ms", "fastest rival, ms", "ratio (quartiles)", "must / aim / moonshot", "reached"]
 
 
-def kept(measurements: dict[str, Measurement], goals: list[Goal], found: dict[str, Paired]) -> Path:
+def kept(
+    measurements: dict[str, Measurement],
+    goals: list[Goal],
+    found: dict[str, Paired],
+    counted: list[list[str]],
+) -> Path:
     """Writes the table into the page, and the picture beside it."""
-    pages.put("standing", text(measurements, goals, found))
+    pages.put("standing", text(measurements, goals, found, counted))
     named = {str(measurements[name]): paired for name, paired in found.items()}
     return drawing.keep(drawn(named), "standing")
 
 
-def text(measurements: dict[str, Measurement], goals: list[Goal], found: dict[str, Paired]) -> str:
-    """The table, and the machine it was made on."""
-    table = pages.table(HEADS, rows(goals, measurements, found))
+def text(
+    measurements: dict[str, Measurement],
+    goals: list[Goal],
+    found: dict[str, Paired],
+    counted: list[list[str]],
+) -> str:
+    """The table, what was counted below what was timed, and the machine it was made on."""
+    table = pages.table(HEADS, [*rows(goals, measurements, found), *counted])
     return f"{table}\n\n{machine.sentence()}.{_disturbance(found)}"
 
 

@@ -69,7 +69,7 @@ def test_inference(benchmark: BenchmarkFixture, case: Case, name: str) -> None:
     if name == "oracle":
         run = partial(getattr(adapter(name), case.component), *wide(case.arguments))
     else:
-        run = _prepared(name, case.component, *case.arguments)
+        run = _prepared(case, name, case.component, *case.arguments)
     _time(benchmark, case, name, "inference", run)
 
 
@@ -78,7 +78,7 @@ def test_training(benchmark: BenchmarkFixture, case: Case, name: str) -> None:
     _refuse_others(case, name)
     shape = SHAPES[case.component](*case.arguments)
     cotangent = np.random.default_rng(2).standard_normal(shape, np.float32)
-    run = _prepared(name, "vjp", case.component, cotangent, *case.arguments)
+    run = _prepared(case, name, "vjp", case.component, cotangent, *case.arguments)
     _time(benchmark, case, name, "training", run)
 
 
@@ -89,8 +89,8 @@ def _refuse_others(case: Case, name: str) -> None:
         pytest.skip(why)
 
 
-def _prepared(name: str, *arguments: Any) -> Any:
-    if "swin_transformer" in arguments[:2]:
+def _prepared(case: Case, name: str, *arguments: Any) -> Any:
+    if case.component == "swin_transformer":
         gc.collect()  # what is prepared refers to itself: the last network's weights wait for the collector
     try:
         return adapter(name).prepare(*arguments)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from swin_properties.paired import Paired
 
-from benchmarks import goals, machine, pages, standing, standing_page
+from benchmarks import goals, machine, pages, standing, standing_counts, standing_page
 from benchmarks.goals import Goal, Measurement
 
 GOAL = Goal(("inference",), ("peer:timm", "peer:torchvision"), 1.25, 1.5, 1.75)
@@ -57,7 +57,8 @@ def test_a_picture_has_a_bar_for_each() -> None:
 
 
 def test_the_goals_of_the_file_are_for_measurements_it_has() -> None:
-    measurements, found = goals.read()
+    measurements, found, limits = goals.read()
+    assert {limit.count for limit in limits} == standing_counts.COUNTS.keys()
     assert {name for goal in found for name in goal.measurements} == measurements.keys()
 
 
