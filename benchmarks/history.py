@@ -83,7 +83,7 @@ def main(folder: Path = results.FOLDER) -> int:
         runs = comparable(
             [
                 results.read(path)
-                for path in sorted(set(folder.glob("*.json")) - set(folder.glob("gpu-*.json")))
+                for path in sorted(set(folder.glob(results.NAMES)) - set(folder.glob("gpu-*.json")))
             ]
         )
     except ValueError as error:

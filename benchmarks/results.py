@@ -16,6 +16,8 @@ from typing import Any
 from swin_properties import output
 
 FOLDER = Path(__file__).parent / "results"
+NAMES = "[0-9]*.json"
+"""A run begins with its date; what `make gpu` keeps there does not."""
 CASES = str(FOLDER.with_name("test_cases.py"))
 WORDS = ["--benchmark-enable", "--benchmark-only", "-q"]
 

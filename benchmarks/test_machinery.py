@@ -136,11 +136,11 @@ def test_results_of_another_schema_are_refused_in_one_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for text, said in (("{", "does not read"), ('{"benchmarks": []}', "has another schema")):
-        (tmp_path / "run.json").write_text(text)
+        (tmp_path / "2026.json").write_text(text)
         assert history.main(tmp_path) == 2
         out, err = capsys.readouterr()
         assert (said in err, err.count("\n"), out) == (True, 1, "")
-    (tmp_path / "run.json").unlink()
+    (tmp_path / "2026.json").unlink()
     assert history.main(tmp_path) == 2
     assert "a history has runs" in capsys.readouterr().err
 
