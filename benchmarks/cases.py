@@ -44,6 +44,7 @@ SIZES = {
 
 NETWORKS = {
     "small": (SwinConfig(image_size=56, embed_dim=32, depths=(2, 2), num_heads=(1, 2)), (56, 56)),
+    "odd": (SwinConfig(image_size=(60, 92), embed_dim=32, depths=(2, 2), num_heads=(1, 2)), (60, 92)),
     "T-224": (swin_t, (224, 224)),
     "S-224": (swin_s, (224, 224)),
     "B-224": (swin_b, (224, 224)),
@@ -51,7 +52,10 @@ NETWORKS = {
     "B-384": (swin_b_384, (384, 384)),
     "T-800x1216": (replace(swin_t, image_size=(800, 1216)), (800, 1216)),
 }
-"""Networks by name: the configuration and the image."""
+"""Networks by name: the configuration and the image; grids of "odd" are neither whole windows nor even."""
+
+JUDGED = {"small": "small", "odd": "odd", "T-800x1216": "odd"}
+"""The size that a size is judged at, where it is not "small": implementations differ in how they pad."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,11 @@ class Case:
     def arguments(self) -> tuple[Any, ...]:
         """What the callable is given: float32, exact in every precision where the case is small."""
         return _arguments(self.component, self.size, self.batch)
+
+    @property
+    def judged(self) -> Case:
+        """The small case that says whether an implementation computes Swin in this one."""
+        return Case(self.component, JUDGED.get(self.size, "small"), level="small")
 
     @property
     def work(self) -> int:
@@ -118,6 +127,7 @@ def cases() -> list[Case]:
     whole = "swin_transformer"
     return [
         *(Case(component, "small", level="small") for component in (*COMPONENTS, whole)),
+        Case(whole, "odd", level="small"),
         *(Case(component, size) for component in COMPONENTS for size in ("stage1", "stage3")),
         *(Case(component, "stage1-384") for component in ("shifted_window_attention", "swin_block")),
         *(Case(component, "stage1", 8, "heavy") for component in COMPONENTS),
@@ -138,7 +148,7 @@ def _arguments(component: str, size: str, batch: int) -> tuple[Any, ...]:
 
 def _weights(shapes: Any, size: str) -> Any:
     """Hot and exact where they are judged; where they are timed, drawn in less time."""
-    if size == "small":
+    if size in ("small", "odd"):
         return _narrow(parameters.hot_parameters(shapes))
 
     def value(_: Any, shape: tuple[int, ...], rng: np.random.Generator) -> Any:

@@ -79,7 +79,7 @@ def _network_run(m: Measurement, name: str) -> Callable[[], Any]:
     contestant = rival(name)
     if m.precision != "float32":
         contestant = contestant.with_precision(m.precision)
-    if why := fault_of(contestant, name, WHOLE, m.precision):
+    if why := fault_of(contestant, name, Case(WHOLE, m.size).judged, m.precision):
         raise ValueError(why)
     arguments = Case(WHOLE, m.size, m.batch).arguments
     if m.kind != "training":

@@ -46,9 +46,10 @@ def parameters(training: bool) -> list[Any]:
 
 
 def _marks(case: Case, name: str) -> list[Any]:
-    """Compiling takes a minute a case."""
-    level = "heavy" if name.endswith(COMPILED) else case.level
-    return [] if level == "small" else [getattr(pytest.mark, level)]
+    """Compiling takes a minute a case, and torch's compiler warns of what torch itself does."""
+    if name.endswith(COMPILED):
+        return [pytest.mark.heavy, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
+    return [] if case.level == "small" else [getattr(pytest.mark, case.level)]
 
 
 def _is_timed(case: Case, name: str, training: bool) -> bool:
@@ -84,7 +85,7 @@ def test_training(benchmark: BenchmarkFixture, case: Case, name: str) -> None:
 
 def _refuse_others(case: Case, name: str) -> None:
     """A peer that is no Swin, or does not load, is named and not timed; ours may not be."""
-    if why := fault(name, case.component):
+    if why := fault(name, case.judged):
         assert name.startswith("peer:"), why
         pytest.skip(why)
 
@@ -111,7 +112,7 @@ def _time(benchmark: BenchmarkFixture, case: Case, name: str, step: str, run: An
     assert _finite(result)
     if case.level == "small" and step == "inference" and name != "oracle":
         got = result.double().cpu().numpy()
-        assert judged_by_the_oracle(got, case.component, "float32").holds, "what is timed is another function"
+        assert judged_by_the_oracle(got, case, "float32").holds, "what is timed is another function"
     if not benchmark.disabled:
         benchmark.extra_info |= _information(case, name, step == "training", run, benchmark.stats.stats.min)
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import claims, counters, formulations, history, results, test_cases, verdicts
-from benchmarks.cases import COMPONENTS, SIZES, WORK, Case, cases
+from benchmarks.cases import COMPONENTS, NETWORKS, SIZES, WORK, Case, cases
 from benchmarks.contestants import adapter, contestants, offers
 from benchmarks.rivals import rival
 from benchmarks.verdicts import fault_of, wide
@@ -52,7 +52,14 @@ def test_what_computes_another_function_is_named_and_not_timed(monkeypatch: pyte
 
 
 def test_what_raises_is_named() -> None:
-    assert "computes nothing here" in fault_of(object(), "mine", ATTENTION)
+    assert "computes nothing here" in fault_of(object(), "mine", SMALL)
+
+
+def test_networks_are_judged_where_padding_shows_if_they_pad() -> None:
+    for size, (config, image) in NETWORKS.items():
+        grids = [(image[0] / 4 / 2**stage, image[1] / 4 / 2**stage) for stage in range(len(config.depths))]
+        pads = any(side % config.window_size for grid in grids for side in grid)
+        assert (Case("swin_transformer", size).judged.size == "odd") == pads
 
 
 def test_names_choose_what_one_expects() -> None:
@@ -96,10 +103,8 @@ def test_saved_bytes_are_those_of_the_model_alone() -> None:
 def test_formulations_are_what_they_are_called() -> None:
     for name in formulations.SWIN:
         adapted = formulations.Formulation(formulations.TABLE[name])
-        assert fault_of(adapted, name, ATTENTION) == ""
-    assert "another function" in fault_of(
-        formulations.Formulation(formulations.no_shift), "no shift", ATTENTION
-    )
+        assert fault_of(adapted, name, SMALL) == ""
+    assert "another function" in fault_of(formulations.Formulation(formulations.no_shift), "no shift", SMALL)
 
 
 def test_sliding_and_global_attention_are_windows_around_a_token_and_of_the_whole_grid() -> None:
@@ -129,7 +134,7 @@ def test_timm_with_sdpa_asks_for_it_and_is_swin() -> None:
     for name, asks in (("peer:timm", False), ("peer:timm+sdpa", True)):
         operators = counting.launches(rival(name).prepare("swin_block", *x))
         assert any("scaled_dot_product" in operator for operator in operators) == asks
-        assert fault_of(rival(name), name, "swin_transformer") == ""
+        assert fault_of(rival(name), name, Case("swin_transformer", "small")) == ""
 
 
 def test_results_of_another_schema_are_refused_in_one_sentence(

@@ -16,12 +16,12 @@ from benchmarks.contestants import adapter
 
 
 @cache
-def fault(contestant: str, component: str) -> str:
+def fault(contestant: str, small: Case) -> str:
     """Why a contestant is not to be timed as if it were Swin, in one sentence; empty where it is Swin.
 
     The oracle is what the others are compared with.
 
-    >>> fault("swin_torch", "mlp")
+    >>> fault("swin_torch", Case("mlp", "small"))
     ''
     """
     if contestant == "oracle":
@@ -30,38 +30,38 @@ def fault(contestant: str, component: str) -> str:
         found = adapter(contestant)
     except ValueError as reason:
         return str(reason)
-    return fault_of(found, contestant, component)
+    return fault_of(found, contestant, small)
 
 
-def fault_of(found: Any, name: str, component: str, precision: str = "float32") -> str:
+def fault_of(found: Any, name: str, small: Case, precision: str = "float32") -> str:
     """The same of an adapter in its precision, by what it is called."""
     try:
         judged = Judged(found, PRECISIONS[precision])
-        got = getattr(judged, component)(*wide(Case(component, "small").arguments))
+        got = getattr(judged, small.component)(*wide(small.arguments))
     except Declined as reason:
         return f"{name} does not take these sizes: {reason}"
     except Fall as reason:
         return f"{name} computes nothing here: {reason}"
-    apart = judged_by_the_oracle(got, component, precision)
+    apart = judged_by_the_oracle(got, small, precision)
     if apart.holds:
         return ""
     return (
-        f"{name} computes another function: its {component} is {apart.rho:.3g} budgets from the oracle's, "
-        f"{apart.rho_max:.3g} at the worst element"
+        f"{name} computes another function: its {small.component} is {apart.rho:.3g} budgets from the "
+        f"oracle's, {apart.rho_max:.3g} at the worst element"
     )
 
 
-def judged_by_the_oracle(got: Any, component: str, precision: str) -> Deviation:
-    """How far a result for the small case is from the oracle's."""
-    exact, beta = _expected(component, precision)
-    if component == "shifted_window_mask":  # any negative number may stand where a token may not attend
+def judged_by_the_oracle(got: Any, small: Case, precision: str) -> Deviation:
+    """How far a result for a small case is from the oracle's."""
+    exact, beta = _expected(small, precision)
+    if small.component == "shifted_window_mask":  # any negative number may stand where a token may not attend
         got, exact, beta = got < 0, exact < 0, np.ones(exact.shape)
     return deviation(got, exact, beta)
 
 
 @cache
-def _expected(component: str, precision: str) -> tuple[Any, Any]:
-    return exact_and_budget(component, wide(Case(component, "small").arguments), precision)
+def _expected(small: Case, precision: str) -> tuple[Any, Any]:
+    return exact_and_budget(small.component, wide(small.arguments), precision)
 
 
 def exact_and_budget(component: str, arguments: tuple[Any, ...], precision: str) -> tuple[Any, Any]:
@@ -75,11 +75,6 @@ def exact_and_budget(component: str, arguments: tuple[Any, ...], precision: str)
     with np.errstate(invalid="ignore"):  # -inf is -inf, however it is rounded
         (residuals,) = perturbed_residuals(perturbed)
     return exact, budget(residuals, exact, PRECISIONS[precision])
-
-
-def small_attention(adapter: Any) -> Any:
-    """What an adapter makes of the small case of the whole shifted window attention."""
-    return adapter.shifted_window_attention(*Case("shifted_window_attention", "small").arguments)
 
 
 def wide(value: Any) -> Any:
