@@ -80,12 +80,7 @@ def drawn(runs: Sequence[Run]) -> Any:
 def main(folder: Path = results.FOLDER) -> int:
     """Draws the picture; 2 where a file is none of ours or there is none."""
     try:
-        runs = comparable(
-            [
-                results.read(path)
-                for path in sorted(set(folder.glob(results.NAMES)) - set(folder.glob("gpu-*.json")))
-            ]
-        )
+        runs = comparable([results.read(path) for path in sorted(folder.glob(results.NAMES))])
     except ValueError as error:
         print(f"history: {error}", file=sys.stderr)
         return 2
