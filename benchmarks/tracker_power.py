@@ -239,14 +239,15 @@ rounds; an alarm when the ratio of minima passes {alarms:.0%}; it stands if a se
 processes, agrees. A measurement whose anchor spread over {spread:.0%} does not count, and after {tries}
 measurements without a verdict the trial is inconclusive.
 
-Machine: {machine}. Load average {load:.1f} at the start. The shortest run of the operator took {milliseconds:.1f} ms.
+Machine: {machine}. Load average {load:.1f} at the start. The shortest run of the operator took
+{milliseconds:.1f} ms.
 
 Of the trials that had a verdict:
 
 {rates}
 
-The machine was too disturbed for a verdict in {lost} of {all} trials. Of the {uncounted} A/A measurements that
-did not count, {cried} would have alarmed: why they do not count.
+The machine was too disturbed for a verdict in {lost} of {all} trials. Of the {uncounted} A/A measurements
+that did not count, {cried} would have alarmed: why they do not count.
 
 {table}
 
