@@ -210,6 +210,7 @@ def page(quiet: list[Trials], beside: list[Trials], rounds: int, load: float) ->
         alarms=judging.ALARM,
         spread=paired.DISTURBED,
         tries=judging.TRIES,
+        patience=judging.PATIENCE,
         rates="\n".join(rate(found) for found in quiet),
         table="\n".join([head, line, *(found.row for found in quiet)]),
         beside="\n".join([head, line, *(found.row for found in beside)]),
@@ -236,8 +237,9 @@ Written by `make tracker-power`; do not edit.
 A trial is what the command does with one case: the shifted window attention of `swin_torch` at {sizes} of
 Swin-T, once as it is and once with a slowdown after it, each in a process of its own. {rounds} interleaved
 rounds; an alarm when the ratio of minima passes {alarms:.0%}; it stands if a second measurement, from other
-processes, agrees. A measurement whose anchor spread over {spread:.0%} does not count, and after {tries}
-measurements without a verdict the trial is inconclusive.
+processes, agrees. A measurement goes on for up to {patience} times as many rounds until so many in a row had
+an anchor that spread no more than {spread:.0%}; without them it does not count, and after {tries} measurements
+without a verdict the trial is inconclusive.
 
 Machine: {machine}. Load average {load:.1f} at the start. The shortest run of the operator took
 {milliseconds:.1f} ms.

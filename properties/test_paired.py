@@ -51,6 +51,27 @@ def test_an_anchor_that_waited_in_every_round_alike_tells_it() -> None:
     assert found.disturbed
 
 
+def test_it_goes_on_until_as_many_rounds_in_a_row_were_quiet() -> None:
+    turns = count()
+    slow = {0: 1.3, 3: 1.3, 9: 1.25}
+
+    def anchor() -> tuple[float, float]:
+        return slow.get(turn := next(turns), 1.0), float(turn >= 0)
+
+    found = interleaved({"a": count(1.0).__next__}, anchor, 15, patience=3)
+    assert found.times["a"] == tuple(float(turn) for turn in range(5, 20))
+    assert not found.disturbed
+    assert next(turns) == 19
+
+
+def test_in_the_end_it_gives_up() -> None:
+    turns = count()
+    found = interleaved({"a": lambda: 1.0}, lambda: (1.0 + next(turns) % 2, 1.0), 15, patience=2)
+    assert found.disturbed
+    assert len(found.anchor) == 15
+    assert next(turns) == 30
+
+
 def test_repeated_runs_give_the_seconds_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([10.0, 16.0])
     monkeypatch.setattr(paired, "perf_counter", lambda: next(clock))

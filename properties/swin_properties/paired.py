@@ -46,7 +46,7 @@ class Paired:
     times: dict[str, tuple[float, ...]]
     anchor: tuple[float, ...]
     anchor_on_cpu: tuple[float, ...] = ()
-    """The seconds of these that it had the processor."""
+    """The seconds that it had the processor in these rounds, and in those before them."""
 
     def best(self, name: str) -> float:
         """The least seconds of a candidate."""
@@ -100,8 +100,13 @@ def measured(runs: Mapping[str, Run], rounds: int = ROUNDS, least: float = SAMPL
     return interleaved(samples, anchor(), rounds)
 
 
-def interleaved(samples: Mapping[str, Sample], anchor: Anchor, rounds: int = ROUNDS) -> Paired:
+def interleaved(
+    samples: Mapping[str, Sample], anchor: Anchor, rounds: int = ROUNDS, patience: int = 1
+) -> Paired:
     """Every round takes the anchor, then each sample once, the order rotated from round to round.
+
+    While the machine is disturbed it goes on, for ``patience`` times as many rounds at most: what counts are
+    the last ``rounds``, all of them.
 
     Errors: ``ValueError`` for too few rounds or no samples.
     """
@@ -109,13 +114,19 @@ def interleaved(samples: Mapping[str, Sample], anchor: Anchor, rounds: int = ROU
     if not samples:
         raise ValueError("a measurement has at least one run, got none: give it one")
     times: dict[str, list[float]] = {name: [] for name in samples}
-    anchors = []
-    for turn in range(rounds):
-        anchors.append(anchor())
+    anchors: list[float] = []
+    on_cpu: list[float] = []
+    for turn in range(rounds * patience):
+        passed, had = anchor()
+        anchors.append(passed)
+        on_cpu.append(had)
         for name in rotated(list(samples), turn):
             times[name].append(samples[name]())
-    passed, on_cpu = zip(*anchors, strict=True)
-    return Paired({name: tuple(seconds) for name, seconds in times.items()}, passed, on_cpu)
+        last = {name: tuple(seconds[-rounds:]) for name, seconds in times.items()}
+        found = Paired(last, tuple(anchors[-rounds:]), tuple(on_cpu))
+        if turn + 1 >= rounds and not found.disturbed:
+            break
+    return found
 
 
 def check_rounds(rounds: int) -> None:

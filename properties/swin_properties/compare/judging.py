@@ -12,6 +12,9 @@ ALARM = 0.05
 TRIES = 3
 """Measurements of a case at most: two must agree on an alarm, one may be spent on a disturbed machine."""
 
+PATIENCE = 3
+"""How many times the rounds that it needs a measurement waits for as many quiet ones in a row."""
+
 BASE, HEAD = "base", "head"
 
 VERDICTS = ("slower", "inconclusive", "faster", "same")

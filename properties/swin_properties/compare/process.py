@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from swin_properties import paired
 from swin_properties.compare.inputs import Case
-from swin_properties.compare.judging import BASE, HEAD
+from swin_properties.compare.judging import BASE, HEAD, PATIENCE
 from swin_properties.paired import Anchor, Paired, Sample
 
 WORKER = Path(__file__).with_name("worker.py")
@@ -136,7 +136,7 @@ class Pair:
         once = [process.prepare(case, prepares) for process in self.processes.values()]
         repeats = paired.repeats(min(once))
         samples = {side: process.sample(repeats) for side, process in self.processes.items()}
-        return paired.interleaved(samples, anchor, rounds)
+        return paired.interleaved(samples, anchor, rounds, PATIENCE)
 
     def count(self) -> dict[str, dict[str, int]]:
         """The counters of the case that was measured last, on both sides."""
