@@ -35,7 +35,7 @@ LAWS = (
 
 def test_what_hangs_or_dies_falls_and_the_run_goes_on(command: Command, tmp_path: Path) -> None:
     (tmp_path / "rude.py").write_text(RUDE)
-    words = ("--effort", "quick", "--isolate", "--timeout", "1.5", "--json", "report.json")
+    words = ("--effort", "quick", "--isolate", "--timeout", "5", "--json", "report.json")
     run = command("check", "rude.py", *words, "--only", "*_*/[def]*", "--require", "swin_block")
     assert run.returncode == 1, run.stderr
     assert "required but not offered: swin_block" in run.stdout
@@ -43,7 +43,7 @@ def test_what_hangs_or_dies_falls_and_the_run_goes_on(command: Command, tmp_path
     laws = {law["name"]: law for law in json.loads((tmp_path / "report.json").read_text())["laws"]}
     for name, sentence in zip(
         LAWS,
-        ("did not answer within 1.5 s", "ended itself with exit code 3", "was killed by signal 11"),
+        ("did not answer within 5 s", "ended itself with exit code 3", "was killed by signal 11"),
         strict=False,
     ):
         assert laws[name]["status"] == "fell"
@@ -53,7 +53,7 @@ def test_what_hangs_or_dies_falls_and_the_run_goes_on(command: Command, tmp_path
     assert "batch=" in fall["case"]  # the case it hangs on: not the first, where it answers
     again = command(*shlex.split(fall["reproduce"])[1:])
     assert again.returncode == 1
-    assert "did not answer within 1.5 s" in again.stdout
+    assert "did not answer within 5 s" in again.stdout
 
 
 def test_a_killed_process_names_the_signal(command: Command, tmp_path: Path) -> None:
