@@ -129,22 +129,23 @@ def measure(
 
 
 def main(names: list[str]) -> int:
-    """Measures, writes the table into the page and draws the picture; 2 for a name or a goal that is none.
+    """Measures all, writes the table into the page and draws the picture; 2 for a name that is none.
 
-    The word "cpu" prints the table of what a CPU can measure, and writes nothing.
+    Given names of measurements, or the word "cpu" for all that a CPU can make, it prints theirs and writes
+    nothing.
     """
     from benchmarks import standing_counts, standing_page
 
     try:
         measurements, goals, limits = read()
-        if names == ["cpu"]:
-            cpu = [name for name, measurement in measurements.items() if measurement.device == "cpu"]
-            goals = [goal for goal in goals if goal.measurements[0] in cpu]
-            print(standing_page.text(measurements, goals, measure(measurements, cpu), []))
+        of_cpu = [name for name, measurement in measurements.items() if measurement.device == "cpu"]
+        asked = of_cpu if names == ["cpu"] else names or list(measurements)
+        found = measure(measurements, asked)
+        if names:
+            goals = [goal for goal in goals if set(goal.measurements) & set(asked)]
+            print(standing_page.text(measurements, goals, found, []))
         else:
-            found = measure(measurements, names or list(measurements))
-            counted = [] if names else standing_counts.rows(limits)
-            print(standing_page.kept(measurements, goals, found, counted))
+            print(standing_page.kept(measurements, goals, found, standing_counts.rows(limits)))
     except ValueError as error:
         print(f"standing: {error}", file=sys.stderr)
         return 2

@@ -89,6 +89,16 @@ def test_an_unknown_measurement_ends_the_command(capsys: pytest.CaptureFixture[s
     assert "got no-such: use these" in capsys.readouterr().err
 
 
+def test_some_measurements_are_printed_and_the_page_left_alone(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(standing, "runs", lambda _: {"fused": lambda: None, "sdpa": lambda: None})
+    before = pages.PAGE.read_text()
+    assert standing.main(["operator-stage1"]) == 0
+    assert "| shifted operator, stage 1" in capsys.readouterr().out
+    assert pages.PAGE.read_text() == before
+
+
 def test_a_page_is_written_between_its_marks_and_nowhere_else(tmp_path: Path) -> None:
     page = tmp_path / "README.md"
     page.write_text("a\n<!-- x -->\nold\n<!-- /x -->\nb\n")
