@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from swin_properties.paired import Paired
 
-from benchmarks import goals, machine, pages, standing, standing_counts, standing_page
+from benchmarks import claims, goals, machine, pages, standing, standing_counts, standing_page
 from benchmarks.goals import Goal, Measurement
 
 GOAL = Goal(("inference",), ("peer:timm", "peer:torchvision"), 1.25, 1.5, 1.75)
@@ -106,3 +106,13 @@ def test_a_page_is_written_between_its_marks_and_nowhere_else(tmp_path: Path) ->
     assert page.read_text() == "a\n<!-- x -->\nnew\n<!-- /x -->\nb\n"
     with pytest.raises(ValueError, match="each once"):
         pages.put("y", "new", page)
+
+
+def test_claims_of_another_function_are_refused_in_one_sentence(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "fault_of", lambda _, name, __: f"{name} computes another function")
+    before = pages.PAGE.read_text()
+    assert claims.main() == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert pages.PAGE.read_text() == before
