@@ -238,7 +238,7 @@ A trial is what the command does with one case: the shifted window attention of 
 Swin-T, once as it is and once with a slowdown after it, each in a process of its own. {rounds} interleaved
 rounds; an alarm when the ratio of minima passes {alarms:.0%}; it stands if a second measurement, from other
 processes, agrees. A measurement goes on for up to {patience} times as many rounds until so many in a row had
-an anchor that spread no more than {spread:.0%}; without them it does not count, and after {tries} measurements
+an anchor that spread no more than {spread:.0%}; without them it does not count. After {tries} measurements
 without a verdict the trial is inconclusive.
 
 Machine: {machine}. Load average {load:.1f} at the start. The shortest run of the operator took
