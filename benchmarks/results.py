@@ -6,6 +6,7 @@ python -m benchmarks.results [pytest's own words]
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -67,7 +68,9 @@ def save(words: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         fresh = Path(folder) / "run.json"
         command = [sys.executable, "-m", "pytest", CASES, *WORDS, f"--benchmark-json={fresh}"]
-        code = subprocess.run([*command, *words], check=False).returncode
+        # Within parallel tests it is no worker of theirs: a worker does not time.
+        alone = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
+        code = subprocess.run([*command, *words], check=False, env=alone).returncode
         if code or not fresh.exists() or not fresh.stat().st_size:
             print("nothing is kept: the run did not finish well", file=sys.stderr)
             return code or 1
