@@ -224,7 +224,12 @@ def test_an_interrupted_run_leaves_nothing(
     aside = tmp_path / "aside"
     aside.mkdir()
     line = [sys.executable, "-m", "swin_properties.cli", "compare", "HEAD", *NAME, "--json", "run.json"]
-    run = subprocess.Popen(line, env=os.environ | {"TMPDIR": str(aside)}, stderr=subprocess.PIPE, text=True)
+
+    def heeding() -> None:  # a shell's background job, as these tests may be, is deaf to Ctrl-C
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    environment = os.environ | {"TMPDIR": str(aside)}
+    run = subprocess.Popen(line, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=heeding)
     while not list(aside.glob("*/head/mine.py")):
         assert run.poll() is None
         time.sleep(0.05)
