@@ -216,6 +216,15 @@ def test_outside_a_repository_there_is_nothing_to_compare(command: Command, tmp_
     assert run.stderr.startswith(f"swin-oracle: revisions are compared in a git repository, {tmp_path}")
 
 
+HEEDING = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from swin_properties.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+"""The command, heeding Ctrl-C: a shell's background job, as these tests may be, is deaf to it."""
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_leaves_nothing(
     repository: Repository, tmp_path: Path, how: signal.Signals
@@ -223,13 +232,8 @@ def test_an_interrupted_run_leaves_nothing(
     repository(mlp=0.2)
     aside = tmp_path / "aside"
     aside.mkdir()
-    line = [sys.executable, "-m", "swin_properties.cli", "compare", "HEAD", *NAME, "--json", "run.json"]
-
-    def heeding() -> None:  # a shell's background job, as these tests may be, is deaf to Ctrl-C
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-    environment = os.environ | {"TMPDIR": str(aside)}
-    run = subprocess.Popen(line, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=heeding)
+    line = [sys.executable, "-c", HEEDING, "compare", "HEAD", *NAME, "--json", "run.json"]
+    run = subprocess.Popen(line, env=os.environ | {"TMPDIR": str(aside)}, stderr=subprocess.PIPE, text=True)
     while not list(aside.glob("*/head/mine.py")):
         assert run.poll() is None
         time.sleep(0.05)
