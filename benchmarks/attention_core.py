@@ -11,14 +11,12 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
-import swin_reference
 import torch
-from swin_properties.budget import Deviation, budget, deviation, perturbed_residuals
-from swin_properties.judged import Expected, Perturbed
-from swin_properties.precision import PRECISIONS
+from swin_properties.budget import Deviation, deviation
 from torch import Tensor
 from torch.nn.functional import linear, scaled_dot_product_attention
 
+from benchmarks.verdicts import exact_and_budget
 from swin_torch import functional, shifted_window_attention_core
 
 
@@ -95,6 +93,14 @@ class Case:
             got = self.formulations[name]()[:1]
         return deviation(_array(got), *self._expected)
 
+    def check(self, name: str) -> Deviation:
+        """What `judged` says.  Errors: ``ValueError`` for another function, which is not to be timed."""
+        if not (apart := self.judged(name)).holds:
+            raise ValueError(
+                f"what is timed is Swin's attention, {name} is {apart.rho:.3g} budgets from it: mend it"
+            )
+        return apart
+
     @cached_property
     def _expected(self) -> tuple[Any, Any]:
         channels = self.sizes.channels
@@ -104,15 +110,7 @@ class Case:
             "relative_position_bias_table": _array(self.table),
         }
         asked = _array(self.x[:1]), params, self.heads, self.window, self.shift
-        exact = swin_reference.shifted_window_attention(*asked)
-        precision = PRECISIONS[str(self.dtype).removeprefix("torch.")]
-
-        def perturbed(number: int) -> list[tuple[Any, Any]]:
-            run = Perturbed(precision, Expected(swin_reference), number)
-            return [(run.shifted_window_attention(*asked), exact)]
-
-        (residuals,) = perturbed_residuals(perturbed)
-        return exact, budget(residuals, exact, precision)
+        return exact_and_budget("shifted_window_attention", asked, str(self.dtype).removeprefix("torch."))
 
     def run(self, name: str, training: bool) -> Callable[[], None]:
         """A formulation's forward without gradients, or its forward and backward."""

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ import swin_torch
 from benchmarks import floors, goals, machine, standing, standing_counts, standing_page
 from benchmarks.attention_core import Case, Sizes, stages
 from benchmarks.cases import NETWORKS
+from benchmarks.goals import Goal, Limit, Measurement
 
 RESULTS = Path(__file__).parent / "results"
 PRECISIONS = "float32", "tf32", "float16", "bfloat16"
@@ -41,12 +43,13 @@ def main(words: list[str]) -> int:
     if reduced:
         os.environ["TRITON_INTERPRET"] = "1"
         print("no GPU: the same at a reduced size, interpreted; times mean nothing\n", flush=True)
-    report = {"machine": machine.described(), "driver": driver(), "laws": dict(laws(reduced))}
+    report = {"machine": machine.described(), "cuda": torch.version.cuda, "laws": dict(laws(reduced))}
     report["operator"] = dict(operator(reduced))
+    measurements, wanted, limits = goals.read()
     if not reduced:
-        report["goals"] = list(reached())
+        report["goals"] = list(reached(measurements, wanted))
         report["networks"] = dict(shares_of_networks())
-    report["counts"] = list(counts())
+    report["counts"] = list(counts(limits))
     good = passed(report)
     if not reduced:
         path = RESULTS / f"gpu-{date.today().isoformat()}-{machine.commit().rstrip('+')}.json"
@@ -54,11 +57,6 @@ def main(words: list[str]) -> int:
         print(f"written to {path}")
     print("all that must be reached is" if good else "not all that must be reached is")
     return int(not good)
-
-
-def driver() -> str | None:
-    """The GPU driver's CUDA version as PyTorch sees it; None without a GPU."""
-    return f"CUDA {torch.version.cuda}" if torch.cuda.is_available() else None
 
 
 def laws(reduced: bool) -> Iterator[tuple[str, Any]]:
@@ -80,17 +78,14 @@ def operator(reduced: bool) -> Iterator[tuple[str, Any]]:
     for stage, sizes in ({"reduced": REDUCED} if reduced else stages()).items():
         shifted = Case(sizes, batch, torch.bfloat16, device)
         even = Case(sizes._replace(shift=0), batch, torch.bfloat16, device)
-        if not (apart := shifted.judged("fused")).holds:
-            raise SystemExit(
-                f"what is timed is Swin's attention, ours is {apart.rho:.3g} budgets from it: mend it"
-            )
+        apart = shifted.check("fused")
         forward, backward = floors.attention(
             batch * sizes.side**2, sizes.channels, machine.ceilings(device, torch.bfloat16)
         )
         for step, training, least in (("forward", False, forward), ("both", True, forward + backward)):
             runs = {"shifted": shifted.run("fused", training), "unshifted": even.run("fused", training)}
-            paired = measured({name: standing.waiting(run, device) for name, run in runs.items()})
-            seconds = paired.best("shifted") / (1 if reduced else standing.IN_A_ROW)
+            paired = measured(runs, wait=machine.wait_for(device))
+            seconds = paired.best("shifted")
             found = {
                 "microseconds": 1e6 * seconds,
                 "of_floor": least / seconds,
@@ -101,13 +96,12 @@ def operator(reduced: bool) -> Iterator[tuple[str, Any]]:
             print(f"{stage}, {step}: " + ", ".join(f"{k} {v:.3g}" for k, v in found.items()), flush=True)
 
 
-def reached() -> Iterator[dict[str, Any]]:
-    """The goals of goals.toml that need a GPU: ratios of minima in interleaved runs."""
-    measurements, wanted, limits = goals.read()
+def reached(measurements: dict[str, Measurement], wanted: list[Goal]) -> Iterator[dict[str, Any]]:
+    """The goals that need a GPU: ratios of minima in interleaved runs."""
     names = [name for name, measurement in measurements.items() if measurement.device == "cuda"]
     found: dict[str, Paired] = standing.measure(measurements, names)
     of_gpu = [goal for goal in wanted if goal.measurements[0] in names]
-    print(standing_page.text(measurements, of_gpu, found, standing_counts.rows(limits)), flush=True)
+    print(standing_page.text(measurements, of_gpu, found, []), flush=True)
     for goal in of_gpu:
         for name in goal.measurements:
             best = {run: found[name].best(run) for run in found[name].times}
@@ -127,9 +121,9 @@ def shares_of_networks() -> Iterator[tuple[str, Any]]:
         def run(network: Any, images: Any = images) -> Any:
             with torch.no_grad():
                 network(images)
-            torch.cuda.synchronize()
 
-        paired = measured({"eager": lambda m=model: run(m), "compiled": lambda m=compiled: run(m)})
+        runs = {"eager": partial(run, model), "compiled": partial(run, compiled)}
+        paired = measured(runs, wait=machine.wait_for("cuda"))
         least = floors.network(config, 128, ceilings)
         found = {
             n: {"images": 128 / paired.best(n), "of_floor": least / paired.best(n)} for n in paired.times
@@ -138,9 +132,9 @@ def shares_of_networks() -> Iterator[tuple[str, Any]]:
         print(f"{name}: {found}", flush=True)
 
 
-def counts() -> Iterator[dict[str, Any]]:
+def counts(limits: list[Limit]) -> Iterator[dict[str, Any]]:
     """Launches of a Swin-T forward, and what training keeps for backward, against their limits."""
-    for limit in goals.read()[2]:
+    for limit in limits:
         count = standing_counts.COUNTS[limit.count][0]()
         yield {"what": limit.what, "count": count, "reached": limit.reached(count)}
         print(f"{limit.what}: {count:g}, {limit.reached(count)}", flush=True)
@@ -155,4 +149,7 @@ def passed(report: dict[str, Any]) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except ValueError as error:
+        sys.exit(f"gpu: {error}")

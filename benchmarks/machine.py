@@ -8,11 +8,11 @@ from collections.abc import Callable
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import cpuinfo
 import torch
+from swin_properties.paired import nothing, timed
 
 INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 PACKAGES = ("torch", "timm", "torchvision", "transformers", "numpy")
@@ -31,19 +31,14 @@ def ceilings(device: str = "cpu", dtype: torch.dtype = torch.float32) -> tuple[f
 
 
 def _least(run: Callable[[], Any], device: str, tries: int = 7) -> float:
-    times = []
-    for _ in range(tries):
-        _wait(device)
-        start = perf_counter()
-        run()
-        _wait(device)
-        times.append(perf_counter() - start)
-    return min(times)
+    wait = wait_for(device)
+    wait()
+    return min(timed(run, wait=wait)() for _ in range(tries))
 
 
-def _wait(device: str) -> None:
-    if device == "cuda":
-        torch.cuda.synchronize()
+def wait_for(device: str) -> Callable[[], object]:
+    """What returns when the device has done what it was given."""
+    return torch.cuda.synchronize if device == "cuda" else nothing
 
 
 @cache

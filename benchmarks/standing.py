@@ -21,15 +21,12 @@ from benchmarks import machine
 from benchmarks.attention_core import Case as OperatorCase
 from benchmarks.attention_core import stages
 from benchmarks.cases import Case
-from benchmarks.contestants import peers, variants
+from benchmarks.contestants import ON_GPU, peers, variants
 from benchmarks.goals import Measurement, read
 from benchmarks.rivals import COMPILED, FROZEN, SDPA, rival
 from benchmarks.verdicts import fault_of
 
 WHOLE = "swin_transformer"
-
-IN_A_ROW = 20
-"""Runs of an operator on a GPU that are timed as one."""
 
 
 def missing(measurement: Measurement) -> str:
@@ -56,12 +53,9 @@ def runs(measurement: Measurement) -> dict[str, Callable[[], Any]]:
 def _operator_runs(m: Measurement) -> dict[str, Callable[[], Any]]:
     case = OperatorCase(stages()[m.size], m.batch, getattr(torch, m.precision), m.device)
     for name in case.formulations:
-        if not (apart := case.judged(name)).holds:
-            raise ValueError(
-                f"what is timed is Swin's attention, {name} is {apart.rho:.3g} budgets from it: mend it"
-            )
+        case.check(name)
     training = m.kind == "operator-training"
-    return {name: waiting(case.run(name, training), m.device) for name in case.formulations}
+    return {name: case.run(name, training) for name in case.formulations}
 
 
 def _names(m: Measurement) -> list[str]:
@@ -69,10 +63,10 @@ def _names(m: Measurement) -> list[str]:
     if m.kind == "frozen":
         return ["swin_torch:fused", f"swin_torch:fused{FROZEN}", f"peer:timm{SDPA}{FROZEN}"]
     if m.device == "cuda":
-        theirs = [name for name in peers() if name.endswith("@cuda")]
-        return ["swin_torch:cuda", *theirs, f"peer:timm@cuda{COMPILED}"]
+        theirs = [name for name in peers() if name.endswith(ON_GPU)]
+        return ["swin_torch:cuda", *theirs, f"peer:timm{ON_GPU}{COMPILED}"]
     ours = [name for name in variants() if name not in ("swin_torch:cuda", "swin_torch:compiled")]
-    return [*ours, *(name for name in peers() if "@" not in name), f"peer:timm{SDPA}"]
+    return [*ours, *(name for name in peers() if not name.endswith(ON_GPU)), f"peer:timm{SDPA}"]
 
 
 def _network_run(m: Measurement, name: str) -> Callable[[], Any]:
@@ -95,19 +89,6 @@ def _in_autocast(run: Callable[[], Any], device: str) -> Any:
         return run()
 
 
-def waiting(run: Callable[[], Any], device: str) -> Callable[[], Any]:
-    """The run; on a GPU `IN_A_ROW` of them, then the wait, which takes as long as a small kernel."""
-    if device == "cpu":
-        return run
-
-    def several() -> None:
-        for _ in range(IN_A_ROW):
-            run()
-        torch.cuda.synchronize()
-
-    return several
-
-
 def measure(
     measurements: dict[str, Measurement], names: list[str], rounds: int = ROUNDS
 ) -> dict[str, Paired]:
@@ -122,7 +103,9 @@ def measure(
     found = {}
     for name in names:
         if not missing(measurements[name]):
-            found[name] = measured(runs(measurements[name]), rounds)
+            found[name] = measured(
+                runs(measurements[name]), rounds, wait=machine.wait_for(measurements[name].device)
+            )
             spread = found[name].disturbance
             print(f"{measurements[name]}: the anchor's spread was {spread:.0%}", flush=True)
     return found

@@ -8,7 +8,7 @@ import torch
 
 import swin_torch
 from benchmarks.cases import Case
-from benchmarks.contestants import peers
+from benchmarks.contestants import ON_GPU, peers
 from benchmarks.counters import saved_bytes as kept_by_peer
 from benchmarks.goals import Limit
 from benchmarks.rivals import SDPA, rival
@@ -33,7 +33,7 @@ def rows(limits: list[Limit]) -> list[list[str]]:
 
 def _peers() -> list[str]:
     """Those that load and are Swin, on the CPU, which launches as many operators."""
-    plain = [name for name in peers() if "@" not in name and not fault(name, Case(WHOLE, "small"))]
+    plain = [name for name in peers() if not name.endswith(ON_GPU) and not fault(name, Case(WHOLE, "small"))]
     return [*plain, f"peer:timm{SDPA}"] if "peer:timm" in plain else plain
 
 

@@ -80,6 +80,18 @@ def test_repeated_runs_give_the_seconds_of_one(monkeypatch: pytest.MonkeyPatch) 
     assert len(ran) == 3
 
 
+def test_a_sample_waits_once_within_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, waits = [0.0], []
+    monkeypatch.setattr(paired, "perf_counter", lambda: now[0])
+
+    def wait() -> None:
+        waits.append(1)
+        now[0] += 6.0
+
+    assert timed(lambda: None, 3, wait)() == 2.0
+    assert len(waits) == 1
+
+
 @pytest.mark.parametrize(
     ("runs", "rounds", "words"), [({"a": int}, 14, "got 14: ask for 15"), ({}, 15, "at least one run")]
 )

@@ -25,7 +25,7 @@ SAMPLE, ANCHOR = 2e-3, 20e-3
 """Seconds that a sample takes at least, and an anchor about: one under 2 ms slips between disturbances."""
 
 Run = Callable[[], object]
-"""What is measured: it returns when its work is done, a GPU's too."""
+"""What is measured: its work is done when it returns, or when the `wait` of its sample does."""
 
 Sample = Callable[[], float]
 """A run that gives the seconds that it took; they may have been taken in another process."""
@@ -85,10 +85,17 @@ class Paired:
         return self.disturbance > DISTURBED
 
 
-def measured(runs: Mapping[str, Run], rounds: int = ROUNDS, least: float = SAMPLE) -> Paired:
+def nothing() -> None:
+    """The wait of a run that returns when its work is done."""
+
+
+def measured(
+    runs: Mapping[str, Run], rounds: int = ROUNDS, least: float = SAMPLE, wait: Run = nothing
+) -> Paired:
     """Measures runs of this process, each warmed up and repeated until a sample takes ``least`` seconds.
 
-    Times are of one run.  Errors: ``ValueError`` for too few rounds or no runs.
+    Times are of one run.  ``wait`` is called once a sample, within its time: waiting for a GPU takes as long
+    as a small kernel.  Errors: ``ValueError`` for too few rounds or no runs.
 
     >>> paired = measured({"sum": lambda: sum(range(100))}, least=1e-5)
     >>> len(paired.times["sum"]), len(paired.anchor), paired.best("sum") > 0
@@ -96,7 +103,8 @@ def measured(runs: Mapping[str, Run], rounds: int = ROUNDS, least: float = SAMPL
     """
     for run in runs.values():
         run()
-    samples = {name: timed(run, repeats(timed(run)(), least)) for name, run in runs.items()}
+    wait()
+    samples = {name: timed(run, repeats(timed(run, wait=wait)(), least), wait) for name, run in runs.items()}
     return interleaved(samples, anchor(), rounds)
 
 
@@ -147,13 +155,14 @@ def rotated(names: list[str], turn: int) -> list[str]:
     return names[first:] + names[:first]
 
 
-def timed(run: Run, repeats: int = 1) -> Sample:
-    """The run as a sample: the mean seconds of a run, of ``repeats`` in a row."""
+def timed(run: Run, repeats: int = 1, wait: Run = nothing) -> Sample:
+    """The run as a sample: the mean seconds of a run, of ``repeats`` in a row and the wait for them."""
 
     def sample() -> float:
         start = perf_counter()
         for _ in range(repeats):
             run()
+        wait()
         return (perf_counter() - start) / repeats
 
     return sample
