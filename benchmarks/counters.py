@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from swin_torch.counting import launches
+from swin_torch.counting import kept_bytes, launches
 
 Run = Callable[[], Any]
 
@@ -77,14 +77,9 @@ def saved_bytes(run: Run, inputs: tuple[int, ...] | None) -> int:
     >>> saved_bytes(lambda: (x @ weight).exp(), (3, 2))
     48
     """
-    found: dict[int, Tensor] = {}
 
-    def keep(x: Tensor) -> Tensor:
+    def is_parameter(x: Tensor) -> bool:
         root = x if x._base is None else x._base
-        if not (root.requires_grad and root.is_leaf and root.shape != inputs):
-            found[x.untyped_storage().data_ptr()] = x
-        return x
+        return root.requires_grad and root.is_leaf and root.shape != inputs
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
-        run()
-    return sum(x.untyped_storage().nbytes() for x in found.values())
+    return kept_bytes(run, is_parameter)

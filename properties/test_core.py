@@ -16,9 +16,10 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from torch.utils.checkpoint import checkpoint
 
 import swin_torch
-from swin_torch import core, fusing, kernels, modules
+from swin_torch import fusing, kernels, modules
 from swin_torch.core import shifted_window_attention_core
 from swin_torch.decisions import margins
+from swin_torch.slower import say_once
 
 OPERATOR = torch.ops.swin_torch.shifted_window_attention.default
 BACKWARD = torch.ops.swin_torch.shifted_window_attention_backward.default
@@ -196,7 +197,7 @@ def test_bad_input_gets_one_sentence(change: dict[str, Any], message: str) -> No
 
 def test_doing_without_the_kernels_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernels, "asked_for", lambda _: True)
-    core._say_once.cache_clear()
+    say_once.cache_clear()
     with pytest.warns(
         UserWarning, match="slower: they compute in float16, bfloat16 and float32, got torch.f"
     ):

@@ -96,6 +96,9 @@ def test_counting_sees_copies_and_looks_into_our_operators() -> None:
     block = swin_torch.fuse(swin_torch.SwinBlock(8, 2, 4, 16))
     with torch.no_grad():
         assert launches(lambda: block(torch.zeros(1, 4, 4, 8)))["index_select"] == 1
+        strided, table = torch.zeros(1, 24, 4, 4).permute(0, 2, 3, 1), torch.zeros(49, 2)
+        found = launches_on_a_gpu(lambda: swin_torch.shifted_window_attention_core(strided, table, 2, 4))
+    assert found == Counter({"clone": 1, "forward": 1}), "a copy that our operator makes"
 
 
 def test_training_keeps_at_most_55_hundredths_of_what_others_keep() -> None:

@@ -17,6 +17,7 @@ from swin_properties.registry import LAWS
 from swin_torch import composed, native, shifted_window_attention_core
 from swin_torch.native import building
 from swin_torch.plan import Plan
+from swin_torch.slower import say_once
 
 ODD = Plan((9, 13), (12, 15), (4, 3), (1, 2), 2, False)
 
@@ -30,7 +31,7 @@ def compiler() -> None:
 @pytest.fixture
 def anew(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """As in a new process: nothing is compiled, no compiler known, nothing said."""
-    kept = native._attention, building._compiler, building._say_once
+    kept = native._attention, building._compiler, say_once
     for function in kept:
         function.cache_clear()
     yield monkeypatch

@@ -8,9 +8,7 @@ Backward recomputes the attention: only qkv, the bias table and the padding's qk
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
 import torch
@@ -19,6 +17,7 @@ from torch import Tensor
 from swin_torch import composed, kernels, native
 from swin_torch.plan import Plan
 from swin_torch.sizes import Size, checked_shift, checked_window, missing, pair
+from swin_torch.slower import say_once
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -141,15 +140,8 @@ def _by_kernels(qkv: Tensor, plan: Plan) -> bool:
         return False
     lacking = kernels.lacking(qkv, plan)
     if lacking is not None:
-        _say_once(lacking)
+        say_once("its kernels", lacking)
     return lacking is None
-
-
-@cache
-def _say_once(lacking: str) -> None:
-    warnings.warn(
-        f"shifted window attention runs without its kernels, correct but slower: {lacking}", stacklevel=2
-    )
 
 
 def _check_tensors(

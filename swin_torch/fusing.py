@@ -79,18 +79,14 @@ def fused_block(
     replaced or is hooked (adapters of low rank, quantised layers), the layers are called and keep their own.
     """
     whole = block, x, shift_size, kept_attention, kept_mlp
+    keeping = keeping or _suiting(x)
+    by_parameters = _by_parameters(*_layers(block))
     if torch.is_grad_enabled():
-        keeping = keeping or ("little" if kernels.asked_for(x) else "all")
-        plain = keeping == "little" and (
-            torch.compiler.is_compiling() or not all(map(_is_plain, _layers(block)))
-        )
-        return keep_all(*whole) if plain else KEEPING[keeping](*whole)
+        return KEEPING[keeping](*whole) if by_parameters or keeping != "little" else keep_all(*whole)
     drops = kept_attention is not None or kept_mlp is not None
-    if drops or torch.compiler.is_compiling() or torch.is_autocast_enabled(x.device.type):
+    if drops or not by_parameters or torch.is_autocast_enabled(x.device.type):
         return keep_all(*whole)
-    return (
-        _without_gradients(block, x, shift_size) if all(map(_is_plain, _layers(block))) else keep_all(*whole)
-    )
+    return _without_gradients(block, x, shift_size)
 
 
 def keep_all(
@@ -147,6 +143,16 @@ def _layers(block: SwinBlock) -> tuple[nn.Module, ...]:
     return block.norm1, block.attn.qkv, block.attn.proj, block.norm2, block.mlp.fc1, block.mlp.fc2
 
 
+def _suiting(x: Tensor) -> str:
+    """What training keeps unless it is told: memory is what ends it on a GPU, time elsewhere."""
+    return "little" if kernels.asked_for(x) else "all"
+
+
+def _by_parameters(*layers: nn.Module) -> bool:
+    """Whether layers may be computed by their parameters: there is no more to them, and no compiler."""
+    return not torch.compiler.is_compiling() and all(map(_is_plain, layers))
+
+
 def _is_plain(layer: nn.Module) -> bool:
     """Whether a layer's parameters are all there is to it."""
     hooks = layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks
@@ -155,11 +161,10 @@ def _is_plain(layer: nn.Module) -> bool:
 
 def fused_norm_reduce(merged: Tensor, merging: PatchMerging, keeping: str | None = None) -> Tensor:
     """The norm and the linear layer of a merge; keeping little, their input alone is kept for backward."""
-    keeping = keeping or ("little" if kernels.asked_for(merged) else "all")
-    plain = _is_plain(merging.norm) and _is_plain(merging.reduction)
-    if keeping == "all" or not plain or torch.compiler.is_compiling() or not torch.is_grad_enabled():
-        return norm_reduce(merged, merging)
-    return norm_linear(merged, merging.norm, merging.reduction)
+    sparing = torch.is_grad_enabled() and (keeping or _suiting(merged)) != "all"
+    if sparing and _by_parameters(merging.norm, merging.reduction):
+        return norm_linear(merged, merging.norm, merging.reduction)
+    return norm_reduce(merged, merging)
 
 
 def fuse(model: Module, keeping: str | None = None) -> Module:

@@ -23,19 +23,24 @@ MARKS = {
 }
 
 
+def progress(console: Console, counted: str) -> Progress:
+    """A bar over what is counted, and what is asked just now, gone when done; only on a terminal."""
+    return Progress(
+        TextColumn(f"{{task.completed}}/{{task.total}} {counted}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
 class Bar(Watcher):
     """A bar over the laws with the law and case that is asked, gone when done; only on a terminal."""
 
     def __init__(self, console: Console, laws: int) -> None:
-        self.progress = Progress(
-            TextColumn("{task.completed}/{task.total} laws"),
-            BarColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.description}"),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
+        self.progress = progress(console, "laws")
         self.task = self.progress.add_task("", total=laws)
         self.cases = 0
 

@@ -9,9 +9,12 @@ import platform
 import shutil
 import subprocess
 import tempfile
-import warnings
 from functools import cache
 from pathlib import Path
+
+from swin_torch.slower import say_once
+
+KERNEL = "its native kernel"
 
 FLAGS = "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC"
 
@@ -32,7 +35,7 @@ def library(source: str, **constants: int) -> ctypes.CDLL | None:
             _compile([compiler, *FLAGS, *defined], source, kept)
         return ctypes.CDLL(str(kept))
     except (OSError, subprocess.CalledProcessError) as error:
-        _say_once(f"{compiler} did not compile it: {error}")
+        say_once(KERNEL, f"{compiler} did not compile it: {error}")
         return None
 
 
@@ -40,7 +43,7 @@ def _compile(words: list[str], source: str, kept: Path) -> None:
     """Compiles beside the place and moves there: another process sees the whole file or none."""
     with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
         made = Path(folder) / "made.so"
-        words = [*words, "-o", str(made), str(Path(__file__).with_name(source)), "-lm"]
+        words = [*words, "-o", str(made), str(Path(__file__).with_name(source))]
         subprocess.run(words, check=True, capture_output=True, text=True)
         made.replace(kept)
 
@@ -52,8 +55,9 @@ def _compiler() -> str | None:
         return None
     found = next(filter(None, map(shutil.which, filter(None, (os.environ.get("CC"), "gcc", "clang")))), None)
     if found is None:
-        _say_once(
-            "there is no C compiler: install gcc or clang, or set SWIN_TORCH_NATIVE=0 to hear no more of it"
+        say_once(
+            KERNEL,
+            "there is no C compiler: install gcc or clang, or set SWIN_TORCH_NATIVE=0 to hear no more of it",
         )
     return found
 
@@ -77,11 +81,3 @@ def _processor() -> bytes:
     except OSError:
         return platform.processor().encode()
     return next((line for line in lines if line.startswith(("flags", "Features"))), "").encode()
-
-
-@cache
-def _say_once(lacking: str) -> None:
-    warnings.warn(
-        f"shifted window attention runs without its native kernel, correct but slower: {lacking}",
-        stacklevel=2,
-    )

@@ -11,7 +11,6 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from swin_properties import output, paired
@@ -20,6 +19,7 @@ from swin_properties.compare import comparison, history, judging
 from swin_properties.compare.comparison import Comparison, Plan
 from swin_properties.compare.judging import BASE, HEAD
 from swin_properties.compare.trees import Repository
+from swin_properties.terminal import progress
 
 STYLES = {"slower": "bold red", "inconclusive": "yellow", "faster": "green", "same": "dim"}
 
@@ -73,15 +73,7 @@ def prepare(args: argparse.Namespace) -> Work:
 
 def measure(plan: Plan, rounds: int, console: Console) -> None:
     """Measures, with a bar over the cases on a terminal."""
-    bar = Progress(
-        TextColumn("{task.completed}/{task.total} cases"),
-        BarColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.description}"),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
+    bar = progress(console, "cases")
     task = bar.add_task("", total=len(plan.cases))
 
     def watch(found: Comparison) -> None:
