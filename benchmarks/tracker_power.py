@@ -4,7 +4,7 @@
 
 A trial is what the command does with one case: both sides in processes of their own, interleaved, measured
 until there is a verdict; each trial makes the case anew in both.  The operator is `swin_torch`'s shifted
-window attention; the slowdowns stand beside it here, as adapters.
+window attention; the slowdowns are the adapters of `benchmarks.slowdowns`.
 """
 
 from __future__ import annotations
@@ -15,12 +15,10 @@ import platform
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter, sleep
-from typing import Any
 
 import numpy as np
 import torch
@@ -32,75 +30,11 @@ from swin_properties.compare.process import Pair, Process, Tree
 from swin_properties.compare.trees import Repository
 from swin_properties.paired import Anchor, Paired
 
-from swin_torch import Adapter
+from benchmarks import slowdowns
+from benchmarks.slowdowns import SLOWDOWN
 
 SIZES = "stage2"
 (QUESTION,) = (q for q in QUESTIONS if q.call == "shifted_window_attention" and q.sizes == SIZES)
-SLOWDOWN = 0.08
-
-Work = Callable[[], Any]
-
-
-class Planted(Adapter):
-    """`swin_torch` with a slowdown after each run of its operator."""
-
-    def __init__(self, slowdown: Callable[[float], Work], convention: str = "canonical") -> None:
-        """``slowdown`` makes, from the seconds of a run, the work that is added."""
-        super().__init__(convention=convention)
-        self.slowdown = slowdown
-
-    def prepare(self, name: str, *args: Any, **kwargs: Any) -> Work:
-        """The operator made ready, and the slowdown."""
-        run = super().prepare(name, *args, **kwargs)
-        added = self.slowdown(min(paired.timed(run)() for _ in range(30)))
-
-        def both() -> None:
-            run()
-            added()
-
-        return both
-
-
-def nothing(_seconds: float) -> Work:
-    """No slowdown."""
-    return lambda: None
-
-
-def waiting(seconds: float) -> Work:
-    """A busy wait."""
-
-    def wait() -> None:
-        end = perf_counter() + SLOWDOWN * seconds
-        while perf_counter() < end:
-            pass
-
-    return wait
-
-
-def sleeping(seconds: float) -> Work:
-    """A sleep, which takes a little longer than it is asked to."""
-    return lambda: sleep(SLOWDOWN * seconds)
-
-
-def copying(seconds: float) -> Work:
-    """A copy of as many numbers as take that long."""
-    one = np.ones(1 << 14)
-    other = np.empty_like(one)
-
-    def copy() -> None:
-        for _ in range(times):
-            np.copyto(other, one)
-
-    times = 1
-    times = round(SLOWDOWN * seconds / min(paired.timed(copy, 100)() for _ in range(30)))
-    return copy
-
-
-plain = Planted(nothing)
-busy_wait = Planted(waiting)
-short_sleep = Planted(sleeping)
-extra_copy = Planted(copying)
-soft_mask = Planted(nothing, "timm")  # its mask adds -100, ours is hard
 
 HEADS = {
     "plain": "A/A: the same code",
@@ -122,8 +56,8 @@ class Head(Process):
 
 
 def asked(name: str) -> Case:
-    """The question to an adapter of this file."""
-    return QUESTION.asked_of(f"{Path(__file__).resolve()}:{name}")
+    """The question to one of the slowdowns."""
+    return QUESTION.asked_of(f"{slowdowns.__file__}:{name}")
 
 
 @dataclass
