@@ -62,7 +62,9 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
 @pytest.fixture
 def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that is never disturbed, whatever runs beside the test."""
-    monkeypatch.setattr(paired, "anchor", lambda: lambda: (1.0, 1.0))
+    monkeypatch.setattr(paired, "anchor", lambda *_: lambda: (1.0, 1.0))
+    monkeypatch.setattr(paired, "machine_seconds", lambda: (1.0, 1.0))
+    monkeypatch.setattr(judging, "PAIRS", 2)
 
 
 @pytest.fixture

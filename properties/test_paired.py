@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from itertools import count
+from pathlib import Path
+from time import perf_counter
 
 import pytest
 from swin_properties import paired
@@ -17,12 +22,32 @@ def test_every_round_takes_the_anchor_then_each_name_in_rotated_order() -> None:
         return lambda: (seen.append(name), float(next(ticks)))[1]  # type: ignore[func-returns-value]
 
     anchor = sample("anchor")
-    found = interleaved({name: sample(name) for name in "abc"}, lambda: (anchor(), 0.5))
+    found = interleaved([{name: sample(name) for name in "abc"}], lambda: (anchor(), 0.5))
     assert seen[:12] == ["anchor", *"abc", "anchor", *"bca", "anchor", *"cab"]
     assert len(seen) == 15 * 4
     assert found.anchor == tuple(float(4 * turn + 1) for turn in range(15))
     assert found.anchor_on_cpu == (0.5,) * 15
     assert found.times["a"][:3] == (2.0, 8.0, 11.0)
+
+
+def test_other_work_tells_that_the_machine_was_disturbed(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = iter([(4.0, 100.0), (4.0 + 2.9, 104.0)])  # the seconds that it was idle, and all seconds
+    monkeypatch.setattr(paired, "machine_seconds", lambda: next(machine))
+    ours = iter([7.0, 7.1])
+    found = interleaved([{"a": lambda: 1.0}], lambda: (1.0, 1.0), clock=ours.__next__)
+    assert found.other_work == pytest.approx(0.25)  # of 4 seconds 2.9 idle, 0.1 ours
+    assert found.disturbed is (found.other_work > 0.25)
+    assert Paired({}, (1.0,), other_work=0.26).disturbed
+
+
+@pytest.mark.skipif(not Path("/proc/stat").exists(), reason="the system has no /proc/stat")
+def test_the_machine_s_seconds_pass() -> None:
+    before, start = paired.machine_seconds(), perf_counter()
+    while perf_counter() - start < 0.5:
+        pass
+    idle, all_of_them = (now - then for now, then in zip(paired.machine_seconds(), before, strict=True))
+    assert 0 <= idle <= all_of_them - 0.4  # one core was busy
+    assert all_of_them == pytest.approx(0.5 * (os.cpu_count() or 1), rel=0.2)
 
 
 @pytest.mark.parametrize("names", [["a"], ["a", "b"], ["a", "b", "c"]])
@@ -51,25 +76,49 @@ def test_an_anchor_that_waited_in_every_round_alike_tells_it() -> None:
     assert found.disturbed
 
 
-def test_it_goes_on_until_as_many_rounds_in_a_row_were_quiet() -> None:
+def test_it_goes_on_until_as_many_rounds_were_quiet() -> None:
     turns = count()
     slow = {0: 1.3, 3: 1.3, 9: 1.25}
 
     def anchor() -> tuple[float, float]:
         return slow.get(turn := next(turns), 1.0), float(turn >= 0)
 
-    found = interleaved({"a": count(1.0).__next__}, anchor, 15, patience=3)
-    assert found.times["a"] == tuple(float(turn) for turn in range(5, 20))
+    found = interleaved([{"a": count(1.0).__next__}], anchor, 15, patience=3)
+    assert found.times["a"] == tuple(float(turn + 1) for turn in range(17) if turn not in {0, 3})
     assert not found.disturbed
-    assert next(turns) == 19
+    assert next(turns) == 17
 
 
 def test_in_the_end_it_gives_up() -> None:
     turns = count()
-    found = interleaved({"a": lambda: 1.0}, lambda: (1.0 + next(turns) % 2, 1.0), 15, patience=2)
+    found = interleaved([{"a": lambda: 1.0}], lambda: (1.0 + (next(turns) % 3 > 0), 1.0), 15, patience=2)
     assert found.disturbed
-    assert len(found.anchor) == 15
+    assert len(found.anchor) == 30
     assert next(turns) == 30
+
+
+def test_groups_take_turns_and_each_has_its_quiet_rounds() -> None:
+    turns = count()
+
+    def anchor() -> tuple[float, float]:
+        return 1.3 if next(turns) in {1, 3, 6} else 1.0, 1.0
+
+    groups = [{"a": count(10 * group).__next__, "b": lambda: 2.0} for group in range(3)]
+    found = interleaved(groups, anchor, 15, patience=2)
+    assert next(turns) == 3 * 16 + 1  # the first group lacks the most
+    kept = [*({*range(17)} - {1, 2}), *range(11, 26), *range(20, 36)]
+    assert sorted(found.times["a"]) == sorted(float(x) for x in kept)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system has no affinity of processes")
+def test_what_is_measured_stays_on_one_core() -> None:
+    before = os.sched_getaffinity(0)
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        with paired.on_one_core([other.pid]):
+            assert len(os.sched_getaffinity(0)) == 1
+            assert os.sched_getaffinity(other.pid) == os.sched_getaffinity(0)
+        other.communicate(b"\n")
+    assert os.sched_getaffinity(0) == before
 
 
 def test_repeated_runs_give_the_seconds_of_one(monkeypatch: pytest.MonkeyPatch) -> None:

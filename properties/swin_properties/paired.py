@@ -3,15 +3,19 @@
 Sequential runs measure the machine's mood.  Here every round runs each candidate once, the order rotated, and
 the anchor, whose work never changes: when its own times spread, the machine was disturbed, and no ratio of
 that measurement counts.  On a machine that others share evenly every anchor takes as long as the next; so its
-least time is that on the processor, which waiting does not lengthen.
+least time is that on the processor, which waiting does not lengthen.  And where other work keeps the other
+cores busy, the machine was disturbed whatever the anchor says: cores share caches and memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import ceil
-from time import perf_counter, thread_time
+from pathlib import Path
+from time import perf_counter, process_time, thread_time
 
 import numpy as np
 
@@ -19,7 +23,10 @@ ROUNDS = 15
 """The least number of rounds whose minima are known to be steady: fewer gave false alarms."""
 
 DISTURBED = 0.25
-"""The anchor's spread over which the machine was disturbed: quiet gave up to 0.07, busy loops over 1."""
+"""The anchor's spread over which the machine was disturbed: quiet gave up to 0.07, busy loops over 1.
+
+Also the share of all cores' time that other work may take.
+"""
 
 SAMPLE, ANCHOR = 2e-3, 20e-3
 """Seconds that a sample takes at least, and an anchor about: one under 2 ms slips between disturbances."""
@@ -34,6 +41,10 @@ Anchor = Callable[[], tuple[float, float]]
 """A run that gives the seconds that it took, and of these the seconds that it had the processor."""
 
 
+Clock = Callable[[], float]
+"""The seconds that something had a processor until now."""
+
+
 @dataclass(frozen=True)
 class Paired:
     """The seconds of every round: of each candidate by name, and of the anchor.
@@ -46,7 +57,9 @@ class Paired:
     times: dict[str, tuple[float, ...]]
     anchor: tuple[float, ...]
     anchor_on_cpu: tuple[float, ...] = ()
-    """The seconds that it had the processor in these rounds, and in those before them."""
+    """The seconds that it had the processor in these rounds, and in those that do not count."""
+    other_work: float = 0.0
+    """The share of all cores' time that went to other processes, where the system tells it."""
 
     def best(self, name: str) -> float:
         """The least seconds of a candidate."""
@@ -82,7 +95,7 @@ class Paired:
     @property
     def disturbed(self) -> bool:
         """Whether the machine was: then the answer is "inconclusive"."""
-        return self.disturbance > DISTURBED
+        return self.disturbance > DISTURBED or self.other_work > DISTURBED
 
 
 def nothing() -> None:
@@ -105,36 +118,63 @@ def measured(
         run()
     wait()
     samples = {name: timed(run, repeats(timed(run, wait=wait)(), least), wait) for name, run in runs.items()}
-    return interleaved(samples, anchor(), rounds)
+    return interleaved([samples], anchor(), rounds)
 
 
 def interleaved(
-    samples: Mapping[str, Sample], anchor: Anchor, rounds: int = ROUNDS, patience: int = 1
+    groups: Sequence[Mapping[str, Sample]],
+    anchor: Anchor,
+    rounds: int = ROUNDS,
+    patience: int = 1,
+    clock: Clock = process_time,
 ) -> Paired:
-    """Every round takes the anchor, then each sample once, the order rotated from round to round.
+    """Every round takes the anchor, then each sample of a group once, the order rotated; group after group.
 
-    While the machine is disturbed it goes on, for ``patience`` times as many rounds at most: what counts are
-    the last ``rounds``, all of them.
+    A group's samples are those of the other groups by the same names, made anew, in other processes say.
+    What counts are the rounds in which the anchor was quiet, ``rounds`` of each group; waiting for them takes
+    ``patience`` times as many at most, and then all of them tell that the machine was disturbed.  ``clock``
+    gives the processor's seconds that this process has had, and those that take the samples for it.
 
     Errors: ``ValueError`` for too few rounds or no samples.
     """
     check_rounds(rounds)
-    if not samples:
+    if not all(groups):
         raise ValueError("a measurement has at least one run, got none: give it one")
-    times: dict[str, list[float]] = {name: [] for name in samples}
-    anchors: list[float] = []
+    turns: list[tuple[float, dict[str, float]]] = []
     on_cpu: list[float] = []
-    for turn in range(rounds * patience):
+    before = machine_seconds(), clock()
+    for turn in range(rounds * patience * len(groups)):
         passed, had = anchor()
-        anchors.append(passed)
         on_cpu.append(had)
-        for name in rotated(list(samples), turn):
-            times[name].append(samples[name]())
-        last = {name: tuple(seconds[-rounds:]) for name, seconds in times.items()}
-        found = Paired(last, tuple(anchors[-rounds:]), tuple(on_cpu))
-        if turn + 1 >= rounds and not found.disturbed:
+        samples = groups[turn % len(groups)]
+        turns.append(
+            (passed, {name: samples[name]() for name in rotated(list(samples), turn // len(groups))})
+        )
+        limit = (1 + DISTURBED) * min([*on_cpu, *(passed for passed, _ in turns)])
+        quiet = [
+            [one for one in turns[first :: len(groups)] if one[0] <= limit] for first in range(len(groups))
+        ]
+        if all(len(of_group) >= rounds for of_group in quiet):
+            turns = [one for of_group in quiet for one in of_group]
             break
-    return found
+    times = {name: tuple(seconds[name] for _, seconds in turns) for name in groups[0]}
+    return Paired(times, tuple(passed for passed, _ in turns), tuple(on_cpu), _other_work(*before, clock()))
+
+
+def machine_seconds() -> tuple[float, float]:
+    """The seconds that all cores were idle, and all their seconds; zeros where the system does not tell."""
+    try:
+        words = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
+    except OSError:
+        return 0.0, 0.0
+    ticks = np.array(words, dtype=float) / os.sysconf("SC_CLK_TCK")
+    return float(ticks[3] + ticks[4]), float(ticks.sum())  # the fourth is idle, the fifth waits for a disk
+
+
+def _other_work(before: tuple[float, float], ours_before: float, ours: float) -> float:
+    """The share of all cores' seconds since then that were neither idle nor ours."""
+    idle, passed = np.subtract(machine_seconds(), before)
+    return max(0.0, 1 - (idle + ours - ours_before) / passed) if passed else 0.0
 
 
 def check_rounds(rounds: int) -> None:
@@ -175,6 +215,32 @@ def repeats(seconds: float, least: float = SAMPLE) -> int:
     (20, 1)
     """
     return max(1, ceil(least / max(seconds, 1e-9)))
+
+
+@contextmanager
+def on_one_core(processes: Sequence[int] = ()) -> Iterator[None]:
+    """This thread, and processes by their number, stay on the core that is fastest now, where a system can.
+
+    Cores that others share, or that are made unequal, would otherwise tell one candidate from the next.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    try:
+        core = min(before, key=_time_on)
+        for process in (0, *processes):
+            os.sched_setaffinity(process, {core})
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def _time_on(core: int) -> float:
+    """The seconds of an anchor on a core."""
+    os.sched_setaffinity(0, {core})
+    sample = anchor(ANCHOR / 4)
+    return min(sample()[0] for _ in range(3))
 
 
 def anchor(seconds: float = ANCHOR) -> Anchor:

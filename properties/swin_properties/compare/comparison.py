@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from swin_properties import paired
-from swin_properties.compare import judging
+from swin_properties.compare import judging, process
 from swin_properties.compare.expression import matcher
 from swin_properties.compare.inputs import IMPLEMENTATIONS, QUESTIONS, Case
 from swin_properties.compare.judging import BASE, HEAD
@@ -57,13 +57,16 @@ class Plan:
     """What is not compared, and why."""
 
     @contextmanager
-    def pair(self) -> Iterator[Pair]:
+    def pairs(self) -> Iterator[list[Pair]]:
         """New processes of both revisions, with the implementations loaded."""
-        with Process(self.base) as base, Process(self.head) as head:
-            pair = Pair(base, head)
-            for implementation in dict.fromkeys(case.case.implementation for case in self.cases):
-                pair.load(implementation)
-            yield pair
+        with ExitStack() as stack:
+            started = [
+                [stack.enter_context(Process(tree)) for tree in (self.base, self.head)]
+                for _ in range(judging.PAIRS)
+            ]
+            pairs = [Pair(base, head) for base, head in started]
+            process.load(pairs, list(dict.fromkeys(case.case.implementation for case in self.cases)))
+            yield pairs
 
     def run(self, rounds: int, watch: Callable[[Comparison], None]) -> None:
         """Measures every case until it has a verdict.
@@ -75,10 +78,11 @@ class Plan:
         """
         anchor = paired.anchor()
         while open_cases := [case for case in self.cases if not case.verdict]:
-            with self.pair() as pair:
+            with self.pairs() as pairs:
                 for found in open_cases:
-                    found.measurements.append(pair.measure(found.case, found.prepares, anchor, rounds))
-                    found.counters = found.counters or pair.count()
+                    measured = process.measure(pairs, found.case, found.prepares, anchor, rounds)
+                    found.measurements.append(measured)
+                    found.counters = found.counters or pairs[0].count()
                     watch(found)
 
 

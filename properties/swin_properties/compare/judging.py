@@ -12,8 +12,11 @@ ALARM = 0.05
 TRIES = 3
 """Measurements of a case at most: two must agree on an alarm, one may be spent on a disturbed machine."""
 
-PATIENCE = 3
-"""How many times the rounds that it needs a measurement waits for as many quiet ones in a row."""
+PATIENCE = 4
+"""How many times the rounds that it needs a measurement waits for as many quiet ones."""
+
+PAIRS = 4
+"""Pairs of processes of a measurement: where its memory lies makes one slower than the next, up to 14 %."""
 
 BASE, HEAD = "base", "head"
 

@@ -6,9 +6,12 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
+from time import process_time
 from typing import Any, Self
 
 from swin_properties import paired
@@ -131,13 +134,38 @@ class Pair:
         """What an implementation offers in both."""
         return {side: process.load(implementation) for side, process in self.processes.items()}
 
-    def measure(self, case: Case, prepares: bool, anchor: Anchor, rounds: int) -> Paired:
-        """The case in both, interleaved; a sample takes at least 2 ms, of as many runs in both."""
-        once = [process.prepare(case, prepares) for process in self.processes.values()]
-        repeats = paired.repeats(min(once))
-        samples = {side: process.sample(repeats) for side, process in self.processes.items()}
-        return paired.interleaved(samples, anchor, rounds, PATIENCE)
+    def prepare(self, case: Case, prepares: bool) -> float:
+        """Makes the case ready in both; the least seconds of a run."""
+        return min(process.prepare(case, prepares) for process in self.processes.values())
+
+    def samples(self, repeats: int) -> dict[str, Sample]:
+        """A run of so many in a row, on both sides."""
+        return {side: process.sample(repeats) for side, process in self.processes.items()}
 
     def count(self) -> dict[str, dict[str, int]]:
         """The counters of the case that was measured last, on both sides."""
         return {side: process.ask("count") for side, process in self.processes.items()}
+
+
+def load(pairs: Sequence[Pair], implementations: Sequence[str]) -> None:
+    """Loads implementations in all processes, which takes as many cores as there are.
+
+    Errors: ``ValueError`` where one does not load.
+    """
+    with ThreadPoolExecutor(os.cpu_count()) as side_by_side:
+        for implementation in implementations:
+            processes = [process for pair in pairs for process in pair.processes.values()]
+            list(side_by_side.map(lambda process: process.load(implementation), processes))  # noqa: B023
+
+
+def measure(pairs: Sequence[Pair], case: Case, prepares: bool, anchor: Anchor, rounds: int) -> Paired:
+    """The case in all pairs, interleaved, on one core; a sample is as many runs in all, of 2 ms at least."""
+    processes = [process for pair in pairs for process in pair.processes.values()]
+    repeats = paired.repeats(min(pair.prepare(case, prepares) for pair in pairs))
+    groups = [pair.samples(repeats) for pair in pairs]
+
+    def clock() -> float:
+        return process_time() + sum(float(process.ask("clock")["seconds"]) for process in processes)
+
+    with paired.on_one_core([process.process.pid for process in processes]):
+        return paired.interleaved(groups, anchor, rounds, PATIENCE, clock)

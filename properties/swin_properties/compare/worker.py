@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from types import ModuleType
 from typing import Any, TextIO
 
@@ -68,6 +68,10 @@ class Worker:
         for _ in range(repeats):
             work()
         return {"seconds": (perf_counter() - start) / repeats}
+
+    def clock(self) -> dict[str, Any]:
+        """The seconds that this process had the processor."""
+        return {"seconds": process_time()}
 
     def count(self) -> dict[str, Any]:
         """What a run does that no clock disturbs, where torch does it."""
