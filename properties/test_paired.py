@@ -89,12 +89,17 @@ def test_it_goes_on_until_as_many_rounds_were_quiet() -> None:
     assert next(turns) == 17
 
 
-def test_in_the_end_it_gives_up() -> None:
+@pytest.mark.parametrize(("patience", "taken"), [(2, 15), (3, 45)])
+def test_it_gives_up_in_the_end_or_when_the_end_is_plain(patience: int, taken: int) -> None:
     turns = count()
-    found = interleaved([{"a": lambda: 1.0}], lambda: (1.0 + (next(turns) % 3 > 0), 1.0), 15, patience=2)
+
+    def anchor() -> tuple[float, float]:
+        return (1.0 if (turn := next(turns)) % 3 == 0 and turn < 40 else 2.0), 1.0
+
+    found = interleaved([{"a": lambda: 1.0}], anchor, 15, patience)
     assert found.disturbed
-    assert len(found.anchor) == 30
-    assert next(turns) == 30
+    assert len(found.anchor) == taken
+    assert next(turns) == taken
 
 
 def test_groups_take_turns_and_each_has_its_quiet_rounds() -> None:

@@ -132,7 +132,7 @@ def interleaved(
 
     A group's samples are those of the other groups by the same names, made anew, in other processes say.
     What counts are the rounds in which the anchor was quiet, ``rounds`` of each group; waiting for them takes
-    ``patience`` times as many at most, and then all of them tell that the machine was disturbed.  ``clock``
+    ``patience`` times as many at most, and then all of them tell that the machine was disturbed; ``clock``
     gives the processor's seconds that this process has had, and those that take the samples for it.
 
     Errors: ``ValueError`` for too few rounds or no samples.
@@ -157,6 +157,8 @@ def interleaved(
         if all(len(of_group) >= rounds for of_group in quiet):
             turns = [one for of_group in quiet for one in of_group]
             break
+        if len(turns) == rounds * len(groups) and sum(map(len, quiet)) * patience < len(turns):
+            break  # at this rate there would not be enough
     times = {name: tuple(seconds[name] for _, seconds in turns) for name in groups[0]}
     return Paired(times, tuple(passed for passed, _ in turns), tuple(on_cpu), _other_work(*before, clock()))
 
