@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from swin_properties.judged import Declined
-from swin_properties.paired import ROUNDS, Paired, measured
+from swin_properties.paired import ROUNDS, Paired, measured, on_one_core
 from swin_properties.shapes import SHAPES
 
-from benchmarks import machine
+from benchmarks import machine, products
 from benchmarks.attention_core import Case as OperatorCase
 from benchmarks.attention_core import stages
-from benchmarks.cases import Case
+from benchmarks.cases import NETWORKS, Case
 from benchmarks.contestants import ON_GPU, peers, variants
 from benchmarks.goals import Measurement, read
 from benchmarks.rivals import COMPILED, FROZEN, SDPA, rival
@@ -47,6 +48,9 @@ def runs(measurement: Measurement) -> dict[str, Callable[[], Any]]:
             found[name] = _network_run(measurement, name)
         except (ValueError, Declined) as reason:
             print(f"standing: {name} is not timed: {reason}", file=sys.stderr)
+    if measurement.kind in ("inference", "training") and measurement.device == "cpu":
+        sizes = *NETWORKS[measurement.size], measurement.batch
+        found[products.NAME] = products.run(*sizes, training=measurement.kind == "training")
     return found
 
 
@@ -103,9 +107,9 @@ def measure(
     found = {}
     for name in names:
         if not missing(measurements[name]):
-            found[name] = measured(
-                runs(measurements[name]), rounds, wait=machine.wait_for(measurements[name].device)
-            )
+            wait = machine.wait_for(measurements[name].device)
+            with on_one_core() if torch.get_num_threads() == 1 else nullcontext():
+                found[name] = measured(runs(measurements[name]), rounds, wait=wait)
             spread = found[name].disturbance
             print(f"{measurements[name]}: the anchor's spread was {spread:.0%}", flush=True)
     return found

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from swin_properties.paired import Paired
 
-from benchmarks import drawing, machine, pages
+from benchmarks import drawing, machine, pages, products
 from benchmarks.contestants import ON_GPU
 from benchmarks.goals import Goal, Measurement
 from benchmarks.standing import missing
@@ -36,7 +37,22 @@ def text(
 ) -> str:
     """The table, what was counted below what was timed, and the machine it was made on."""
     table = pages.table(HEADS, [*rows(goals, measurements, found), *counted])
-    return f"{table}\n\n{machine.sentence()}.{_disturbance(found)}"
+    named = {str(measurements[name]): paired for name, paired in found.items()}
+    return "\n\n".join([table, *_limits(named), f"{machine.sentence()}.{_disturbance(found)}"])
+
+
+def _limits(named: dict[str, Paired]) -> Iterator[str]:
+    """What the products of the linear layers leave to win, the measurement's machine being what it is."""
+    for title, paired in named.items():
+        if products.NAME in paired.times:
+            rivals = [name for name in paired.times if not is_ours(name) and name != products.NAME]
+            theirs, least = fastest(paired, rivals), paired.best(products.NAME)
+            limit = (
+                ""
+                if theirs is None
+                else f": no ratio to {theirs} passes {paired.ratio(theirs, products.NAME):.2f}x"
+            )
+            yield f"{title}: the products of the linear layers alone take {1e3 * least:.1f} ms{limit}."
 
 
 def _disturbance(found: dict[str, Paired]) -> str:

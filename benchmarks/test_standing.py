@@ -6,8 +6,19 @@ from pathlib import Path
 
 import pytest
 from swin_properties.paired import Paired
+from swin_reference.config import SwinConfig, swin_b, swin_t
 
-from benchmarks import claims, goals, machine, pages, standing, standing_counts, standing_page
+from benchmarks import (
+    claims,
+    goals,
+    machine,
+    operations,
+    pages,
+    products,
+    standing,
+    standing_counts,
+    standing_page,
+)
 from benchmarks.goals import Goal, Measurement
 
 GOAL = Goal(("inference",), ("peer:timm", "peer:torchvision"), 1.25, 1.5, 1.75)
@@ -87,6 +98,25 @@ def test_goals_that_are_none_are_refused_in_one_sentence(tmp_path: Path, text: s
 def test_an_unknown_measurement_ends_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert standing.main(["no-such"]) == 2
     assert "got no-such: use these" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("config", [swin_t, swin_b])
+def test_the_products_alone_are_all_linear_layers(config: SwinConfig) -> None:
+    layers = [operations.linear(*sizes) for sizes in products.linear_layers(config, (224, 224), 3)]
+    grids = [(56 // 2**stage) ** 2 for stage in range(4)]
+    attending = [
+        depth * operations.attending(3 * tokens, channels, 49)
+        for tokens, depth, channels in zip(grids, config.depths, config.channels, strict=True)
+    ]
+    assert sum(layers) + sum(attending) == operations.network(config, (224, 224), 3)
+
+
+def test_the_page_says_what_the_products_leave_to_win() -> None:
+    times = {"swin_torch": (4.0,), "peer:timm": (6.0,), "peer:x": (8.0,), products.NAME: (3.0,)}
+    said = list(standing_page._limits({"inference": Paired(times, (1.0,)), "operator": Paired({}, (1.0,))}))
+    assert said == [
+        "inference: the products of the linear layers alone take 3000.0 ms: no ratio to peer:timm passes 2.00x."
+    ]
 
 
 def test_some_measurements_are_printed_and_the_page_left_alone(

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import swin_properties.laws  # noqa: F401 -- LAWS is filled
 import torch
@@ -13,9 +14,10 @@ from swin_properties.cases import GridCase
 from swin_properties.evaluate import evaluate
 from swin_properties.implementations import judged
 from swin_properties.registry import LAWS
+from torch.nn.functional import gelu
 
 from swin_torch import composed, native, shifted_window_attention_core
-from swin_torch.native import building
+from swin_torch.native import blocks, building, pointwise
 from swin_torch.plan import Plan
 from swin_torch.slower import say_once
 
@@ -68,15 +70,103 @@ def test_it_is_the_oracles_at_large_windows_and_heads(case: str) -> None:
 
 
 @pytest.mark.usefixtures("compiler")
+@pytest.mark.parametrize(
+    "case",
+    [
+        "window=7 grid=14x15 shift=3 heads=2 head_dim=32",
+        "window=12 grid=13x12 shift=6 heads=1 head_dim=17",
+        "window=2x9 grid=5x11 shift=1x4 heads=1 head_dim=40",
+    ],
+)
+def test_its_gradients_are_the_oracles(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    called = []
+    backward = native.backward
+    monkeypatch.setattr(native, "backward", lambda *args: (called.append(1), backward(*args))[1])
+    law = LAWS["shifted_window_attention/gradient"]
+    outcome = evaluate(law, judged("swin_torch:fused", "float32"), GridCase.parse(case))
+    assert called
+    assert outcome.seen is None
+
+
+@pytest.mark.usefixtures("compiler")
+@pytest.mark.parametrize(
+    "case", ["window=7 grid=29x30 shift=3 heads=2 head_dim=5", "window=4 grid=4x4 shift=0 heads=1 head_dim=3"]
+)
+def test_a_block_without_gradients_is_the_oracles(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    called = []
+    forward = blocks.forward
+    monkeypatch.setattr(blocks, "ROWS", 100)  # several pieces, the last not whole
+    monkeypatch.setattr(blocks, "forward", lambda *args: (called.append(1), forward(*args))[1])
+    for law in ("swin_block/oracle", "swin_block/keeps-inputs"):
+        outcome = evaluate(LAWS[law], judged("swin_torch:fused", "float32"), GridCase.parse(case))
+        assert outcome.seen is None
+    assert called
+
+
+@pytest.mark.usefixtures("compiler")
 def test_the_same_at_any_number_of_threads() -> None:
     given, before = arguments(), torch.get_num_threads()
+    qkv, of_out = given[0], torch.ones(*given[0].shape[:3], 6)
     results = []
     for threads in (1, 2, 5):
         torch.set_num_threads(threads)
-        results.append(native.forward(*given))
+        of_qkv = native.backward(of_out, *given)[0]
+        results.append([native.forward(*given), of_qkv, pointwise.gelu_(qkv.clone(), qkv[0, 0, 0])])
     torch.set_num_threads(before)
-    assert all(torch.equal(result, results[0]) for result in results)
-    assert results[0].isfinite().all()
+    for result in results:
+        assert all(map(torch.equal, result, results[0]))
+        assert all(part.isfinite().all() for part in result)
+
+
+@pytest.mark.usefixtures("compiler")
+@pytest.mark.parametrize("channels", [1, 8, 19])
+def test_gelu_is_at_least_as_near_as_pytorchs(channels: int) -> None:
+    x = torch.linspace(-9, 9, 40 * 19 * channels).view(-1, channels)
+    bias = torch.linspace(-1, 1, channels)
+    exact = gelu((x + bias).double())
+    theirs = (gelu(x + bias) - exact).abs().max()
+    assert (pointwise.gelu_(x.clone(), bias) - exact).abs().max() <= theirs
+    far = torch.tensor([-1e30, -20.0, 20.0, 1e30, math.nan])
+    assert torch.equal(
+        pointwise.gelu_(far.clone(), None).nan_to_num(5), torch.tensor([0.0, 0.0, 20.0, 1e30, 5.0])
+    )
+
+
+class NativeNorm:
+    """LayerNorm by the pass that sums first: x is the sum of its halves."""
+
+    precision, convention = "float32", "canonical"
+
+    def layer_norm(self, x: np.ndarray, params: dict[str, np.ndarray], eps: float = 1e-5) -> np.ndarray:
+        half = torch.tensor(x) / 2
+        gain, shift = torch.tensor(params["weight"]), torch.tensor(params["bias"])
+        normed, nothing = torch.empty_like(half), torch.zeros_like(gain)
+        pointwise.add_norm_(half, half.clone(), nothing, gain, shift, eps, None, normed)
+        return normed.numpy()
+
+
+@pytest.mark.usefixtures("compiler")
+@pytest.mark.parametrize(
+    "law", [name for name, law in LAWS.items() if {*law.needs} <= {"layer_norm", "layer_norm.eps"}]
+)
+@pytest.mark.parametrize("channels", [5, 8, 19])
+def test_the_norm_of_a_sum_is_the_oracles(law: str, channels: int) -> None:
+    case = GridCase.parse(f"window=3 grid=5x6 heads=1 head_dim={channels}")
+    assert evaluate(LAWS[law], judged(NativeNorm()), case).seen is None
+
+
+@pytest.mark.usefixtures("compiler")
+@pytest.mark.parametrize("channels", [1, 8, 19])
+def test_a_sum_has_its_bias_and_what_is_ahead(channels: int) -> None:
+    x = torch.arange(6.0 * channels).view(6, channels)
+    bias, ahead, gain, shift = (x[:4] + 1).clone()
+    y, normed = x.flip(0).clone(), torch.empty_like(x)
+    pointwise.add_norm_(x, y, bias, gain, shift, 1e-5, ahead, normed)
+    assert torch.equal(y, x + x.flip(0) + bias + ahead)  # whole numbers
+    without = x.flip(0) + bias
+    pointwise.add_norm_(x, without, None, gain, shift, 1e-5, None, other := torch.empty_like(x))
+    assert torch.equal(without, y - ahead)
+    assert torch.equal(other, normed)
 
 
 @pytest.mark.usefixtures("compiler")

@@ -1,6 +1,6 @@
 """Fused (shifted) window attention: one operator from qkv to the attended grid, both in image order.
 
-On a GPU it is Triton kernels (`swin_torch.kernels`), on a CPU in float32 and forward C (`swin_torch.native`),
+On a GPU it is Triton kernels (`swin_torch.kernels`), on a CPU in float32 C (`swin_torch.native`),
 elsewhere PyTorch operations (`swin_torch.composed`).
 Backward recomputes the attention: only qkv, the bias table and the padding's qkv are kept for it.
 """
@@ -97,7 +97,7 @@ def _backward(
     mask_value: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     plan = _plan(qkv, num_heads, window, shift, padded, roll_first)
-    chosen = kernels if _by_kernels(qkv, plan) else composed
+    chosen = kernels if _by_kernels(qkv, plan) else native if native.takes(qkv, plan) else composed
     qkv, gradient = qkv.contiguous(), gradient.contiguous()
     return chosen.backward(gradient, qkv, bias_table, pad_qkv, plan, scale, mask_value)
 

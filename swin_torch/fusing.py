@@ -17,8 +17,10 @@ from swin_torch.core import shifted_window_attention_core
 from swin_torch.decisions import CANONICAL, Convention, margins
 from swin_torch.functional import drop_path
 from swin_torch.modules import SwinBlock, WindowAttention
+from swin_torch.native import blocks
 from swin_torch.patches import PatchMerging, norm_reduce
-from swin_torch.sizes import Size, checked_window
+from swin_torch.plan import Plan
+from swin_torch.sizes import Size, checked_shift, checked_window
 from swin_torch.thrifty import gelu_linear, norm_linear, project_norm_linear
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -86,6 +88,9 @@ def fused_block(
     drops = kept_attention is not None or kept_mlp is not None
     if drops or not by_parameters or torch.is_autocast_enabled(x.device.type):
         return keep_all(*whole)
+    plan = _plan(x, block, shift_size)
+    if not kernels.asked_for(x) and blocks.takes(block, x, plan):
+        return blocks.forward(block, x, plan)
     return _without_gradients(block, x, shift_size)
 
 
@@ -128,6 +133,14 @@ def _without_gradients(block: SwinBlock, x: Tensor, shift_size: Size) -> Tensor:
     hidden = gelu(mlp.fc1(normed))
     x.view(-1, x.shape[-1]).addmm_(hidden.flatten(0, 2), mlp.fc2.weight.T)  # the sum in the same product
     return x
+
+
+def _plan(x: Tensor, block: SwinBlock, shift_size: Size) -> Plan:
+    grid, window = (x.shape[1], x.shape[2]), checked_window(block.attn.window_size)
+    before, after = margins(grid, window, block.convention)
+    height, width = (side + one + other for side, one, other in zip(grid, before, after, strict=True))
+    heads = block.attn.relative_position_bias_table.shape[1]
+    return Plan(grid, (height, width), window, checked_shift(shift_size, window), heads, any(after))
 
 
 def _attention_half(block: SwinBlock, x: Tensor, shift_size: Size) -> Tensor:

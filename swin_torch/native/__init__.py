@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache, lru_cache
-from itertools import pairwise
 from math import prod
 from typing import Any
 
@@ -15,7 +12,8 @@ from torch import Tensor
 
 from swin_torch import functional
 from swin_torch.native.building import library
-from swin_torch.plan import Plan, places
+from swin_torch.native.threads import Ends, parts, pointer, shared
+from swin_torch.plan import Plan, places, table_gradient
 
 LARGEST_HEAD, LARGEST_WINDOW = 128, 256
 
@@ -24,37 +22,96 @@ def takes(qkv: Tensor, plan: Plan) -> bool:
     """Whether this call is one for the native kernel, the machine having a compiler."""
     if qkv.device.type != "cpu" or qkv.dtype != torch.float32 or not qkv.numel():
         return False
-    head_dim = qkv.shape[3] // 3 // plan.heads
-    fits = head_dim <= LARGEST_HEAD and plan.tokens <= LARGEST_WINDOW
-    return fits and _attention(_upto(plan.tokens), _upto(head_dim)) is not None
+    return fits(plan, qkv.shape[3] // 3 // plan.heads)
+
+
+def fits(plan: Plan, head_dim: int) -> bool:
+    """Whether there is a kernel for windows and heads of this size."""
+    small = head_dim <= LARGEST_HEAD and plan.tokens <= LARGEST_WINDOW
+    return small and _attention(_upto(plan.tokens), _upto(head_dim)) is not None
 
 
 def forward(
-    qkv: Tensor, bias_table: Tensor, pad_qkv: Tensor | None, plan: Plan, scale: float, mask_value: float
+    qkv: Tensor,
+    bias_table: Tensor,
+    pad_qkv: Tensor | None,
+    plan: Plan,
+    scale: float,
+    mask_value: float,
+    added: Tensor | None = None,
 ) -> Tensor:
-    """The attended grid: (B, H, W, 3 C) -> (B, H, W, C)."""
-    channels = qkv.shape[3] // 3
-    head_dim = channels // plan.heads
-    kernel = _attention(_upto(plan.tokens), _upto(head_dim))
-    qkv, out = qkv.detach(), qkv.new_empty(*qkv.shape[:3], channels)
-    pad = torch.zeros(3 * channels) if pad_qkv is None else pad_qkv.detach().to(qkv.dtype).contiguous()
-    wide = kernel.wide()
-    place, classes, masks = _windows(plan, mask_value, wide)
-    bias = bias_table.detach().float().T.index_select(1, _index(plan.window, wide))
-    pointers = [ctypes.c_void_p(x.data_ptr()) for x in (qkv, pad, out, place, classes, bias, masks)]
-    sizes = prod(plan.grid), prod(plan.counts), plan.heads
-    tile = map(ctypes.c_int64, (plan.tokens, head_dim))
-    arguments = [*tile, *pointers, *map(ctypes.c_int64, sizes), ctypes.c_float(scale)]
-
-    def attend(ends: tuple[int, int]) -> None:
-        kernel.attend(*arguments, *map(ctypes.c_int64, ends))  # without Python's lock
-
-    parts = list(_shares(len(qkv) * prod(plan.counts), torch.get_num_threads()))
-    if len(parts) == 1:
-        attend(parts[0])
-    else:
-        list(_threads(len(parts)).map(attend, parts))
+    """The attended grid: (B, H, W, 3 C) -> (B, H, W, C); ``added`` (3 C) is what qkv lacks, not padding."""
+    out = qkv.new_empty(*qkv.shape[:3], qkv.shape[3] // 3)
+    call = _Call(qkv, bias_table, pad_qkv, plan, scale, mask_value, added)
+    shared(call.windows, lambda _, ends: call.kernel.attend(call.reference, pointer(out), *ends))
     return out
+
+
+def backward(
+    gradient: Tensor,
+    qkv: Tensor,
+    bias_table: Tensor,
+    pad_qkv: Tensor | None,
+    plan: Plan,
+    scale: float,
+    mask_value: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of qkv, of the bias table, and of the padding's qkv (3 C)."""
+    call = _Call(qkv, bias_table, pad_qkv, plan, scale, mask_value)
+    of_qkv, threads = torch.empty_like(qkv), len(parts(call.windows))
+    of_bias = torch.zeros(threads, plan.heads, call.wide, call.wide)
+    of_pad = torch.zeros(threads, qkv.shape[3])
+
+    def differentiate(part: int, ends: Ends) -> None:
+        found = map(pointer, (gradient, of_qkv, of_bias[part], of_pad[part]))
+        call.kernel.differentiate(call.reference, *found, *ends)
+
+    shared(call.windows, differentiate)
+    inside = of_bias.sum(0)[:, : plan.tokens, : plan.tokens]
+    return of_qkv, table_gradient(inside, plan.window).to(bias_table.dtype), of_pad.sum(0)
+
+
+class _Structure(ctypes.Structure):
+    """What the C file calls struct call."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("tokens", "channels", "heads", "area", "windows")),
+        *((name, ctypes.c_void_p) for name in ("qkv", "pad", "added", "places", "classes", "bias", "masks")),
+        ("scale", ctypes.c_float),
+    )
+
+
+class _Call:
+    """A call as the kernel takes it; what it points to lives as long as it does."""
+
+    def __init__(
+        self,
+        qkv: Tensor,
+        bias_table: Tensor,
+        pad_qkv: Tensor | None,
+        plan: Plan,
+        scale: float,
+        mask_value: float,
+        added: Tensor | None = None,
+    ) -> None:
+        head_dim = qkv.shape[3] // 3 // plan.heads
+        self.kernel = _attention(_upto(plan.tokens), _upto(head_dim))
+        self.wide = self.kernel.wide()
+        self.windows = len(qkv) * prod(plan.counts)
+        pad = torch.zeros(qkv.shape[3]) if pad_qkv is None else pad_qkv.detach().float().contiguous()
+        place, classes, masks = _windows(plan, mask_value, self.wide)
+        bias = _with_slack(plan.heads, self.wide)
+        index = _index(plan.window, self.wide)
+        torch.index_select(bias_table.detach().float().T, 1, index, out=bias.flatten(1))
+        bias[..., plan.tokens :] = -torch.inf
+        self.tensors = qkv, pad, added, place, classes, bias, masks
+        sizes = plan.tokens, head_dim, plan.heads, prod(plan.grid), prod(plan.counts)
+        self.reference = ctypes.byref(_Structure(*sizes, *map(pointer, self.tensors), scale))
+
+
+def _with_slack(number: int, wide: int) -> Tensor:
+    """Memory for so many masks or biases, and a few rows that are read after the last, and not used."""
+    return torch.zeros(number * wide + 8, wide)[: number * wide].view(number, wide, wide)
 
 
 @cache
@@ -68,33 +125,17 @@ def _upto(number: int) -> int:
     return -(-number // 8) * 8
 
 
-def _shares(number: int, threads: int) -> Iterator[tuple[int, int]]:
-    """First and last of each thread's windows.
-
-    >>> list(_shares(5, 2)), list(_shares(1, 4))
-    ([(0, 2), (2, 5)], [(0, 1)])
-    """
-    threads = min(threads, number)
-    ends = [number * thread // threads for thread in range(threads + 1)]
-    yield from pairwise(ends)
-
-
-@cache
-def _threads(number: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(number, "swin_torch")
-
-
 @lru_cache(maxsize=64)
 def _windows(plan: Plan, mask_value: float, wide: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Each token's place in its image, -1 for padding; each window's class; each class's mask.
+    """Each token's place in its image, -1 for padding; each window's class, -1 without a mask; their masks.
 
-    Shapes: (windows, N), (windows), (classes, wide, wide): -inf beyond the last key.
+    Shapes: (windows, N), (windows), (classes, wide, wide).
     """
     found = places(plan, torch.device("cpu"))
     place = [inside if padding is None else inside.masked_fill(padding, -1) for inside, padding, _ in found]
-    classes = [torch.full((len(inside),), number) for number, (inside, _, _) in enumerate(found)]
-    masks = torch.zeros(len(found), wide, wide)
-    masks[..., plan.tokens :] = -torch.inf
+    numbers = [-1 if torn is None else number for number, (_, _, torn) in enumerate(found)]
+    classes = [torch.full((len(one[0]),), number) for number, one in zip(numbers, found, strict=True)]
+    masks = _with_slack(len(found), wide).zero_()
     for mask, (_, _, torn) in zip(masks, found, strict=True):
         if torn is not None:
             mask[: plan.tokens, : plan.tokens].masked_fill_(torn, mask_value)

@@ -1,174 +1,281 @@
-/* (Shifted) window attention, float32, forward: softmax(scale q k^T + bias + mask) v.
+/* (Shifted) window attention in float32: softmax(scale q k^T + bias + mask) v, and its gradients.
  *
  * A window has N tokens and a head D channels; TOKENS and CHANNELS, up to which the vectors reach, are
- * constants of the compilation.  What is beyond the N-th key has a logit of -inf, and so no weight.  The
- * caller's threads share the windows out.  gcc and clang: vectors are theirs, on any processor.
+ * constants of the compilation.  What is beyond the N-th key has a bias of -inf, and so no weight.  The
+ * caller's threads share the windows out.
  */
-#include <stdint.h>
-#include <string.h>
-
-#if defined(__AVX512F__)
-#define LANES 16
-#elif defined(__AVX__)
-#define LANES 8
-#else
-#define LANES 4
-#endif
-
-typedef float vec __attribute__((vector_size(4 * LANES)));
-typedef int32_t ivec __attribute__((vector_size(4 * LANES)));
+#include "vectors.h"
 
 enum {
-    KEYS = (TOKENS + LANES - 1) / LANES,       /* vectors of a row of logits */
-    PARTS = (CHANNELS + LANES - 1) / LANES,    /* vectors of a head's channels */
+    KEYS = (TOKENS + LANES - 1) / LANES,    /* vectors of a row of logits */
+    PARTS = (CHANNELS + LANES - 1) / LANES, /* vectors of a head's channels */
     WIDE = KEYS * LANES,
     DEEP = PARTS * LANES,
-    BLOCK = LANES == 16 ? 6 : 7,               /* vectors of logits of two queries that fit the registers */
-    AT_ONCE = PARTS >= 6 ? 1 : PARTS >= 3 ? 2 : 4 /* queries whose outputs do */
+#if defined(__AVX512F__) || defined(__aarch64__)
+    ROWS = 6, /* rows of a tile whose sums, by four vectors, fit 32 registers */
+#else
+    ROWS = 3, /* the same of 16 registers */
+#endif
+    HIGH = WIDE + ROWS /* rows up to which a tile may reach */
 };
 
-static inline vec all(float x) { return x - (vec){0}; }
+#define SCRATCH static _Thread_local __attribute__((aligned(64))) float
 
-static inline vec load(const float *p) {
-    vec x;
-    memcpy(&x, p, sizeof x);
-    return x;
-}
-
-static inline void store(float *p, vec x) { memcpy(p, &x, sizeof x); }
-
-/* e^x for x <= 0: 2^n e^r with |r| <= ln 2 / 2, e^r by its series; 0 below the smallest normal number. */
-static inline vec exponential(vec given) {
-    const ivec seen = given > all(-87.0f), number = given == given;
-    vec x = given;
-    x = (vec)(((ivec)x & seen) | ((ivec)all(-87.0f) & ~seen));
-    const vec shifter = all(12582912.0f); /* 1.5 2^23: adding it rounds to an integer */
-    vec n = x * all(1.44269504f) + shifter;
-    const ivec power = ((ivec)n - (ivec)shifter) << 23;
-    n -= shifter;
-    const vec r = (x - n * all(0.693359375f)) - n * all(-2.12194440e-4f);
-    vec p = all(1.0f / 5040);
-    p = p * r + all(1.0f / 720);
-    p = p * r + all(1.0f / 120);
-    p = p * r + all(1.0f / 24);
-    p = p * r + all(1.0f / 6);
-    p = p * r + all(0.5f);
-    p = p * r + all(1.0f);
-    p = p * r + all(1.0f);
-    return (vec)(((((ivec)p + power) & seen) & number) | ((ivec)given & ~number)); /* NaN stays */
-}
-
-static inline float sum(vec x) {
-    float total = 0;
-    for (int i = 0; i < LANES; i++) total += x[i];
-    return total;
-}
-
-static inline float largest(vec x) {
-    float most = x[0];
-    for (int i = 1; i < LANES; i++) most = x[i] > most ? x[i] : most;
-    return most;
-}
-
-/* Two queries' logits against all keys; keys lie channel by channel. */
-static inline void two_rows(int D, const float *q, const float *keys, const float *bias, const float *mask,
-                            float *logits) {
-    for (int first = 0; first < KEYS; first += BLOCK) {
-        const int count = KEYS - first < BLOCK ? KEYS - first : BLOCK;
-        vec a[BLOCK], b[BLOCK];
-        for (int v = 0; v < count; v++) {
-            const int key = (first + v) * LANES;
-            a[v] = load(bias + key) + load(mask + key);
-            b[v] = load(bias + WIDE + key) + load(mask + WIDE + key);
+/* Vectors first to first + V of a tile: product = given + left right. */
+INLINE void block_of(const int V, const int vectors, int first, int n, const float *left, int apart, int along,
+                     const float *right, const float *given, float *product) {
+    vec sums[ROWS][V];
+    for (int r = 0; r < ROWS; r++)
+        for (int v = 0; v < V; v++) {
+            const int at = (r * vectors + first + v) * LANES;
+            sums[r][v] = given ? load(given + at) : all(0);
         }
-        for (int d = 0; d < D; d++) {
-            const vec one = all(q[d]), two = all(q[DEEP + d]);
-            for (int v = 0; v < count; v++) {
-                const vec key = load(keys + d * WIDE + (first + v) * LANES);
-                a[v] += one * key;
-                b[v] += two * key;
-            }
-        }
-        for (int v = 0; v < count; v++) {
-            store(logits + (first + v) * LANES, a[v]);
-            store(logits + WIDE + (first + v) * LANES, b[v]);
+    for (int i = 0; i < n; i++) {
+        vec row[ROWS];
+        for (int r = 0; r < ROWS; r++) row[r] = all(left[r * apart + i * along]);
+        for (int v = 0; v < V; v++) {
+            vec column = load(right + (i * vectors + first + v) * LANES);
+            IN_REGISTER(column); /* gcc would rather load it for each row, and keep sums in memory */
+            for (int r = 0; r < ROWS; r++) sums[r][v] += row[r] * column;
         }
     }
+    for (int r = 0; r < ROWS; r++)
+        for (int v = 0; v < V; v++) store(product + (r * vectors + first + v) * LANES, sums[r][v]);
 }
 
-/* A row of logits becomes weights that are not yet divided by their sum, which is given back. */
-static inline float weights(float *row) {
-    vec most = load(row);
-    for (int v = 1; v < KEYS; v++) {
-        const vec x = load(row + v * LANES);
-        const ivec above = x > most;
-        most = (vec)(((ivec)x & above) | ((ivec)most & ~above));
-    }
-    const vec top = all(largest(most));
-    vec total = {0};
+/* A tile of ROWS rows: product = given + left right; given may be null.  left is n numbers along for each row
+ * apart; all else has rows of so many vectors.  Rows that are not there are memory all the same. */
+INLINE void product_of(const int vectors, int n, const float *left, int apart, int along, const float *right,
+                       const float *given, float *product) {
+    int first = 0;
+    for (; first + 4 <= vectors; first += 4)
+        block_of(4, vectors, first, n, left, apart, along, right, given, product);
+    if (vectors % 4 == 1) block_of(1, vectors, first, n, left, apart, along, right, given, product);
+    if (vectors % 4 == 2) block_of(2, vectors, first, n, left, apart, along, right, given, product);
+    if (vectors % 4 == 3) block_of(3, vectors, first, n, left, apart, along, right, given, product);
+}
+
+/* Functions of their own: where these are inlined, what lies around them takes registers from the sums. */
+#define APART static __attribute__((noinline)) void
+
+APART logits_of(int n, const float *left, const float *right, const float *given, float *product) {
+    if (given)
+        product_of(KEYS, n, left, DEEP, 1, right, given, product);
+    else
+        product_of(KEYS, n, left, DEEP, 1, right, 0, product);
+}
+
+APART along_rows(int n, const float *left, const float *right, float *product) {
+    product_of(PARTS, n, left, WIDE, 1, right, 0, product);
+}
+
+APART along_columns(int n, const float *left, const float *right, float *product) {
+    product_of(PARTS, n, left, 1, WIDE, right, 0, product);
+}
+
+/* A row of logits becomes weights that are still to be multiplied by what is given back. */
+INLINE float weights_of(float *row) {
+    vec most = load(row), total = all(0);
+    for (int v = 1; v < KEYS; v++) most = maximum(most, load(row + v * LANES));
+    most = largest_in_all(most);
     for (int v = 0; v < KEYS; v++) {
-        const vec e = exponential(load(row + v * LANES) - top);
+        const vec e = exponential(load(row + v * LANES) - most);
         store(row + v * LANES, e);
         total += e;
     }
-    return sum(total);
+    return 1 / sum_in_all(total)[0];
 }
 
-/* One head of one window.  rows: where each token's q, k and v start, channels apart. */
-static void head(int N, int D, const float *const *rows, float *const *outs, const float *bias,
-                 const float *mask, int64_t channels, float scale) {
-    static _Thread_local __attribute__((aligned(64))) float q[WIDE * DEEP], keys[DEEP * WIDE];
-    static _Thread_local __attribute__((aligned(64))) float values[WIDE * DEEP], logits[WIDE * WIDE];
-    float sums[WIDE];
-    for (int d = 0; d < D; d++) /* the last window may have been another size */
-        for (int i = N; i < WIDE; i++) keys[d * WIDE + i] = 0;
-    for (int i = N; i < WIDE && i < N + 4; i++) memset(q + i * DEEP, 0, DEEP * sizeof(float));
+/* What a call is about. */
+struct call {
+    int64_t tokens, channels, heads; /* of a window, of a head; and how many heads */
+    int64_t area, windows;           /* tokens and windows of an image */
+    const float *qkv, *pad, *added;  /* padding's qkv; what each other token's lacks, or null */
+    const int64_t *places, *classes; /* each token's place in its image, -1 for padding; each window's mask */
+    const float *bias, *masks;       /* (heads, WIDE, WIDE), -inf beyond the last key; (classes, WIDE, WIDE) */
+    float scale;
+};
+
+/* One head of one window: rows of its tokens' qkv in the batch, null for padding. */
+struct head {
+    const struct call *call;
+    int64_t from;       /* the head's first channel */
+    int64_t row[TOKENS]; /* of the batch, -1 for padding */
+    const float *bias, *mask;
+};
+
+INLINE int64_t width_of(const struct call *call) { return call->heads * call->channels; }
+
+INLINE void copy_of(const int D, const float *row, const float *added, float factor, float *packed) {
+    for (int d = 0; d < D; d++) packed[d] = factor * (added ? row[d] + added[d] : row[d]);
+    for (int d = D; d < DEEP; d++) packed[d] = 0;
+}
+
+/* A third of qkv, times a factor: tokens one after the other, zeros beyond the last channel and token. */
+static void pack(const struct head *head, int third, float factor, float *packed) {
+    const struct call *call = head->call;
+    const int N = call->tokens, D = call->channels;
+    const int64_t width = width_of(call), offset = third * width + head->from;
     for (int i = 0; i < N; i++) {
-        for (int d = 0; d < D; d++) q[i * DEEP + d] = scale * rows[i][d];
-        for (int d = 0; d < D; d++) keys[d * WIDE + i] = rows[i][channels + d];
-        for (int d = 0; d < D; d++) values[i * DEEP + d] = rows[i][2 * channels + d];
-        for (int d = D; d < DEEP; d++) values[i * DEEP + d] = 0;
+        const int inside = head->row[i] >= 0;
+        const float *row = (inside ? call->qkv + head->row[i] * 3 * width : call->pad) + offset;
+        const float *added = inside && call->added ? call->added + offset : 0;
+        if (D < DEEP)
+            copy_of(D, row, added, factor, packed + i * DEEP);
+        else if (added)
+            copy_of(DEEP, row, added, factor, packed + i * DEEP);
+        else
+            copy_of(DEEP, row, 0, factor, packed + i * DEEP);
     }
-    for (int i = 0; i < N; i += 2)
-        two_rows(D, q + i * DEEP, keys, bias + i * WIDE, mask + i * WIDE, logits + i * WIDE);
-    for (int i = 0; i < N; i++) sums[i] = weights(logits + i * WIDE);
-    for (int i = 0; i < N; i += AT_ONCE) {
-        vec out[AT_ONCE][PARTS];
-        memset(out, 0, sizeof out);
-        for (int j = 0; j < N; j++)
-            for (int r = 0; r < AT_ONCE; r++) {
-                const vec weight = all(logits[(i + r) * WIDE + j]);
-                for (int p = 0; p < PARTS; p++) out[r][p] += weight * load(values + j * DEEP + p * LANES);
-            }
-        for (int r = 0; r < AT_ONCE && i + r < N; r++) {
-            float whole[DEEP];
-            const vec factor = all(1.0f / sums[i + r]);
-            for (int p = 0; p < PARTS; p++) store(whole + p * LANES, out[r][p] * factor);
-            if (outs[i + r]) memcpy(outs[i + r], whole, D * sizeof(float));
+    memset(packed + N * DEEP, 0, (HIGH - N) * DEEP * sizeof(float));
+}
+
+/* Asks for some tokens of the head that comes next: packing would wait for each of its lines. */
+INLINE void ask_for(const struct head *next, int first, int rows, const float *tensor, int thirds) {
+    const int64_t width = width_of(next->call);
+    for (int i = first; i < first + rows; i++)
+        if (next->row[i] >= 0)
+            for (int third = 0; third < thirds; third++)
+                for (int d = 0; d < DEEP; d += 16)
+                    __builtin_prefetch(tensor + (next->row[i] * thirds + third) * width + next->from + d);
+}
+
+/* Packed tokens become channels of WIDE tokens. */
+static void turn(const float *packed, float *turned) {
+    for (int v = 0; v < KEYS; v++)
+        for (int p = 0; p < PARTS; p++) {
+            vec block[LANES];
+            for (int r = 0; r < LANES; r++) block[r] = load(packed + (v * LANES + r) * DEEP + p * LANES);
+            transpose(block);
+            for (int r = 0; r < LANES; r++) store(turned + (p * LANES + r) * WIDE + v * LANES, block[r]);
         }
+}
+
+/* The weights of a tile of queries, each row still to be multiplied by its factor. */
+INLINE void weights(const struct head *head, int first, int rows, const float *q, const float *keys, float *w, float *factors) {
+    SCRATCH masked[ROWS * WIDE];
+    const float *bias = head->bias + first * WIDE;
+    if (head->mask) {
+        for (int at = 0; at < ROWS * WIDE; at += LANES)
+            store(masked + at, load(bias + at) + load(head->mask + first * WIDE + at));
+        bias = masked;
+    }
+    logits_of(head->call->channels, q + first * DEEP, keys, bias, w);
+    for (int r = 0; r < rows; r++) factors[r] = weights_of(w + r * WIDE);
+}
+
+INLINE void put(float *to, const float *from, int D, float factor) {
+    if (D == DEEP)
+        for (int p = 0; p < PARTS; p++) store(to + p * LANES, load(from + p * LANES) * all(factor));
+    else
+        for (int d = 0; d < D; d++) to[d] = from[d] * factor;
+}
+
+static void forward(const struct head *head, const struct head *next, float *out) {
+    SCRATCH q[HIGH * DEEP], k[HIGH * DEEP], v[HIGH * DEEP], keys[DEEP * WIDE];
+    SCRATCH w[ROWS * WIDE], attended[ROWS * DEEP];
+    float factors[ROWS];
+    const int N = head->call->tokens, D = head->call->channels;
+    pack(head, 0, head->call->scale, q);
+    pack(head, 1, 1, k);
+    pack(head, 2, 1, v);
+    turn(k, keys);
+    for (int i = 0; i < N; i += ROWS) {
+        const int rows = N - i < ROWS ? N - i : ROWS;
+        ask_for(next, i, rows, next->call->qkv, 3);
+        weights(head, i, rows, q, keys, w, factors);
+        along_rows(N, w, v, attended);
+        for (int r = 0; r < rows; r++)
+            if (head->row[i + r] >= 0)
+                put(out + head->row[i + r] * width_of(head->call) + head->from, attended + r * DEEP, D, factors[r]);
     }
 }
 
-/* Windows first to last of the batch, N <= TOKENS, D <= CHANNELS.
- * places: each token's place in its image, -1 for padding; classes: which mask a window has;
- * bias: (heads, WIDE, WIDE); masks: (classes, WIDE, WIDE), -inf beyond the N-th key. */
-void attend(int64_t N, int64_t D, const float *qkv, const float *pad, float *out, const int64_t *places, const int64_t *classes,
-            const float *bias, const float *masks, int64_t area, int64_t windows, int64_t heads, float scale,
-            int64_t first, int64_t last) {
-    const int64_t channels = heads * D;
-    for (int64_t w = first; w < last; w++) {
-        const int64_t image = w / windows, window = w % windows;
-        const float *rows[TOKENS];
-        float *outs[TOKENS];
-        for (int64_t h = 0; h < heads; h++) {
-            for (int i = 0; i < N; i++) {
-                const int64_t place = places[window * N + i];
-                rows[i] = (place < 0 ? pad : qkv + (image * area + place) * 3 * channels) + h * D;
-                outs[i] = place < 0 ? 0 : out + (image * area + place) * channels + h * D;
+/* The gradients of its qkv, put in place, and of the bias and the padding, added to what is there. */
+static void backward(const struct head *head, const struct head *next, const float *gradient, float *of_qkv, float *of_bias, float *of_pad) {
+    SCRATCH q[HIGH * DEEP], k[HIGH * DEEP], v[HIGH * DEEP], g[HIGH * DEEP], keys[DEEP * WIDE], values[DEEP * WIDE];
+    SCRATCH w[HIGH * WIDE], of_w[HIGH * WIDE], part[3][ROWS * DEEP];
+    float factors[ROWS];
+    const int N = head->call->tokens, D = head->call->channels;
+    const int64_t width = width_of(head->call);
+    pack(head, 0, head->call->scale, q);
+    pack(head, 1, 1, k);
+    pack(head, 2, 1, v);
+    memset(g, 0, sizeof g);
+    for (int i = 0; i < N; i++)
+        if (head->row[i] >= 0) memcpy(g + i * DEEP, gradient + head->row[i] * width + head->from, D * sizeof(float));
+    turn(k, keys);
+    turn(v, values);
+    for (int i = 0; i < N; i += ROWS) {
+        const int rows = N - i < ROWS ? N - i : ROWS;
+        ask_for(next, i, rows, next->call->qkv, 3);
+        ask_for(next, i, rows, gradient, 1);
+        weights(head, i, rows, q, keys, w + i * WIDE, factors);
+        logits_of(D, g + i * DEEP, values, 0, of_w + i * WIDE);
+        for (int r = i; r < i + rows; r++) {
+            vec both = all(0);
+            for (int at = r * WIDE; at < (r + 1) * WIDE; at += LANES) {
+                const vec weight = load(w + at) * all(factors[r - i]);
+                store(w + at, weight);
+                both += weight * load(of_w + at);
             }
-            head(N, D, rows, outs, bias + h * WIDE * WIDE, masks + classes[window] * WIDE * WIDE, channels, scale);
+            both = sum_in_all(both);
+            for (int at = r * WIDE; at < (r + 1) * WIDE; at += LANES) {
+                const vec of_logit = load(w + at) * (load(of_w + at) - both);
+                store(of_w + at, of_logit); /* of the logits from here on */
+                store(of_bias + at, load(of_bias + at) + of_logit);
+            }
         }
     }
+    for (int i = 0; i < N; i += ROWS) {
+        const int rows = N - i < ROWS ? N - i : ROWS;
+        along_rows(N, of_w + i * WIDE, k, part[0]);
+        along_columns(N, of_w + i, q, part[1]); /* q is scaled */
+        along_columns(N, w + i, g, part[2]);
+        for (int r = 0; r < rows; r++)
+            for (int third = 0; third < 3; third++) {
+                const float *found = part[third] + r * DEEP, factor = third ? 1 : head->call->scale;
+                const int64_t row = head->row[i + r], offset = third * width + head->from;
+                if (row >= 0)
+                    put(of_qkv + row * 3 * width + offset, found, D, factor);
+                else
+                    for (int d = 0; d < D; d++) of_pad[offset + d] += factor * found[d];
+            }
+    }
+}
+
+/* A head of a window of the batch. */
+static void find(const struct call *call, int64_t window, int64_t h, struct head *head) {
+    const int64_t image = window / call->windows, own = window % call->windows;
+    head->call = call;
+    head->from = h * call->channels;
+    head->bias = call->bias + h * WIDE * WIDE;
+    head->mask = call->classes[own] < 0 ? 0 : call->masks + call->classes[own] * WIDE * WIDE;
+    for (int i = 0; i < call->tokens; i++) {
+        const int64_t place = call->places[own * call->tokens + i];
+        head->row[i] = place < 0 ? -1 : image * call->area + place;
+    }
+}
+
+/* Each head of the windows first to last of the batch, and the one that comes next, the last its own. */
+#define FOR_EACH_HEAD(work)                                                                          \
+    struct head heads[2];                                                                            \
+    const int64_t end = last * call->heads;                                                          \
+    if (first < last) find(call, first, 0, heads);                                                   \
+    for (int64_t at = first * call->heads, turn = 0; at < end; at++, turn ^= 1) {                    \
+        const struct head *head = heads + turn, *next = at + 1 < end ? heads + !turn : head;         \
+        if (at + 1 < end) find(call, (at + 1) / call->heads, (at + 1) % call->heads, heads + !turn); \
+        work;                                                                                        \
+    }
+
+void attend(const struct call *call, float *out, int64_t first, int64_t last) {
+    FOR_EACH_HEAD(forward(head, next, out))
+}
+
+/* of_bias: (heads, WIDE, WIDE) and of_pad: (3 C), of these windows alone. */
+void differentiate(const struct call *call, const float *gradient, float *of_qkv, float *of_bias, float *of_pad,
+                   int64_t first, int64_t last) {
+    FOR_EACH_HEAD(backward(head, next, gradient, of_qkv, of_bias + at % call->heads * WIDE * WIDE, of_pad))
 }
 
 int64_t wide(void) { return WIDE; }

@@ -24,7 +24,8 @@ def library(source: str, **constants: int) -> ctypes.CDLL | None:
     compiler = _compiler()
     if compiler is None:
         return None
-    text = Path(__file__).with_name(source).read_bytes()
+    texts = [Path(__file__).with_name(source), *sorted(Path(__file__).parent.glob("*.h"))]
+    text = b"".join(path.read_bytes() for path in texts)
     defined = [f"-D{name}={value}" for name, value in constants.items()]
     key = hashlib.sha256(
         b"".join([text, repr((compiler, FLAGS, defined)).encode(), _processor()])
