@@ -29,6 +29,9 @@ from benchmarks.verdicts import fault_of
 
 WHOLE = "swin_transformer"
 
+PATIENCE = 3
+"""How many times the rounds that it needs a measurement waits for as many quiet ones."""
+
 
 def missing(measurement: Measurement) -> str:
     """What this machine lacks for a measurement; empty where nothing."""
@@ -109,7 +112,7 @@ def measure(
         if not missing(measurements[name]):
             wait = machine.wait_for(measurements[name].device)
             with on_one_core() if torch.get_num_threads() == 1 else nullcontext():
-                found[name] = measured(runs(measurements[name]), rounds, wait=wait)
+                found[name] = measured(runs(measurements[name]), rounds, wait=wait, patience=PATIENCE)
             spread = found[name].disturbance
             print(f"{measurements[name]}: the anchor's spread was {spread:.0%}", flush=True)
     return found

@@ -115,7 +115,8 @@ def test_the_page_says_what_the_products_leave_to_win() -> None:
     times = {"swin_torch": (4.0,), "peer:timm": (6.0,), "peer:x": (8.0,), products.NAME: (3.0,)}
     said = list(standing_page._limits({"inference": Paired(times, (1.0,)), "operator": Paired({}, (1.0,))}))
     assert said == [
-        "inference: the products of the linear layers alone take 3000.0 ms: no ratio to peer:timm passes 2.00x."
+        "inference: the products of the linear layers alone take 3000.0 ms: "
+        "no ratio to peer:timm passes 2.00x."
     ]
 
 

@@ -19,7 +19,7 @@ import pytest
 import torch
 from conftest import Command
 from swin_properties import cli, paired, shapes
-from swin_properties.compare import judging, worker
+from swin_properties.compare import judging, process, worker
 from swin_properties.compare.expression import matcher
 from swin_properties.compare.inputs import QUESTIONS
 from swin_properties.paired import Paired
@@ -104,6 +104,22 @@ def busy() -> Iterator[None]:
 )
 def test_the_verdict_of_given_times(measurements: list[Paired], verdict: str) -> None:
     assert judging.verdict(measurements) == verdict
+
+
+@pytest.mark.parametrize(("seconds", "each"), [(0.049, 16), (0.051, 4)])
+def test_pairs_share_the_rounds_of_long_runs(
+    seconds: float, each: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Ready(process.Pair):
+        def prepare(self, *_: object) -> float:
+            return seconds
+
+    monkeypatch.setattr(process.paired, "interleaved", lambda groups, _, rounds, *__: (len(groups), rounds))
+    pairs: Any = [Ready.__new__(Ready) for _ in range(4)]
+    for pair in pairs:
+        pair.processes = {}
+    case = QUESTIONS[0].asked_of("mine")
+    assert process.measure(pairs, case, True, lambda: (1.0, 1.0), 16) == (4, each)
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,19 @@ def test_groups_take_turns_and_each_has_its_quiet_rounds() -> None:
     assert sorted(found.times["a"]) == sorted(float(x) for x in kept)
 
 
+def test_a_round_keeps_the_least_of_its_turns() -> None:
+    seen: list[str] = []
+    clock = {"a": count(5.0, -1.0), "b": count(100.0)}
+
+    def sample(name: str) -> paired.Sample:
+        return lambda: (seen.append(name), next(clock[name]))[1]  # type: ignore[func-returns-value]
+
+    found = interleaved([{name: sample(name) for name in "ab"}], lambda: (1.0, 1.0), turns=3)
+    assert seen[:12] == [*"abbaab", *"baabba"]
+    assert found.times["a"][:2] == (3.0, 0.0)
+    assert found.times["b"][:2] == (100.0, 103.0)
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system has no affinity of processes")
 def test_what_is_measured_stays_on_one_core() -> None:
     before = os.sched_getaffinity(0)

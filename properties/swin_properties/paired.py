@@ -103,12 +103,18 @@ def nothing() -> None:
 
 
 def measured(
-    runs: Mapping[str, Run], rounds: int = ROUNDS, least: float = SAMPLE, wait: Run = nothing
+    runs: Mapping[str, Run],
+    rounds: int = ROUNDS,
+    least: float = SAMPLE,
+    wait: Run = nothing,
+    patience: int = 1,
 ) -> Paired:
     """Measures runs of this process, each warmed up and repeated until a sample takes ``least`` seconds.
 
     Times are of one run.  ``wait`` is called once a sample, within its time: waiting for a GPU takes as long
-    as a small kernel.  Errors: ``ValueError`` for too few rounds or no runs.
+    as a small kernel.  ``patience`` is that of `interleaved`.
+
+    Errors: ``ValueError`` for too few rounds or no runs.
 
     >>> paired = measured({"sum": lambda: sum(range(100))}, least=1e-5)
     >>> len(paired.times["sum"]), len(paired.anchor), paired.best("sum") > 0
@@ -118,7 +124,7 @@ def measured(
         run()
     wait()
     samples = {name: timed(run, repeats(timed(run, wait=wait)(), least), wait) for name, run in runs.items()}
-    return interleaved([samples], anchor(), rounds)
+    return interleaved([samples], anchor(), rounds, patience)
 
 
 def interleaved(
@@ -127,40 +133,48 @@ def interleaved(
     rounds: int = ROUNDS,
     patience: int = 1,
     clock: Clock = process_time,
+    turns: int = 1,
 ) -> Paired:
-    """Every round takes the anchor, then each sample of a group once, the order rotated; group after group.
+    """Every round takes the anchor, then each sample of a group, the order rotated; group after group.
+
+    Of so many ``turns`` a round keeps the least.
 
     A group's samples are those of the other groups by the same names, made anew, in other processes say.
     What counts are the rounds in which the anchor was quiet, ``rounds`` of each group; waiting for them takes
     ``patience`` times as many at most, and then all of them tell that the machine was disturbed; ``clock``
     gives the processor's seconds that this process has had, and those that take the samples for it.
 
-    Errors: ``ValueError`` for too few rounds or no samples.
+    Errors: ``ValueError`` for too few rounds, of all groups together, or no samples.
     """
-    check_rounds(rounds)
+    check_rounds(rounds * len(groups))
     if not all(groups):
         raise ValueError("a measurement has at least one run, got none: give it one")
-    turns: list[tuple[float, dict[str, float]]] = []
+    done: list[tuple[float, dict[str, float]]] = []
     on_cpu: list[float] = []
     before = machine_seconds(), clock()
-    for turn in range(rounds * patience * len(groups)):
+    for number in range(rounds * patience * len(groups)):
         passed, had = anchor()
         on_cpu.append(had)
-        samples = groups[turn % len(groups)]
-        turns.append(
-            (passed, {name: samples[name]() for name in rotated(list(samples), turn // len(groups))})
-        )
-        limit = (1 + DISTURBED) * min([*on_cpu, *(passed for passed, _ in turns)])
+        done.append((passed, _round(groups[number % len(groups)], number // len(groups), turns)))
+        limit = (1 + DISTURBED) * min([*on_cpu, *(passed for passed, _ in done)])
         quiet = [
-            [one for one in turns[first :: len(groups)] if one[0] <= limit] for first in range(len(groups))
+            [one for one in done[first :: len(groups)] if one[0] <= limit] for first in range(len(groups))
         ]
         if all(len(of_group) >= rounds for of_group in quiet):
-            turns = [one for of_group in quiet for one in of_group]
+            done = [one for of_group in quiet for one in of_group]
             break
-        if len(turns) == rounds * len(groups) and sum(map(len, quiet)) * patience < len(turns):
+        if len(done) == rounds * len(groups) and sum(map(len, quiet)) * patience < len(done):
             break  # at this rate there would not be enough
-    times = {name: tuple(seconds[name] for _, seconds in turns) for name in groups[0]}
-    return Paired(times, tuple(passed for passed, _ in turns), tuple(on_cpu), _other_work(*before, clock()))
+    times = {name: tuple(seconds[name] for _, seconds in done) for name in groups[0]}
+    return Paired(times, tuple(passed for passed, _ in done), tuple(on_cpu), _other_work(*before, clock()))
+
+
+def _round(samples: Mapping[str, Sample], number: int, turns: int) -> dict[str, float]:
+    """The least seconds of each sample in a round."""
+    taken = [
+        {name: samples[name]() for name in rotated(list(samples), number + turn)} for turn in range(turns)
+    ]
+    return {name: min(one[name] for one in taken) for name in samples}
 
 
 def machine_seconds() -> tuple[float, float]:

@@ -20,6 +20,12 @@ from swin_properties.compare.judging import BASE, HEAD, PATIENCE
 from swin_properties.paired import Anchor, Paired, Sample
 
 WORKER = Path(__file__).with_name("worker.py")
+LONG = 50e-3
+"""Seconds of a run from which on the pairs of a measurement share its rounds: it would take minutes."""
+
+MOST_TURNS = 8
+"""Times that a round takes a short sample, as long as its anchor about: minima of more runs are steadier."""
+
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
@@ -159,13 +165,20 @@ def load(pairs: Sequence[Pair], implementations: Sequence[str]) -> None:
 
 
 def measure(pairs: Sequence[Pair], case: Case, prepares: bool, anchor: Anchor, rounds: int) -> Paired:
-    """The case in all pairs, interleaved, on one core; a sample is as many runs in all, of 2 ms at least."""
+    """The case in all pairs, interleaved, on one core; a sample is as many runs in all, of 2 ms at least.
+
+    Each pair has ``rounds``; where a run is long, all of them together.
+    """
     processes = [process for pair in pairs for process in pair.processes.values()]
-    repeats = paired.repeats(min(pair.prepare(case, prepares) for pair in pairs))
+    seconds = min(pair.prepare(case, prepares) for pair in pairs)
+    repeats = paired.repeats(seconds)
+    if seconds > LONG:
+        rounds = -(-rounds // len(pairs))
+    turns = int(min(MOST_TURNS, max(1, paired.ANCHOR / (repeats * seconds))))
     groups = [pair.samples(repeats) for pair in pairs]
 
     def clock() -> float:
         return process_time() + sum(float(process.ask("clock")["seconds"]) for process in processes)
 
     with paired.on_one_core([process.process.pid for process in processes]):
-        return paired.interleaved(groups, anchor, rounds, PATIENCE, clock)
+        return paired.interleaved(groups, anchor, rounds, PATIENCE, clock, turns)
