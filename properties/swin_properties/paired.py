@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import ceil
-from pathlib import Path
 from time import perf_counter, process_time, thread_time
 
 import numpy as np
+
+from swin_properties.processors import machine_seconds, other_work
 
 ROUNDS = 15
 """The least number of rounds whose minima are known to be steady: fewer gave false alarms."""
@@ -151,7 +152,7 @@ def interleaved(
         raise ValueError("a measurement has at least one run, got none: give it one")
     done: list[tuple[float, dict[str, float]]] = []
     on_cpu: list[float] = []
-    before = machine_seconds(), clock()
+    machine, ours = machine_seconds(), clock()
     for number in range(rounds * patience * len(groups)):
         passed, had = anchor()
         on_cpu.append(had)
@@ -166,7 +167,8 @@ def interleaved(
         if len(done) == rounds * len(groups) and sum(map(len, quiet)) * patience < len(done):
             break  # at this rate there would not be enough
     times = {name: tuple(seconds[name] for _, seconds in done) for name in groups[0]}
-    return Paired(times, tuple(passed for passed, _ in done), tuple(on_cpu), _other_work(*before, clock()))
+    others = other_work(machine, machine_seconds(), clock() - ours)
+    return Paired(times, tuple(passed for passed, _ in done), tuple(on_cpu), others)
 
 
 def _round(samples: Mapping[str, Sample], number: int, turns: int) -> dict[str, float]:
@@ -175,22 +177,6 @@ def _round(samples: Mapping[str, Sample], number: int, turns: int) -> dict[str, 
         {name: samples[name]() for name in rotated(list(samples), number + turn)} for turn in range(turns)
     ]
     return {name: min(one[name] for one in taken) for name in samples}
-
-
-def machine_seconds() -> tuple[float, float]:
-    """The seconds that all cores were idle, and all their seconds; zeros where the system does not tell."""
-    try:
-        words = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
-    except OSError:
-        return 0.0, 0.0
-    ticks = np.array(words, dtype=float) / os.sysconf("SC_CLK_TCK")
-    return float(ticks[3] + ticks[4]), float(ticks.sum())  # the fourth is idle, the fifth waits for a disk
-
-
-def _other_work(before: tuple[float, float], ours_before: float, ours: float) -> float:
-    """The share of all cores' seconds since then that were neither idle nor ours."""
-    idle, passed = np.subtract(machine_seconds(), before)
-    return max(0.0, 1 - (idle + ours - ours_before) / passed) if passed else 0.0
 
 
 def check_rounds(rounds: int) -> None:

@@ -1,0 +1,28 @@
+"""What all cores of the machine were busy with, where the system tells it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+
+def machine_seconds() -> tuple[float, float]:
+    """The seconds that all cores were idle, and all their seconds; zeros where the system does not tell."""
+    try:
+        words = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
+    except OSError:
+        return 0.0, 0.0
+    ticks = np.array(words, dtype=float) / os.sysconf("SC_CLK_TCK")
+    return float(ticks[3] + ticks[4]), float(ticks.sum())  # the fourth is idle, the fifth waits for a disk
+
+
+def other_work(before: tuple[float, float], after: tuple[float, float], ours: float) -> float:
+    """The share of all cores' seconds between two readings that were neither idle nor ours.
+
+    >>> other_work((1.0, 10.0), (2.0, 14.0), ours=1.0), other_work((0.0, 0.0), (0.0, 0.0), ours=1.0)
+    (0.5, 0.0)
+    """
+    idle, passed = np.subtract(after, before)
+    return float(max(0.0, 1 - (idle + ours) / passed)) if passed else 0.0
