@@ -16,7 +16,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,15 +92,13 @@ def pairs(planted: str) -> Iterator[list[Pair]]:
     """New processes, as the command starts them for every measurement."""
     root = Path(__file__).resolve().parents[1]
     tree = Tree("this file", root, tuple(Repository.around(root).path(root)), ".", root)
-    with ExitStack() as stack:
-        started = [
-            (stack.enter_context(Process(tree)), stack.enter_context(Head(tree)))
-            for _ in range(judging.PAIRS)
-        ]
-        for _, head in started:
-            head.planted = planted
-        found = [Pair(base, head) for base, head in started]
-        process.load(found, [asked("plain").implementation, asked(planted).implementation])
+
+    def start() -> tuple[Process, Process]:
+        head = Head(tree)
+        head.planted = planted
+        return Process(tree), head
+
+    with process.started(start, [asked(name).implementation for name in ("plain", planted)]) as found:
         yield found
 
 

@@ -64,7 +64,7 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that is never disturbed, whatever runs beside the test."""
     monkeypatch.setattr(paired, "anchor", lambda *_: lambda: (1.0, 1.0))
     monkeypatch.setattr(paired, "machine_seconds", lambda: (1.0, 1.0))
-    monkeypatch.setattr(judging, "PAIRS", 2)
+    monkeypatch.setattr(process, "PAIRS", 2)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from swin_torch.functional import drop_path
 from swin_torch.modules import SwinBlock, WindowAttention
 from swin_torch.native import blocks
 from swin_torch.patches import PatchMerging, norm_reduce
-from swin_torch.plan import Plan
+from swin_torch.plan import Pair, Plan
 from swin_torch.sizes import Size, checked_shift, checked_window
 from swin_torch.thrifty import gelu_linear, norm_linear, project_norm_linear
 
@@ -50,8 +50,7 @@ def shifted_window_attention(
 def _attended(
     qkv: Tensor, attention: WindowAttention, window_size: Size, shift_size: Size, convention: Convention
 ) -> Tensor:
-    before, after = margins(qkv.shape[1:3], checked_window(window_size), convention)
-    padded = [side + one + other for side, one, other in zip(qkv.shape[1:3], before, after, strict=True)]
+    padded, roll_first = _padded((qkv.shape[1], qkv.shape[2]), checked_window(window_size), convention)
     return shifted_window_attention_core(
         qkv,
         attention.relative_position_bias_table,
@@ -61,7 +60,7 @@ def _attended(
         qk_scale=attention.qk_scale,
         pad_qkv=attention.qkv.bias,  # a padded token is zero after its norm
         padded_size=padded,
-        roll_first=any(after),
+        roll_first=roll_first,
         mask_value=convention.mask_value,
     )
 
@@ -88,8 +87,7 @@ def fused_block(
     drops = kept_attention is not None or kept_mlp is not None
     if drops or not by_parameters or torch.is_autocast_enabled(x.device.type):
         return keep_all(*whole)
-    plan = _plan(x, block, shift_size)
-    if not kernels.asked_for(x) and blocks.takes(block, x, plan):
+    if not kernels.asked_for(x) and blocks.takes(block, x, plan := _plan(x, block, shift_size)):
         return blocks.forward(block, x, plan)
     return _without_gradients(block, x, shift_size)
 
@@ -137,10 +135,16 @@ def _without_gradients(block: SwinBlock, x: Tensor, shift_size: Size) -> Tensor:
 
 def _plan(x: Tensor, block: SwinBlock, shift_size: Size) -> Plan:
     grid, window = (x.shape[1], x.shape[2]), checked_window(block.attn.window_size)
-    before, after = margins(grid, window, block.convention)
-    height, width = (side + one + other for side, one, other in zip(grid, before, after, strict=True))
+    padded, roll_first = _padded(grid, window, block.convention)
     heads = block.attn.relative_position_bias_table.shape[1]
-    return Plan(grid, (height, width), window, checked_shift(shift_size, window), heads, any(after))
+    return Plan(grid, padded, window, checked_shift(shift_size, window), heads, roll_first)
+
+
+def _padded(grid: Pair, window: Pair, convention: Convention) -> tuple[Pair, bool]:
+    """The padded grid, and whether it is rolled before it is padded."""
+    before, after = margins(grid, window, convention)
+    height, width = (side + one + other for side, one, other in zip(grid, before, after, strict=True))
+    return (height, width), any(after)
 
 
 def _attention_half(block: SwinBlock, x: Tensor, shift_size: Size) -> Tensor:

@@ -110,7 +110,7 @@ class _Call:
 
 
 def _with_slack(number: int, wide: int) -> Tensor:
-    """Memory for so many masks or biases, and a few rows that are read after the last, and not used."""
+    """Zeros for so many masks or biases, and a few rows that are read after the last, and not used."""
     return torch.zeros(number * wide + 8, wide)[: number * wide].view(number, wide, wide)
 
 
@@ -135,7 +135,7 @@ def _windows(plan: Plan, mask_value: float, wide: int) -> tuple[Tensor, Tensor, 
     place = [inside if padding is None else inside.masked_fill(padding, -1) for inside, padding, _ in found]
     numbers = [-1 if torn is None else number for number, (_, _, torn) in enumerate(found)]
     classes = [torch.full((len(one[0]),), number) for number, one in zip(numbers, found, strict=True)]
-    masks = _with_slack(len(found), wide).zero_()
+    masks = _with_slack(len(found), wide)
     for mask, (_, _, torn) in zip(masks, found, strict=True):
         if torn is not None:
             mask[: plan.tokens, : plan.tokens].masked_fill_(torn, mask_value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -56,18 +56,6 @@ class Plan:
     notes: list[str]
     """What is not compared, and why."""
 
-    @contextmanager
-    def pairs(self) -> Iterator[list[Pair]]:
-        """New processes of both revisions, with the implementations loaded."""
-        with ExitStack() as stack:
-            started = [
-                [stack.enter_context(Process(tree)) for tree in (self.base, self.head)]
-                for _ in range(judging.PAIRS)
-            ]
-            pairs = [Pair(base, head) for base, head in started]
-            process.load(pairs, list(dict.fromkeys(case.case.implementation for case in self.cases)))
-            yield pairs
-
     def run(self, rounds: int, watch: Callable[[Comparison], None]) -> None:
         """Measures every case until it has a verdict.
 
@@ -78,7 +66,8 @@ class Plan:
         """
         anchor = paired.anchor()
         while open_cases := [case for case in self.cases if not case.verdict]:
-            with self.pairs() as pairs:
+            implementations = dict.fromkeys(case.case.implementation for case in self.cases)
+            with process.started(lambda: (Process(self.base), Process(self.head)), implementations) as pairs:
                 for found in open_cases:
                     measured = process.measure(pairs, found.case, found.prepares, anchor, rounds)
                     found.measurements.append(measured)

@@ -16,7 +16,7 @@ PATIENCE = 4
 """How many times the rounds that it needs a measurement waits for as many quiet ones."""
 
 PAIRS = 4
-"""Pairs of processes of a measurement: where its memory lies makes one slower than the next, up to 14 %."""
+"""Pairs of processes of a measurement: where its memory lies makes one slower than the next."""
 
 BASE, HEAD = "base", "head"
 

@@ -6,9 +6,11 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from tempfile import TemporaryFile
 from time import process_time
@@ -16,7 +18,7 @@ from typing import Any, Self
 
 from swin_properties import paired
 from swin_properties.compare.inputs import Case
-from swin_properties.compare.judging import BASE, HEAD, PATIENCE
+from swin_properties.compare.judging import BASE, HEAD, PAIRS, PATIENCE
 from swin_properties.paired import Anchor, Paired, Sample
 
 WORKER = Path(__file__).with_name("worker.py")
@@ -153,19 +155,26 @@ class Pair:
         return {side: process.ask("count") for side, process in self.processes.items()}
 
 
-def load(pairs: Sequence[Pair], implementations: Sequence[str]) -> None:
-    """Loads implementations in all processes, which takes as many cores as there are.
+@contextmanager
+def started(
+    start: Callable[[], tuple[Process, Process]], implementations: Iterable[str]
+) -> Iterator[list[Pair]]:
+    """New pairs of processes; they load implementations on as many cores as there are, then all stay on one.
 
     Errors: ``ValueError`` where one does not load.
     """
-    with ThreadPoolExecutor(os.cpu_count()) as side_by_side:
-        for implementation in implementations:
-            processes = [process for pair in pairs for process in pair.processes.values()]
-            list(side_by_side.map(lambda process: process.load(implementation), processes))  # noqa: B023
+    with ExitStack() as stack:
+        pairs = [Pair(*map(stack.enter_context, start())) for _ in range(PAIRS)]
+        processes = [process for pair in pairs for process in pair.processes.values()]
+        with ThreadPoolExecutor(os.cpu_count()) as side_by_side:
+            for implementation in implementations:
+                list(side_by_side.map(Process.load, processes, repeat(implementation)))
+        stack.enter_context(paired.on_one_core([process.process.pid for process in processes]))
+        yield pairs
 
 
 def measure(pairs: Sequence[Pair], case: Case, prepares: bool, anchor: Anchor, rounds: int) -> Paired:
-    """The case in all pairs, interleaved, on one core; a sample is as many runs in all, of 2 ms at least.
+    """The case in all pairs, interleaved; a sample is as many runs in all, of 2 ms at least.
 
     Each pair has ``rounds``; where a run is long, all of them together.
     """
@@ -180,5 +189,4 @@ def measure(pairs: Sequence[Pair], case: Case, prepares: bool, anchor: Anchor, r
     def clock() -> float:
         return process_time() + sum(float(process.ask("clock")["seconds"]) for process in processes)
 
-    with paired.on_one_core([process.process.pid for process in processes]):
-        return paired.interleaved(groups, anchor, rounds, PATIENCE, clock, turns)
+    return paired.interleaved(groups, anchor, rounds, PATIENCE, clock, turns)
