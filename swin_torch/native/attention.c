@@ -1,90 +1,9 @@
 /* (Shifted) window attention in float32: softmax(scale q k^T + bias + mask) v, and its gradients.
  *
- * A window has N tokens and a head D channels; TOKENS and CHANNELS, up to which the vectors reach, are
- * constants of the compilation.  What is beyond the N-th key has a bias of -inf, and so no weight.  The
- * caller's threads share the windows out.
+ * A window has N tokens and a head D channels.  What is beyond the N-th key has a bias of -inf, and so no
+ * weight.  The caller's threads share the windows out.
  */
-#include "vectors.h"
-
-enum {
-    KEYS = (TOKENS + LANES - 1) / LANES,    /* vectors of a row of logits */
-    PARTS = (CHANNELS + LANES - 1) / LANES, /* vectors of a head's channels */
-    WIDE = KEYS * LANES,
-    DEEP = PARTS * LANES,
-#if defined(__AVX512F__) || defined(__aarch64__)
-    ROWS = 6, /* rows of a tile whose sums, by four vectors, fit 32 registers */
-#else
-    ROWS = 3, /* the same of 16 registers */
-#endif
-    HIGH = WIDE + ROWS /* rows up to which a tile may reach */
-};
-
-#define SCRATCH static _Thread_local __attribute__((aligned(64))) float
-
-/* Vectors first to first + V of a tile: product = given + left right. */
-INLINE void block_of(const int V, const int vectors, int first, int n, const float *left, int apart, int along,
-                     const float *right, const float *given, float *product) {
-    vec sums[ROWS][V];
-    for (int r = 0; r < ROWS; r++)
-        for (int v = 0; v < V; v++) {
-            const int at = (r * vectors + first + v) * LANES;
-            sums[r][v] = given ? load(given + at) : all(0);
-        }
-    for (int i = 0; i < n; i++) {
-        vec row[ROWS];
-        for (int r = 0; r < ROWS; r++) row[r] = all(left[r * apart + i * along]);
-        for (int v = 0; v < V; v++) {
-            vec column = load(right + (i * vectors + first + v) * LANES);
-            IN_REGISTER(column); /* gcc would rather load it for each row, and keep sums in memory */
-            for (int r = 0; r < ROWS; r++) sums[r][v] += row[r] * column;
-        }
-    }
-    for (int r = 0; r < ROWS; r++)
-        for (int v = 0; v < V; v++) store(product + (r * vectors + first + v) * LANES, sums[r][v]);
-}
-
-/* A tile of ROWS rows: product = given + left right; given may be null.  left is n numbers along for each row
- * apart; all else has rows of so many vectors.  Rows that are not there are memory all the same. */
-INLINE void product_of(const int vectors, int n, const float *left, int apart, int along, const float *right,
-                       const float *given, float *product) {
-    int first = 0;
-    for (; first + 4 <= vectors; first += 4)
-        block_of(4, vectors, first, n, left, apart, along, right, given, product);
-    if (vectors % 4 == 1) block_of(1, vectors, first, n, left, apart, along, right, given, product);
-    if (vectors % 4 == 2) block_of(2, vectors, first, n, left, apart, along, right, given, product);
-    if (vectors % 4 == 3) block_of(3, vectors, first, n, left, apart, along, right, given, product);
-}
-
-/* Functions of their own: where these are inlined, what lies around them takes registers from the sums. */
-#define APART static __attribute__((noinline)) void
-
-APART logits_of(int n, const float *left, const float *right, const float *given, float *product) {
-    if (given)
-        product_of(KEYS, n, left, DEEP, 1, right, given, product);
-    else
-        product_of(KEYS, n, left, DEEP, 1, right, 0, product);
-}
-
-APART along_rows(int n, const float *left, const float *right, float *product) {
-    product_of(PARTS, n, left, WIDE, 1, right, 0, product);
-}
-
-APART along_columns(int n, const float *left, const float *right, float *product) {
-    product_of(PARTS, n, left, 1, WIDE, right, 0, product);
-}
-
-/* A row of logits becomes weights that are still to be multiplied by what is given back. */
-INLINE float weights_of(float *row) {
-    vec most = load(row), total = all(0);
-    for (int v = 1; v < KEYS; v++) most = maximum(most, load(row + v * LANES));
-    most = largest_in_all(most);
-    for (int v = 0; v < KEYS; v++) {
-        const vec e = exponential(load(row + v * LANES) - most);
-        store(row + v * LANES, e);
-        total += e;
-    }
-    return 1 / sum_in_all(total)[0];
-}
+#include "tiles.h"
 
 /* What a call is about. */
 struct call {
@@ -151,8 +70,17 @@ static void turn(const float *packed, float *turned) {
         }
 }
 
+/* Scaled queries, keys and values, and the keys channel by channel. */
+static void unpack(const struct head *head, float *q, float *k, float *v, float *keys) {
+    pack(head, 0, head->call->scale, q);
+    pack(head, 1, 1, k);
+    pack(head, 2, 1, v);
+    turn(k, keys);
+}
+
 /* The weights of a tile of queries, each row still to be multiplied by its factor. */
-INLINE void weights(const struct head *head, int first, int rows, const float *q, const float *keys, float *w, float *factors) {
+INLINE void weights(const struct head *head, int first, int rows, const float *q, const float *keys, float *w,
+                    float *factors) {
     SCRATCH masked[ROWS * WIDE];
     const float *bias = head->bias + first * WIDE;
     if (head->mask) {
@@ -176,10 +104,7 @@ static void forward(const struct head *head, const struct head *next, float *out
     SCRATCH w[ROWS * WIDE], attended[ROWS * DEEP];
     float factors[ROWS];
     const int N = head->call->tokens, D = head->call->channels;
-    pack(head, 0, head->call->scale, q);
-    pack(head, 1, 1, k);
-    pack(head, 2, 1, v);
-    turn(k, keys);
+    unpack(head, q, k, v, keys);
     for (int i = 0; i < N; i += ROWS) {
         const int rows = N - i < ROWS ? N - i : ROWS;
         ask_for(next, i, rows, next->call->qkv, 3);
@@ -192,19 +117,17 @@ static void forward(const struct head *head, const struct head *next, float *out
 }
 
 /* The gradients of its qkv, put in place, and of the bias and the padding, added to what is there. */
-static void backward(const struct head *head, const struct head *next, const float *gradient, float *of_qkv, float *of_bias, float *of_pad) {
+static void backward(const struct head *head, const struct head *next, const float *gradient, float *of_qkv,
+                     float *of_bias, float *of_pad) {
     SCRATCH q[HIGH * DEEP], k[HIGH * DEEP], v[HIGH * DEEP], g[HIGH * DEEP], keys[DEEP * WIDE], values[DEEP * WIDE];
     SCRATCH w[HIGH * WIDE], of_w[HIGH * WIDE], part[3][ROWS * DEEP];
     float factors[ROWS];
     const int N = head->call->tokens, D = head->call->channels;
     const int64_t width = width_of(head->call);
-    pack(head, 0, head->call->scale, q);
-    pack(head, 1, 1, k);
-    pack(head, 2, 1, v);
+    unpack(head, q, k, v, keys);
     memset(g, 0, sizeof g);
     for (int i = 0; i < N; i++)
         if (head->row[i] >= 0) memcpy(g + i * DEEP, gradient + head->row[i] * width + head->from, D * sizeof(float));
-    turn(k, keys);
     turn(v, values);
     for (int i = 0; i < N; i += ROWS) {
         const int rows = N - i < ROWS ? N - i : ROWS;

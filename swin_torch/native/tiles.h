@@ -1,0 +1,85 @@
+/* Products of a few rows whose sums stay in registers, and the softmax of a row of logits.
+ *
+ * TOKENS and CHANNELS, up to which the vectors reach, are constants of the compilation.
+ */
+#include "vectors.h"
+
+enum {
+    KEYS = (TOKENS + LANES - 1) / LANES,    /* vectors of a row of logits */
+    PARTS = (CHANNELS + LANES - 1) / LANES, /* vectors of a head's channels */
+    WIDE = KEYS * LANES,
+    DEEP = PARTS * LANES,
+#if defined(__AVX512F__) || defined(__aarch64__)
+    ROWS = 6, /* rows of a tile whose sums, by four vectors, fit 32 registers */
+#else
+    ROWS = 3, /* the same of 16 registers */
+#endif
+    HIGH = WIDE + ROWS /* rows up to which a tile may reach */
+};
+
+#define SCRATCH static _Thread_local __attribute__((aligned(64))) float
+
+/* Vectors first to first + V of a tile: product = given + left right. */
+INLINE void block_of(const int V, const int vectors, int first, int n, const float *left, int apart, int along,
+                     const float *right, const float *given, float *product) {
+    vec sums[ROWS][V];
+    for (int r = 0; r < ROWS; r++)
+        for (int v = 0; v < V; v++) {
+            const int at = (r * vectors + first + v) * LANES;
+            sums[r][v] = given ? load(given + at) : all(0);
+        }
+    for (int i = 0; i < n; i++) {
+        vec row[ROWS];
+        for (int r = 0; r < ROWS; r++) row[r] = all(left[r * apart + i * along]);
+        for (int v = 0; v < V; v++) {
+            vec column = load(right + (i * vectors + first + v) * LANES);
+            IN_REGISTER(column); /* gcc would rather load it for each row, and keep sums in memory */
+            for (int r = 0; r < ROWS; r++) sums[r][v] += row[r] * column;
+        }
+    }
+    for (int r = 0; r < ROWS; r++)
+        for (int v = 0; v < V; v++) store(product + (r * vectors + first + v) * LANES, sums[r][v]);
+}
+
+/* A tile of ROWS rows: product = given + left right; given may be null.  left is n numbers along for each row
+ * apart; all else has rows of so many vectors.  Rows that are not there are memory all the same. */
+INLINE void product_of(const int vectors, int n, const float *left, int apart, int along, const float *right,
+                       const float *given, float *product) {
+    int first = 0;
+    for (; first + 4 <= vectors; first += 4)
+        block_of(4, vectors, first, n, left, apart, along, right, given, product);
+    if (vectors % 4 == 1) block_of(1, vectors, first, n, left, apart, along, right, given, product);
+    if (vectors % 4 == 2) block_of(2, vectors, first, n, left, apart, along, right, given, product);
+    if (vectors % 4 == 3) block_of(3, vectors, first, n, left, apart, along, right, given, product);
+}
+
+/* Functions of their own: where these are inlined, what lies around them takes registers from the sums. */
+#define APART static __attribute__((noinline)) void
+
+APART logits_of(int n, const float *left, const float *right, const float *given, float *product) {
+    if (given)
+        product_of(KEYS, n, left, DEEP, 1, right, given, product);
+    else
+        product_of(KEYS, n, left, DEEP, 1, right, 0, product);
+}
+
+APART along_rows(int n, const float *left, const float *right, float *product) {
+    product_of(PARTS, n, left, WIDE, 1, right, 0, product);
+}
+
+APART along_columns(int n, const float *left, const float *right, float *product) {
+    product_of(PARTS, n, left, 1, WIDE, right, 0, product);
+}
+
+/* A row of logits becomes weights that are still to be multiplied by what is given back. */
+INLINE float weights_of(float *row) {
+    vec most = load(row), total = all(0);
+    for (int v = 1; v < KEYS; v++) most = maximum(most, load(row + v * LANES));
+    most = largest_in_all(most);
+    for (int v = 0; v < KEYS; v++) {
+        const vec e = exponential(load(row + v * LANES) - most);
+        store(row + v * LANES, e);
+        total += e;
+    }
+    return 1 / sum_in_all(total)[0];
+}
