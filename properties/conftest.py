@@ -46,3 +46,12 @@ def peer() -> Callable[[str], Any]:
         return importlib.import_module(name)
 
     return imported
+
+
+@pytest.fixture
+def compiler() -> None:
+    """The test is skipped where there is no C compiler."""
+    from swin_torch.native import building  # needs torch
+
+    if building._compiler() is None:
+        pytest.skip("there is no C compiler")

@@ -25,12 +25,6 @@ ODD = Plan((9, 13), (12, 15), (4, 3), (1, 2), 2, False)
 
 
 @pytest.fixture
-def compiler() -> None:
-    if building._compiler() is None:
-        pytest.skip("there is no C compiler")
-
-
-@pytest.fixture
 def anew(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """As in a new process: nothing is compiled, no compiler known, nothing said."""
     kept = native._attention, building._compiler, say_once
@@ -111,7 +105,9 @@ def test_the_same_at_any_number_of_threads() -> None:
     for threads in (1, 2, 5):
         torch.set_num_threads(threads)
         of_qkv = native.backward(of_out, *given)[0]
-        results.append([native.forward(*given), of_qkv, pointwise.gelu_(qkv.clone(), qkv[0, 0, 0])])
+        results.append(
+            [native.forward(*given), of_qkv, pointwise.gelu(qkv, qkv[0, 0, 0], torch.empty_like(qkv))]
+        )
     torch.set_num_threads(before)
     for result in results:
         assert all(map(torch.equal, result, results[0]))
@@ -125,11 +121,25 @@ def test_gelu_is_at_least_as_near_as_pytorchs(channels: int) -> None:
     bias = torch.linspace(-1, 1, channels)
     exact = gelu((x + bias).double())
     theirs = (gelu(x + bias) - exact).abs().max()
-    assert (pointwise.gelu_(x.clone(), bias) - exact).abs().max() <= theirs
+    assert (pointwise.gelu(x, bias, torch.empty_like(x)) - exact).abs().max() <= theirs
     far = torch.tensor([-1e30, -20.0, 20.0, 1e30, math.nan])
-    assert torch.equal(
-        pointwise.gelu_(far.clone(), None).nan_to_num(5), torch.tensor([0.0, 0.0, 20.0, 1e30, 5.0])
-    )
+    found = pointwise.gelu(far, None, torch.empty_like(far))
+    assert torch.equal(found.nan_to_num(5), torch.tensor([0.0, 0.0, 20.0, 1e30, 5.0]))
+
+
+@pytest.mark.usefixtures("compiler")
+@pytest.mark.parametrize("channels", [1, 8, 19])
+def test_the_slope_of_gelu_is_as_near_as_pytorchs(channels: int) -> None:
+    x = torch.linspace(-9, 9, 40 * 19 * channels).view(-1, channels)
+    bias, ones, out = torch.linspace(-1, 1, channels), torch.ones_like(x), torch.empty_like(x)
+    slope = torch.ops.aten.gelu_backward
+    exact = slope(torch.ones_like(x).double(), (x + bias).double())
+    theirs = (slope(ones, x + bias) - exact).abs().max()
+    assert torch.equal(pointwise.gelu_backward(x, bias, ones, out), pointwise.gelu(x, bias, out.clone()))
+    assert (ones - exact).abs().max() <= theirs + torch.finfo().eps
+    far, of = torch.tensor([-1e30, -20.0, 20.0, 1e30, math.nan]), torch.full((5,), 2.0)
+    pointwise.gelu_backward(far, torch.zeros(5), of, torch.empty(5))
+    assert torch.equal(of.nan_to_num(5), torch.tensor([0.0, 0.0, 2.0, 2.0, 5.0]))
 
 
 class NativeNorm:

@@ -17,7 +17,7 @@ from swin_torch.core import shifted_window_attention_core
 from swin_torch.decisions import CANONICAL, Convention, margins
 from swin_torch.functional import drop_path
 from swin_torch.modules import SwinBlock, WindowAttention
-from swin_torch.native import blocks
+from swin_torch.native import blocks, training
 from swin_torch.patches import PatchMerging, norm_reduce
 from swin_torch.plan import Pair, Plan
 from swin_torch.sizes import Size, checked_shift, checked_window
@@ -81,15 +81,16 @@ def fused_block(
     """
     whole = block, x, shift_size, kept_attention, kept_mlp
     keeping = keeping or _suiting(x)
-    by_parameters = _by_parameters(*_layers(block))
-    if torch.is_grad_enabled():
+    by_parameters, training_it = _by_parameters(*_layers(block)), torch.is_grad_enabled()
+    if training_it and keeping != "all":
         return KEEPING[keeping](*whole) if by_parameters or keeping != "little" else keep_all(*whole)
     drops = kept_attention is not None or kept_mlp is not None
-    if drops or not by_parameters or torch.is_autocast_enabled(x.device.type):
+    if not by_parameters or torch.is_autocast_enabled(x.device.type) or (drops and not training_it):
         return keep_all(*whole)
     if not kernels.asked_for(x) and blocks.takes(block, x, plan := _plan(x, block, shift_size)):
-        return blocks.forward(block, x, plan)
-    return _without_gradients(block, x, shift_size)
+        kept = kept_attention, kept_mlp
+        return training.forward(block, x, plan, kept) if training_it else blocks.forward(block, x, plan)
+    return keep_all(*whole) if training_it else _without_gradients(block, x, shift_size)
 
 
 def keep_all(
@@ -187,7 +188,7 @@ def fused_norm_reduce(merged: Tensor, merging: PatchMerging, keeping: str | None
 def fuse(model: Module, keeping: str | None = None) -> Module:
     """The same model, its parameters too, whose blocks from now on use the fused attention.
 
-    ``keeping`` is what training keeps for backward: "all" is the fastest on a CPU, "little" half of that
+    ``keeping`` is what training keeps for backward: "all" is the fastest on a CPU, "little" less than that
     and the default on a GPU, "halves" a seventh, at the price of a second forward.
 
     Errors: ``ValueError`` for another ``keeping``.

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from swin_torch import functional
 from swin_torch.native.building import library
-from swin_torch.native.threads import Ends, parts, pointer, shared
+from swin_torch.native.threads import parts_of, pointer, shared
 from swin_torch.plan import Plan, places, table_gradient
 
 LARGEST_HEAD, LARGEST_WINDOW = 128, 256
@@ -43,7 +43,7 @@ def forward(
     """The attended grid: (B, H, W, 3 C) -> (B, H, W, C); ``added`` (3 C) is what qkv lacks, not padding."""
     out = qkv.new_empty(*qkv.shape[:3], qkv.shape[3] // 3)
     call = _Call(qkv, bias_table, pad_qkv, plan, scale, mask_value, added)
-    shared(call.windows, lambda _, ends: call.kernel.attend(call.reference, pointer(out), *ends))
+    call.run("attend", out, parts=parts_of(call.windows))
     return out
 
 
@@ -55,18 +55,14 @@ def backward(
     plan: Plan,
     scale: float,
     mask_value: float,
+    added: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of qkv, of the bias table, and of the padding's qkv (3 C)."""
-    call = _Call(qkv, bias_table, pad_qkv, plan, scale, mask_value)
-    of_qkv, threads = torch.empty_like(qkv), len(parts(call.windows))
-    of_bias = torch.zeros(threads, plan.heads, call.wide, call.wide)
-    of_pad = torch.zeros(threads, qkv.shape[3])
-
-    def differentiate(part: int, ends: Ends) -> None:
-        found = map(pointer, (gradient, of_qkv, of_bias[part], of_pad[part]))
-        call.kernel.differentiate(call.reference, *found, *ends)
-
-    shared(call.windows, differentiate)
+    call = _Call(qkv, bias_table, pad_qkv, plan, scale, mask_value, added)
+    of_qkv, parts = torch.empty_like(qkv), parts_of(call.windows)
+    of_bias = torch.zeros(parts, plan.heads, call.wide, call.wide)
+    of_pad = torch.zeros(parts, qkv.shape[3])
+    call.run("differentiate", gradient, of_qkv, of_bias, of_pad, parts=parts)
     inside = of_bias.sum(0)[:, : plan.tokens, : plan.tokens]
     return of_qkv, table_gradient(inside, plan.window).to(bias_table.dtype), of_pad.sum(0)
 
@@ -107,6 +103,11 @@ class _Call:
         self.tensors = qkv, pad, added, place, classes, bias, masks
         sizes = plan.tokens, head_dim, plan.heads, prod(plan.grid), prod(plan.counts)
         self.reference = ctypes.byref(_Structure(*sizes, *map(pointer, self.tensors), scale))
+
+    def run(self, name: str, *tensors: Tensor, parts: int) -> None:
+        """A function of the kernel on these tensors, for all windows of the batch."""
+        given = map(pointer, tensors)
+        shared(self.kernel, name, self.reference, *given, number=self.windows, parts=parts)
 
 
 def _with_slack(number: int, wide: int) -> Tensor:

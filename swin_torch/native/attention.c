@@ -3,6 +3,7 @@
  * A window has N tokens and a head D channels.  What is beyond the N-th key has a bias of -inf, and so no
  * weight.  The caller's threads share the windows out.
  */
+#include "sharing.h"
 #include "tiles.h"
 
 /* What a call is about. */
@@ -191,14 +192,22 @@ static void find(const struct call *call, int64_t window, int64_t h, struct head
         work;                                                                                        \
     }
 
-void attend(const struct call *call, float *out, int64_t first, int64_t last) {
+static void attend_in(const struct call *call, float *out, int64_t first, int64_t last) {
     FOR_EACH_HEAD(forward(head, next, out))
 }
 
-/* of_bias: (heads, WIDE, WIDE) and of_pad: (3 C), of these windows alone. */
-void differentiate(const struct call *call, const float *gradient, float *of_qkv, float *of_bias, float *of_pad,
-                   int64_t first, int64_t last) {
+static void differentiate_in(const struct call *call, const float *gradient, float *of_qkv, float *of_bias,
+                             float *of_pad, int64_t first, int64_t last) {
     FOR_EACH_HEAD(backward(head, next, gradient, of_qkv, of_bias + at % call->heads * WIDE * WIDE, of_pad))
+}
+
+void attend(const struct call *call, float *out, PARTS_OF_NUMBER) { SHARE(attend_in(call, out, first, last)) }
+
+/* of_bias: (parts, heads, WIDE, WIDE) and of_pad: (parts, 3 C). */
+void differentiate(const struct call *call, const float *gradient, float *of_qkv, float *of_bias, float *of_pad,
+                   PARTS_OF_NUMBER) {
+    SHARE(differentiate_in(call, gradient, of_qkv, of_bias + part * call->heads * WIDE * WIDE,
+                           of_pad + part * 3 * width_of(call), first, last))
 }
 
 int64_t wide(void) { return WIDE; }

@@ -17,6 +17,8 @@ from swin_torch.slower import say_once
 KERNEL = "its native kernel"
 
 FLAGS = "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC"
+TOGETHER = "-fopenmp"
+"""For the threads that PyTorch uses too; not every compiler has them."""
 
 
 def library(source: str, **constants: int) -> ctypes.CDLL | None:
@@ -45,7 +47,8 @@ def _compile(words: list[str], source: str, kept: Path) -> None:
     with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
         made = Path(folder) / "made.so"
         words = [*words, "-o", str(made), str(Path(__file__).with_name(source))]
-        subprocess.run(words, check=True, capture_output=True, text=True)
+        if subprocess.run([*words, TOGETHER], check=False, capture_output=True).returncode:
+            subprocess.run(words, check=True, capture_output=True, text=True)
         made.replace(kept)
 
 

@@ -7,29 +7,49 @@ from functools import cache
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from swin_torch.native.building import library
-from swin_torch.native.threads import pointer, shared
+from swin_torch.native.threads import parts_of, pointer, shared
+
+FEW = 8192
+"""Numbers that one thread is quicker with than two."""
 
 
 def takes(*tensors: Tensor | None) -> bool:
     """Whether the native functions take these, the machine having a compiler."""
-    return _functions() is not None and all(
-        x is None or (x.device.type == "cpu" and x.dtype == torch.float32 and x.is_contiguous())
-        for x in tensors
-    )
+    return _functions() is not None and all(x is None or _is_plain(x) for x in tensors)
 
 
-def gelu_(x: Tensor, bias: Tensor | None) -> Tensor:
-    """gelu(x + bias), written over x: (..., C) and (C) -> (..., C).
+def gelu(x: Tensor, bias: Tensor | None, out: Tensor) -> Tensor:
+    """gelu(x + bias) into ``out``, which may be x: (..., C) and (C) -> (..., C).
 
     >>> x = torch.tensor([[-1.0, 0.0]])
-    >>> gelu_(x, torch.tensor([1.0, 2.0])) if takes(x) else torch.tensor([[0.0, 1.9545]])
+    >>> gelu(x, torch.tensor([1.0, 2.0]), out=x) if takes(x) else torch.tensor([[0.0, 1.9545]])
     tensor([[0.0000, 1.9545]])
     """
-    _rows(_functions().gelu, x, x, bias, x)
-    return x
+    _rows("gelu", x, x, bias, out)
+    return out
+
+
+def gelu_backward(x: Tensor, bias: Tensor, gradient: Tensor, out: Tensor) -> Tensor:
+    """gelu(x + bias) into ``out``; ``gradient``, the one of that, becomes that of x: (..., C) and (C)."""
+    _rows("gelu_backward", x, x, bias, out, gradient)
+    return out
+
+
+def norm(x: Tensor, gain: Tensor, shift: Tensor, eps: float, out: Tensor) -> Tensor:
+    """LayerNorm(x) into ``out``: (..., C)."""
+    _rows("norm", x, x, gain, shift, out, ctypes.c_float(eps))
+    return out
+
+
+def norm_backward(
+    x: Tensor, of_normed: Tensor, gain: Tensor, eps: float, added: Tensor, of_norm: Tensor, out: Tensor
+) -> Tensor:
+    """``added`` and x's gradient into ``out``; to ``of_norm`` (threads, 2, C) those of gain and shift."""
+    _rows("norm_backward", x, x, of_normed, gain, added, out, of_norm, ctypes.c_float(eps))
+    return out
 
 
 def add_norm_(
@@ -44,14 +64,22 @@ def add_norm_(
 ) -> None:
     """y = x + branch + bias, written over ``branch`` with ``ahead`` added, and LayerNorm(y): (..., C)."""
     tensors = x, branch, bias, gain, shift, ahead, branch, normed
-    _rows(_functions().add_norm, x, *tensors, ctypes.c_float(eps))
+    _rows("add_norm", x, *tensors, ctypes.c_float(eps))
 
 
-def _rows(function: Any, of: Tensor, *arguments: Any) -> None:
-    """Threads share the rows of a tensor out."""
+def _is_plain(x: Tensor) -> bool:
+    """Whether the numbers lie in memory, row after row, as C reads them."""
+    own = type(x) in (Tensor, nn.Parameter)  # others may have their numbers elsewhere, or none
+    return own and x.device.type == "cpu" and x.dtype == torch.float32 and x.is_contiguous()
+
+
+def _rows(name: str, of: Tensor, *arguments: Any) -> None:
+    """A C function on the rows of a tensor; a thread for a few of them is not worth waiting for."""
     given = [x if isinstance(x, ctypes.c_float) else pointer(x) for x in arguments]
-    channels = ctypes.c_int64(of.shape[-1])
-    shared(of.numel() // of.shape[-1], lambda _, ends: function(*given, channels, *ends))
+    channels = of.shape[-1]
+    parts = parts_of(of.numel() // FEW)
+    sizes = ctypes.c_int64(channels)
+    shared(_functions(), name, *given, sizes, number=of.numel() // channels, parts=parts)
 
 
 @cache

@@ -3,46 +3,42 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
 
-Ends = tuple[ctypes.c_int64, ctypes.c_int64]
 
+def shared(library: Any, name: str, *arguments: Any, number: int, parts: int) -> None:
+    """Calls a C function of ``library`` for all of ``number`` rows or windows, in so many parts at once.
 
-def shared(number: int, work: Callable[[int, Ends], Any]) -> None:
-    """``work`` takes a thread's number, its first and its last; C functions run without Python's lock."""
-    ends = [(ctypes.c_int64(first), ctypes.c_int64(last)) for first, last in parts(number)]
-    if len(ends) == 1:
-        work(0, ends[0])
+    Where it has no OpenMP the threads are our own: C functions run without Python's lock.
+    """
+    function, sizes = getattr(library, name), (ctypes.c_int64(number), ctypes.c_int64(parts))
+
+    def work(first: int, last: int) -> None:
+        function(*arguments, *sizes, ctypes.c_int64(first), ctypes.c_int64(last))
+
+    if parts == 1 or library.together():
+        work(0, parts)
     else:
-        list(_threads(len(ends)).map(work, range(len(ends)), ends))
+        list(_threads(parts).map(work, range(parts), range(1, parts + 1)))
 
 
-def parts(number: int) -> list[tuple[int, int]]:
-    """First and last of each of PyTorch's threads."""
-    return list(_shares(number, torch.get_num_threads()))
+def parts_of(number: int) -> int:
+    """How many of PyTorch's threads have something to do.
+
+    >>> parts_of(1)
+    1
+    """
+    return max(1, min(number, torch.get_num_threads()))
 
 
 def pointer(tensor: Tensor | None) -> ctypes.c_void_p:
     """Where a tensor's numbers start; null for None."""
     return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
-
-
-def _shares(number: int, threads: int) -> Iterator[tuple[int, int]]:
-    """First and last of each thread's share.
-
-    >>> list(_shares(5, 2)), list(_shares(1, 4))
-    ([(0, 2), (2, 5)], [(0, 1)])
-    """
-    threads = min(threads, number)
-    ends = [number * thread // threads for thread in range(threads + 1)]
-    yield from pairwise(ends)
 
 
 @cache
