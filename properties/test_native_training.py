@@ -119,3 +119,15 @@ def test_a_norm_without_a_bias_is_called(trained: SwinBlock) -> None:
     trained.norm2 = torch.nn.LayerNorm(12, bias=False)
     assert not blocks.takes(trained, x, _plan(x, trained, 1))
     assert torch.equal(trained(x, 1), keep_all(trained, x, 1, None, None))
+
+
+@pytest.mark.usefixtures("compiler")
+@pytest.mark.parametrize("case", TRAINED)
+def test_a_merge_in_training_is_the_oracles(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    called = []
+    kept = training.norm_linear
+    monkeypatch.setattr(blocks, "ROWS", 3)
+    monkeypatch.setattr(training, "norm_linear", lambda *args: (called.append(1), kept(*args))[1])
+    for law in ("patch_merging/gradient", "patch_merging/oracle"):
+        assert evaluate(LAWS[law], judged("swin_torch:fused", "float32"), GridCase.parse(case)).seen is None
+    assert called

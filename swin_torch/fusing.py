@@ -178,10 +178,17 @@ def _is_plain(layer: nn.Module) -> bool:
 
 
 def fused_norm_reduce(merged: Tensor, merging: PatchMerging, keeping: str | None = None) -> Tensor:
-    """The norm and the linear layer of a merge; keeping little, their input alone is kept for backward."""
-    sparing = torch.is_grad_enabled() and (keeping or _suiting(merged)) != "all"
-    if sparing and _by_parameters(merging.norm, merging.reduction):
-        return norm_linear(merged, merging.norm, merging.reduction)
+    """The norm and the linear layer of a merge; their input alone is kept for backward where that pays."""
+    norm, reduction = merging.norm, merging.reduction
+    whole = merged, norm.weight, norm.bias, norm.eps, reduction.weight, reduction.bias
+    if not _by_parameters(norm, reduction):
+        return norm_reduce(merged, merging)
+    if not torch.is_autocast_enabled(merged.device.type) and blocks.takes_norm_linear(
+        merged, norm, reduction
+    ):
+        return (training.norm_linear if torch.is_grad_enabled() else blocks.norm_linear)(*whole)
+    if torch.is_grad_enabled() and (keeping or _suiting(merged)) != "all":
+        return norm_linear(merged, norm, reduction)
     return norm_reduce(merged, merging)
 
 

@@ -38,11 +38,11 @@ def forward(
     plan: Plan,
     scale: float,
     mask_value: float,
-    added: Tensor | None = None,
+    out: Tensor | None = None,
 ) -> Tensor:
-    """The attended grid: (B, H, W, 3 C) -> (B, H, W, C); ``added`` (3 C) is what qkv lacks, not padding."""
-    out = qkv.new_empty(*qkv.shape[:3], qkv.shape[3] // 3)
-    call = _Call(qkv, bias_table, pad_qkv, plan, scale, mask_value, added)
+    """The attended grid, into ``out`` where that is given: (B, H, W, 3 C) -> (B, H, W, C)."""
+    out = qkv.new_empty(*qkv.shape[:3], qkv.shape[3] // 3) if out is None else out
+    call = _Call(qkv, bias_table, pad_qkv, plan, scale, mask_value)
     call.run("attend", out, parts=parts_of(call.windows))
     return out
 
@@ -55,11 +55,11 @@ def backward(
     plan: Plan,
     scale: float,
     mask_value: float,
-    added: Tensor | None = None,
+    out: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradients of qkv, of the bias table, and of the padding's qkv (3 C)."""
-    call = _Call(qkv, bias_table, pad_qkv, plan, scale, mask_value, added)
-    of_qkv, parts = torch.empty_like(qkv), parts_of(call.windows)
+    """The gradients of qkv (in ``out`` where given), of the bias table and of the padding's qkv (3 C)."""
+    call = _Call(qkv, bias_table, pad_qkv, plan, scale, mask_value)
+    of_qkv, parts = torch.empty_like(qkv) if out is None else out, parts_of(call.windows)
     of_bias = torch.zeros(parts, plan.heads, call.wide, call.wide)
     of_pad = torch.zeros(parts, qkv.shape[3])
     call.run("differentiate", gradient, of_qkv, of_bias, of_pad, parts=parts)
@@ -72,7 +72,7 @@ class _Structure(ctypes.Structure):
 
     _fields_ = (
         *((name, ctypes.c_int64) for name in ("tokens", "channels", "heads", "area", "windows")),
-        *((name, ctypes.c_void_p) for name in ("qkv", "pad", "added", "places", "classes", "bias", "masks")),
+        *((name, ctypes.c_void_p) for name in ("qkv", "pad", "places", "classes", "bias", "masks")),
         ("scale", ctypes.c_float),
     )
 
@@ -88,19 +88,19 @@ class _Call:
         plan: Plan,
         scale: float,
         mask_value: float,
-        added: Tensor | None = None,
     ) -> None:
         head_dim = qkv.shape[3] // 3 // plan.heads
         self.kernel = _attention(_upto(plan.tokens), _upto(head_dim))
         self.wide = self.kernel.wide()
         self.windows = len(qkv) * prod(plan.counts)
         pad = torch.zeros(qkv.shape[3]) if pad_qkv is None else pad_qkv.detach().float().contiguous()
-        place, classes, masks = _windows(plan, mask_value, self.wide)
-        bias = _with_slack(plan.heads, self.wide)
-        index = _index(plan.window, self.wide)
-        torch.index_select(bias_table.detach().float().T, 1, index, out=bias.flatten(1))
-        bias[..., plan.tokens :] = -torch.inf
-        self.tensors = qkv, pad, added, place, classes, bias, masks
+        spare = self.kernel.spare()
+        place, classes, masks, index = _windows(plan, mask_value, self.wide, spare)
+        bias = torch.empty(plan.heads * self.wide + spare, self.wide)
+        table = bias_table.detach().float().contiguous()
+        numbers = map(ctypes.c_int64, (plan.heads, plan.tokens))
+        self.kernel.spread(*map(pointer, (table, index, bias)), *numbers)
+        self.tensors = qkv, pad, place, classes, bias, masks
         sizes = plan.tokens, head_dim, plan.heads, prod(plan.grid), prod(plan.counts)
         self.reference = ctypes.byref(_Structure(*sizes, *map(pointer, self.tensors), scale))
 
@@ -108,11 +108,6 @@ class _Call:
         """A function of the kernel on these tensors, for all windows of the batch."""
         given = map(pointer, tensors)
         shared(self.kernel, name, self.reference, *given, number=self.windows, parts=parts)
-
-
-def _with_slack(number: int, wide: int) -> Tensor:
-    """Zeros for so many masks or biases, and a few rows that are read after the last, and not used."""
-    return torch.zeros(number * wide + 8, wide)[: number * wide].view(number, wide, wide)
 
 
 @cache
@@ -127,26 +122,18 @@ def _upto(number: int) -> int:
 
 
 @lru_cache(maxsize=64)
-def _windows(plan: Plan, mask_value: float, wide: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Each token's place in its image, -1 for padding; each window's class, -1 without a mask; their masks.
+def _windows(plan: Plan, mask_value: float, wide: int, spare: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Each token's place in its image, -1 for padding; each window's class, -1 without a mask; their masks,
+    and some rows that are read after these and not used; the bias table's row of each pair of tokens.
 
-    Shapes: (windows, N), (windows), (classes, wide, wide).
+    Shapes: (windows, N), (windows), (classes wide + spare, wide), (N, N).
     """
     found = places(plan, torch.device("cpu"))
     place = [inside if padding is None else inside.masked_fill(padding, -1) for inside, padding, _ in found]
     numbers = [-1 if torn is None else number for number, (_, _, torn) in enumerate(found)]
     classes = [torch.full((len(one[0]),), number) for number, one in zip(numbers, found, strict=True)]
-    masks = _with_slack(len(found), wide)
-    for mask, (_, _, torn) in zip(masks, found, strict=True):
+    masks = torch.zeros(len(found) * wide + spare, wide)
+    for mask, (_, _, torn) in zip(masks[:-spare].view(-1, wide, wide), found, strict=True):
         if torn is not None:
             mask[: plan.tokens, : plan.tokens].masked_fill_(torn, mask_value)
-    return torch.cat(place), torch.cat(classes), masks
-
-
-@lru_cache(maxsize=64)
-def _index(window: tuple[int, int], wide: int) -> Tensor:
-    """The table's row of each pair of tokens, row by row; beyond the last token any row: (wide wide)."""
-    index = torch.zeros(wide, wide, dtype=torch.int64)
-    own = functional.relative_position_index(window)
-    index[: len(own), : len(own)] = own
-    return index.flatten()
+    return torch.cat(place), torch.cat(classes), masks, functional.relative_position_index(plan.window)

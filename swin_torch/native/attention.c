@@ -10,7 +10,7 @@
 struct call {
     int64_t tokens, channels, heads; /* of a window, of a head; and how many heads */
     int64_t area, windows;           /* tokens and windows of an image */
-    const float *qkv, *pad, *added;  /* padding's qkv; what each other token's lacks, or null */
+    const float *qkv, *pad;          /* that of padding */
     const int64_t *places, *classes; /* each token's place in its image, -1 for padding; each window's mask */
     const float *bias, *masks;       /* (heads, WIDE, WIDE), -inf beyond the last key; (classes, WIDE, WIDE) */
     float scale;
@@ -26,8 +26,8 @@ struct head {
 
 INLINE int64_t width_of(const struct call *call) { return call->heads * call->channels; }
 
-INLINE void copy_of(const int D, const float *row, const float *added, float factor, float *packed) {
-    for (int d = 0; d < D; d++) packed[d] = factor * (added ? row[d] + added[d] : row[d]);
+INLINE void copy_of(const int D, const float *row, float factor, float *packed) {
+    for (int d = 0; d < D; d++) packed[d] = factor * row[d];
     for (int d = D; d < DEEP; d++) packed[d] = 0;
 }
 
@@ -37,15 +37,11 @@ static void pack(const struct head *head, int third, float factor, float *packed
     const int N = call->tokens, D = call->channels;
     const int64_t width = width_of(call), offset = third * width + head->from;
     for (int i = 0; i < N; i++) {
-        const int inside = head->row[i] >= 0;
-        const float *row = (inside ? call->qkv + head->row[i] * 3 * width : call->pad) + offset;
-        const float *added = inside && call->added ? call->added + offset : 0;
+        const float *row = (head->row[i] < 0 ? call->pad : call->qkv + head->row[i] * 3 * width) + offset;
         if (D < DEEP)
-            copy_of(D, row, added, factor, packed + i * DEEP);
-        else if (added)
-            copy_of(DEEP, row, added, factor, packed + i * DEEP);
+            copy_of(D, row, factor, packed + i * DEEP);
         else
-            copy_of(DEEP, row, 0, factor, packed + i * DEEP);
+            copy_of(DEEP, row, factor, packed + i * DEEP);
     }
     memset(packed + N * DEEP, 0, (HIGH - N) * DEEP * sizeof(float));
 }
@@ -89,7 +85,7 @@ INLINE void weights(const struct head *head, int first, int rows, const float *q
             store(masked + at, load(bias + at) + load(head->mask + first * WIDE + at));
         bias = masked;
     }
-    logits_of(head->call->channels, q + first * DEEP, keys, bias, w);
+    logits_of(rows, head->call->channels, q + first * DEEP, keys, bias, w);
     for (int r = 0; r < rows; r++) factors[r] = weights_of(w + r * WIDE);
 }
 
@@ -106,11 +102,11 @@ static void forward(const struct head *head, const struct head *next, float *out
     float factors[ROWS];
     const int N = head->call->tokens, D = head->call->channels;
     unpack(head, q, k, v, keys);
-    for (int i = 0; i < N; i += ROWS) {
-        const int rows = N - i < ROWS ? N - i : ROWS;
+    for (int t = 0; t < tiles_of(N); t++) {
+        const int i = start_of(N, t), rows = start_of(N, t + 1) - i;
         ask_for(next, i, rows, next->call->qkv, 3);
         weights(head, i, rows, q, keys, w, factors);
-        along_rows(N, w, v, attended);
+        along_rows(rows, N, w, v, attended);
         for (int r = 0; r < rows; r++)
             if (head->row[i + r] >= 0)
                 put(out + head->row[i + r] * width_of(head->call) + head->from, attended + r * DEEP, D, factors[r]);
@@ -130,12 +126,12 @@ static void backward(const struct head *head, const struct head *next, const flo
     for (int i = 0; i < N; i++)
         if (head->row[i] >= 0) memcpy(g + i * DEEP, gradient + head->row[i] * width + head->from, D * sizeof(float));
     turn(v, values);
-    for (int i = 0; i < N; i += ROWS) {
-        const int rows = N - i < ROWS ? N - i : ROWS;
+    for (int t = 0; t < tiles_of(N); t++) {
+        const int i = start_of(N, t), rows = start_of(N, t + 1) - i;
         ask_for(next, i, rows, next->call->qkv, 3);
         ask_for(next, i, rows, gradient, 1);
         weights(head, i, rows, q, keys, w + i * WIDE, factors);
-        logits_of(D, g + i * DEEP, values, 0, of_w + i * WIDE);
+        logits_of(rows, D, g + i * DEEP, values, 0, of_w + i * WIDE);
         for (int r = i; r < i + rows; r++) {
             vec both = all(0);
             for (int at = r * WIDE; at < (r + 1) * WIDE; at += LANES) {
@@ -151,11 +147,11 @@ static void backward(const struct head *head, const struct head *next, const flo
             }
         }
     }
-    for (int i = 0; i < N; i += ROWS) {
-        const int rows = N - i < ROWS ? N - i : ROWS;
-        along_rows(N, of_w + i * WIDE, k, part[0]);
-        along_columns(N, of_w + i, q, part[1]); /* q is scaled */
-        along_columns(N, w + i, g, part[2]);
+    for (int t = 0; t < tiles_of(N); t++) {
+        const int i = start_of(N, t), rows = start_of(N, t + 1) - i;
+        along_rows(rows, N, of_w + i * WIDE, k, part[0]);
+        along_columns(rows, N, of_w + i, q, part[1]); /* q is scaled */
+        along_columns(rows, N, w + i, g, part[2]);
         for (int r = 0; r < rows; r++)
             for (int third = 0; third < 3; third++) {
                 const float *found = part[third] + r * DEEP, factor = third ? 1 : head->call->scale;
@@ -209,5 +205,20 @@ void differentiate(const struct call *call, const float *gradient, float *of_qkv
     SHARE(differentiate_in(call, gradient, of_qkv, of_bias + part * call->heads * WIDE * WIDE,
                            of_pad + part * 3 * width_of(call), first, last))
 }
+
+/* (heads, WIDE, WIDE) from a table (rows, heads): its row of each pair of tokens is in index (tokens, tokens).
+ * Beyond the last key -inf; beyond the last query, and in as many rows as spare() after all, 0: read and not used. */
+void spread(const float *table, const int64_t *index, float *bias, int64_t heads, int64_t tokens) {
+    for (int64_t h = 0; h < heads; h++)
+        for (int64_t i = 0; i < WIDE; i++) {
+            float *row = bias + (h * WIDE + i) * WIDE;
+            const int64_t keys = i < tokens ? tokens : 0;
+            for (int64_t j = 0; j < keys; j++) row[j] = table[index[i * tokens + j] * heads + h];
+            for (int64_t j = keys; j < WIDE; j++) row[j] = keys ? -__builtin_inff() : 0;
+        }
+    memset(bias + heads * WIDE * WIDE, 0, ROWS * WIDE * sizeof(float));
+}
+
+int64_t spare(void) { return ROWS; }
 
 int64_t wide(void) { return WIDE; }

@@ -21,20 +21,20 @@ def takes(*tensors: Tensor | None) -> bool:
     return _functions() is not None and all(x is None or _is_plain(x) for x in tensors)
 
 
-def gelu(x: Tensor, bias: Tensor | None, out: Tensor) -> Tensor:
-    """gelu(x + bias) into ``out``, which may be x: (..., C) and (C) -> (..., C).
+def gelu(x: Tensor, out: Tensor) -> Tensor:
+    """gelu(x) into ``out``, which may be x: (..., C).
 
-    >>> x = torch.tensor([[-1.0, 0.0]])
-    >>> gelu(x, torch.tensor([1.0, 2.0]), out=x) if takes(x) else torch.tensor([[0.0, 1.9545]])
+    >>> x = torch.tensor([[0.0, 2.0]])
+    >>> gelu(x, out=x) if takes(x) else torch.tensor([[0.0, 1.9545]])
     tensor([[0.0000, 1.9545]])
     """
-    _rows("gelu", x, x, bias, out)
+    _rows("gelu", x, x, out)
     return out
 
 
-def gelu_backward(x: Tensor, bias: Tensor, gradient: Tensor, out: Tensor) -> Tensor:
-    """gelu(x + bias) into ``out``; ``gradient``, the one of that, becomes that of x: (..., C) and (C)."""
-    _rows("gelu_backward", x, x, bias, out, gradient)
+def gelu_backward(x: Tensor, gradient: Tensor, out: Tensor) -> Tensor:
+    """gelu(x) into ``out``; ``gradient``, the one of that, becomes that of x: (..., C)."""
+    _rows("gelu_backward", x, x, out, gradient)
     return out
 
 
@@ -45,26 +45,11 @@ def norm(x: Tensor, gain: Tensor, shift: Tensor, eps: float, out: Tensor) -> Ten
 
 
 def norm_backward(
-    x: Tensor, of_normed: Tensor, gain: Tensor, eps: float, added: Tensor, of_norm: Tensor, out: Tensor
+    x: Tensor, of_normed: Tensor, gain: Tensor, eps: float, added: Tensor | None, of_norm: Tensor, out: Tensor
 ) -> Tensor:
     """``added`` and x's gradient into ``out``; to ``of_norm`` (threads, 2, C) those of gain and shift."""
     _rows("norm_backward", x, x, of_normed, gain, added, out, of_norm, ctypes.c_float(eps))
     return out
-
-
-def add_norm_(
-    x: Tensor,
-    branch: Tensor,
-    bias: Tensor | None,
-    gain: Tensor,
-    shift: Tensor,
-    eps: float,
-    ahead: Tensor | None,
-    normed: Tensor,
-) -> None:
-    """y = x + branch + bias, written over ``branch`` with ``ahead`` added, and LayerNorm(y): (..., C)."""
-    tensors = x, branch, bias, gain, shift, ahead, branch, normed
-    _rows("add_norm", x, *tensors, ctypes.c_float(eps))
 
 
 def _is_plain(x: Tensor) -> bool:

@@ -17,58 +17,67 @@ enum {
     HIGH = WIDE + ROWS /* rows up to which a tile may reach */
 };
 
-#define SCRATCH static _Thread_local __attribute__((aligned(64))) float
+/* Tiles of N rows, of about the same height, and the first row of each. */
+INLINE int tiles_of(int N) { return (N + ROWS - 1) / ROWS; }
+INLINE int start_of(int N, int tile) { return N * tile / tiles_of(N); }
 
-/* Vectors first to first + V of a tile: product = given + left right. */
-INLINE void block_of(const int V, const int vectors, int first, int n, const float *left, int apart, int along,
+/* Vectors first to first + V of R rows: product = given + left right. */
+INLINE void block_of(const int R, const int V, const int vectors, int first, int n, const float *left, int apart, int along,
                      const float *right, const float *given, float *product) {
     vec sums[ROWS][V];
-    for (int r = 0; r < ROWS; r++)
+    for (int r = 0; r < R; r++)
         for (int v = 0; v < V; v++) {
             const int at = (r * vectors + first + v) * LANES;
             sums[r][v] = given ? load(given + at) : all(0);
         }
     for (int i = 0; i < n; i++) {
         vec row[ROWS];
-        for (int r = 0; r < ROWS; r++) row[r] = all(left[r * apart + i * along]);
+        for (int r = 0; r < R; r++) row[r] = all(left[r * apart + i * along]);
         for (int v = 0; v < V; v++) {
             vec column = load(right + (i * vectors + first + v) * LANES);
             IN_REGISTER(column); /* gcc would rather load it for each row, and keep sums in memory */
-            for (int r = 0; r < ROWS; r++) sums[r][v] += row[r] * column;
+            for (int r = 0; r < R; r++) sums[r][v] += row[r] * column;
         }
     }
-    for (int r = 0; r < ROWS; r++)
+    for (int r = 0; r < R; r++)
         for (int v = 0; v < V; v++) store(product + (r * vectors + first + v) * LANES, sums[r][v]);
 }
 
-/* A tile of ROWS rows: product = given + left right; given may be null.  left is n numbers along for each row
- * apart; all else has rows of so many vectors.  Rows that are not there are memory all the same. */
-INLINE void product_of(const int vectors, int n, const float *left, int apart, int along, const float *right,
-                       const float *given, float *product) {
+/* R rows of a product = given + left right; given may be null.  left is n numbers along for each row apart; all
+ * else has rows of so many vectors. */
+INLINE void rows_of(const int R, const int vectors, int n, const float *left, int apart, int along, const float *right,
+                    const float *given, float *product) {
     int first = 0;
     for (; first + 4 <= vectors; first += 4)
-        block_of(4, vectors, first, n, left, apart, along, right, given, product);
-    if (vectors % 4 == 1) block_of(1, vectors, first, n, left, apart, along, right, given, product);
-    if (vectors % 4 == 2) block_of(2, vectors, first, n, left, apart, along, right, given, product);
-    if (vectors % 4 == 3) block_of(3, vectors, first, n, left, apart, along, right, given, product);
+        block_of(R, 4, vectors, first, n, left, apart, along, right, given, product);
+    if (vectors % 4 == 1) block_of(R, 1, vectors, first, n, left, apart, along, right, given, product);
+    if (vectors % 4 == 2) block_of(R, 2, vectors, first, n, left, apart, along, right, given, product);
+    if (vectors % 4 == 3) block_of(R, 3, vectors, first, n, left, apart, along, right, given, product);
+}
+
+/* A tile: ROWS rows or, if it has fewer, one less.  Rows that are not there are memory all the same. */
+INLINE void product_of(int rows, const int vectors, int n, const float *left, int apart, int along, const float *right,
+                       const float *given, float *product) {
+    if (rows == ROWS)
+        rows_of(ROWS, vectors, n, left, apart, along, right, given, product);
+    else
+        rows_of(ROWS - 1, vectors, n, left, apart, along, right, given, product);
 }
 
 /* Functions of their own: where these are inlined, what lies around them takes registers from the sums. */
-#define APART static __attribute__((noinline)) void
-
-APART logits_of(int n, const float *left, const float *right, const float *given, float *product) {
+APART logits_of(int rows, int n, const float *left, const float *right, const float *given, float *product) {
     if (given)
-        product_of(KEYS, n, left, DEEP, 1, right, given, product);
+        product_of(rows, KEYS, n, left, DEEP, 1, right, given, product);
     else
-        product_of(KEYS, n, left, DEEP, 1, right, 0, product);
+        product_of(rows, KEYS, n, left, DEEP, 1, right, 0, product);
 }
 
-APART along_rows(int n, const float *left, const float *right, float *product) {
-    product_of(PARTS, n, left, WIDE, 1, right, 0, product);
+APART along_rows(int rows, int n, const float *left, const float *right, float *product) {
+    product_of(rows, PARTS, n, left, WIDE, 1, right, 0, product);
 }
 
-APART along_columns(int n, const float *left, const float *right, float *product) {
-    product_of(PARTS, n, left, 1, WIDE, right, 0, product);
+APART along_columns(int rows, int n, const float *left, const float *right, float *product) {
+    product_of(rows, PARTS, n, left, 1, WIDE, right, 0, product);
 }
 
 /* A row of logits becomes weights that are still to be multiplied by what is given back. */

@@ -1,7 +1,7 @@
 """A block in training on a CPU: a few tokens at a time, and in backward what is cheap is computed again.
 
-Kept are x, qkv without its bias, the attended grid, the sum after the attention and the MLP's hidden layer
-before its bias and GELU: 10 C numbers a token, where PyTorch's own layers keep 16 C.
+Kept are x, qkv, the attended grid, the sum after the attention and the MLP's hidden layer
+before its GELU: 10 C numbers a token, where PyTorch's own layers keep 16 C.
 """
 
 from __future__ import annotations
@@ -17,15 +17,27 @@ from torch.autograd.function import once_differentiable
 
 from swin_torch import native
 from swin_torch.modules import SwinBlock
-from swin_torch.native import pointwise
-from swin_torch.native.blocks import Parameters, in_cache, parameters, scratch, sizes
+from swin_torch.native import blocks, pointwise
+from swin_torch.native.blocks import Parameters, in_cache, parameters, sizes
+from swin_torch.native.products import product
+from swin_torch.native.rooms import room
 from swin_torch.plan import Plan
+
+LARGE = 2**18
+"""Numbers of a weight whose gradient is not in the cache any more when it is read."""
 
 
 def forward(block: SwinBlock, x: Tensor, plan: Plan, kept: tuple[Tensor | None, Tensor | None]) -> Tensor:
     """The block's output, (B, H, W, C) -> same; ``kept`` are drop path's factors of its branches, (B)."""
     eps = block.norm1.eps, block.norm2.eps
     return _Block.apply(x, *kept, sizes(block, plan), eps, *parameters(block))
+
+
+def norm_linear(
+    x: Tensor, gain: Tensor, shift: Tensor, eps: float, weight: Tensor, bias: Tensor | None
+) -> Tensor:
+    """A linear layer of LayerNorm(x) that keeps x alone: (..., C) -> (..., len(weight))."""
+    return _NormLinear.apply(x, gain, shift, eps, weight, bias)
 
 
 class _Block(Function):
@@ -39,21 +51,18 @@ class _Block(Function):
         eps: tuple[float, float],
         *given: Tensor,
     ) -> Tensor:
-        of, channels = Parameters(*given), x.shape[3]
-        qkv, before = (x.new_empty(*x.shape[:3], wide) for wide in (3 * channels, len(of.fc1)))
-        normed, hidden = scratch(x, channels), scratch(x, len(of.fc1))
-        for rows, out in zip(in_cache(x), in_cache(qkv), strict=True):
-            args = rows, of.norm1, of.norm1_bias, eps[0]
-            torch.mm(pointwise.norm(*args, out=normed[: len(rows)]), of.qkv.T, out=out)
-        attended = native.forward(qkv, of.table, of.qkv_bias, *sizes, added=of.qkv_bias)
-        y, z = torch.empty_like(x), torch.empty_like(x)
+        of = Parameters(*given)
+        qkv = blocks.norm_linear(x, of.norm1, of.norm1_bias, eps[0], of.qkv, of.qkv_bias)
+        attended = native.forward(qkv, of.table, of.qkv_bias, *sizes)
+        y, z, before = torch.empty_like(x), torch.empty_like(x), x.new_empty(*x.shape[:3], len(of.fc1))
         pieces = map(in_cache, (x, attended, y, before, z))
         factors = _by_token(kept_attention, x), _by_token(kept_mlp, x)
         for rows, tokens, after, between, out, one, other in zip(*pieces, *factors, strict=False):
             _add_linear(rows, tokens, of.proj, of.proj_bias, one, out=after)
             args = after, of.norm2, of.norm2_bias, eps[1]
-            torch.mm(pointwise.norm(*args, out=normed[: len(rows)]), of.fc1.T, out=between)
-            activated = pointwise.gelu(between, of.fc1_bias, out=hidden[: len(rows)])
+            normed = pointwise.norm(*args, room("normed", *rows.shape))
+            product(normed, of.fc1.T, between, bias=of.fc1_bias)
+            activated = pointwise.gelu(between, room("hidden", *between.shape))
             _add_linear(after, activated, of.fc2, of.fc2_bias, other, out=out)
         ctx.save_for_backward(x, qkv, attended, y, before, kept_attention, kept_mlp, *given)
         ctx.sizes, ctx.eps = sizes, eps
@@ -72,18 +81,54 @@ class _Block(Function):
             attended, y, before, gradient.contiguous(), factors, of, linear, of_norm2, ctx.eps[1]
         )
         of_qkv, of_table, of_pad = native.backward(
-            of_attended, qkv, of.table, of.qkv_bias, plan, scale, mask_value, added=of.qkv_bias
+            of_attended, qkv, of.table, of.qkv_bias, plan, scale, mask_value, out=room("qkv", *qkv.shape)
         )
-        room = scratch(x, x.shape[3])
-        for rows, of_rows, of_out in zip(*map(in_cache, (x, of_y, of_qkv)), strict=True):
-            normed = pointwise.norm(rows, of.norm1, of.norm1_bias, ctx.eps[0], out=room[: len(rows)])
-            linear["qkv"].backward(of_out, normed, out=normed)
-            pointwise.norm_backward(rows, normed, of.norm1, ctx.eps[0], of_rows, of_norm1, out=of_rows)
+        _norm_linear_backward(
+            x, of.norm1, of.norm1_bias, ctx.eps[0], linear["qkv"], of_qkv, of_y, of_norm1, of_y
+        )
         linear["qkv"].of_bias += of_pad  # padding's qkv is the bias
         first, proj, fc1, fc2 = ((layer.of_weight, layer.of_bias) for layer in linear.values())
         of_bias = None if of.qkv_bias is None else first[1]
         found = *of_norm1.sum(0), first[0], of_bias, of_table, *proj, *of_norm2.sum(0), *fc1, *fc2
         return of_y, None, None, None, None, *found
+
+
+class _NormLinear(Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, gain: Tensor, shift: Tensor, eps: float, weight: Tensor, bias: Tensor | None
+    ) -> Tensor:
+        ctx.save_for_backward(x, gain, shift, weight)
+        ctx.eps = eps
+        return blocks.norm_linear(x, gain, shift, eps, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
+        x, gain, shift, weight = ctx.saved_tensors
+        linear, of_norm, of_x = _Linear(weight, ctx.needs_input_grad[4]), _of_norm(gain), torch.empty_like(x)
+        _norm_linear_backward(x, gain, shift, ctx.eps, linear, gradient.contiguous(), None, of_norm, of_x)
+        of_bias = linear.of_bias if ctx.needs_input_grad[5] else None
+        return of_x, *of_norm.sum(0), None, linear.of_weight, of_bias
+
+
+def _norm_linear_backward(
+    x: Tensor,
+    gain: Tensor,
+    shift: Tensor,
+    eps: float,
+    linear: _Linear,
+    of_out: Tensor,
+    added: Tensor | None,
+    of_norm: Tensor,
+    of_x: Tensor,
+) -> None:
+    """``added`` and the gradient of x into ``of_x``, which may be it; those of the layers are gathered."""
+    more = repeat(None) if added is None else in_cache(added)
+    for rows, of_rows, of_them, one in zip(*map(in_cache, (x, of_x, of_out)), more, strict=False):
+        normed = pointwise.norm(rows, gain, shift, eps, room("normed", *rows.shape))
+        linear.backward(of_them, normed, out=normed)
+        pointwise.norm_backward(rows, normed, gain, eps, one, of_norm, of_rows)
 
 
 def _to_attention(
@@ -98,18 +143,18 @@ def _to_attention(
     eps: float,
 ) -> tuple[Tensor, Tensor]:
     """The gradients of the sum after the attention and of the attended grid; those of layers are gathered."""
-    of_y, of_attended = torch.empty_like(y), torch.empty_like(y)
-    rooms = scratch(y, y.shape[3]), scratch(y, len(of.fc1)), scratch(y, len(of.fc1))
+    of_y, of_attended = torch.empty_like(y), room("attended", *attended.shape)
     pieces = map(in_cache, (attended, y, before, gradient, of_y, of_attended))
     for tokens, rows, between, of_out, of_rows, of_tokens, one, other in zip(*pieces, *factors, strict=False):
-        normed, activated, of_activated = (room[: len(rows)] for room in rooms)
+        normed, activated = room("normed", *rows.shape), room("hidden", *between.shape)
+        of_activated = room("of hidden", *between.shape)
         of_branch = of_out if other is None else of_out * other
-        torch.mm(of_branch, of.fc2, out=of_activated)
-        pointwise.gelu_backward(between, of.fc1_bias, of_activated, out=activated)
+        product(of_branch, of.fc2, of_activated)
+        pointwise.gelu_backward(between, of_activated, activated)
         linear["fc2"].backward(of_branch, activated)
-        pointwise.norm(rows, of.norm2, of.norm2_bias, eps, out=normed)
+        pointwise.norm(rows, of.norm2, of.norm2_bias, eps, normed)
         linear["fc1"].backward(of_activated, normed, out=normed)
-        pointwise.norm_backward(rows, normed, of.norm2, eps, of_out, of_norm, out=of_rows)
+        pointwise.norm_backward(rows, normed, of.norm2, eps, of_out, of_norm, of_rows)
         linear["proj"].backward(of_rows if one is None else of_rows * one, tokens, out=of_tokens)
     return of_y, of_attended
 
@@ -126,10 +171,11 @@ class _Linear:
         """The gradient of x into ``out``, which may be x."""
         self.of_bias += of_out.sum(0)
         if self.of_weight is not None:
-            self.of_weight.addmm_(of_out.T, x, beta=int(self.begun))
+            given, streamed = self.of_weight if self.begun else None, self.of_weight.numel() >= LARGE
+            product(of_out.T, x, self.of_weight, given=given, streamed=streamed)
             self.begun = True
         if out is not None:
-            torch.mm(of_out, self.weight, out=out)
+            product(of_out, self.weight, out)
 
 
 def _of_norm(gain: Tensor) -> Tensor:
@@ -148,6 +194,6 @@ def _add_linear(
 ) -> None:
     """x + factor (rows weight^T + bias)."""
     if factor is None:
-        torch.add(x, bias, out=out).addmm_(rows, weight.T)  # the sum in the same product
+        product(rows, weight.T, out, given=x, bias=bias)
     else:
-        torch.addmm(bias, rows, weight.T, out=out).mul_(factor).add_(x)
+        product(rows, weight.T, out, bias=bias).mul_(factor).add_(x)
