@@ -13,7 +13,7 @@ from torch import Tensor
 from swin_torch import functional
 from swin_torch.native.building import library
 from swin_torch.native.threads import parts_of, pointer, shared
-from swin_torch.plan import Plan, places, table_gradient
+from swin_torch.plan import Plan, places
 
 LARGEST_HEAD, LARGEST_WINDOW = 128, 256
 
@@ -63,8 +63,7 @@ def backward(
     of_bias = torch.zeros(parts, plan.heads, call.wide, call.wide)
     of_pad = torch.zeros(parts, qkv.shape[3])
     call.run("differentiate", gradient, of_qkv, of_bias, of_pad, parts=parts)
-    inside = of_bias.sum(0)[:, : plan.tokens, : plan.tokens]
-    return of_qkv, table_gradient(inside, plan.window).to(bias_table.dtype), of_pad.sum(0)
+    return of_qkv, call.table_of(of_bias).to(bias_table.dtype), of_pad.sum(0)
 
 
 class _Structure(ctypes.Structure):
@@ -95,11 +94,11 @@ class _Call:
         self.windows = len(qkv) * prod(plan.counts)
         pad = torch.zeros(qkv.shape[3]) if pad_qkv is None else pad_qkv.detach().float().contiguous()
         spare = self.kernel.spare()
-        place, classes, masks, index = _windows(plan, mask_value, self.wide, spare)
+        place, classes, masks, self.index = _windows(plan, mask_value, self.wide, spare)
         bias = torch.empty(plan.heads * self.wide + spare, self.wide)
-        table = bias_table.detach().float().contiguous()
-        numbers = map(ctypes.c_int64, (plan.heads, plan.tokens))
-        self.kernel.spread(*map(pointer, (table, index, bias)), *numbers)
+        table, self.table = bias_table.detach().float().contiguous(), bias_table.shape
+        self.numbers = ctypes.c_int64(plan.heads), ctypes.c_int64(plan.tokens)
+        self.kernel.spread(*map(pointer, (table, self.index, bias)), *self.numbers)
         self.tensors = qkv, pad, place, classes, bias, masks
         sizes = plan.tokens, head_dim, plan.heads, prod(plan.grid), prod(plan.counts)
         self.reference = ctypes.byref(_Structure(*sizes, *map(pointer, self.tensors), scale))
@@ -108,6 +107,13 @@ class _Call:
         """A function of the kernel on these tensors, for all windows of the batch."""
         given = map(pointer, tensors)
         shared(self.kernel, name, self.reference, *given, number=self.windows, parts=parts)
+
+    def table_of(self, of_bias: Tensor) -> Tensor:
+        """The bias table's gradient from those of each part's bias: in a fixed order, so always the same."""
+        table = torch.zeros(*self.table)
+        given = map(pointer, (of_bias, self.index, table))
+        self.kernel.gather(*given, ctypes.c_int64(len(of_bias)), *self.numbers)
+        return table
 
 
 @cache

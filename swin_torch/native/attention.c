@@ -221,4 +221,12 @@ void spread(const float *table, const int64_t *index, float *bias, int64_t heads
 
 int64_t spare(void) { return ROWS; }
 
+/* The other way round: to a table of zeros the gradients of each part's bias, (parts, heads, WIDE, WIDE). */
+void gather(const float *of_bias, const int64_t *index, float *of_table, int64_t parts, int64_t heads, int64_t tokens) {
+    for (int64_t at = 0; at < parts * heads; at++)
+        for (int64_t i = 0; i < tokens; i++)
+            for (int64_t j = 0; j < tokens; j++)
+                of_table[index[i * tokens + j] * heads + at % heads] += of_bias[(at * WIDE + i) * WIDE + j];
+}
+
 int64_t wide(void) { return WIDE; }

@@ -22,21 +22,28 @@ static void gelu_backward_rows(const float *x, float *out, float *gradient, int6
     }
 }
 
+/* The sum of (row - mean)^power, power 1 or 2: in four sums, of which none waits for another. */
+INLINE vec total_of(const int power, const float *row, vec mean, int64_t C) {
+    vec sums[4] = {{0}}, off;
+    int64_t at = 0;
+    for (; at + 4 * LANES <= C; at += 4 * LANES)
+        for (int i = 0; i < 4; i++) {
+            off = load(row + at + i * LANES) - mean;
+            sums[i] += power == 2 ? off * off : off;
+        }
+    for (; at + LANES <= C; at += LANES) {
+        off = load(row + at) - mean;
+        sums[0] += power == 2 ? off * off : off;
+    }
+    float rest = 0;
+    for (; at < C; at++) rest += power == 2 ? (row[at] - mean[0]) * (row[at] - mean[0]) : row[at] - mean[0];
+    return sum_in_all((sums[0] + sums[1]) + (sums[2] + sums[3])) + all(rest);
+}
+
 /* The mean of a row in every lane, and one over its standard deviation. */
 INLINE void moments_of(const float *row, float eps, int64_t C, vec *mean, vec *factor) {
-    vec total = {0}, squares = {0};
-    FOR_EACH_VECTOR(C, total += LOAD(row);)
-    *mean = sum_in_all(total) / all(C);
-    FOR_EACH_VECTOR(C, {
-        vec v = LOAD(row) - *mean;
-        if (n < LANES) {
-            vec inside = {0};
-            for (int64_t i = 0; i < n; i++) inside[i] = 1;
-            v *= inside;
-        }
-        squares += v * v;
-    })
-    *factor = all(1.0f / __builtin_sqrtf(sum_in_all(squares)[0] / C + eps));
+    *mean = total_of(1, row, all(0), C) / all(C);
+    *factor = all(1.0f / __builtin_sqrtf(total_of(2, row, *mean, C)[0] / C + eps));
 }
 
 /* normed = (x - mean) / sqrt(variance + eps) gain + shift. */
