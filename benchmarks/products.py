@@ -1,14 +1,18 @@
-"""The products of a network's linear layers alone: no implementation by the same matmuls takes less."""
+"""The products of a network's linear layers alone: no implementation by the same products takes less."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from swin_reference.config import SwinConfig
 from swin_reference.sizes import pair
 
-NAME = "products alone"
+from swin_torch.native.products import product
+
+BY = {"products alone, PyTorch's": torch.mm, "products alone, swin_torch's": product}
+"""(left, right, out=...) by name."""
 
 
 def linear_layers(config: SwinConfig, image: tuple[int, int], batch: int) -> Iterator[tuple[int, int, int]]:
@@ -27,7 +31,9 @@ def linear_layers(config: SwinConfig, image: tuple[int, int], batch: int) -> Ite
     yield batch, config.channels[-1], config.num_classes
 
 
-def run(config: SwinConfig, image: tuple[int, int], batch: int, training: bool) -> Callable[[], None]:
+def run(
+    config: SwinConfig, image: tuple[int, int], batch: int, training: bool, multiply: Callable[..., Any]
+) -> Callable[[], None]:
     """The products of a forward, in float32; of a training step also those of each layer's two gradients."""
     layers = []
     for tokens, inputs, outputs in linear_layers(config, image, batch):
@@ -41,9 +47,9 @@ def run(config: SwinConfig, image: tuple[int, int], batch: int, training: bool) 
 
     def work() -> None:
         for (x, weight, of_out), (out, of_x, of_weight) in layers:
-            torch.mm(x, weight.T, out=out)
+            multiply(x, weight.T, out=out)
             if training:
-                torch.mm(of_out, weight, out=of_x)
-                torch.mm(of_out.T, x, out=of_weight)
+                multiply(of_out, weight, out=of_x)
+                multiply(of_out.T, x, out=of_weight)
 
     return work

@@ -53,7 +53,8 @@ def runs(measurement: Measurement) -> dict[str, Callable[[], Any]]:
             print(f"standing: {name} is not timed: {reason}", file=sys.stderr)
     if measurement.kind in ("inference", "training") and measurement.device == "cpu":
         sizes = *NETWORKS[measurement.size], measurement.batch
-        found[products.NAME] = products.run(*sizes, training=measurement.kind == "training")
+        for name, multiply in products.BY.items():
+            found[name] = products.run(*sizes, measurement.kind == "training", multiply)
     return found
 
 

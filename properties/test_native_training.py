@@ -131,3 +131,16 @@ def test_a_merge_in_training_is_the_oracles(case: str, monkeypatch: pytest.Monke
     for law in ("patch_merging/gradient", "patch_merging/oracle"):
         assert evaluate(LAWS[law], judged("swin_torch:fused", "float32"), GridCase.parse(case)).seen is None
     assert called
+
+
+@pytest.mark.usefixtures("compiler")
+@pytest.mark.parametrize("grad", [True, False])
+def test_a_call_leaves_what_another_gave_and_kept(grad: bool, trained: SwinBlock) -> None:
+    x, other, cotangent = torch.randn(3, 2, 5, 7, 12)
+    with torch.set_grad_enabled(grad):
+        alone = trained(x.requires_grad_(), 1)
+        expected = alone.detach().clone(), *(torch.autograd.grad(alone, x, cotangent) if grad else ())
+        found = trained(x, 1)
+        trained(other, 1)
+        again = found.detach(), *(torch.autograd.grad(found, x, cotangent) if grad else ())
+    assert all(map(torch.equal, again, expected))
