@@ -31,19 +31,26 @@ INLINE void copy_of(const int D, const float *row, float factor, float *packed) 
     for (int d = D; d < DEEP; d++) packed[d] = 0;
 }
 
-/* A third of qkv, times a factor: tokens one after the other, zeros beyond the last channel and token. */
-static void pack(const struct head *head, int third, float factor, float *packed) {
+/* Thirds of qkv, the first of them times a factor: tokens one after the other, zeros beyond the last. */
+static void pack(const struct head *head, float factor, float *q, float *k, float *v) {
     const struct call *call = head->call;
-    const int N = call->tokens, D = call->channels;
-    const int64_t width = width_of(call), offset = third * width + head->from;
+    const int N = call->tokens, D = call->channels, unused = (HIGH - N) * DEEP * sizeof(float);
+    const int64_t width = width_of(call);
     for (int i = 0; i < N; i++) {
-        const float *row = (head->row[i] < 0 ? call->pad : call->qkv + head->row[i] * 3 * width) + offset;
-        if (D < DEEP)
-            copy_of(D, row, factor, packed + i * DEEP);
-        else
-            copy_of(DEEP, row, factor, packed + i * DEEP);
+        const float *row = (head->row[i] < 0 ? call->pad : call->qkv + head->row[i] * 3 * width) + head->from;
+        if (D == DEEP) {
+            copy_of(DEEP, row, factor, q + i * DEEP);
+            copy_of(DEEP, row + width, 1, k + i * DEEP);
+            copy_of(DEEP, row + 2 * width, 1, v + i * DEEP);
+        } else {
+            copy_of(D, row, factor, q + i * DEEP);
+            copy_of(D, row + width, 1, k + i * DEEP);
+            copy_of(D, row + 2 * width, 1, v + i * DEEP);
+        }
     }
-    memset(packed + N * DEEP, 0, (HIGH - N) * DEEP * sizeof(float));
+    memset(q + N * DEEP, 0, unused);
+    memset(k + N * DEEP, 0, unused);
+    memset(v + N * DEEP, 0, unused);
 }
 
 /* Asks for some tokens of the head that comes next: packing would wait for each of its lines. */
@@ -53,7 +60,7 @@ INLINE void ask_for(const struct head *next, int first, int rows, const float *t
         if (next->row[i] >= 0)
             for (int third = 0; third < thirds; third++)
                 for (int d = 0; d < DEEP; d += 16)
-                    __builtin_prefetch(tensor + (next->row[i] * thirds + third) * width + next->from + d);
+                    __builtin_prefetch(tensor + (next->row[i] * thirds + third) * width + next->from + d, 0, 2);
 }
 
 /* Packed tokens become channels of WIDE tokens. */
@@ -69,9 +76,7 @@ static void turn(const float *packed, float *turned) {
 
 /* Scaled queries, keys and values, and the keys channel by channel. */
 static void unpack(const struct head *head, float *q, float *k, float *v, float *keys) {
-    pack(head, 0, head->call->scale, q);
-    pack(head, 1, 1, k);
-    pack(head, 2, 1, v);
+    pack(head, head->call->scale, q, k, v);
     turn(k, keys);
 }
 
@@ -86,7 +91,7 @@ INLINE void weights(const struct head *head, int first, int rows, const float *q
         bias = masked;
     }
     logits_of(rows, head->call->channels, q + first * DEEP, keys, bias, w);
-    for (int r = 0; r < rows; r++) factors[r] = weights_of(w + r * WIDE);
+    weights_of(rows, w, factors);
 }
 
 INLINE void put(float *to, const float *from, int D, float factor) {

@@ -80,15 +80,22 @@ APART along_columns(int rows, int n, const float *left, const float *right, floa
     product_of(rows, PARTS, n, left, 1, WIDE, right, 0, product);
 }
 
-/* A row of logits becomes weights that are still to be multiplied by what is given back. */
-INLINE float weights_of(float *row) {
-    vec most = load(row), total = all(0);
-    for (int v = 1; v < KEYS; v++) most = maximum(most, load(row + v * LANES));
-    most = largest_in_all(most);
-    for (int v = 0; v < KEYS; v++) {
-        const vec e = exponential(load(row + v * LANES) - most);
-        store(row + v * LANES, e);
-        total += e;
+/* Rows of logits become weights that are still to be multiplied by their factors: step by step for all rows, so
+ * that none waits for another. */
+INLINE void weights_of(int rows, float *w, float *factors) {
+    vec most[ROWS], total[ROWS];
+    for (int r = 0; r < rows; r++) {
+        most[r] = load(w + r * WIDE);
+        for (int v = 1; v < KEYS; v++) most[r] = maximum(most[r], load(w + r * WIDE + v * LANES));
     }
-    return 1 / sum_in_all(total)[0];
+    for (int r = 0; r < rows; r++) most[r] = largest_in_all(most[r]);
+    for (int r = 0; r < rows; r++) {
+        total[r] = all(0);
+        for (int v = 0; v < KEYS; v++) {
+            const vec e = exponential(load(w + r * WIDE + v * LANES) - most[r]);
+            store(w + r * WIDE + v * LANES, e);
+            total[r] += e;
+        }
+    }
+    for (int r = 0; r < rows; r++) factors[r] = 1 / sum_in_all(total[r])[0];
 }
