@@ -87,6 +87,7 @@ def test_a_gpu_would_be_given_at_most_120_launches() -> None:
         found = launches_on_a_gpu(lambda: model(x))
     assert found.total() <= 120, found
     assert found["forward"] == found["add_norm"] == 12, "an attention and a norm a block"
+    assert found["native_layer_norm"] == 12 + 3 + 2, "each block, merge, the embedding, the end"
 
 
 def test_counting_sees_copies_and_looks_into_our_operators() -> None:

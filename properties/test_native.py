@@ -16,7 +16,8 @@ from swin_properties.implementations import judged
 from swin_properties.registry import LAWS
 from torch.nn.functional import gelu
 
-from swin_torch import composed, native, shifted_window_attention_core
+from swin_torch import SwinBlock, composed, fuse, native, shifted_window_attention_core
+from swin_torch.counting import launches
 from swin_torch.native import blocks, building, pointwise
 from swin_torch.plan import Plan
 from swin_torch.slower import say_once
@@ -214,3 +215,12 @@ def test_a_compiler_that_fails_is_done_without(anew: pytest.MonkeyPatch, tmp_pat
     building._compiler.cache_clear()
     anew.setenv("SWIN_TORCH_NATIVE", "0")
     assert not native.takes(arguments()[0], ODD), "told not to, it says nothing"
+
+
+@pytest.mark.usefixtures("compiler")
+def test_what_c_does_is_counted() -> None:
+    block = fuse(SwinBlock(8, 2, 4, 16))
+    with torch.no_grad():
+        found = launches(lambda: block(torch.zeros(1, 4, 4, 8)))
+    assert found["norm"] == 2
+    assert found["spread"] == found["attend"] == 1

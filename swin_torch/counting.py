@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from swin_torch import core, kernels
+from swin_torch.native import threads
 
 NO_WORK = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "_unsafe_view"}
 """Operators that start no work, beside views."""
@@ -45,12 +46,18 @@ class _Counting(TorchDispatchMode):
 
 
 def launches(call: Callable[[], Any]) -> Counter[str]:
-    """The kernels that a call starts, by name: every operator that is no view and no allocation.
+    """What a call starts, by name: each operator that is no view and no allocation, each C function of ours.
 
     >>> launches(lambda: torch.zeros(2).view(1, 2).add(1))
     Counter({'zeros': 1, 'add': 1})
     """
-    with _Counting() as counting:
+    invoke = threads.invoke
+
+    def count(library: Any, name: str, *arguments: Any) -> None:
+        counting.found[name] += 1
+        invoke(library, name, *arguments)
+
+    with _Counting() as counting, patch.object(threads, "invoke", count):
         call()
     return counting.found
 

@@ -183,9 +183,8 @@ def fused_norm_reduce(merged: Tensor, merging: PatchMerging, keeping: str | None
     whole = merged, norm.weight, norm.bias, norm.eps, reduction.weight, reduction.bias
     if not _by_parameters(norm, reduction):
         return norm_reduce(merged, merging)
-    if not torch.is_autocast_enabled(merged.device.type) and blocks.takes_norm_linear(
-        merged, norm, reduction
-    ):
+    ours = not kernels.asked_for(merged) and not torch.is_autocast_enabled(merged.device.type)
+    if ours and blocks.takes_norm_linear(merged, norm, reduction):
         return (training.norm_linear if torch.is_grad_enabled() else blocks.norm_linear)(*whole)
     if torch.is_grad_enabled() and (keeping or _suiting(merged)) != "all":
         return norm_linear(merged, norm, reduction)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from swin_torch import functional
+from swin_torch.native import threads
 from swin_torch.native.building import library
 from swin_torch.native.threads import parts_of, pointer, shared
 from swin_torch.plan import Plan, places
@@ -98,7 +99,7 @@ class _Call:
         bias = torch.empty(plan.heads * self.wide + spare, self.wide)
         table, self.table = bias_table.detach().float().contiguous(), bias_table.shape
         self.numbers = ctypes.c_int64(plan.heads), ctypes.c_int64(plan.tokens)
-        self.kernel.spread(*map(pointer, (table, self.index, bias)), *self.numbers)
+        threads.invoke(self.kernel, "spread", *map(pointer, (table, self.index, bias)), *self.numbers)
         self.tensors = qkv, pad, place, classes, bias, masks
         sizes = plan.tokens, head_dim, plan.heads, prod(plan.grid), prod(plan.counts)
         self.reference = ctypes.byref(_Structure(*sizes, *map(pointer, self.tensors), scale))
@@ -112,7 +113,7 @@ class _Call:
         """The bias table's gradient from those of each part's bias: in a fixed order, so always the same."""
         table = torch.zeros(*self.table)
         given = map(pointer, (of_bias, self.index, table))
-        self.kernel.gather(*given, ctypes.c_int64(len(of_bias)), *self.numbers)
+        threads.invoke(self.kernel, "gather", *given, ctypes.c_int64(len(of_bias)), *self.numbers)
         return table
 
 

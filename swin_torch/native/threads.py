@@ -16,15 +16,20 @@ def shared(library: Any, name: str, *arguments: Any, number: int, parts: int) ->
 
     Where it has no OpenMP the threads are our own: C functions run without Python's lock.
     """
-    function, sizes = getattr(library, name), (ctypes.c_int64(number), ctypes.c_int64(parts))
+    sizes = ctypes.c_int64(number), ctypes.c_int64(parts)
 
     def work(first: int, last: int) -> None:
-        function(*arguments, *sizes, ctypes.c_int64(first), ctypes.c_int64(last))
+        invoke(library, name, *arguments, *sizes, ctypes.c_int64(first), ctypes.c_int64(last))
 
     if parts == 1 or library.together():
         work(0, parts)
     else:
         list(_threads(parts).map(work, range(parts), range(1, parts + 1)))
+
+
+def invoke(library: Any, name: str, *arguments: Any) -> None:
+    """A C function that does some work: all are called here, and counted by `swin_torch.counting`."""
+    getattr(library, name)(*arguments)
 
 
 def parts_of(number: int) -> int:
