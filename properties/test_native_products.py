@@ -96,6 +96,14 @@ def test_gelu_of_a_product_is_that_of_what_it_gives(
     assert torch.equal(found, pointwise.gelu(plain, plain))
 
 
+@pytest.mark.parametrize("size", [*SIZES, (25, 600, 64)])
+def test_the_same_past_the_cache(computed: Callable[..., Tensor], size: tuple[int, int, int]) -> None:
+    (left, right), added = factors(*size), summands(size[0], size[2])
+    expected = computed(left, right, torch.empty(size[0], size[2]), **added)
+    found = computed(left, right, torch.full((size[0], size[2]), math.nan), **added, streamed=True)
+    assert torch.equal(found, expected)
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_the_same_at_any_number_of_threads(
     size: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch

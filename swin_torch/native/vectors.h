@@ -55,16 +55,13 @@ INLINE void store_past_cache(float *p, vec x) { store(p, x); }
 
 INLINE vec where(ivec which, vec x, vec y) { return (vec)(((ivec)x & which) | ((ivec)y & ~which)); }
 
-/* x > y ? x : y, and x < y ? x : y: y where one is NaN. */
+/* x > y ? x : y: y where one is NaN. */
 #if LANES == 16
 INLINE vec maximum(vec x, vec y) { return (vec)_mm512_max_ps((__m512)x, (__m512)y); }
-INLINE vec minimum(vec x, vec y) { return (vec)_mm512_min_ps((__m512)x, (__m512)y); }
 #elif LANES == 8
 INLINE vec maximum(vec x, vec y) { return (vec)_mm256_max_ps((__m256)x, (__m256)y); }
-INLINE vec minimum(vec x, vec y) { return (vec)_mm256_min_ps((__m256)x, (__m256)y); }
 #else
 INLINE vec maximum(vec x, vec y) { return where(x > y, x, y); }
-INLINE vec minimum(vec x, vec y) { return where(x < y, x, y); }
 #endif
 
 /* To the nearest integer, for |x| < 2^22. */
