@@ -37,7 +37,9 @@ class Size:
 SIZES = {
     "small": Size(14, 32, 2),
     "stage1": Size(56, 96, 3),
+    "stage2": Size(28, 192, 6),
     "stage3": Size(14, 384, 12),
+    "stage4": Size(7, 768, 24),
     "stage1-384": Size(96, 128, 4, 12),
 }
 """Stages by name: of Swin-T at 224 pixels, and of Swin-B at 384."""

@@ -61,14 +61,19 @@ def works(config: SwinConfig, batch: int) -> Iterator[Work]:
         hidden = config.hidden(channels)
         keys = prod(pair(config.window_size))
         for _ in range(depth):
-            yield _linear(tokens, channels, 3 * channels)
-            yield operations.attending(tokens, channels, keys), 4 * tokens * channels
-            yield _linear(tokens, channels, channels, residual=True)
-            yield _linear(tokens, channels, hidden)
-            yield _linear(tokens, hidden, channels, residual=True)
+            yield from block(tokens, channels, keys, hidden)
         if stage < len(config.depths) - 1:
             yield _linear(batch * prod(grids[stage + 1]), 4 * channels, 2 * channels)
     yield _linear(batch, config.channels[-1], config.num_classes)
+
+
+def block(tokens: int, channels: int, keys: int, hidden: int) -> Iterator[Work]:
+    """Every kernel of a block whose windows have so many keys."""
+    yield _linear(tokens, channels, 3 * channels)
+    yield operations.attending(tokens, channels, keys), 4 * tokens * channels
+    yield _linear(tokens, channels, channels, residual=True)
+    yield _linear(tokens, channels, hidden)
+    yield _linear(tokens, hidden, channels, residual=True)
 
 
 def _linear(tokens: int, inputs: int, outputs: int, residual: bool = False) -> Work:

@@ -23,7 +23,7 @@ from swin_properties import check, output
 from swin_properties.paired import Paired, measured
 
 import swin_torch
-from benchmarks import floors, goals, machine, standing, standing_counts, standing_page
+from benchmarks import block_ways, floors, goals, machine, standing, standing_counts, standing_page
 from benchmarks.attention_core import Case, Sizes, stages
 from benchmarks.cases import NETWORKS
 from benchmarks.goals import Goal, Limit, Measurement
@@ -45,6 +45,7 @@ def main(words: list[str]) -> int:
         print("no GPU: the same at a reduced size, interpreted; times mean nothing\n", flush=True)
     report = {"machine": machine.described(), "cuda": torch.version.cuda, "laws": dict(laws(reduced))}
     report["operator"] = dict(operator(reduced))
+    report["blocks"] = dict(blocks(reduced))
     measurements, wanted, limits = goals.read()
     if not reduced:
         report["goals"] = list(reached(measurements, wanted))
@@ -94,6 +95,22 @@ def operator(reduced: bool) -> Iterator[tuple[str, Any]]:
             }
             yield f"{stage}, {step}", found
             print(f"{stage}, {step}: " + ", ".join(f"{k} {v:.3g}" for k, v in found.items()), flush=True)
+
+
+def blocks(reduced: bool) -> Iterator[tuple[str, Any]]:
+    """A block by the kernels in five launches beside the library's products: shares of the floor."""
+    device, batch = ("cpu", 1) if reduced else ("cuda", 128)
+    ceilings = machine.ceilings(device, torch.bfloat16)
+    for size in ["small"] if reduced else block_ways.STAGES:
+        least = sum(floors.seconds(work, ceilings, 2) for work in block_ways.works(size, batch))
+        runs = block_ways.runs(size, batch, "bfloat16", device)
+        paired = measured(runs, wait=machine.wait_for(device))
+        found = {
+            way: {"microseconds": 1e6 * paired.best(way), "of_floor": least / paired.best(way)}
+            for way in runs
+        }
+        yield size, found
+        print(f"block, {size}: {found}", flush=True)
 
 
 def reached(measurements: dict[str, Measurement], wanted: list[Goal]) -> Iterator[dict[str, Any]]:

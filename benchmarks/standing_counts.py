@@ -38,7 +38,8 @@ def _peers() -> list[str]:
 
 
 def _launches() -> float:
-    model, images = swin_torch.fuse(swin_torch.swin_t()).eval(), torch.zeros(1, 3, 224, 224)
+    model = swin_torch.fuse(swin_torch.swin_t().bfloat16()).eval()
+    images = torch.zeros(1, 3, 224, 224, dtype=torch.bfloat16)
     with torch.no_grad():
         return launches_on_a_gpu(lambda: model(images)).total()
 

@@ -213,26 +213,29 @@ def test_fusing_changes_the_blocks_of_that_model_alone() -> None:
 
 INTERPRETED = """
 import sys
-from swin_properties import gradient
+from swin_properties import check, gradient
 from swin_properties.cases import GridCase
 from swin_properties.evaluate import evaluate
 from swin_properties.implementations import judged
 from swin_properties.registry import LAWS
 import swin_properties.laws
-from swin_torch.kernels import launch
+from swin_torch.kernels import launch, products
 
-launched, run = set(), launch._run
-launch._run = lambda kernel, *args, **kwargs: (launched.add(kernel), run(kernel, *args, **kwargs))
+launched, run = set(), launch.run
+launch.run = lambda kernel, *args, **kwargs: (launched.add(kernel), run(kernel, *args, **kwargs))
 gradient.COTANGENTS = 4
 precision, *cases = sys.argv[1:]
-laws = "shifted_window_attention/oracle", "shifted_window_attention/gradient", "swin_block/oracle"
-for name, case in zip(laws, [*cases, "window=2 grid=3x4 shift=1 heads=1 head_dim=3 batch=2"]):
+attention, block = "shifted_window_attention/", "swin_block/"
+small = "window=2 grid=3x4 shift=1 heads=1 head_dim=3 batch=2"
+laws = attention + "oracle", attention + "gradient", block + "oracle", block + "gradient"
+for name, case in zip(laws, [*cases, small, small]):
     law = LAWS[name]
     outcome = evaluate(law, judged("swin_torch:fused", precision), GridCase.parse(case))
     print(name, outcome.rho, outcome.seen)
     assert outcome.seen is None
-kernels = 5 if "window=9" in cases[1] else 2  # attention: by blocks, a tile's are launched for the block too
-assert len(launched) == kernels + 1 and launch.norms.add_norm in launched
+assert check("swin_torch:fused", dtype=precision, only="patch_merging/oracle", effort="quick").exit_code == 0
+kernels = 6 if "window=9" in cases[1] else 2  # attention: by blocks, a tile's are launched for the block too
+assert len(launched) == kernels + 1 and products.linear in launched
 """
 
 

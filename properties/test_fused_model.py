@@ -81,13 +81,14 @@ def test_layers_that_keep_little_have_the_gradients_of_finite_differences() -> N
     assert torch.autograd.gradcheck(lambda x, *_: thrifty.gelu_linear(x, layer), (x, *layer.parameters()))
 
 
-def test_a_gpu_would_be_given_at_most_120_launches() -> None:
-    model, x = swin_torch.fuse(swin_torch.swin_t()).eval(), images(1, 3, 224, 224)
+def test_a_gpu_would_be_given_at_most_80_launches() -> None:
+    model, x = swin_torch.fuse(swin_torch.swin_t().bfloat16()).eval(), images(1, 3, 224, 224).bfloat16()
     with torch.no_grad():
         found = launches_on_a_gpu(lambda: model(x))
-    assert found.total() <= 120, found
-    assert found["forward"] == found["add_norm"] == 12, "an attention and a norm a block"
-    assert found["native_layer_norm"] == 12 + 3 + 2, "each block, merge, the embedding, the end"
+    assert found.total() <= 80, found
+    assert found["forward"] == 12, "an attention a block"
+    assert found["linear"] == 4 * 12 + 3, "four a block, one a merge"
+    assert found["native_layer_norm"] == 2, "the embedding and the end"
 
 
 def test_counting_sees_copies_and_looks_into_our_operators() -> None:

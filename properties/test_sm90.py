@@ -15,7 +15,16 @@ triton = pytest.importorskip("triton", reason="triton is not installed")
 from triton.backends.compiler import GPUTarget  # noqa: E402
 from triton.compiler import ASTSource  # noqa: E402
 
-from swin_torch.kernels import blocks, blocks_backward, blocks_bias, launch, norms, tile  # noqa: E402
+from swin_torch.kernels import (  # noqa: E402
+    blocks,
+    blocks_backward,
+    blocks_bias,
+    launch,
+    launch_rows,
+    norms,
+    products,
+    tile,
+)
 from swin_torch.plan import Plan  # noqa: E402
 
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
@@ -46,6 +55,9 @@ KERNELS = {
 """Kernel and window, and how many programs a multiprocessor must hold at once, as `launch` counts on."""
 
 
+NARROW = {torch.bfloat16: "*bf16", torch.float16: "*fp16", torch.float32: "*fp32"}
+
+
 def compiled(kernel: Any, window: int, padded: bool, dtype: torch.dtype = torch.bfloat16) -> Any:
     """The kernel as `launch` compiles it for 3 heads of 32 channels."""
     whole = 4 * window
@@ -54,15 +66,43 @@ def compiled(kernel: Any, window: int, padded: bool, dtype: torch.dtype = torch.
     shape = launch.compiled_shape(plan, qkv, backward=kernel not in (tile.forward, blocks.forward))
     constants = {name: value for name, value in shape.constants.items() if name in kernel.arg_names}
     constants["PRECISION"] = "tf32" if dtype == torch.float32 else "ieee"  # a meta tensor is on no GPU
-    narrow = {torch.bfloat16: "*bf16", torch.float16: "*fp16", torch.float32: "*fp32"}[dtype]
-    types = dict.fromkeys(("qkv", "pad", "out", "gradient", "of_qkv"), narrow)
+    types = dict.fromkeys(("qkv", "pad", "out", "gradient", "of_qkv"), NARROW[dtype])
     types |= dict.fromkeys(("table", "of_bias", "stats"), "*fp32")
     types |= dict.fromkeys(("scale", "mask_value"), "fp32") | dict.fromkeys(constants, "constexpr")
-    signature = {name: types.get(name, "i32") for name in kernel.arg_names}
-    aligned = {(i,): [["tt.divisibility", 16]] for i, kind in enumerate(signature.values()) if kind[0] == "*"}
+    return built(kernel, types, "i32", constants, shape)
+
+
+def built(
+    kernel: Any,
+    types: dict[str, str],
+    others: str,
+    constants: dict[str, Any],
+    shape: launch.Shape,
+    whole: tuple[str, ...] = (),
+) -> Any:
+    """Compiled for sm_90, with all pointers and the sizes ``whole`` multiples of 16."""
+    signature = {name: types.get(name, others) for name in kernel.arg_names}
+    aligned = {
+        (i,): [["tt.divisibility", 16]]
+        for i, (name, kind) in enumerate(signature.items())
+        if kind[0] == "*" or name in whole
+    }
     source = ASTSource(fn=kernel, signature=signature, constexprs=constants, attrs=aligned)
     options = {"num_warps": shape.num_warps, "num_stages": shape.num_stages}
     return triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
+
+
+def within_limits(made: Any, programs: int, folder: Path) -> str:
+    """The kernel's instructions; it spills nothing, and a multiprocessor holds so many programs at once."""
+    found = re.search(r"REG:(\d+) STACK:(\d+) .*LOCAL:(\d+)", dumped(made, "--dump-resource-usage", folder))
+    assert found
+    registers, stack, local = map(int, found.groups())
+    assert (stack, local) == (0, 0)
+    code = dumped(made, "-sass", folder)
+    assert not re.findall(r"\b(?:STL|LDL)\b", code), "registers are spilled"
+    assert made.metadata.shared <= SHARED_LIMIT // programs
+    assert -(-registers // 8) * 8 * 32 * made.metadata.num_warps <= REGISTERS // programs
+    return code
 
 
 def dumped(kernel: Any, how: str, folder: Path) -> str:
@@ -78,18 +118,9 @@ def dumped(kernel: Any, how: str, folder: Path) -> str:
     ids=lambda x: getattr(x, "__name__", str(x)),
 )
 def test_no_spills_and_tensor_cores(kernel: Any, window: int, padded: bool, tmp_path: Path) -> None:
-    made = compiled(kernel, window, padded)
-    found = re.search(r"REG:(\d+) STACK:(\d+) .*LOCAL:(\d+)", dumped(made, "--dump-resource-usage", tmp_path))
-    assert found
-    registers, stack, local = map(int, found.groups())
-    assert (stack, local) == (0, 0)
-    code = dumped(made, "-sass", tmp_path)
-    assert not re.findall(r"\b(?:STL|LDL)\b", code), "registers are spilled"
+    code = within_limits(compiled(kernel, window, padded), KERNELS[kernel, window], tmp_path)
     assert "HGMMA" in code, "no tensor cores of sm_90"
     assert re.search(r"\bLD(?:GSTS|G)\.E\.\S*128", code), "tokens are not loaded 16 bytes at a time"
-    programs = KERNELS[kernel, window]
-    assert made.metadata.shared <= SHARED_LIMIT // programs
-    assert -(-registers // 8) * 8 * 32 * made.metadata.num_warps <= REGISTERS // programs
 
 
 def test_tf32_uses_tensor_cores(tmp_path: Path) -> None:
@@ -99,15 +130,49 @@ def test_tf32_uses_tensor_cores(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("channels", [96, 192, 384, 768, 1536])
 def test_the_norm_does_not_spill(channels: int, tmp_path: Path) -> None:
-    block = launch._power_of_two(channels)
+    block = launch.power_of_two(channels)
     constants = {"BLOCK": block, "AHEAD": True}
     types = {"channels": "i32", "eps": "fp32"} | dict.fromkeys(constants, "constexpr")
-    signature = {name: types.get(name, "*bf16") for name in norms.add_norm.arg_names}
-    source = ASTSource(fn=norms.add_norm, signature=signature, constexprs=constants)
-    options = {"num_warps": launch.row_warps(block)}
-    made = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
-    found = re.search(r"REG:(\d+) STACK:(\d+) .*LOCAL:(\d+)", dumped(made, "--dump-resource-usage", tmp_path))
-    assert found
-    registers, stack, local = map(int, found.groups())
-    assert (stack, local) == (0, 0)
-    assert registers <= 64, "fewer than 32 warps a multiprocessor do not keep its memory busy"
+    shape = launch.Shape(constants, launch_rows.row_warps(block), 1)
+    made = built(norms.add_norm, types, "*bf16", constants, shape)
+    within_limits(
+        made, REGISTERS // (64 * 32 * made.metadata.num_warps), tmp_path
+    )  # 32 warps keep memory busy
+
+
+LAYERS = {
+    "norm, qkv": (1, 3, {"NORM": True, "GELU": False, "ONTO": False}),
+    "projection, residual": (1, 1, {"NORM": False, "GELU": False, "ONTO": True}),
+    "norm, fc1, GELU": (1, 4, {"NORM": True, "GELU": True, "ONTO": False}),
+    "fc2, residual": (4, 1, {"NORM": False, "GELU": False, "ONTO": True}),
+}
+"""Inputs and outputs in channels of the tokens, and what lies around."""
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize(
+    ("channels", "images", "dtype"),
+    [
+        (96, 128, torch.bfloat16),
+        (384, 128, torch.bfloat16),
+        (384, 128, torch.float32),
+        (768, 1, torch.float16),
+    ],
+    ids=str,
+)
+def test_linear_layers_do_not_spill(
+    layer: str, channels: int, images: int, dtype: torch.dtype, tmp_path: Path
+) -> None:
+    inputs, outputs, around = LAYERS[layer]
+    inputs, outputs = inputs * channels, outputs * channels
+    rows = images * (56 * 96 // channels) ** 2
+    size = launch_rows.linear_tile(rows, outputs, inputs, multiprocessors=132)
+    shape = launch_rows.linear_shape(size, torch.empty(outputs, inputs, dtype=dtype, device="meta"))
+    constants = shape.constants | around | {"BIAS": True}
+    constants["PRECISION"] = "tf32" if dtype == torch.float32 else "ieee"
+    types = {"rows": "i32", "columns": "i32", "eps": "fp32"} | dict.fromkeys(constants, "constexpr")
+    made = built(products.linear, types, NARROW[dtype], constants, shape, whole=("columns",))
+    code = within_limits(made, size.programs, tmp_path)
+    assert re.search(r"HGMMA\S*TF32" if dtype == torch.float32 else "HGMMA", code), "no tensor cores of sm_90"
+    assert re.search(r"\bLDGSTS\.E\.\S*128", code), "tokens are not loaded 16 bytes at a time, ahead"
+    assert re.search(r"\bSTG\.E\.\S*128", code), "outputs are not stored 16 bytes at a time"

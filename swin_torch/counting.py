@@ -75,7 +75,7 @@ def as_on_a_gpu() -> Iterator[Counter[str]]:
     def count(kernel: Any, *_: Any, **__: Any) -> None:
         found[kernel.__name__] += 1
 
-    with patch.object(kernels, "asked_for", lambda _: True), patch.object(launch, "_run", count):
+    with patch.object(kernels, "asked_for", lambda _: True), patch.object(launch, "run", count):
         yield found
 
 

@@ -90,7 +90,9 @@ def fused_block(
     if not kernels.asked_for(x) and blocks.takes(block, x, plan := _plan(x, block, shift_size)):
         kept = kept_attention, kept_mlp
         return training.forward(block, x, plan, kept) if training_it else blocks.forward(block, x, plan)
-    return keep_all(*whole) if training_it else _without_gradients(block, x, shift_size)
+    if training_it:
+        return keep_all(*whole)
+    return (in_five_launches if _launches(block, x) else around_products)(block, x, shift_size)
 
 
 def keep_all(
@@ -125,13 +127,38 @@ KEEPING: dict[str, Callable[..., Tensor]] = {"all": keep_all, "little": keep_lit
 """What training may keep for backward, from the fastest to the smallest."""
 
 
-def _without_gradients(block: SwinBlock, x: Tensor, shift_size: Size) -> Tensor:
+def around_products(block: SwinBlock, x: Tensor, shift_size: Size) -> Tensor:
+    """Without gradients: the library's products, and what lies between them in few passes."""
     norm, mlp = block.norm2, block.mlp
     branch = _attention_half(block, x, shift_size)
     x, normed = add_norm(x, branch, norm.weight, norm.bias, norm.eps, ahead=mlp.fc2.bias)
     hidden = gelu(mlp.fc1(normed))
     x.view(-1, x.shape[-1]).addmm_(hidden.flatten(0, 2), mlp.fc2.weight.T)  # the sum in the same product
     return x
+
+
+def in_five_launches(block: SwinBlock, x: Tensor, shift_size: Size) -> Tensor:
+    """Without gradients: each linear layer with what lies around it, and the attention."""
+    attn, (fc1, fc2) = block.attn, (block.mlp.fc1, block.mlp.fc2)
+    qkv = kernels.linear(x, attn.qkv.weight, attn.qkv.bias, _norm(block.norm1))
+    attended = _attended(qkv, attn, attn.window_size, shift_size, block.convention)
+    x = kernels.linear(attended, attn.proj.weight, attn.proj.bias, onto=x)
+    hidden = kernels.linear(x, fc1.weight, fc1.bias, _norm(block.norm2), gelu=True)
+    return kernels.linear(hidden, fc2.weight, fc2.bias, onto=x)
+
+
+def _launches(block: SwinBlock, x: Tensor) -> bool:
+    """Whether the kernels take each of a block's linear layers, with its norm."""
+    before = _norm(block.norm1), None, _norm(block.norm2), None
+    layers = block.attn.qkv, block.attn.proj, block.mlp.fc1, block.mlp.fc2
+    return all(
+        kernels.takes_linear(x, layer.weight, layer.bias, norm)
+        for layer, norm in zip(layers, before, strict=True)
+    )
+
+
+def _norm(norm: nn.LayerNorm) -> tuple[Tensor, Tensor, float]:
+    return norm.weight, norm.bias, norm.eps
 
 
 def _plan(x: Tensor, block: SwinBlock, shift_size: Size) -> Plan:
@@ -184,6 +211,9 @@ def fused_norm_reduce(merged: Tensor, merging: PatchMerging, keeping: str | None
     if not _by_parameters(norm, reduction):
         return norm_reduce(merged, merging)
     ours = not kernels.asked_for(merged) and not torch.is_autocast_enabled(merged.device.type)
+    launched = merged, reduction.weight, reduction.bias, _norm(norm)
+    if not torch.is_grad_enabled() and kernels.takes_linear(*launched):
+        return kernels.linear(*launched)
     if ours and blocks.takes_norm_linear(merged, norm, reduction):
         return (training.norm_linear if torch.is_grad_enabled() else blocks.norm_linear)(*whole)
     if torch.is_grad_enabled() and (keeping or _suiting(merged)) != "all":

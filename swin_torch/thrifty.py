@@ -15,6 +15,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import gelu, layer_norm, linear
 
+from swin_torch import kernels
 from swin_torch.add_norm import add_norm
 
 
@@ -67,6 +68,9 @@ class _NormLinear(Function):
     ) -> Tensor:
         ctx.save_for_backward(x, gain, shift, weight)
         ctx.eps = eps
+        launched = x, _autocast(weight, x), bias, (gain, shift, eps)
+        if kernels.takes_linear(*launched):
+            return kernels.linear(*launched)
         return linear(layer_norm(x, [x.shape[-1]], gain, shift, eps), weight, bias)
 
     @staticmethod
@@ -86,10 +90,15 @@ class _ProjectNormLinear(Function):
     ) -> tuple[Tensor, Tensor]:
         projection, of_projection, gain, shift, weight, bias = parameters
         factor = None if kept is None else kept.to(x.dtype).view(-1, 1, 1, 1)
-        branch = linear(attended, projection, of_projection)
-        y, normed = add_norm(x, branch if factor is None else branch * factor, gain, shift, eps)
         ctx.save_for_backward(x, attended, factor, *parameters[:5])
         ctx.eps = eps
+        first = attended, _autocast(projection, x), of_projection
+        second = _autocast(weight, x), bias, (gain, shift, eps)
+        if factor is None and kernels.takes_linear(*first, onto=x) and kernels.takes_linear(x, *second):
+            y = kernels.linear(*first, onto=x)
+            return y, kernels.linear(y, *second)
+        branch = linear(attended, projection, of_projection)
+        y, normed = add_norm(x, branch if factor is None else branch * factor, gain, shift, eps)
         return y, linear(normed, weight, bias)
 
     @staticmethod
@@ -120,6 +129,12 @@ class _GeluLinear(Function):
         x, weight = ctx.saved_tensors
         of_hidden, *of_layer = _linear_gradients(gradient, gelu(x), weight)
         return torch.ops.aten.gelu_backward(of_hidden, x), *of_layer
+
+
+def _autocast(weight: Tensor, x: Tensor) -> Tensor:
+    """The weight as a linear layer multiplies with it here."""
+    kind = x.device.type
+    return weight.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else weight
 
 
 def _normed(x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:

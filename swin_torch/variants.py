@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -38,6 +39,8 @@ class CompiledAdapter(FusedAdapter):
 
     def _blocks(self, params: Params, kind: Callable[..., Any], *sizes: Any, **options: Any) -> Any:
         module: Any = super()._blocks(params, kind, *sizes, **options)
+        # What the compiler refuses it logs as well: a law that asks for refusals says it in one sentence.
+        logging.getLogger("torch._subclasses.fake_tensor").setLevel(logging.CRITICAL)
         torch.compiler.reset()  # each case is another size: the last one's code is of no use, and they add up
         compiled: Any = torch.compile(module, backend=self.backend, fullgraph=True)
         if hasattr(module, "features"):

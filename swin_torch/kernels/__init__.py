@@ -1,4 +1,4 @@
-"""Window attention and the norm after it as Triton kernels; Triton is imported at the first launch."""
+"""Window attention and linear layers as Triton kernels; Triton is imported at the first launch."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from swin_torch.plan import Plan
 
 LARGEST_HEAD = 128
 LARGEST_ROW = 8192
+Norm = tuple[Tensor, Tensor, float]
+"""A LayerNorm's weight, bias and epsilon."""
+
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 
 
@@ -35,9 +38,13 @@ def lacking(qkv: Tensor, plan: Plan) -> str | None:
     head_dim = qkv.shape[3] // 3 // plan.heads
     if head_dim > LARGEST_HEAD:
         return f"they take up to {LARGEST_HEAD} channels a head, got {head_dim}"
+    return _missing(qkv)
+
+
+def _missing(x: Tensor) -> str | None:
     if find_spec("triton") is None:
         return "triton is not installed"
-    if qkv.is_cuda and (torch.version.hip or torch.cuda.get_device_capability(qkv.device) < (8, 0)):
+    if x.is_cuda and (torch.version.hip or torch.cuda.get_device_capability(x.device) < (8, 0)):
         return "they are made for NVIDIA GPUs of compute capability 8.0 and above"
     return None
 
@@ -69,13 +76,42 @@ def backward(
 def takes_rows(x: Tensor, *others: Tensor) -> bool:
     """Whether the kernel of `add_norm` takes these: contiguous tokens of one type, which it computes in."""
     alike = all(other.dtype == x.dtype and other.is_contiguous() for other in (x, *others))
-    return alike and x.dtype in DTYPES and x.shape[-1] <= LARGEST_ROW and find_spec("triton") is not None
+    return alike and x.dtype in DTYPES and x.shape[-1] <= LARGEST_ROW and _missing(x) is None
 
 
 def add_norm(
     x: Tensor, branch: Tensor, gain: Tensor, shift: Tensor, eps: float, ahead: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """x + branch (+ ahead), and LayerNorm(x + branch): (..., C) twice."""
-    from swin_torch.kernels import launch
+    from swin_torch.kernels import launch_rows
 
-    return launch.add_norm(x, branch, gain, shift, eps, ahead)
+    return launch_rows.add_norm(x, branch, gain, shift, eps, ahead)
+
+
+def takes_linear(
+    x: Tensor, weight: Tensor, bias: Tensor | None, norm: Norm | None = None, onto: Tensor | None = None
+) -> bool:
+    """Whether this call of `linear` is one for the kernels: contiguous, and of types that they compute in.
+
+    With a norm the tokens may be of another type than the weight.  float32 unrounded no tensor core
+    multiplies: there the library's product is as fast as any.
+    """
+    given = [one for one in (x, weight, bias, onto) if one is not None] + list((norm or ())[:2])
+    plain = all(one is not None and one.dtype in DTYPES and one.is_contiguous() for one in given)
+    exact = weight.dtype == torch.float32 and torch.backends.cuda.matmul.fp32_precision != "tf32"
+    alike = norm is not None or x.dtype == weight.dtype
+    return asked_for(x) and plain and alike and not (exact and x.is_cuda) and _missing(x) is None
+
+
+def linear(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    norm: Norm | None = None,
+    gelu: bool = False,
+    onto: Tensor | None = None,
+) -> Tensor:
+    """onto + gelu(norm(x) weight^T + bias) in one launch: (..., C) -> (..., K)."""
+    from swin_torch.kernels import launch_rows
+
+    return launch_rows.linear(x, weight, bias, norm, gelu, onto)

@@ -15,6 +15,7 @@ from swin_torch.kernels.places import (
     load_tokens,
     product,
     program_class,
+    rounded,
     store_tokens,
     token_places,
 )
@@ -107,7 +108,7 @@ def forward(
             kept = tl.exp2(top - base)
             total = total * kept + tl.sum(weights, 1)
             attended *= kept[:, None]
-            attended += product(weights.to(v.dtype), v, PRECISION)
+            attended += product(rounded(weights, v.dtype), v, PRECISION)
             top = higher
         attended /= total[:, None]
         store_tokens(out, place_i, inside_i, channels, attended, D, BLOCK_D)

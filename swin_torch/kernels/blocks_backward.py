@@ -16,6 +16,7 @@ from swin_torch.kernels.places import (
     load_tokens,
     product,
     program_class,
+    rounded,
     store_tokens,
     token_places,
 )
@@ -135,7 +136,7 @@ def queries(
             weights = tl.exp2(logits - normaliser[:, None])
             of_weights = product(of_out, tl.trans(v), PRECISION)
             of_logits = weights * (of_weights - delta[:, None])
-            of_q += product(of_logits.to(k.dtype), k, PRECISION)
+            of_q += product(rounded(of_logits, k.dtype), k, PRECISION)
         store_tokens(of_qkv, place_i, inside_i, stride, of_q * scale, D, BLOCK_D)
         window = (b * rows + row) * columns + column
         mine = stats + (window.to(tl.int64) * heads + head) * 2 * N
@@ -226,9 +227,9 @@ def keys(
             logits = product(k, tl.trans(q), PRECISION) * (scale * LOG2E) + bias
             # Queries beyond the window: their weights are 0.
             weights = tl.exp2(logits - tl.load(mine + i, i < N, float("inf"))[None, :])
-            of_v += product(weights.to(v.dtype), of_out, PRECISION)
+            of_v += product(rounded(weights, v.dtype), of_out, PRECISION)
             of_weights = product(v, tl.trans(of_out), PRECISION)
             of_logits = weights * (of_weights - tl.load(mine + N + i, i < N, 0.0)[None, :])
-            of_k += product(of_logits.to(q.dtype), q, PRECISION)
+            of_k += product(rounded(of_logits, q.dtype), q, PRECISION)
         store_tokens(of_qkv + channels, place_j, inside_j, stride, of_k * scale, D, BLOCK_D)
         store_tokens(of_qkv + 2 * channels, place_j, inside_j, stride, of_v, D, BLOCK_D)

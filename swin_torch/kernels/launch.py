@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from swin_torch.kernels import blocks, blocks_backward, blocks_bias, norms, tile
+from swin_torch.kernels import blocks, blocks_backward, blocks_bias, tile
 from swin_torch.plan import Plan, table_gradient
 
 ONE_TILE = 64
@@ -40,9 +40,9 @@ def forward(
     shape = compiled_shape(plan, qkv, backward=False)
     table, pad = _table(bias_table, plan), _padding(qkv, pad_qkv, plan)
     programs = _programs(
-        plan, len(qkv), _multiprocessors(qkv.device) * (FORWARD_PROGRAMS if small else BACKWARD_PROGRAMS)
+        plan, len(qkv), multiprocessors(qkv.device) * (FORWARD_PROGRAMS if small else BACKWARD_PROGRAMS)
     )
-    with _on(qkv):
+    with on(qkv):
         kernel = tile.forward if small else blocks.forward
         _launch(kernel, (qkv, table, pad, out), plan, len(qkv), programs, scale, mask_value, shape)
     return out
@@ -64,13 +64,13 @@ def backward(
         return of_qkv, torch.zeros_like(bias_table), qkv.new_zeros(qkv.shape[3], dtype=torch.float32)
     shape = compiled_shape(plan, qkv, backward=True)
     given = gradient, qkv, _table(bias_table, plan), _padding(qkv, pad_qkv, plan)
-    target = _multiprocessors(qkv.device) * BACKWARD_PROGRAMS
+    target = multiprocessors(qkv.device) * BACKWARD_PROGRAMS
     few = _programs(plan, batch, target)
     if tokens > ONE_TILE:  # each program's bias is as many programs more
         tiles = (-(-tokens // shape.constants["BLOCK"])) ** 2
         few = _programs(plan, batch, -(-target // tiles))
     of_bias = torch.empty(few[-1], heads, tokens, tokens, dtype=torch.float32, device=qkv.device)
-    with _on(qkv):
+    with on(qkv):
         common = plan, batch
         if tokens <= ONE_TILE:
             _launch(tile.backward, (*given, of_qkv, of_bias), *common, few, scale, mask_value, shape)
@@ -86,51 +86,23 @@ def backward(
     return of_qkv, of_table, _padding_gradient(gradient, of_qkv, plan)
 
 
-def add_norm(
-    x: Tensor, branch: Tensor, gain: Tensor, shift: Tensor, eps: float, ahead: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """x + branch (+ ahead), and LayerNorm(x + branch): (..., C) twice."""
-    y, normed = torch.empty_like(x), torch.empty_like(x)
-    channels = x.shape[-1]
-    block = _power_of_two(channels)
-    if x.numel():
-        tensors = x, branch, gain, shift, gain if ahead is None else ahead, y, normed
-        constants = {"BLOCK": block, "AHEAD": ahead is not None}
-        with _on(x):
-            _run(
-                norms.add_norm,
-                (x.numel() // channels,),
-                *tensors,
-                channels,
-                eps,
-                **constants,
-                num_warps=row_warps(block),
-            )
-    return y, normed
-
-
-def row_warps(block: int) -> int:
-    """Warps for a row of so many channels: 8 channels a thread, as one load of 16 bytes takes."""
-    return min(8, max(1, block // 256))
-
-
 def compiled_shape(plan: Plan, qkv: Tensor, backward: bool) -> Shape:
     """The constants, warps and stages of a plan's kernels."""
     tokens, head_dim = plan.tokens, qkv.shape[3] // 3 // plan.heads
-    block = min(ONE_TILE, _power_of_two(tokens))
+    block = min(ONE_TILE, power_of_two(tokens))
     constants = {
         "MH": plan.window[0],
         "MW": plan.window[1],
         "D": head_dim,
         "BLOCK": block,
-        "BLOCK_D": _power_of_two(head_dim),
+        "BLOCK_D": power_of_two(head_dim),
         "PADDED": plan.is_padded,
         "SHIFTED_ROWS": int(plan.shift[0] > 0),
         "SHIFTED_COLUMNS": int(plan.shift[1] > 0),
-        "PRECISION": _precision(qkv),
+        "PRECISION": precision(qkv),
     }
     if tokens > ONE_TILE:
-        constants["STEP"] = _step(tokens)
+        constants["STEP"] = fitting(tokens, (64, 32, 16))
     wide = qkv.dtype == torch.float32 or head_dim > 64
     warps = {16: 1, 32: 2, 64: 8 if wide else 4}[block]
     return Shape(constants, warps, 1 if wide else 2 if backward else 3)
@@ -149,7 +121,7 @@ def _launch(
 ) -> None:
     (mh, mw), (sh, sw), (ph, pw) = plan.window, plan.shift, plan.period
     sizes = (*plan.grid, *plan.counts, ph, pw, sh % ph, sw % pw, mh - sh, mw - sw)
-    _run(
+    run(
         kernel,
         (plan.heads, ends[-1], tiles),
         *tensors,
@@ -165,7 +137,7 @@ def _launch(
     )
 
 
-def _run(kernel: Any, programs: tuple[int, ...], *args: Any, **kwargs: Any) -> None:
+def run(kernel: Any, programs: tuple[int, ...], *args: Any, **kwargs: Any) -> None:
     """Every launch there is: where they are counted."""
     kernel[programs](*args, **kwargs)
 
@@ -214,18 +186,19 @@ def _padding_gradient(gradient: Tensor, of_qkv: Tensor, plan: Plan) -> Tensor:
     return of_pad
 
 
-def _step(tokens: int) -> int:
-    """Keys a step: of 64, 32 and 16 the largest that wastes little, beyond the window's last token."""
-    padded = {step: -(-tokens // step) * step for step in (64, 32, 16)}
+def fitting(count: int, steps: tuple[int, ...]) -> int:
+    """Of steps from the largest down the first that wastes little beyond the last of so many."""
+    padded = {step: -(-count // step) * step for step in steps}
     return next(step for step in padded if padded[step] <= 1.15 * min(padded.values()))
 
 
-def _power_of_two(number: int) -> int:
+def power_of_two(number: int) -> int:
     """The next power of two, at least the 16 that a tensor core takes."""
     return max(16, 1 << (number - 1).bit_length())
 
 
-def _precision(qkv: Tensor) -> str:
+def precision(qkv: Tensor) -> str:
+    """How `places.product` multiplies tensors as this one."""
     if qkv.dtype == torch.bfloat16 and not qkv.is_cuda:
         return "widened"
     tf32 = qkv.dtype == torch.float32 and torch.backends.cuda.matmul.fp32_precision == "tf32"
@@ -233,13 +206,13 @@ def _precision(qkv: Tensor) -> str:
 
 
 @cache
-def _multiprocessors(device: torch.device) -> int:
+def multiprocessors(device: torch.device) -> int:
     """The GPU's; under the interpreter few, so that programs go through several windows there too."""
     return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 3
 
 
 @contextmanager
-def _on(tensor: Tensor) -> Iterator[None]:
+def on(tensor: Tensor) -> Iterator[None]:
     """Launches go to the current device: makes it the tensor's."""
     if tensor.is_cuda:
         with torch.cuda.device(tensor.device):

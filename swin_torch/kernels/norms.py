@@ -5,6 +5,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from swin_torch.kernels.places import rounded
+
 
 @triton.jit
 def add_norm(
@@ -17,13 +19,13 @@ def add_norm(
     own = first + channel
     total = tl.load(x + own, inside, 0.0).to(tl.float32) + tl.load(branch + own, inside, 0.0).to(tl.float32)
     # What is normed is the sum as it is stored, rounded, like everywhere else.
-    total = total.to(y.dtype.element_ty).to(tl.float32)
+    total = rounded(total, y.dtype.element_ty).to(tl.float32)
     mean = tl.sum(total, 0) / channels
     centred = tl.where(inside, total - mean, 0.0)
     scale = 1.0 / tl.sqrt(tl.sum(centred * centred, 0) / channels + eps)
     weight = tl.load(gain + channel, inside, 0.0).to(tl.float32)
     bias = tl.load(shift + channel, inside, 0.0).to(tl.float32)
-    tl.store(normed + own, centred * scale * weight + bias, inside)
+    tl.store(normed + own, rounded(centred * scale * weight + bias, normed.dtype.element_ty), inside)
     if AHEAD:
         total += tl.load(ahead + channel, inside, 0.0).to(tl.float32)
-    tl.store(y + own, total, inside)
+    tl.store(y + own, rounded(total, y.dtype.element_ty), inside)

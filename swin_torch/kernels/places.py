@@ -6,11 +6,15 @@ The classes are interior, bottom, right, corner; class c has the programs ends[c
 
 from __future__ import annotations
 
+import os
+
 import triton
 import triton.language as tl
 
 LOG2E = tl.constexpr(1.4426950408889634)
 """Softmax is taken by powers of 2: logits are multiplied by log2(e) as they are made."""
+
+INTERPRETED = tl.constexpr(os.environ.get("TRITON_INTERPRET") == "1")
 
 
 @triton.jit
@@ -21,6 +25,16 @@ def product(a, b, PRECISION: tl.constexpr):
     else:
         c = tl.dot(a, b, input_precision=PRECISION)
     return c
+
+
+@triton.jit
+def rounded(x, kind: tl.constexpr):
+    """Float32 in another type, to the nearest number, of two as near to the even one."""
+    if INTERPRETED and kind == tl.bfloat16:  # Triton 3.7's interpreter cuts bits off
+        bits = x.to(tl.uint32, bitcast=True)
+        bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000
+        x = tl.where(x == x, bits.to(tl.float32, bitcast=True), x)
+    return x.to(kind)
 
 
 @triton.jit
@@ -94,7 +108,7 @@ def store_tokens(base, place, inside, stride, x, D: tl.constexpr, BLOCK_D: tl.co
     """Puts a tile's tokens into their places; padding has none."""
     k = tl.arange(0, BLOCK_D)
     where = inside[:, None] & (k < D)[None, :]
-    tl.store(base + place[:, None] * stride + k[None, :], x.to(base.dtype.element_ty), where)
+    tl.store(base + place[:, None] * stride + k[None, :], rounded(x, base.dtype.element_ty), where)
 
 
 @triton.jit

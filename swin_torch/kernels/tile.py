@@ -12,6 +12,7 @@ from swin_torch.kernels.places import (
     load_tokens,
     product,
     program_class,
+    rounded,
     store_tokens,
     token_places,
 )
@@ -82,7 +83,7 @@ def forward(
         logits = product(q, tl.trans(k), PRECISION) * (scale * LOG2E) + bias
         weights = tl.exp2(logits - tl.max(logits, 1)[:, None])
         total = tl.sum(weights, 1)
-        attended = product(weights.to(v.dtype), v, PRECISION) / total[:, None]
+        attended = product(rounded(weights, v.dtype), v, PRECISION) / total[:, None]
         store_tokens(out, place, inside, channels, attended, D, BLOCK_D)
 
 
@@ -161,12 +162,12 @@ def backward(
         weights = tl.exp2(logits - tl.max(logits, 1)[:, None])
         weights *= (1.0 / tl.sum(weights, 1))[:, None]
         # Each gradient is stored as soon as it is made: registers are what this kernel lacks.
-        of_v = product(tl.trans(weights.to(v.dtype)), of_out, PRECISION)
+        of_v = product(tl.trans(rounded(weights, v.dtype)), of_out, PRECISION)
         store_tokens(of_qkv + 2 * channels, place, inside, 3 * channels, of_v, D, BLOCK_D)
         of_weights = product(of_out, tl.trans(v), PRECISION)
         of_logits = weights * (of_weights - tl.sum(weights * of_weights, 1)[:, None])
         bias_sum += of_logits
-        narrow = of_logits.to(q.dtype)
+        narrow = rounded(of_logits, q.dtype)
         of_q = product(narrow, k, PRECISION) * scale
         store_tokens(of_qkv, place, inside, 3 * channels, of_q, D, BLOCK_D)
         of_k = product(tl.trans(narrow), q, PRECISION) * scale

@@ -1,0 +1,145 @@
+"""What goes token by token, under Triton's interpreter, on numbers that leave nothing to round: exact."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import product
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from swin_torch import kernels, thrifty
+
+pytest.importorskip("triton", reason="triton is not installed")
+
+SIZES = (5, 6, 7), (70, 48, 130), (130, 64, 33), (65, 96, 64), (1600, 16, 130)
+"""Rows, inputs and outputs: within a tile and a step, beyond both, more blocks than programs."""
+
+FAR = 6
+"""From here on GELU is its argument, or 0, to the last bit."""
+
+
+class Around(NamedTuple):
+    """What lies around the product."""
+
+    norm: bool
+    bias: bool
+    gelu: bool
+    onto: bool
+
+
+def wrong(dtype: torch.dtype, sizes: tuple[int, int, int], around: Around) -> list[list[int]]:
+    """Where the kernel's output is not the exact one; GELU is asked only where it rounds nothing."""
+    rows, inputs, outputs = sizes
+    draw = torch.Generator().manual_seed(rows)
+
+    def whole(*shape: int) -> Tensor:
+        return torch.randint(-2, 3, shape, generator=draw).double()
+
+    weight, onto, gain, shift = whole(outputs, inputs), whole(rows, outputs), whole(inputs), whole(inputs)
+    bias = 4 * FAR * whole(outputs)
+    x = normed = whole(rows, inputs)
+    if around.norm:  # its row's mean + 1 or - 1: with an epsilon of 3, normed to half of that
+        signs = balanced(inputs, kernels_step(dtype, weight))
+        x, normed = 8 * x[:, :1] + signs, (0.5 * signs * gain + shift).expand(rows, -1)
+    total = normed @ weight.T + bias * around.bias
+    certain = torch.ones_like(total, dtype=torch.bool)
+    if around.gelu:
+        certain, total = (total.abs() >= FAR) | (total == 0), total.relu()
+    x, weight, bias, gain, shift, onto = (one.to(dtype) for one in (x, weight, bias, gain, shift, onto))
+    found = kernels.linear(
+        x,
+        weight,
+        bias if around.bias else None,
+        (gain, shift, 3.0) if around.norm else None,
+        around.gelu,
+        onto if around.onto else None,
+    )
+    assert certain.any()
+    exact = (total + onto * around.onto).to(dtype)
+    return [*(certain & (found != exact)).nonzero().tolist()]
+
+
+def wrong_sums(dtype: torch.dtype) -> Iterator[str]:
+    """Where the residual's sum, or the norm after it, is not the exact one."""
+    for rows, channels, ahead in product((1, 5), (6, 16, 40), (False, True)):
+        draw = torch.Generator().manual_seed(channels)
+        x, gain, shift, later = (
+            torch.randint(-2, 3, (n, channels), generator=draw).double() for n in (rows, 1, 1, 1)
+        )
+        signs, middle = balanced(channels, channels), 8 * x[:, :1]
+        given = [one.to(dtype) for one in (x, middle + signs - x, gain[0], shift[0])]
+        found = kernels.add_norm(*given, 3.0, later[0].to(dtype) if ahead else None)
+        exact = middle + signs + later * ahead, (0.5 * signs * gain + shift).expand(rows, -1)
+        if not all(torch.equal(one, other.to(dtype)) for one, other in zip(found, exact, strict=True)):
+            yield f"sum and norm of {rows} rows of {channels} channels, ahead {ahead}"
+
+
+def wrong_in_training(dtype: torch.dtype) -> Iterator[str]:
+    """Where layers that keep little give, with and without dropped paths, other than exact outputs."""
+    draw = torch.Generator().manual_seed(0)
+    x, attended = (torch.randint(-2, 3, (3, 1, 2, 6), generator=draw).to(dtype) for _ in range(2))
+    projection, norm, layer = nn.Linear(6, 6), nn.LayerNorm(6, eps=3.0), nn.Linear(6, 5)
+    for one in (projection, layer):
+        one.weight.data.copy_(torch.randint(-2, 3, one.weight.shape, generator=draw))
+        one.bias.data.copy_(torch.randint(-2, 3, one.bias.shape, generator=draw))
+    for kept in (None, torch.tensor([0.0, 1.0, 2.0])):
+        layers = projection.to(dtype), norm.to(dtype), layer.to(dtype)
+        factor = 1.0 if kept is None else kept.to(dtype).view(-1, 1, 1, 1)
+        signs, branch = balanced(6, 6).to(dtype), factor * projection(attended)
+        given = 8 * x[..., :1] + signs - branch
+        y, out = thrifty.project_norm_linear(given, attended, kept, *layers)
+        if not (torch.equal(y, given + branch) and torch.equal(out, layer((0.5 * signs).expand_as(x)))):
+            yield f"projection, residual, norm and linear layer, kept {kept}"
+    with torch.autocast("cpu", torch.bfloat16):
+        out = thrifty.norm_linear(
+            8 * x[..., :1].float() + balanced(6, 6).float(), norm.float(), layer.float()
+        )
+    if out.dtype != torch.bfloat16:
+        yield f"autocast to bfloat16 gives {out.dtype}"
+
+
+def balanced(inputs: int, step: int) -> Tensor:
+    """As many 1 as -1; the kernel's first two steps differ in their means."""
+    signs = torch.tensor([1.0, -1.0], dtype=torch.float64).repeat(inputs // 2)
+    if inputs >= 2 * step:
+        signs[:step], signs[step : 2 * step] = 1.0, -1.0
+    return signs
+
+
+def kernels_step(dtype: torch.dtype, weight: Tensor) -> int:
+    """Channels that the kernel takes at once."""
+    from swin_torch.kernels import launch_rows
+
+    return launch_rows.linear_shape(launch_rows.FEW, weight.to(dtype)).constants["STEP"]
+
+
+def all_wrong(dtype: torch.dtype) -> Iterator[str]:
+    """Every combination that is wrong, and where first."""
+    for sizes, *around in product(SIZES, *[(False, True)] * 4):
+        if found := wrong(dtype, sizes, Around(*around)):
+            yield f"{sizes}, {Around(*around)}: {len(found)} wrong, first {found[0]}"
+    yield from wrong_sums(dtype)
+    yield from wrong_in_training(dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_what_goes_token_by_token_is_exact(dtype: str) -> None:
+    run = subprocess.run(
+        [sys.executable, __file__, dtype],
+        env=os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+if __name__ == "__main__":
+    print(*(found := list(all_wrong(getattr(torch, sys.argv[1])))), sep="\n")
+    sys.exit(bool(found))
