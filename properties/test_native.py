@@ -135,9 +135,9 @@ def test_the_slope_of_gelu_is_as_near_as_pytorchs(channels: int) -> None:
     theirs = (slope(ones, x) - exact).abs().max()
     assert torch.equal(pointwise.gelu_backward(x, ones, out), pointwise.gelu(x, out.clone()))
     assert (ones - exact).abs().max() <= theirs + torch.finfo().eps
-    far, of = torch.tensor([-1e30, -20.0, 20.0, 1e30, math.nan]), torch.full((5,), 2.0)
-    pointwise.gelu_backward(far, of, torch.empty(5))
-    assert torch.equal(of.nan_to_num(5), torch.tensor([0.0, 0.0, 2.0, 2.0, 5.0]))
+    far, of = torch.tensor([-math.inf, -1e30, -20.0, 20.0, 1e30, math.inf, math.nan]), torch.full((7,), 2.0)
+    pointwise.gelu_backward(far, of, torch.empty(7))
+    assert torch.equal(of.nan_to_num(5), torch.tensor([0.0, 0.0, 0.0, 2.0, 2.0, 2.0, 5.0]))
 
 
 class NativeNorm:

@@ -21,7 +21,8 @@ INLINE vec gelu_of(vec x, vec *slope) {
     const vec b = maximum(all(-14), (vec)((ivec)x | INT32_MIN)), beyond = tail(b);
     if (slope) {
         const vec bell = all(0.3989422804f) * exponential(b * b * all(-0.5f));
-        *slope = where(x > all(0), all(1) - beyond, beyond) + x * bell;
+        const vec low = beyond + b * bell; /* of -|x|: of |x| it is as much less than 1 */
+        *slope = where(x > all(0), all(1) - low, low);
     }
     return maximum(all(0), x) + b * beyond;
 }
