@@ -99,6 +99,48 @@ def test_a_block_without_gradients_is_the_oracles(case: str, monkeypatch: pytest
 
 
 @pytest.mark.usefixtures("compiler")
+@pytest.mark.parametrize(
+    ("plan", "head_dim"), [(ODD, 3), (Plan((7, 14), (7, 14), (7, 7), (3, 3), 2, False), 32)]
+)
+def test_bfloat16_is_float32_rounded_once_at_the_end(plan: Plan, head_dim: int) -> None:
+    qkv, table, pad, *sizes = arguments(plan, head_dim)
+    qkv, pad, of_out = (
+        qkv.bfloat16(),
+        pad.bfloat16(),
+        torch.randn(*qkv.shape[:3], qkv.shape[3] // 3).bfloat16(),
+    )
+    assert native.takes(qkv, plan)
+    wide = qkv.float(), table, pad.float(), *sizes
+    assert torch.equal(native.forward(qkv, table, pad, *sizes), native.forward(*wide).bfloat16())
+    found = native.backward(of_out, qkv, table, pad, *sizes)
+    expected = native.backward(of_out.float(), *wide)
+    assert [one.dtype for one in found] == [torch.bfloat16, torch.float32, torch.float32]
+    assert all(torch.equal(one, other.to(one.dtype)) for one, other in zip(found, expected, strict=True))
+
+
+@pytest.mark.usefixtures("compiler")
+def test_nan_stays_in_bfloat16() -> None:
+    qkv, table, *others = arguments()
+    table[0, 0] = torch.tensor(-1, dtype=torch.int32).view(
+        torch.float32
+    )  # rounded up, its bits are those of 0
+    found = native.forward(qkv.bfloat16(), table, *others).isnan()
+    assert found.any()
+    assert torch.equal(found, native.forward(qkv, table, *others).isnan())
+
+
+@pytest.mark.usefixtures("compiler")
+def test_half_way_between_two_of_bfloat16_is_the_even_one() -> None:
+    values = 1 + torch.randint(128, (1, 4, 8, 8), generator=torch.Generator().manual_seed(0)) / 128
+    qkv = torch.cat([torch.zeros(1, 4, 8, 16), values], 3).bfloat16()
+    plan = Plan((4, 8), (4, 8), (1, 2), (0, 0), 1, False)
+    found = native.forward(qkv, torch.zeros(3, 1), None, plan, 1.0, -math.inf)
+    means = values.unflatten(2, (4, 2)).mean(3, keepdim=True).expand(-1, -1, -1, 2, -1).flatten(2, 3)
+    assert (means != means.bfloat16()).any()
+    assert torch.equal(found, means.bfloat16())
+
+
+@pytest.mark.usefixtures("compiler")
 def test_the_same_at_any_number_of_threads() -> None:
     given, before = arguments(), torch.get_num_threads()
     qkv, of_out = given[0], torch.ones(*given[0].shape[:3], 6)

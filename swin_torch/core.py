@@ -1,7 +1,7 @@
 """Fused (shifted) window attention: one operator from qkv to the attended grid, both in image order.
 
-On a GPU it is Triton kernels (`swin_torch.kernels`), on a CPU in float32 C (`swin_torch.native`),
-elsewhere PyTorch operations (`swin_torch.composed`).
+On a GPU it is Triton kernels (`swin_torch.kernels`), on a CPU in float32 and bfloat16 C
+(`swin_torch.native`), elsewhere PyTorch operations (`swin_torch.composed`).
 Backward recomputes the attention: only qkv, the bias table and the padding's qkv are kept for it.
 """
 

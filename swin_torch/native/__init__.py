@@ -1,4 +1,7 @@
-"""(Shifted) window attention on a CPU in float32, compiled by the machine's C compiler when first needed."""
+"""(Shifted) window attention on a CPU, compiled by the machine's C compiler when first needed.
+
+Tensors are float32 or bfloat16, sums and softmax float32.
+"""
 
 from __future__ import annotations
 
@@ -17,19 +20,20 @@ from swin_torch.native.threads import parts_of, pointer, shared
 from swin_torch.plan import Plan, places
 
 LARGEST_HEAD, LARGEST_WINDOW = 128, 256
+DTYPES = torch.float32, torch.bfloat16
 
 
 def takes(qkv: Tensor, plan: Plan) -> bool:
     """Whether this call is one for the native kernel, the machine having a compiler."""
-    if qkv.device.type != "cpu" or qkv.dtype != torch.float32 or not qkv.numel():
+    if qkv.device.type != "cpu" or qkv.dtype not in DTYPES or not qkv.numel():
         return False
-    return fits(plan, qkv.shape[3] // 3 // plan.heads)
+    return fits(plan, qkv.shape[3] // 3 // plan.heads, qkv.dtype)
 
 
-def fits(plan: Plan, head_dim: int) -> bool:
+def fits(plan: Plan, head_dim: int, dtype: torch.dtype = torch.float32) -> bool:
     """Whether there is a kernel for windows and heads of this size."""
     small = head_dim <= LARGEST_HEAD and plan.tokens <= LARGEST_WINDOW
-    return small and _attention(_upto(plan.tokens), _upto(head_dim)) is not None
+    return small and _attention(_upto(plan.tokens), _upto(head_dim), dtype) is not None
 
 
 def forward(
@@ -90,10 +94,10 @@ class _Call:
         mask_value: float,
     ) -> None:
         head_dim = qkv.shape[3] // 3 // plan.heads
-        self.kernel = _attention(_upto(plan.tokens), _upto(head_dim))
+        self.kernel = _attention(_upto(plan.tokens), _upto(head_dim), qkv.dtype)
         self.wide = self.kernel.wide()
         self.windows = len(qkv) * prod(plan.counts)
-        pad = torch.zeros(qkv.shape[3]) if pad_qkv is None else pad_qkv.detach().float().contiguous()
+        pad = qkv.new_zeros(qkv.shape[3]) if pad_qkv is None else pad_qkv.detach().to(qkv.dtype).contiguous()
         spare = self.kernel.spare()
         place, classes, masks, self.index = _windows(plan, mask_value, self.wide, spare)
         bias = torch.empty(plan.heads * self.wide + spare, self.wide)
@@ -118,9 +122,9 @@ class _Call:
 
 
 @cache
-def _attention(tokens: int, head_dim: int) -> Any:
+def _attention(tokens: int, head_dim: int, dtype: torch.dtype) -> Any:
     """The compiled kernel of windows of up to so many tokens and channels a head; None without one."""
-    return library("attention.c", TOKENS=tokens, CHANNELS=head_dim)
+    return library("attention.c", TOKENS=tokens, CHANNELS=head_dim, BFLOAT16=int(dtype == torch.bfloat16))
 
 
 def _upto(number: int) -> int:

@@ -1,8 +1,9 @@
-/* (Shifted) window attention in float32: softmax(scale q k^T + bias + mask) v, and its gradients.
+/* (Shifted) window attention: softmax(scale q k^T + bias + mask) v, and its gradients, computed in float32.
  *
  * A window has N tokens and a head D channels.  What is beyond the N-th key has a bias of -inf, and so no
  * weight.  The caller's threads share the windows out.
  */
+#include "numbers.h"
 #include "sharing.h"
 #include "tiles.h"
 
@@ -10,7 +11,7 @@
 struct call {
     int64_t tokens, channels, heads; /* of a window, of a head; and how many heads */
     int64_t area, windows;           /* tokens and windows of an image */
-    const float *qkv, *pad;          /* that of padding */
+    const number *qkv, *pad;         /* that of padding */
     const int64_t *places, *classes; /* each token's place in its image, -1 for padding; each window's mask */
     const float *bias, *masks;       /* (heads, WIDE, WIDE), -inf beyond the last key; (classes, WIDE, WIDE) */
     float scale;
@@ -26,8 +27,8 @@ struct head {
 
 INLINE int64_t width_of(const struct call *call) { return call->heads * call->channels; }
 
-INLINE void copy_of(const int D, const float *row, float factor, float *packed) {
-    for (int d = 0; d < D; d++) packed[d] = factor * row[d];
+INLINE void copy_of(const int D, const number *row, float factor, float *packed) {
+    for (int d = 0; d < D; d++) packed[d] = factor * widened(row[d]);
     for (int d = D; d < DEEP; d++) packed[d] = 0;
 }
 
@@ -37,7 +38,7 @@ static void pack(const struct head *head, float factor, float *q, float *k, floa
     const int N = call->tokens, D = call->channels, unused = (HIGH - N) * DEEP * sizeof(float);
     const int64_t width = width_of(call);
     for (int i = 0; i < N; i++) {
-        const float *row = (head->row[i] < 0 ? call->pad : call->qkv + head->row[i] * 3 * width) + head->from;
+        const number *row = (head->row[i] < 0 ? call->pad : call->qkv + head->row[i] * 3 * width) + head->from;
         if (D == DEEP) {
             copy_of(DEEP, row, factor, q + i * DEEP);
             copy_of(DEEP, row + width, 1, k + i * DEEP);
@@ -54,12 +55,12 @@ static void pack(const struct head *head, float factor, float *q, float *k, floa
 }
 
 /* Asks for some tokens of the head that comes next: packing would wait for each of its lines. */
-INLINE void ask_for(const struct head *next, int first, int rows, const float *tensor, int thirds) {
+INLINE void ask_for(const struct head *next, int first, int rows, const number *tensor, int thirds) {
     const int64_t width = width_of(next->call);
     for (int i = first; i < first + rows; i++)
         if (next->row[i] >= 0)
             for (int third = 0; third < thirds; third++)
-                for (int d = 0; d < DEEP; d += 16)
+                for (int d = 0; d < DEEP; d += 64 / (int)sizeof(number))
                     __builtin_prefetch(tensor + (next->row[i] * thirds + third) * width + next->from + d, 0, 2);
 }
 
@@ -94,14 +95,14 @@ INLINE void weights(const struct head *head, int first, int rows, const float *q
     weights_of(rows, w, factors);
 }
 
-INLINE void put(float *to, const float *from, int D, float factor) {
+INLINE void put(number *to, const float *from, int D, float factor) {
     if (D == DEEP)
-        for (int p = 0; p < PARTS; p++) store(to + p * LANES, load(from + p * LANES) * all(factor));
+        for (int p = 0; p < PARTS; p++) store_numbers(to + p * LANES, load(from + p * LANES) * all(factor));
     else
-        for (int d = 0; d < D; d++) to[d] = from[d] * factor;
+        for (int d = 0; d < D; d++) to[d] = narrowed(from[d] * factor);
 }
 
-static void forward(const struct head *head, const struct head *next, float *out) {
+static void forward(const struct head *head, const struct head *next, number *out) {
     SCRATCH q[HIGH * DEEP], k[HIGH * DEEP], v[HIGH * DEEP], keys[DEEP * WIDE];
     SCRATCH w[ROWS * WIDE], attended[ROWS * DEEP];
     float factors[ROWS];
@@ -119,7 +120,7 @@ static void forward(const struct head *head, const struct head *next, float *out
 }
 
 /* The gradients of its qkv, put in place, and of the bias and the padding, added to what is there. */
-static void backward(const struct head *head, const struct head *next, const float *gradient, float *of_qkv,
+static void backward(const struct head *head, const struct head *next, const number *gradient, number *of_qkv,
                      float *of_bias, float *of_pad) {
     SCRATCH q[HIGH * DEEP], k[HIGH * DEEP], v[HIGH * DEEP], g[HIGH * DEEP], keys[DEEP * WIDE], values[DEEP * WIDE];
     SCRATCH w[HIGH * WIDE], of_w[HIGH * WIDE], part[3][ROWS * DEEP];
@@ -129,7 +130,7 @@ static void backward(const struct head *head, const struct head *next, const flo
     unpack(head, q, k, v, keys);
     memset(g, 0, sizeof g);
     for (int i = 0; i < N; i++)
-        if (head->row[i] >= 0) memcpy(g + i * DEEP, gradient + head->row[i] * width + head->from, D * sizeof(float));
+        if (head->row[i] >= 0) copy_of(D, gradient + head->row[i] * width + head->from, 1, g + i * DEEP);
     turn(v, values);
     for (int t = 0; t < tiles_of(N); t++) {
         const int i = start_of(N, t), rows = start_of(N, t + 1) - i;
@@ -193,19 +194,19 @@ static void find(const struct call *call, int64_t window, int64_t h, struct head
         work;                                                                                        \
     }
 
-static void attend_in(const struct call *call, float *out, int64_t first, int64_t last) {
+static void attend_in(const struct call *call, number *out, int64_t first, int64_t last) {
     FOR_EACH_HEAD(forward(head, next, out))
 }
 
-static void differentiate_in(const struct call *call, const float *gradient, float *of_qkv, float *of_bias,
+static void differentiate_in(const struct call *call, const number *gradient, number *of_qkv, float *of_bias,
                              float *of_pad, int64_t first, int64_t last) {
     FOR_EACH_HEAD(backward(head, next, gradient, of_qkv, of_bias + at % call->heads * WIDE * WIDE, of_pad))
 }
 
-void attend(const struct call *call, float *out, PARTS_OF_NUMBER) { SHARE(attend_in(call, out, first, last)) }
+void attend(const struct call *call, number *out, PARTS_OF_NUMBER) { SHARE(attend_in(call, out, first, last)) }
 
 /* of_bias: (parts, heads, WIDE, WIDE) and of_pad: (parts, 3 C). */
-void differentiate(const struct call *call, const float *gradient, float *of_qkv, float *of_bias, float *of_pad,
+void differentiate(const struct call *call, const number *gradient, number *of_qkv, float *of_bias, float *of_pad,
                    PARTS_OF_NUMBER) {
     SHARE(differentiate_in(call, gradient, of_qkv, of_bias + part * call->heads * WIDE * WIDE,
                            of_pad + part * 3 * width_of(call), first, last))
