@@ -6,9 +6,15 @@ from collections import Counter
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from swin_properties import check
+from swin_properties.budget import RHO_LIMIT
+from swin_properties.cases import GridCase
+from swin_properties.gradient import Derivative, slopes
+from swin_properties.judged import Judged
+from swin_properties.precision import PRECISIONS
 from torch import nn
 from torch._dynamo.testing import CompileCounterWithBackend
 
@@ -54,6 +60,19 @@ def test_gradients_are_right_whatever_is_kept(adapter: type[FusedAdapter], dtype
     for only in ("swin_block/gradient", "swin_stage/gradient"):
         report = check(adapter(dtype), only=only, effort="quick")
         assert report.exit_code == 0, report.of("fell")
+
+
+@pytest.mark.parametrize("adapter", [Little, Halves, FusedAdapter])
+@pytest.mark.parametrize("factors", [(0.0, 2.0), (1.5, 1.5)])
+def test_gradients_past_dropped_branches_are_the_oracles(
+    adapter: type[FusedAdapter], factors: tuple[float, float]
+) -> None:
+    case = GridCase.parse("batch=2 seed=1 grid=4x5 window=3x2 shift=1x1 heads=2 head_dim=3")
+    args = case.tokens(), case.block(), case.heads, case.window, case.shift
+    kept = np.array(factors), np.array(factors[::-1])
+    asked = Derivative("swin_block", args, {"kept": kept}, directions=2)
+    found = slopes(Judged(adapter("float64"), PRECISIONS["float64"]), asked, case)
+    assert max(part.rho for part in found) <= RHO_LIMIT
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script_method. is deprecated:DeprecationWarning")
