@@ -131,6 +131,9 @@ def around_products(block: SwinBlock, x: Tensor, shift_size: Size) -> Tensor:
     """Without gradients: the library's products, and what lies between them in few passes."""
     norm, mlp = block.norm2, block.mlp
     branch = _attention_half(block, x, shift_size)
+    if not x.is_cuda:  # a product that begins with a large sum may round each of its terms as it would that
+        x, normed = add_norm(x, branch, norm.weight, norm.bias, norm.eps)
+        return x.add_(mlp.fc2(gelu(mlp.fc1(normed))))
     x, normed = add_norm(x, branch, norm.weight, norm.bias, norm.eps, ahead=mlp.fc2.bias)
     hidden = gelu(mlp.fc1(normed))
     x.view(-1, x.shape[-1]).addmm_(hidden.flatten(0, 2), mlp.fc2.weight.T)  # the sum in the same product

@@ -60,10 +60,10 @@ def product(
 def _by_pytorch(
     left: Tensor, right: Tensor, out: Tensor, given: Tensor | None, bias: Tensor | None, activated: bool
 ) -> Tensor:
-    if given is not None and bias is not None:
-        given = torch.add(given, bias, out=out)
-    added = bias if given is None else given
-    found = torch.mm(left, right, out=out) if added is None else torch.addmm(added, left, right, out=out)
+    target = out if given is None else None
+    found = torch.mm(left, right, out=target) if bias is None else torch.addmm(bias, left, right, out=target)
+    if given is not None:  # last: beside a large number each term would be rounded as it is
+        found = torch.add(given, found, out=out)
     return pointwise.gelu(found, out) if activated else found
 
 
