@@ -12,9 +12,12 @@ import torch
 from swin_properties import check
 from swin_properties.budget import RHO_LIMIT
 from swin_properties.cases import GridCase
+from swin_properties.evaluate import evaluate
 from swin_properties.gradient import Derivative, slopes
+from swin_properties.implementations import judged
 from swin_properties.judged import Judged
 from swin_properties.precision import PRECISIONS
+from swin_properties.registry import LAWS
 from torch import nn
 from torch._dynamo.testing import CompileCounterWithBackend
 
@@ -132,6 +135,13 @@ def test_training_keeps_at_most_55_hundredths_of_what_others_keep() -> None:
     assert saved_bytes(lambda: halves(x), model) <= 0.15 * PUBLISHED
     plain = swin_torch.swin_t().bfloat16()
     assert saved_bytes(lambda: plain(x), plain) > PUBLISHED, "written out it keeps more than fused peers"
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
+def test_a_large_residual_does_not_hide_what_is_added_to_it(dtype: str) -> None:
+    case = GridCase.parse("batch=84 recipe=big seed=2 heads=3 head_dim=4")
+    outcome = evaluate(LAWS["swin_block/branches"], judged("swin_torch:fused", dtype), case)
+    assert outcome.seen is None
 
 
 def test_what_is_kept_is_one_of_three() -> None:
