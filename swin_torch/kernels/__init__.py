@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from importlib.util import find_spec
 
 import torch
@@ -38,13 +39,15 @@ def lacking(qkv: Tensor, plan: Plan) -> str | None:
     head_dim = qkv.shape[3] // 3 // plan.heads
     if head_dim > LARGEST_HEAD:
         return f"they take up to {LARGEST_HEAD} channels a head, got {head_dim}"
-    return _missing(qkv)
+    return _missing(qkv.device)
 
 
-def _missing(x: Tensor) -> str | None:
+@cache
+def _missing(device: torch.device) -> str | None:
+    """What the kernels miss on a device: looked for once, for it takes as long as a launch."""
     if find_spec("triton") is None:
         return "triton is not installed"
-    if x.is_cuda and (torch.version.hip or torch.cuda.get_device_capability(x.device) < (8, 0)):
+    if device.type == "cuda" and (torch.version.hip or torch.cuda.get_device_capability(device) < (8, 0)):
         return "they are made for NVIDIA GPUs of compute capability 8.0 and above"
     return None
 
@@ -76,7 +79,7 @@ def backward(
 def takes_rows(x: Tensor, *others: Tensor) -> bool:
     """Whether the kernel of `add_norm` takes these: contiguous tokens of one type, which it computes in."""
     alike = all(other.dtype == x.dtype and other.is_contiguous() for other in (x, *others))
-    return alike and x.dtype in DTYPES and x.shape[-1] <= LARGEST_ROW and _missing(x) is None
+    return alike and x.dtype in DTYPES and x.shape[-1] <= LARGEST_ROW and _missing(x.device) is None
 
 
 def add_norm(
@@ -100,7 +103,7 @@ def takes_linear(
     plain = all(one is not None and one.dtype in DTYPES and one.is_contiguous() for one in given)
     exact = weight.dtype == torch.float32 and torch.backends.cuda.matmul.fp32_precision != "tf32"
     alike = norm is not None or x.dtype == weight.dtype
-    return asked_for(x) and plain and alike and not (exact and x.is_cuda) and _missing(x) is None
+    return asked_for(x) and plain and alike and not (exact and x.is_cuda) and _missing(x.device) is None
 
 
 def linear(

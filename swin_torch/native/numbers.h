@@ -8,12 +8,6 @@ typedef uint16_t number;
 typedef uint16_t halves __attribute__((vector_size(2 * LANES)));
 typedef uint32_t bits __attribute__((vector_size(4 * LANES)));
 
-INLINE vec load_numbers(const number *p) {
-    halves upper;
-    memcpy(&upper, p, sizeof upper);
-    return (vec)(__builtin_convertvector(upper, bits) << 16);
-}
-
 /* Of two as near the even one; NaN stays, though its bits may be all ones. */
 INLINE void store_numbers(number *p, vec x) {
     const bits own = (bits)x, nearest = own + 0x7fff + (own >> 16 & 1);
@@ -39,7 +33,6 @@ INLINE number narrowed(float x) {
 
 typedef float number;
 
-INLINE vec load_numbers(const number *p) { return load(p); }
 INLINE void store_numbers(number *p, vec x) { store(p, x); }
 INLINE float widened(number x) { return x; }
 INLINE number narrowed(float x) { return x; }
