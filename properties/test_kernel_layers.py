@@ -114,9 +114,9 @@ def balanced(inputs: int, step: int) -> Tensor:
 
 def kernels_step(dtype: torch.dtype, weight: Tensor) -> int:
     """Channels that the kernel takes at once."""
-    from swin_torch.kernels import launch_rows
+    from swin_torch.kernels import choices, launch_rows
 
-    return launch_rows.linear_shape(launch_rows.FEW, weight.to(dtype)).constants["STEP"]
+    return launch_rows.linear_shape(choices.FEW, weight.to(dtype)).constants["STEP"]
 
 
 def all_wrong(dtype: torch.dtype) -> Iterator[str]:

@@ -16,14 +16,11 @@ from triton.backends.compiler import GPUTarget  # noqa: E402
 from triton.compiler import ASTSource  # noqa: E402
 
 from swin_torch.kernels import (  # noqa: E402
-    blocks,
-    blocks_backward,
-    blocks_bias,
+    choices,
     launch,
     launch_rows,
     norms,
     products,
-    tile,
 )
 from swin_torch.plan import Plan  # noqa: E402
 
@@ -37,39 +34,30 @@ pytestmark = pytest.mark.skipif(
     reason="Triton interprets, or its wheel has no cuobjdump",
 )
 
-KERNELS = {
-    (tile.forward, 7): launch.FORWARD_PROGRAMS,
-    (tile.forward, 8): launch.FORWARD_PROGRAMS,
-    (tile.backward, 7): launch.BACKWARD_PROGRAMS,
-    (tile.backward, 8): launch.BACKWARD_PROGRAMS,
-} | {
-    (kernel, window): launch.BACKWARD_PROGRAMS
-    for window in (12, 16)
-    for kernel in (
-        blocks.forward,
-        blocks_backward.queries,
-        blocks_backward.keys,
-        blocks_bias.bias_gradient,
-    )
-}
-"""Kernel and window, and how many programs a multiprocessor must hold at once, as `launch` counts on."""
+KERNELS = [(name, window) for window in (7, 8) for name in launch.KERNELS[True]] + [
+    (name, window) for window in (12, 16) for name in launch.KERNELS[False]
+]
+"""The attention kernels by their names in `choices`, and windows."""
 
 
 NARROW = {torch.bfloat16: "*bf16", torch.float16: "*fp16", torch.float32: "*fp32"}
 
 
-def compiled(kernel: Any, window: int, padded: bool, dtype: torch.dtype = torch.bfloat16) -> Any:
-    """The kernel as `launch` compiles it for 3 heads of 32 channels."""
+def compiled(
+    name: str, window: int, padded: bool, dtype: torch.dtype = torch.bfloat16
+) -> tuple[Any, choices.Attention]:
+    """The kernel as `launch` compiles it for 3 heads of 32 channels, and the choice behind it."""
     whole = 4 * window
+    kernel = launch.KERNELS[window <= 8][name]
     plan = Plan((whole - padded, whole), (whole, whole), (window,) * 2, (window // 2,) * 2, 3, False)
     qkv = torch.empty(1, whole, whole, 288, dtype=dtype, device="meta")
-    shape = launch.compiled_shape(plan, qkv, backward=kernel not in (tile.forward, blocks.forward))
-    constants = {name: value for name, value in shape.constants.items() if name in kernel.arg_names}
+    shape = launch.compiled_shape(name, plan, qkv)
+    constants = dict(shape.constants)
     constants["PRECISION"] = "tf32" if dtype == torch.float32 else "ieee"  # a meta tensor is on no GPU
     types = dict.fromkeys(("qkv", "pad", "out", "gradient", "of_qkv"), NARROW[dtype])
     types |= dict.fromkeys(("table", "of_bias", "stats"), "*fp32")
     types |= dict.fromkeys(("scale", "mask_value"), "fp32") | dict.fromkeys(constants, "constexpr")
-    return built(kernel, types, "i32", constants, shape)
+    return built(kernel, types, "i32", constants, shape), choices.attention(name, plan, qkv)
 
 
 def built(
@@ -113,24 +101,24 @@ def dumped(kernel: Any, how: str, folder: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    ("kernel", "window", "padded"),
+    ("name", "window", "padded"),
     [(*key, False) for key in KERNELS] + [(*key, True) for key in KERNELS if key[1] in (7, 12)],
-    ids=lambda x: getattr(x, "__name__", str(x)),
 )
-def test_no_spills_and_tensor_cores(kernel: Any, window: int, padded: bool, tmp_path: Path) -> None:
-    code = within_limits(compiled(kernel, window, padded), KERNELS[kernel, window], tmp_path)
+def test_no_spills_and_tensor_cores(name: str, window: int, padded: bool, tmp_path: Path) -> None:
+    made, choice = compiled(name, window, padded)
+    code = within_limits(made, choice.programs, tmp_path)
     assert "HGMMA" in code, "no tensor cores of sm_90"
     assert re.search(r"\bLD(?:GSTS|G)\.E\.\S*128", code), "tokens are not loaded 16 bytes at a time"
 
 
 def test_tf32_uses_tensor_cores(tmp_path: Path) -> None:
-    made = compiled(tile.forward, 7, False, torch.float32)
+    made, _ = compiled("forward", 7, False, torch.float32)
     assert re.search(r"HGMMA\S*TF32", dumped(made, "-sass", tmp_path))
 
 
 @pytest.mark.parametrize("channels", [96, 192, 384, 768, 1536])
 def test_the_norm_does_not_spill(channels: int, tmp_path: Path) -> None:
-    block = launch.power_of_two(channels)
+    block = choices.power_of_two(channels)
     constants = {"BLOCK": block, "AHEAD": True}
     types = {"channels": "i32", "eps": "fp32"} | dict.fromkeys(constants, "constexpr")
     shape = launch.Shape(constants, launch_rows.row_warps(block), 1)
@@ -166,7 +154,7 @@ def test_linear_layers_do_not_spill(
     inputs, outputs, around = LAYERS[layer]
     inputs, outputs = inputs * channels, outputs * channels
     rows = images * (56 * 96 // channels) ** 2
-    size = launch_rows.linear_tile(rows, outputs, inputs, multiprocessors=132)
+    size = choices.filling(choices.linear_by_arithmetic(outputs, inputs), rows, outputs, 132)
     shape = launch_rows.linear_shape(size, torch.empty(outputs, inputs, dtype=dtype, device="meta"))
     constants = shape.constants | around | {"BIAS": True}
     constants["PRECISION"] = "tf32" if dtype == torch.float32 else "ieee"

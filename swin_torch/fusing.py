@@ -16,6 +16,7 @@ from swin_torch.add_norm import add_norm
 from swin_torch.core import shifted_window_attention_core
 from swin_torch.decisions import CANONICAL, Convention, margins
 from swin_torch.functional import drop_path
+from swin_torch.kernels import choices
 from swin_torch.modules import SwinBlock, WindowAttention
 from swin_torch.native import blocks, training
 from swin_torch.patches import PatchMerging, norm_reduce
@@ -151,7 +152,9 @@ def in_five_launches(block: SwinBlock, x: Tensor, shift_size: Size) -> Tensor:
 
 
 def _launches(block: SwinBlock, x: Tensor) -> bool:
-    """Whether the kernels take each of a block's linear layers, with its norm."""
+    """Tells whether the kernels take each of a block's linear layers with its norm, and are faster so."""
+    if choices.way(x) != "five launches":
+        return False
     before = _norm(block.norm1), None, _norm(block.norm2), None
     layers = block.attn.qkv, block.attn.proj, block.mlp.fc1, block.mlp.fc2
     return all(

@@ -6,10 +6,9 @@ from math import prod, sqrt
 from typing import Any
 
 import numpy as np
-from jaxtyping import Inexact, Real
 from scipy.special import erf
 
-from swin_reference.types import Params
+from swin_reference.types import Inexact, Params, Real
 
 
 def linear(

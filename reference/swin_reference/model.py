@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Inexact
 
 from swin_reference.attention import shifted_window_attention
 from swin_reference.config import SwinConfig
@@ -15,7 +14,7 @@ from swin_reference.decisions import check_image, stage_grids, stage_shift, stag
 from swin_reference.elementary import drop_path, layer_norm, linear, mlp
 from swin_reference.patches import patch_embed, patch_merging
 from swin_reference.sizes import Size
-from swin_reference.types import Params
+from swin_reference.types import Inexact, Params
 
 Kept = tuple[Any, Any]
 """Drop path's factors for one block: two (batch,) arrays, for the attention and the MLP branch."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Inexact
 
 from swin_reference.conventions import CANONICAL, Convention
 from swin_reference.decisions import merged_grid, pixels_taken
 from swin_reference.elementary import layer_norm, linear
 from swin_reference.sizes import Size, window_pair
-from swin_reference.types import Params
+from swin_reference.types import Inexact, Params
 from swin_reference.windows import pad_to_multiple
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Inexact, Int
 
 from swin_reference.sizes import Size, window_pair
+from swin_reference.types import Inexact, Int
 
 
 def relative_position_index(window_size: Size) -> Int[np.ndarray, "tokens tokens"]:

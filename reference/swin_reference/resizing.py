@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from jaxtyping import Inexact
 
 from swin_reference.sizes import Size, window_pair
+from swin_reference.types import Inexact
 
 A = -0.75
 """The slope of the cubic kernel at distance 1: that of torch's and OpenCV's bicubic."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float, Shaped
 
 from swin_reference.sizes import Size, pair, round_up, shift_pair, window_pair
+from swin_reference.types import Float, Shaped
 
 
 def window_partition(

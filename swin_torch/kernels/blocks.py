@@ -10,6 +10,7 @@ import triton.language as tl
 
 from swin_torch.kernels.places import (
     LOG2E,
+    SIZES,
     bias_tile,
     class_windows,
     load_tokens,
@@ -21,7 +22,7 @@ from swin_torch.kernels.places import (
 )
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def forward(
     qkv,
     table,

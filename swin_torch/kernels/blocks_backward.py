@@ -11,6 +11,7 @@ import triton.language as tl
 
 from swin_torch.kernels.places import (
     LOG2E,
+    SIZES,
     bias_tile,
     class_windows,
     load_tokens,
@@ -22,7 +23,7 @@ from swin_torch.kernels.places import (
 )
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def queries(
     gradient,
     qkv,
@@ -144,7 +145,7 @@ def queries(
         tl.store(mine + N + i, delta, i < N)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def keys(
     gradient,
     qkv,

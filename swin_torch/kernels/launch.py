@@ -1,4 +1,4 @@
-"""Launching the kernels: how many programs, which tiles, and what they are given."""
+"""Launches the attention kernels: how many programs, which tiles, and what they are given."""
 
 from __future__ import annotations
 
@@ -11,14 +11,20 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from swin_torch.kernels import blocks, blocks_backward, blocks_bias, tile
+from swin_torch.kernels import blocks, blocks_backward, blocks_bias, choices, tile
+from swin_torch.kernels.choices import ONE_TILE, power_of_two
 from swin_torch.plan import Plan, table_gradient
 
-ONE_TILE = 64
-"""Tokens of a window up to which one tile holds all its logits."""
-
-FORWARD_PROGRAMS, BACKWARD_PROGRAMS = 4, 2
-"""Programs a multiprocessor that its registers hold at once: 128 and 255 a thread."""
+KERNELS = {
+    True: {"forward": tile.forward, "backward": tile.backward},
+    False: {
+        "forward": blocks.forward,
+        "queries": blocks_backward.queries,
+        "keys": blocks_backward.keys,
+        "bias_gradient": blocks_bias.bias_gradient,
+    },
+}
+"""The kernels by whether one tile holds a window, and by their names in `choices`."""
 
 
 class Shape(NamedTuple):
@@ -34,17 +40,11 @@ def forward(
 ) -> Tensor:
     """The attended grid: (B, H, W, 3 C) -> (B, H, W, C)."""
     out = qkv.new_empty(*qkv.shape[:3], qkv.shape[3] // 3)
-    if not out.numel():
-        return out
-    small = plan.tokens <= ONE_TILE
-    shape = compiled_shape(plan, qkv, backward=False)
-    table, pad = _table(bias_table, plan), _padding(qkv, pad_qkv, plan)
-    programs = _programs(
-        plan, len(qkv), multiprocessors(qkv.device) * (FORWARD_PROGRAMS if small else BACKWARD_PROGRAMS)
-    )
-    with on(qkv):
-        kernel = tile.forward if small else blocks.forward
-        _launch(kernel, (qkv, table, pad, out), plan, len(qkv), programs, scale, mask_value, shape)
+    if out.numel():
+        given = qkv, _table(bias_table, plan), _padding(qkv, pad_qkv, plan), out
+        ends, _ = shared_out("forward", plan, qkv)
+        with on(qkv):
+            _launch("forward", given, plan, qkv, ends, scale, mask_value)
     return out
 
 
@@ -58,74 +58,75 @@ def backward(
     mask_value: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of qkv, of the bias table, and of the padding's qkv (3 C)."""
-    batch, heads, tokens = len(qkv), plan.heads, plan.tokens
     of_qkv = torch.empty_like(qkv)
     if not qkv.numel():
         return of_qkv, torch.zeros_like(bias_table), qkv.new_zeros(qkv.shape[3], dtype=torch.float32)
-    shape = compiled_shape(plan, qkv, backward=True)
     given = gradient, qkv, _table(bias_table, plan), _padding(qkv, pad_qkv, plan)
-    target = multiprocessors(qkv.device) * BACKWARD_PROGRAMS
-    few = _programs(plan, batch, target)
-    if tokens > ONE_TILE:  # each program's bias is as many programs more
-        tiles = (-(-tokens // shape.constants["BLOCK"])) ** 2
-        few = _programs(plan, batch, -(-target // tiles))
-    of_bias = torch.empty(few[-1], heads, tokens, tokens, dtype=torch.float32, device=qkv.device)
+    common = plan, qkv
+    small = plan.tokens <= ONE_TILE
+    few, tiles = shared_out("backward" if small else "bias_gradient", *common)
+    of_bias = torch.empty(
+        few[-1], plan.heads, plan.tokens, plan.tokens, dtype=torch.float32, device=qkv.device
+    )
     with on(qkv):
-        common = plan, batch
-        if tokens <= ONE_TILE:
-            _launch(tile.backward, (*given, of_qkv, of_bias), *common, few, scale, mask_value, shape)
+        if small:
+            _launch("backward", (*given, of_qkv, of_bias), *common, few, scale, mask_value)
         else:
-            many = _programs(plan, batch, target)
-            stats = of_bias.new_empty(batch * prod(plan.counts), heads, 2, tokens)
-            for kernel in (blocks_backward.queries, blocks_backward.keys):
-                _launch(kernel, (*given, of_qkv, stats), *common, many, scale, mask_value, shape)
-            shape.constants.pop("STEP")
-            arguments = (*given, of_bias, stats)
-            _launch(blocks_bias.bias_gradient, arguments, *common, few, scale, mask_value, shape, tiles=tiles)
+            stats = of_bias.new_empty(len(qkv) * prod(plan.counts), plan.heads, 2, plan.tokens)
+            for name in ("queries", "keys"):
+                ends, _ = shared_out(name, *common)
+                _launch(name, (*given, of_qkv, stats), *common, ends, scale, mask_value)
+            _launch("bias_gradient", (*given, of_bias, stats), *common, few, scale, mask_value, tiles)
     of_table = table_gradient(of_bias.sum(0), plan.window).to(bias_table.dtype)
     return of_qkv, of_table, _padding_gradient(gradient, of_qkv, plan)
 
 
-def compiled_shape(plan: Plan, qkv: Tensor, backward: bool) -> Shape:
-    """The constants, warps and stages of a plan's kernels."""
-    tokens, head_dim = plan.tokens, qkv.shape[3] // 3 // plan.heads
-    block = min(ONE_TILE, power_of_two(tokens))
+def shared_out(name: str, plan: Plan, qkv: Tensor) -> tuple[tuple[int, ...], int]:
+    """Returns where each class's programs end, and how many tiles of the bias a program stands for."""
+    choice = choices.attention(name, plan, qkv)
+    tiles = choices.tiles_of_bias(plan, choice.block) if name == "bias_gradient" else 1
+    target = multiprocessors(qkv.device) * choice.programs
+    return _programs(plan, len(qkv), -(-target // tiles)), tiles
+
+
+def compiled_shape(name: str, plan: Plan, qkv: Tensor) -> Shape:
+    """Returns the constants, warps and stages that an attention kernel is compiled with."""
+    choice = choices.attention(name, plan, qkv)
+    head_dim = qkv.shape[3] // 3 // plan.heads
     constants = {
         "MH": plan.window[0],
         "MW": plan.window[1],
         "D": head_dim,
-        "BLOCK": block,
+        "BLOCK": choice.block,
         "BLOCK_D": power_of_two(head_dim),
         "PADDED": plan.is_padded,
         "SHIFTED_ROWS": int(plan.shift[0] > 0),
         "SHIFTED_COLUMNS": int(plan.shift[1] > 0),
         "PRECISION": precision(qkv),
     }
-    if tokens > ONE_TILE:
-        constants["STEP"] = fitting(tokens, (64, 32, 16))
-    wide = qkv.dtype == torch.float32 or head_dim > 64
-    warps = {16: 1, 32: 2, 64: 8 if wide else 4}[block]
-    return Shape(constants, warps, 1 if wide else 2 if backward else 3)
+    if plan.tokens > ONE_TILE and name != "bias_gradient":
+        constants["STEP"] = choice.step
+    return Shape(constants, choice.num_warps, choice.num_stages)
 
 
 def _launch(
-    kernel: Any,
+    name: str,
     tensors: tuple[Tensor, ...],
     plan: Plan,
-    batch: int,
+    qkv: Tensor,
     ends: tuple[int, ...],
     scale: float,
     mask_value: float,
-    shape: Shape,
     tiles: int = 1,
 ) -> None:
+    shape = compiled_shape(name, plan, qkv)
     (mh, mw), (sh, sw), (ph, pw) = plan.window, plan.shift, plan.period
     sizes = (*plan.grid, *plan.counts, ph, pw, sh % ph, sw % pw, mh - sh, mw - sw)
     run(
-        kernel,
+        KERNELS[plan.tokens <= ONE_TILE][name],
         (plan.heads, ends[-1], tiles),
         *tensors,
-        batch,
+        len(qkv),
         plan.heads,
         *sizes,
         *ends,
@@ -184,17 +185,6 @@ def _padding_gradient(gradient: Tensor, of_qkv: Tensor, plan: Plan) -> Tensor:
         of_pad[channels:] -= of_qkv[..., channels:].sum((0, 1, 2), dtype=torch.float32)
         of_pad[2 * channels :] += gradient.sum((0, 1, 2), dtype=torch.float32)
     return of_pad
-
-
-def fitting(count: int, steps: tuple[int, ...]) -> int:
-    """Of steps from the largest down the first that wastes little beyond the last of so many."""
-    padded = {step: -(-count // step) * step for step in steps}
-    return next(step for step in padded if padded[step] <= 1.15 * min(padded.values()))
-
-
-def power_of_two(number: int) -> int:
-    """The next power of two, at least the 16 that a tensor core takes."""
-    return max(16, 1 << (number - 1).bit_length())
 
 
 def precision(qkv: Tensor) -> str:

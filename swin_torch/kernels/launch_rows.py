@@ -2,35 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
-from swin_torch.kernels import Norm, launch, norms, products
-from swin_torch.kernels.launch import Shape, on, power_of_two, precision
-
-
-class Tile(NamedTuple):
-    """What one program of `linear` has at once, and how many programs a multiprocessor's registers hold."""
-
-    rows: int
-    columns: int
-    step: int
-    num_warps: int
-    programs: int
-
-
-MOVING = Tile(128, 64, 32, num_warps=8, programs=2)
-"""Where moving tokens takes longer than multiplying them: more programs, whose loads hide each other."""
-
-MULTIPLYING = Tile(128, 128, 64, num_warps=8, programs=1)
-
-FEW = Tile(64, 64, 32, num_warps=4, programs=4)
-"""Where larger tiles would leave multiprocessors without one."""
-
-RIDGE = 184
-"""Operations a byte of tokens and outputs from which multiplying takes longer, on an H200."""
+from swin_torch.kernels import Norm, choices, launch, norms, products
+from swin_torch.kernels.choices import Tile, power_of_two
+from swin_torch.kernels.launch import Shape, on, precision
 
 
 def linear(
@@ -42,7 +19,8 @@ def linear(
     rows = x.numel() // channels
     if out.numel():
         multiprocessors = launch.multiprocessors(x.device)
-        tile = linear_tile(rows, columns, channels, multiprocessors)
+        around = norm is not None, gelu, onto is not None
+        tile = choices.linear(x, weight, *around, multiprocessors)
         shape = linear_shape(tile, weight)
         shape.constants.update(NORM=norm is not None, BIAS=bias is not None, GELU=gelu, ONTO=onto is not None)
         gain, shift, eps = norm or (x, x, 0.0)  # what is not read may be any tensor
@@ -62,13 +40,6 @@ def linear(
     return out
 
 
-def linear_tile(rows: int, columns: int, channels: int, multiprocessors: int) -> Tile:
-    """The tile for a layer of so many tokens, outputs and inputs."""
-    tile = MULTIPLYING if channels * columns > RIDGE * (channels + columns) else MOVING
-    tiles = -(-rows // tile.rows) * -(-columns // tile.columns)
-    return tile if tiles >= tile.programs * multiprocessors else FEW
-
-
 def linear_shape(tile: Tile, weight: Tensor) -> Shape:
     """The constants, warps and stages that `linear` is compiled with for a weight."""
     constants = {
@@ -78,7 +49,7 @@ def linear_shape(tile: Tile, weight: Tensor) -> Shape:
         "STEP": tile.step // 2 if weight.dtype == torch.float32 else tile.step,
         "PRECISION": precision(weight),
     }
-    return Shape(constants, tile.num_warps, 3)
+    return Shape(constants, tile.num_warps, tile.num_stages)
 
 
 def linear_programs(tile: Tile, rows: int, columns: int, multiprocessors: int) -> tuple[int, int]:

@@ -8,7 +8,7 @@ import triton.language as tl
 from swin_torch.kernels.places import product, rounded
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows"])
 def linear(
     x,
     weight,

@@ -7,6 +7,7 @@ import triton.language as tl
 
 from swin_torch.kernels.places import (
     LOG2E,
+    SIZES,
     bias_tile,
     class_windows,
     load_tokens,
@@ -18,7 +19,7 @@ from swin_torch.kernels.places import (
 )
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def forward(
     qkv,
     table,
@@ -87,7 +88,7 @@ def forward(
         store_tokens(out, place, inside, channels, attended, D, BLOCK_D)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def backward(
     gradient,
     qkv,

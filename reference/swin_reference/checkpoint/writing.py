@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import save_file
 
 from swin_reference.checkpoint.layout_names import names_in
 from swin_reference.checkpoint.layouts import to_layout
@@ -73,6 +72,10 @@ def _indices(flat: Mapping[str, Any], config: SwinConfig | None) -> dict[str, An
 
 
 def _save_safetensors(path: Path, named: Mapping[str, Any]) -> None:
+    try:
+        from safetensors.numpy import save_file
+    except ImportError:
+        raise ValueError(f"writing {path.name} needs safetensors: install it, or write .npz") from None
     save_file({name: np.ascontiguousarray(x) for name, x in named.items()}, path, {"format": "pt"})
 
 

@@ -6,12 +6,11 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from jaxtyping import Inexact
 
 from swin_reference.config import CONVENTIONS, Convention
 from swin_reference.direct.sizes import Sizes, brought_together, true_windows, two
 from swin_reference.elementary import linear, softmax
-from swin_reference.types import Params
+from swin_reference.types import Inexact, Params
 
 CANONICAL = CONVENTIONS["canonical"]
 

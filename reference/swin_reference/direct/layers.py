@@ -5,13 +5,12 @@ from __future__ import annotations
 from itertools import product
 
 import numpy as np
-from jaxtyping import Inexact
 from scipy.special import ndtr
 
 from swin_reference.config import CONVENTIONS, Convention
 from swin_reference.direct.sizes import Sizes, two
 from swin_reference.elementary import linear
-from swin_reference.types import Params
+from swin_reference.types import Inexact, Params
 
 CANONICAL = CONVENTIONS["canonical"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from jaxtyping import Inexact
 
 from swin_reference.direct.sizes import Sizes, two
+from swin_reference.types import Inexact
 
 
 def resize_relative_position_bias(
