@@ -43,8 +43,10 @@ standing: .venv/installed     ## ours beside every peer, against the goals: the 
 bench-cpu: .venv/installed    ## the part of standing that a CPU can measure, printed
 	$(STANDING) cpu
 
-gpu: .venv/installed          ## all that is claimed on a GPU: laws, goals, floors; without one, reduced and interpreted
-	$(BIN)/python -m benchmarks.gpu
+GPU_RUN ?= build/gpu
+gpu: .venv/installed          ## all that is measured on a GPU: benchmarks/gpu.md; without one, a rehearsal that is not kept
+	$(BIN)/python -m benchmarks.gpu --out $(GPU_RUN); code=$$?; \
+	$(BIN)/python -m benchmarks.gpu.page $(GPU_RUN) && exit $$code
 
 history: .venv/installed      ## the trend of every case over benchmarks/results
 	$(TIMED) -m benchmarks.history

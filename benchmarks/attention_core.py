@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import torch._functorch.config
 from swin_properties.budget import Deviation, deviation
 from torch import Tensor
 from torch.nn.functional import linear, scaled_dot_product_attention
@@ -31,9 +32,13 @@ class Sizes(NamedTuple):
 
 
 def stages(window: int = 7, shifted: bool = True) -> dict[str, Sizes]:
-    """The stages of Swin-T whose windows can be shifted, at 224 for window 7 and 384 for window 12."""
+    """The stages of Swin-T whose windows can be shifted, at 224 for window 7 and 384 for window 12.
+
+    "reduced" is a size that Triton's interpreter goes through in seconds.
+    """
     side, shift = 8 * window, window // 2 if shifted else 0
-    return {f"stage {n + 1}": Sizes(side >> n, 96 << n, 3 << n, window, shift) for n in range(3)}
+    found = {f"stage {n + 1}": Sizes(side >> n, 96 << n, 3 << n, window, shift) for n in range(3)}
+    return found | {"reduced": Sizes(2 * window, 16, 1, window, shift)}
 
 
 class Case:
@@ -61,8 +66,19 @@ class Case:
 
     @cached_property
     def formulations(self) -> dict[str, Callable[[], Tensor]]:
-        """The operator; as official, torchvision and timm write it out; as timm does with PyTorch's SDPA."""
-        return {"fused": self.fused, "manual": lambda: self.peer(False), "sdpa": lambda: self.peer(True)}
+        """The operator; as official, torchvision and timm write it out; as timm does with PyTorch's SDPA.
+
+        On a GPU also what is written out, compiled: on a CPU the whole network is compared so.
+        """
+        found = {"fused": self.fused, "manual": lambda: self.peer(False), "sdpa": lambda: self.peer(True)}
+        if self.device == "cuda":
+            compiled: Callable[..., Tensor] = torch.compile(self.peer)
+            found["compiled"] = lambda: compiled(False)
+        return found
+
+    def unshifted(self) -> Tensor:
+        """Returns the operator without its shift: another function, as fast as the shifted one may be."""
+        return shifted_window_attention_core(self.qkv, self.table, self.heads, self.window)
 
     def fused(self) -> Tensor:
         """The operator."""
@@ -112,18 +128,29 @@ class Case:
         asked = _array(self.x[:1]), params, self.heads, self.window, self.shift
         return exact_and_budget("shifted_window_attention", asked, str(self.dtype).removeprefix("torch."))
 
-    def run(self, name: str, training: bool) -> Callable[[], None]:
-        """A formulation's forward without gradients, or its forward and backward."""
-        leaves = self.table, self.qkv if name.startswith("fused") else self.windows
-        formulation = self.formulations[name]
+    def run(self, name: str, step: str = "forward") -> Callable[[], None]:
+        """Returns a formulation's run: "forward" without gradients, "both", or the "backward" alone."""
+        formulation = self.unshifted if name == "unshifted" else self.formulations[name]
+        ours = name in ("fused", "unshifted")
+        leaves = self.table, self.qkv if ours else self.windows
 
-        def step() -> None:
-            with torch.set_grad_enabled(training):
-                out = formulation()
-                if training:
-                    torch.autograd.grad(out, leaves, self.cotangent)
+        def forward() -> None:
+            with torch.no_grad():
+                formulation()
 
-        return step
+        def both() -> None:
+            torch.autograd.grad(formulation(), leaves, self.cotangent)
+
+        if step != "backward":
+            return {"forward": forward, "both": both}[step]
+        # A compiled backward would write over what its forward kept, and could run once.
+        torch._functorch.config.donated_buffer = False
+        kept = formulation()
+
+        def backward() -> None:
+            torch.autograd.grad(kept, leaves, self.cotangent, retain_graph=True)
+
+        return backward
 
 
 def _array(x: Tensor) -> Any:

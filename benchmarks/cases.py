@@ -35,6 +35,7 @@ class Size:
 
 
 SIZES = {
+    "tiny": Size(8, 16, 1, 4),
     "small": Size(14, 32, 2),
     "stage1": Size(56, 96, 3),
     "stage2": Size(28, 192, 6),
@@ -42,7 +43,7 @@ SIZES = {
     "stage4": Size(7, 768, 24),
     "stage1-384": Size(96, 128, 4, 12),
 }
-"""Stages by name: of Swin-T at 224 pixels, and of Swin-B at 384."""
+"""Stages by name: of Swin-T at 224 pixels, and of Swin-B at 384; "tiny" is for Triton's interpreter."""
 
 NETWORKS = {
     "small": (SwinConfig(image_size=56, embed_dim=32, depths=(2, 2), num_heads=(1, 2)), (56, 56)),

@@ -5,10 +5,14 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 FILE = Path(__file__).with_name("goals.toml")
+HEADS = ["measured", "ours, ms", "fastest rival, ms", "ratio (quartiles)", "must / aim / moonshot", "reached"]
+"""Of a table of goals."""
+
 COUNTS = "launches", "kept"
-KINDS = "operator", "operator-training", "inference", "training", "frozen"
+KINDS = "operator", "operator-training", "operator-backward", "inference", "training", "frozen"
 
 
 @dataclass(frozen=True)
@@ -16,7 +20,7 @@ class Measurement:
     """One interleaved run: what, at which size and batch, in which precision, and what it needs to mean much.
 
     ``size`` is a stage for an operator, otherwise a network of `cases`; with ``autocast`` the weights stay
-    float32 and torch computes in bfloat16 where it sees fit.
+    float32 and torch computes in bfloat16 where it sees fit.  ``beside``: the operator "unshifted".
     """
 
     name: str
@@ -27,6 +31,7 @@ class Measurement:
     precision: str = "float32"
     autocast: bool = False
     needs: str = ""
+    beside: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -96,6 +101,10 @@ class Limit:
         return next((name for name, most in steps if count <= most), "over must")
 
 
+def _measurement(name: str, fields: dict[str, Any]) -> Measurement:
+    return Measurement(name, **fields | {"beside": tuple(fields.get("beside", ()))})
+
+
 def read(path: Path = FILE) -> tuple[dict[str, Measurement], list[Goal], list[Limit]]:
     """The measurements by name, the goals, and the limits of what is counted.
 
@@ -104,7 +113,7 @@ def read(path: Path = FILE) -> tuple[dict[str, Measurement], list[Goal], list[Li
     """
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
-        measurements = {name: Measurement(name, **fields) for name, fields in data["measurements"].items()}
+        measurements = {name: _measurement(name, fields) for name, fields in data["measurements"].items()}
         goals = [
             Goal(tuple(given.pop("measurements")), tuple(given.pop("against")), **given)
             for given in data["goals"]

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import platform
-import subprocess
 from collections.abc import Callable
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
-import cpuinfo
 import torch
 from swin_properties.paired import nothing, timed
+
+from benchmarks.gpu.here import commit
 
 INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 PACKAGES = ("torch", "timm", "torchvision", "transformers", "numpy")
 
 
 @cache
-def ceilings(device: str = "cpu", dtype: torch.dtype = torch.float32) -> tuple[float, float]:
-    """The best of some tries: operations a second in a matmul, bytes a second moved by a copy."""
-    side, size = (1024, 2**24) if device == "cpu" else (8192, 2**30)
-    a, b = (torch.ones(side, side, device=device, dtype=dtype) for _ in range(2))
-    source = torch.ones(size, device=device, dtype=dtype)
+def ceilings(
+    device: str = "cpu", dtype: torch.dtype = torch.float32, side: int = 0, size: int = 0
+) -> tuple[float, float]:
+    """The best of some tries: operations a second in a matmul, bytes a second moved by a copy.
+
+    ``side`` of the matrices and ``size`` of what is copied suit the device, unless they are given.
+    """
+    side, size = side or (1024 if device == "cpu" else 8192), size or (2**24 if device == "cpu" else 2**30)
+    # Random numbers: a GPU multiplies ones and zeros faster than it does real data.
+    a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    source = torch.randn(size, device=device).to(dtype)
     target = torch.empty_like(source)
     matmul = _least(lambda: torch.mm(a, b), device)
     copy = _least(lambda: target.copy_(source), device)
@@ -44,6 +49,8 @@ def wait_for(device: str) -> Callable[[], object]:
 @cache
 def described() -> dict[str, Any]:
     """What a result is to be read with: processor, instruction sets, threads, versions, commit."""
+    import cpuinfo  # comes with pytest-benchmark, which a GPU machine need not have
+
     info = cpuinfo.get_cpu_info()
     flags = info.get("flags", [])
     matmul, copy = ceilings()
@@ -69,17 +76,6 @@ def sentence() -> str:
         f"{d['processor']} ({instructions}), {d['threads']} thread{plural}{gpu}; "
         f"matmul {d['matmul_gflops']} GFLOP/s, copy {d['copy_gbytes']} GB/s; {versions}; commit {d['commit']}"
     )
-
-
-def commit() -> str:
-    """The commit that is checked out, with a plus where files differ from it."""
-    root = Path(__file__).parent
-    words = ["git", "describe", "--always", "--exclude=*", "--dirty=+", "--abbrev=10"]
-    try:
-        done = subprocess.run(words, cwd=root, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return done.stdout.strip()
 
 
 def _version(name: str) -> str | None:

@@ -29,6 +29,9 @@ from benchmarks.verdicts import fault_of
 
 WHOLE = "swin_transformer"
 
+STEPS = {"operator": "forward", "operator-training": "both", "operator-backward": "backward"}
+"""What runs of the attention operator by the measurement's kind."""
+
 PATIENCE = 3
 """How many times the rounds that it needs a measurement waits for as many quiet ones."""
 
@@ -41,16 +44,23 @@ def missing(measurement: Measurement) -> str:
     return "" if not needs or needs in machine.described()["instructions"] else f"needs {needs}"
 
 
-def runs(measurement: Measurement) -> dict[str, Callable[[], Any]]:
-    """The runs of a measurement by name, of those alone that compute Swin; the others are named on stderr."""
-    if measurement.kind.startswith("operator"):
+def not_timed(name: str, reason: Exception) -> None:
+    """Says on stderr who is not timed, and why."""
+    print(f"standing: {name} is not timed: {reason}", file=sys.stderr)
+
+
+def runs(
+    measurement: Measurement, refuse: Callable[[str, Exception], object] = not_timed
+) -> dict[str, Callable[[], Any]]:
+    """The runs of a measurement by name, of those alone that compute Swin; ``refuse`` is told the others."""
+    if measurement.kind in STEPS:
         return _operator_runs(measurement)
     found = {}
     for name in _names(measurement):
         try:
             found[name] = _network_run(measurement, name)
-        except (ValueError, Declined) as reason:
-            print(f"standing: {name} is not timed: {reason}", file=sys.stderr)
+        except (ValueError, Declined, ImportError) as reason:
+            refuse(name, reason)
     if measurement.kind in ("inference", "training") and measurement.device == "cpu":
         sizes = *NETWORKS[measurement.size], measurement.batch
         for name, multiply in products.BY.items():
@@ -62,17 +72,21 @@ def _operator_runs(m: Measurement) -> dict[str, Callable[[], Any]]:
     case = OperatorCase(stages()[m.size], m.batch, getattr(torch, m.precision), m.device)
     for name in case.formulations:
         case.check(name)
-    training = m.kind == "operator-training"
-    return {name: case.run(name, training) for name in case.formulations}
+    return {name: case.run(name, STEPS[m.kind]) for name in (*case.formulations, *m.beside)}
 
 
 def _names(m: Measurement) -> list[str]:
     """Who takes part: ours and the peers on the measurement's device."""
     if m.kind == "frozen":
         return ["swin_torch:fused", f"swin_torch:fused{FROZEN}", f"peer:timm{SDPA}{FROZEN}"]
+    compiled = f"peer:timm{ON_GPU}{COMPILED}"
+    if (
+        m.device == "cuda" and m.size != "T-224"
+    ):  # each is compiled for a minute: the one that is compared with
+        return ["swin_torch:cuda", compiled]
     if m.device == "cuda":
         theirs = [name for name in peers() if name.endswith(ON_GPU)]
-        return ["swin_torch:cuda", *theirs, f"peer:timm{ON_GPU}{COMPILED}"]
+        return ["swin_torch:cuda", *theirs, compiled]
     ours = [name for name in variants() if name not in ("swin_torch:cuda", "swin_torch:compiled")]
     return [*ours, *(name for name in peers() if not name.endswith(ON_GPU)), f"peer:timm{SDPA}"]
 
@@ -81,7 +95,10 @@ def _network_run(m: Measurement, name: str) -> Callable[[], Any]:
     contestant = rival(name)
     if m.precision != "float32":
         contestant = contestant.with_precision(m.precision)
-    if why := fault_of(contestant, name, Case(WHOLE, m.size).judged, m.precision):
+    judged = rival(name.removesuffix(COMPILED))  # the compiler is PyTorch's to judge, and takes a minute
+    if m.precision != "float32":
+        judged = judged.with_precision(m.precision)
+    if why := fault_of(judged, name, Case(WHOLE, m.size).judged, m.precision):
         raise ValueError(why)
     arguments = Case(WHOLE, m.size, m.batch).arguments
     if m.kind != "training":

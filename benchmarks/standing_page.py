@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from swin_properties.paired import Paired
 
-from benchmarks import drawing, machine, pages, products
+from benchmarks import machine, pages, products
 from benchmarks.contestants import ON_GPU
-from benchmarks.goals import Goal, Measurement
+from benchmarks.goals import HEADS, Goal, Measurement
 from benchmarks.standing import missing
-
-HEADS = ["measured", "ours, ms", "fastest rival, ms", "ratio (quartiles)", "must / aim / moonshot", "reached"]
 
 
 def kept(
@@ -25,6 +23,8 @@ def kept(
 ) -> Path:
     """Writes the table into the page, and the picture beside it."""
     pages.put("standing", text(measurements, goals, found, counted))
+    from benchmarks import drawing
+
     named = {str(measurements[name]): paired for name, paired in found.items()}
     return drawing.keep(drawn(named), "standing")
 
@@ -76,17 +76,35 @@ def rows(goals: list[Goal], names: dict[str, Measurement], found: dict[str, Pair
 
 
 def _row(goal: Goal, paired: Paired, steps: str) -> list[str]:
-    ours = fastest(paired, [name for name in paired.times if is_ours(name)])
-    rivals = [name for name in paired.times if name.replace(ON_GPU, "") in goal.against]
-    theirs = fastest(paired, rivals)
-    if theirs is None or ours is None:
+    found = compared(goal, paired)
+    if found is None:
         return ["", ", ".join(goal.against), "", steps, "none of them ran"]
-    ratio, (low, high) = paired.ratio(theirs, ours), paired.ratio_range(theirs, ours)
-    reached = goal.reached(ratio)
+    reached = found.reached
     if paired.disturbed:
         reached = f"inconclusive (anchor's spread {paired.disturbance:.0%}); as it is: {reached}"
-    times = (f"{name} {1e3 * paired.best(name):.1f}" for name in (ours, theirs))
-    return [*times, f"{ratio:.2f}x ({low:.2f} to {high:.2f})", steps, reached]
+    times = (f"{name} {1e3 * paired.best(name):.1f}" for name in (found.ours, found.theirs))
+    low, high = found.quartiles
+    return [*times, f"{found.ratio:.2f}x ({low:.2f} to {high:.2f})", steps, reached]
+
+
+class Comparison(NamedTuple):
+    """The fastest of ours beside the fastest of a goal's rivals: their ratio, and what it reaches."""
+
+    ours: str
+    theirs: str
+    ratio: float
+    quartiles: tuple[float, float]
+    reached: str
+
+
+def compared(goal: Goal, paired: Paired) -> Comparison | None:
+    """Returns what a measurement says of a goal; None where ours or all rivals did not run."""
+    ours = fastest(paired, [name for name in paired.times if is_ours(name)])
+    theirs = fastest(paired, [name for name in paired.times if name.replace(ON_GPU, "") in goal.against])
+    if theirs is None or ours is None:
+        return None
+    ratio = paired.ratio(theirs, ours)
+    return Comparison(ours, theirs, ratio, paired.ratio_range(theirs, ours), goal.reached(ratio))
 
 
 def is_ours(name: str) -> bool:
@@ -101,6 +119,8 @@ def fastest(paired: Paired, names: list[str]) -> str | None:
 
 def drawn(named: dict[str, Paired]) -> Any:
     """A part a measurement: the least time of each, ours coloured, the quartiles of its rounds as a line."""
+    from benchmarks import drawing
+
     figure = drawing.figure(9, 0.6 + sum(0.5 + 0.24 * len(paired.times) for paired in named.values()))
     heights = [1 + 0.5 * len(paired.times) for paired in named.values()]
     for axes, (title, paired) in zip(

@@ -7,7 +7,6 @@ searched when a model runs.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from functools import cache
 from math import prod
 from pathlib import Path
@@ -170,32 +169,34 @@ def use(path: Path = FILE) -> None:
     _in_use.update(found)
 
 
+def put(capability: str, table: str, key: str, choice: Attention | Tile | str) -> None:
+    """From now on the kernels take a choice under a key of a table, beside those in use."""
+    _in_use.setdefault(capability, {}).setdefault(table, {})[key] = choice
+
+
 def read(path: Path) -> dict[str, Choices]:
     """Returns the choices of a file by compute capability.
 
     Errors: ``ValueError`` for a file that does not hold choices.
     """
-    kinds: dict[str, Callable[[Any], Any]] = {
-        "attention": _attention_of,
-        "linear": _tile_of,
-        "block": _way_of,
-        "from": str,
-    }
     try:
+        data = json.loads(path.read_text(encoding="utf-8"))
         return {
-            capability: {
-                table: {key: kinds[table](entry) for key, entry in entries.items()}
-                if isinstance(entries, dict)
-                else kinds[table](entries)
-                for table, entries in tables.items()
-            }
-            for capability, tables in json.loads(path.read_text(encoding="utf-8")).items()
+            capability: {table: _table_of(table, entries) for table, entries in tables.items()}
+            for capability, tables in data.items()
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"a file of choices holds attention, linear and block by compute capability, {path} does not "
             f"({error!r}): make it anew with `make gpu`"
         ) from None
+
+
+def _table_of(table: str, entries: Any) -> Any:
+    if table == "from":
+        return str(entries)
+    kind = {"attention": _attention_of, "linear": _tile_of, "block": _way_of}[table]
+    return {key: kind(entry) for key, entry in entries.items()}
 
 
 def written(choices: dict[str, Choices]) -> str:
@@ -241,18 +242,18 @@ def capability(device: torch.device) -> str:
     return f"{major}.{minor}"
 
 
-def _attention_of(entry: dict[str, int]) -> Attention:
+def _attention_of(entry: Any) -> Attention:
     return Attention(**{name: int(number) for name, number in entry.items()})
 
 
-def _tile_of(entry: dict[str, int]) -> Tile:
+def _tile_of(entry: Any) -> Tile:
     return Tile(**{name: int(number) for name, number in entry.items()})
 
 
-def _way_of(entry: str) -> str:
+def _way_of(entry: Any) -> str:
     if entry not in WAYS:
         raise ValueError(f"no way of computing a block: {entry}")
-    return entry
+    return str(entry)
 
 
 def _plain(entry: Attention | Tile | str) -> Any:

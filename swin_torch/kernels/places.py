@@ -14,18 +14,8 @@ import triton.language as tl
 LOG2E = tl.constexpr(1.4426950408889634)
 """Softmax is taken by powers of 2: logits are multiplied by log2(e) as they are made."""
 
-SIZES = [
-    "batch",
-    "heads",
-    "height",
-    "width",
-    "rows",
-    "columns",
-    "period_h",
-    "period_w",
-    "roll_h",
-    "roll_w",
-] + ["cut_h", "cut_w", "end0", "end1", "end2", "end3"]
+SIZES = ["batch", "heads", "height", "width", "rows", "columns", "period_h", "period_w"]
+SIZES += ["roll_h", "roll_w", "cut_h", "cut_w", "end0", "end1", "end2", "end3"]
 """Sizes that a kernel is not compiled anew for: Triton would, for those that are 1 or multiples of 16."""
 
 INTERPRETED = tl.constexpr(os.environ.get("TRITON_INTERPRET") == "1")

@@ -1,0 +1,47 @@
+"""python3 -m benchmarks.gpu --out DIR [--minutes N]."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from swin_properties import output
+
+from benchmarks.gpu import page, schedule
+
+MINUTES = 8.0
+
+
+def main(words: list[str] | None = None) -> int:
+    """Measures all that is claimed on a GPU, and writes each part's file into a folder.
+
+    Where there is no GPU, the same runs reduced, with the kernels interpreted, and the times mean nothing.
+    Exit code: 0; 1 where a law is broken or a goal's must is missed; 2 for words that are wrong; 3 where a
+    part did not finish.
+    """
+    parser = argparse.ArgumentParser(prog="python3 -m benchmarks.gpu", description=main.__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="the folder for the parts' files")
+    parser.add_argument("--minutes", type=float, default=MINUTES, help="all that it may take: at most 8")
+    given = parser.parse_args(words)
+    if not 0 < given.minutes <= MINUTES:
+        print(f"gpu: it takes up to {MINUTES:g} minutes, got {given.minutes:g}: give fewer", file=sys.stderr)
+        return 2
+    try:
+        given.out.mkdir(parents=True, exist_ok=True)
+        output.checked([str(given.out / f"{part}.json") for part in schedule.SHARES])
+    except (OSError, ValueError) as error:
+        print(f"gpu: --out is a folder that can be written: {error}", file=sys.stderr)
+        return 2
+    for part in schedule.SHARES:  # an earlier run's results are not this one's
+        (given.out / f"{part}.json").unlink(missing_ok=True)
+    unfinished = schedule.run(given.out, given.minutes)
+    missed = page.missed(given.out)
+    print(page.text([given.out]), end="")
+    for line in missed:
+        print(line, file=sys.stderr)
+    return 1 if missed else 3 if unfinished else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""What is there: card, driver, versions, commit, and what is missing."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from benchmarks.gpu import ROOT
+from benchmarks.gpu.part import Part
+
+PACKAGES = {
+    "numpy": "all",
+    "scipy": "all",
+    "torch": "all",
+    "triton": "all that the kernels do",
+    "hypothesis": "the laws on drawn cases",
+    "timm": "the goals against timm",
+    "torchvision": "the goals against torchvision",
+    "transformers": "the goals against transformers",
+    "pytest": "nothing here: the tests",
+    "jaxtyping": "nothing here: the tests of shapes",
+    "rich": "nothing here: the command's tables",
+    "PIL": "nothing here: photographs",
+    "safetensors": "nothing here: checkpoints in that form",
+}
+"""What is asked for, and what does not run without it."""
+
+DISTRIBUTIONS = {"PIL": "pillow"}
+
+SOURCES = "*.py", "*.c", "*.h", "*.toml", "tuned.json"
+
+
+def run(part: Part) -> None:
+    """Names what is missing first; then looks at the card."""
+    missing = {name: costs for name, costs in PACKAGES.items() if find_spec(name) is None}
+    for name, costs in missing.items():
+        print(f"{name} is not installed; without it is left out: {costs}", flush=True)
+    part.record.add("missing", missing)
+    part.record.add("versions", {name: number for name in PACKAGES if (number := version_of(name))})
+    part.record.add("python", platform.python_version())
+    part.record.add("cores", os.cpu_count())
+    part.record.add("commit", commit())
+    part.record.add("sources", digest(ROOT))
+    part.record.add("date", datetime.now(UTC).date().isoformat())
+    part.each({"card": lambda: look_at_card(part)})
+
+
+def look_at_card(part: Part) -> None:
+    """Writes down the GPU, or that there is none."""
+    import torch
+
+    if part.reduced or not torch.cuda.is_available():
+        part.record.add("card", None)
+        return
+    found = torch.cuda.get_device_properties(0)
+    part.record.add("card", found.name)
+    part.record.add("capability", f"{found.major}.{found.minor}")
+    part.record.add("multiprocessors", found.multi_processor_count)
+    part.record.add("memory_gb", round(found.total_memory / 1e9, 1))
+    part.record.add("cuda", torch.version.cuda)
+    part.each({"driver": lambda: part.record.add("driver", driver())})
+
+
+def driver() -> str:
+    """Returns the driver's version."""
+    words = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    return subprocess.run(words, capture_output=True, text=True, check=True, timeout=20).stdout.split()[0]
+
+
+def version_of(package: str) -> str | None:
+    """Returns the version of an installed package.
+
+    >>> version_of("no-such-package") is None
+    True
+    """
+    try:
+        return version(DISTRIBUTIONS.get(package, package))
+    except PackageNotFoundError:
+        return None
+
+
+def commit() -> str:
+    """Returns the checkout's commit, with a plus where files differ from it; "unknown" without git."""
+    words = ["git", "describe", "--always", "--exclude=*", "--dirty=+", "--abbrev=10"]
+    try:
+        done: Any = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return str(done.stdout.strip())
+
+
+def digest(root: Path) -> str:
+    """Returns a number that changes with any source file: it tells a copy's commit where git is missing.
+
+    >>> from tempfile import mkdtemp
+    >>> digest(Path(mkdtemp()))[:8]
+    'e3b0c442'
+    """
+    found = hashlib.sha256()
+    folders = (root / name for name in ("reference", "swin_torch", "properties", "benchmarks"))
+    for path in sorted(path for folder in folders for kind in SOURCES for path in folder.rglob(kind)):
+        found.update(f"{path.relative_to(root)}\n".encode() + path.read_bytes())
+    return found.hexdigest()

@@ -1,0 +1,271 @@
+"""The laws on the kernels, in each precision: real sizes first, then quick effort's drawn cases.
+
+Most of a case is the oracle's work on the CPU and the compiler's, so many processes ask at once.  One that
+the kernels kill, hang or poison is replaced, and the law that it was asked is broken.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from threading import Lock, Thread
+from typing import Any
+
+from benchmarks.gpu import goals
+from benchmarks.gpu.part import Part, end_with_parent, reason
+
+PRECISIONS = "bfloat16", "float32", "float16", "tf32"
+
+GRIDS = (
+    "grid=56x56 window=7x7 shift=3x3 heads=3 head_dim=32",
+    "grid=14x14 window=7x7 shift=3x3 heads=12 head_dim=32",
+    "grid=50x38 window=7x7 shift=3x3 heads=2 head_dim=32",
+    "grid=56x56 window=8x8 shift=4x4 heads=2 head_dim=32",
+    "grid=50x38 window=12x12 shift=6x6 heads=1 head_dim=32",
+    "grid=50x38 window=16x16 shift=8x8 heads=1 head_dim=32",
+)
+"""Sizes of real networks: each kernel, whole and padded grids, every class of windows."""
+
+SMALL = "grid=14x14 window=7x7 shift=3x3 heads=1 head_dim=32", "grid=12x12 window=12x12 shift=6x6 head_dim=32"
+"""Where a law takes long: a window of one tile, and one of several."""
+
+NETWORK = "image=224x224 patch=4x4 window=7x7 depths=2x2x6x2 heads=3x6x12x24 embed_dim=96 classes=1000"
+
+REAL = (
+    *(("swin_block/oracle", case) for case in GRIDS),
+    *(("shifted_window_attention/oracle", case) for case in GRIDS),
+    *(("swin_block/gradient", case) for case in SMALL),
+    *(("swin_block/branches", case) for case in GRIDS),
+    *(("swin_block/locality", case) for case in GRIDS),
+    *(("patch_merging/oracle", case) for case in GRIDS[:3]),
+    ("swin_transformer/oracle", NETWORK),
+)
+"""Laws at real sizes."""
+
+REDUCED = (
+    ("swin_block/oracle", "grid=7x7 window=4x4 shift=2x2 heads=1 head_dim=16"),
+    ("shifted_window_attention/oracle", "grid=9x9 window=9x9 shift=4x4 head_dim=16"),
+)
+"""The same for a rehearsal."""
+
+BY_KERNELS = "shifted_window_attention/*", "swin_*", "patch_merging/*"
+"""The laws that the kernels decide: asked before the others."""
+
+CASE = 60.0
+"""Seconds that one case may take."""
+
+START = 90.0
+"""Seconds that a process may take to load the implementation."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One law in one precision, on a case or on drawn ones."""
+
+    precision: str
+    law: str
+    case: str | None = None
+
+
+def run(part: Part) -> None:
+    """Asks everything, several processes at once, while time is left."""
+    queues = {precision: deque(tasks(precision, part.reduced)) for precision in precisions(part.reduced)}
+    findings = Findings(part, queues)
+    findings.write()
+    os.environ["OMP_NUM_THREADS"] = "1"
+    cores = max(1, min(14, (os.cpu_count() or 2) - 2)) if not part.reduced else 1
+    threads = [
+        Thread(
+            target=work,
+            args=(part, findings, list(queues)[number % len(queues) :] + list(queues)),
+            daemon=True,
+        )
+        for number in range(cores)
+    ]
+    rivals = get_context("spawn").Process(target=goals.compile_ahead, daemon=True)
+    if not part.reduced:  # the GPU has little to do meanwhile
+        rivals.start()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for precision, queue in queues.items():
+        if queue:
+            part.record.leave_out(f"{len(queue)} laws in {precision}", "no time was left")
+    findings.write()
+    if not part.reduced:
+        rivals.kill()
+
+
+def precisions(reduced: bool) -> tuple[str, ...]:
+    """Returns the precisions that are asked."""
+    return ("bfloat16",) if reduced else PRECISIONS
+
+
+def tasks(precision: str, reduced: bool) -> Iterator[Task]:
+    """Yields what is asked in a precision, the most telling first."""
+    from swin_properties import catalogue
+
+    real = REDUCED if reduced else REAL
+    yield from (Task(precision, law, case) for law, case in real)
+    first = [law.name for pattern in BY_KERNELS for law in catalogue.chosen(pattern)]
+    if reduced:
+        yield Task(precision, "swin_block/residual")
+        return
+    yield from (Task(precision, name) for name in first)
+    yield from (Task(precision, law.name) for law in catalogue.chosen() if law.name not in first)
+
+
+class Findings:
+    """What the processes found so far, written down after each answer."""
+
+    def __init__(self, part: Part, queues: dict[str, deque[Task]]) -> None:
+        self.part, self.queues, self.lock = part, queues, Lock()
+        self.real: list[dict[str, Any]] = []
+        self.drawn = {
+            name: {"held": 0, "largest_rho": 0.0, "broken": {}, "not offered": []} for name in queues
+        }
+
+    def take(self, precision: str) -> Task | None:
+        """Returns the next task of a precision, None if there is none."""
+        with self.lock:
+            return self.queues[precision].popleft() if self.queues[precision] else None
+
+    def keep(self, task: Task, answer: dict[str, Any]) -> None:
+        """Adds an answer, and writes all down."""
+        with self.lock:
+            if task.case is not None:
+                about = {"precision": task.precision, "law": task.law, "case": task.case}
+                self.real.append(about | answer)
+            else:
+                self._count(self.drawn[task.precision], task.law, answer)
+            if answer["status"] == "broken":
+                print(
+                    f"{task.precision} {task.law} {task.case or ''} is broken: {answer['seen']}", flush=True
+                )
+            self.write()
+
+    def _count(self, found: dict[str, Any], law: str, answer: dict[str, Any]) -> None:
+        if answer["status"] == "broken":
+            found["broken"][law] = answer
+        elif answer["status"] == "held":
+            found["held"] += 1
+            found["largest_rho"] = max(found["largest_rho"], answer["rho"] or 0.0)
+        else:
+            found["not offered"].append(law)
+
+    def write(self) -> None:
+        """Writes all that is known into the part's file."""
+        self.part.record.add("real sizes", self.real)
+        self.part.record.add("quick effort", self.drawn)
+
+
+def work(part: Part, findings: Findings, order: list[str]) -> None:
+    """Takes tasks, of one precision after the other, and has a process answer them."""
+    for precision in dict.fromkeys(order):
+        asked: Asked | None = None
+        try:
+            while part.deadline.left() > 0 and (task := findings.take(precision)):
+                asked = asked or Asked(precision, part.reduced)
+                answer = asked.answer(task)
+                findings.keep(task, answer)
+                if answer.get("process is over"):
+                    asked.close()
+                    asked = None
+        except (OSError, ValueError) as error:
+            part.record.leave_out(f"laws in {precision}", reason(error))
+        finally:
+            if asked:
+                asked.close()
+
+
+class Asked:
+    """A process that answers tasks of one precision."""
+
+    def __init__(self, precision: str, reduced: bool) -> None:
+        context = get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=serve, args=(theirs, precision, reduced), daemon=True)
+        self.process.start()
+        theirs.close()
+        if (ready := self._next(START)) != "ready":
+            self.close()
+            raise ValueError(str(ready))
+
+    def answer(self, task: Task) -> dict[str, Any]:
+        """Returns what a law found; where the process is over, that is what breaks the law."""
+        case = task.case or ""
+        with suppress(OSError):  # the process is over: what comes next says how
+            self.connection.send(task)
+        while True:
+            try:
+                said = self._next(CASE)
+            except EOFError as gone:
+                return {"status": "broken", "seen": str(gone), "case": case, "process is over": True}
+            if isinstance(said, dict):
+                return said
+            case = said
+
+    def _next(self, seconds: float) -> Any:
+        if wait([self.connection, self.process.sentinel], seconds):
+            with suppress(EOFError, OSError):
+                if self.connection.poll():
+                    return self.connection.recv()
+            self.process.join(5)
+            raise EOFError(f"the process ended with exit code {self.process.exitcode}")
+        raise EOFError(f"the process did not answer within {seconds:g} s")
+
+    def close(self) -> None:
+        """Ends the process."""
+        self.process.kill()
+        self.process.join()
+        self.connection.close()
+
+
+def serve(connection: Connection, precision: str, reduced: bool) -> None:
+    """The process: loads the kernels' adapter, announces each case, and answers tasks."""
+    end_with_parent()
+    from swin_properties import catalogue, implementations
+    from swin_properties.registry import LAWS
+    from swin_properties.runner import EFFORTS, run_case, run_law
+
+    catalogue.chosen()
+    name = "swin_torch:fused" if reduced else "swin_torch:cuda"
+    try:
+        judged = implementations.judged(name, precision, "canonical")
+    except ValueError as error:
+        connection.send(str(error))
+        return
+    connection.send("ready")
+    again = f"swin-oracle check {name} --dtype {precision}"
+    announce = partial(_announce, connection)
+    while True:
+        try:
+            task: Task = connection.recv()
+        except EOFError:
+            return
+        law = LAWS[task.law]
+        if task.case is None:
+            result = run_law(law, judged, EFFORTS["quick"], 0, again, announce)
+        else:
+            result = run_case(law, judged, law.kind.parse(task.case), again, announce)
+        found: dict[str, Any] = {"status": WORDS[result.status], "cases": result.cases, "rho": result.rho}
+        if result.counterexample is not None:
+            seen = result.counterexample.seen
+            found |= {"seen": seen, "case": str(result.counterexample.case)}
+            found["again"] = result.counterexample.reproduce
+            found["process is over"] = "CUDA error" in seen  # after it every call fails
+        connection.send(found)
+
+
+WORDS = {"held": "held", "fell": "broken", "not offered": "not offered", "known failure": "broken"}
+
+
+def _announce(connection: Connection, case: Any) -> None:
+    connection.send(str(case))

@@ -1,0 +1,87 @@
+"""One part, in the process that `benchmarks.gpu.schedule` starts for it: NAME FOLDER SECONDS."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+from benchmarks.gpu.clock import Clock, Deadline, LyingClock
+from benchmarks.gpu.record import Record
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a part is given: its record, its time, and where it runs.
+
+    ``reduced``: there is no GPU; the kernels are interpreted, at small sizes, and times are made up.
+    """
+
+    record: Record
+    deadline: Deadline
+    clock: Clock
+    folder: Path
+    reduced: bool
+
+    @property
+    def device(self) -> str:
+        """Where tensors live."""
+        return "cpu" if self.reduced else "cuda"
+
+    def wait(self) -> None:
+        """Returns when the GPU has done what it was given."""
+        if not self.reduced:
+            import torch
+
+            torch.cuda.synchronize()
+
+    def each(self, work: dict[str, Callable[[], None]]) -> None:
+        """Does things by name, in order, while time is left; one that fails is left out with its reason."""
+        for name, do in work.items():
+            if self.deadline.left() <= 0:
+                self.record.leave_out(name, "no time was left")
+                continue
+            try:
+                do()
+            except Exception as error:  # whatever happens on a GPU that nobody watches costs this thing alone
+                self.record.leave_out(name, reason(error))
+
+
+def reason(error: Exception) -> str:
+    """Returns an error as one line.
+
+    >>> reason(ModuleNotFoundError("No module named 'timm'", name="timm")), reason(ValueError("a\\nb"))
+    ('timm is not installed', 'ValueError: a b')
+    """
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return f"{error.name.partition('.')[0]} is not installed"
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
+
+
+def end_with_parent() -> None:
+    """Asks Linux to kill this process when the one that started it ends; elsewhere it runs on."""
+    if sys.platform == "linux":
+        death_signal = 1
+        ctypes.CDLL(None).prctl(death_signal, signal.SIGKILL)
+
+
+def main(words: list[str]) -> int:
+    """Runs one part."""
+    end_with_parent()
+    name, folder, seconds = words[0], Path(words[1]), float(words[2])
+    reduced = os.environ.get("TRITON_INTERPRET") == "1"
+    clock = LyingClock() if reduced else Clock()
+    record = Record(folder, name)
+    deadline = Deadline.within(seconds, clock.now)
+    import_module(f"benchmarks.gpu.{name}").run(Part(record, deadline, clock, folder, reduced))
+    record.finish()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,76 @@
+"""A part's file: whole at every moment, for it is written anew with each thing that is found."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from swin_properties import output
+
+
+class Record:
+    """What one part found, by name, and what it left out, each with the reason.
+
+    >>> from tempfile import mkdtemp
+    >>> record = Record(Path(mkdtemp()), "counts")
+    >>> record.add("launches", 72)
+    >>> record.leave_out("peak memory", "needs a GPU")
+    counts: peak memory is left out: needs a GPU
+    >>> record.finish()
+    >>> read(record.path)["found"], read(record.path)["finished"]
+    ({'launches': 72}, True)
+    """
+
+    def __init__(self, folder: Path, part: str) -> None:
+        """Writes the file at once: a part that found nothing has one as well."""
+        self.path = path_of(folder, part)
+        self.data: dict[str, Any] = {"part": part, "finished": False, "found": {}, "left_out": {}}
+        self._write()
+
+    def add(self, name: str, value: Any) -> None:
+        """Writes down what was found."""
+        self.data["found"][name] = value
+        self._write()
+
+    def leave_out(self, name: str, reason: str) -> None:
+        """Writes down what was not measured, and why."""
+        self.data["left_out"][name] = reason
+        self._write()
+        print(f"{self.data['part']}: {name} is left out: {reason}", flush=True)
+
+    def finish(self) -> None:
+        """Writes down that nothing is missing but what was left out."""
+        self.data["finished"] = True
+        self._write()
+
+    def _write(self) -> None:
+        output.write(str(self.path), json.dumps(self.data, indent=1) + "\n")
+
+
+def path_of(folder: Path, part: str) -> Path:
+    """Returns the file of a part."""
+    return folder / f"{part}.json"
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Returns what a part's file holds.
+
+    Errors: ``ValueError`` for a file that no part wrote.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        missing = {"part", "finished", "found", "left_out"} - set(data)
+    except (OSError, ValueError, TypeError) as error:
+        raise ValueError(f"a part's file is JSON, {path} does not read ({error}): remove it") from None
+    if missing:
+        raise ValueError(f"a part's file has {', '.join(sorted(missing))}, {path} has not: remove it")
+    return dict(data)
+
+
+def end(folder: Path, part: str, reason: str) -> None:
+    """Writes into a part's file why it did not finish: it was killed, or never started."""
+    path = path_of(folder, part)
+    data = read(path) if path.exists() else Record(folder, part).data
+    data["ended"] = reason
+    output.write(str(path), json.dumps(data, indent=1) + "\n")

@@ -1,0 +1,115 @@
+"""The parts in their order, each in a process of its own with its share of the time.
+
+A part that crashes, hangs or poisons its GPU context costs its own part and no other.  What it found until
+then is in its file.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from time import monotonic
+
+from benchmarks.gpu import ROOT, folders, record
+from benchmarks.gpu.clock import Deadline
+
+SHARES = {"here": 2, "ceilings": 2, "laws": 9, "search": 8, "goals": 9, "counts": 2}
+"""The parts in order, and the share of the time that is left which each may take."""
+
+FIRST_FILE = 50.0
+"""Seconds after which the first part is ended, so that its file is there within a minute."""
+
+GRACE = 4.0
+"""Seconds of its share in which a part ends by itself, before it is killed."""
+
+LEAST = 5.0
+"""Seconds under which a part is not started."""
+
+
+def run(
+    folder: Path,
+    minutes: float,
+    now: Callable[[], float] = monotonic,
+    start: Callable[..., str] | None = None,
+) -> list[str]:
+    """Runs every part within so many minutes; returns the parts that did not finish.
+
+    ``now`` is the clock, and ``start`` runs one part: it is given name, folder and seconds, and returns why
+    the part did not finish, empty if it did.
+    """
+    deadline, unfinished = Deadline.within(60 * minutes, now), []
+    for number, part in enumerate(SHARES):
+        seconds = share(part, list(SHARES)[number:], deadline.left())
+        if seconds < LEAST:
+            reason = f"no time was left: {max(0.0, deadline.left()):.0f} s of {minutes:g} minutes"
+            record.end(folder, part, reason)
+        else:
+            print(f"{part}: at most {seconds:.0f} s", flush=True)
+            reason = (start or start_part)(part, folder, seconds)
+            if reason:
+                record.end(folder, part, reason)
+        if reason:
+            print(f"{part}: did not finish: {reason}", flush=True)
+            unfinished.append(part)
+    return unfinished
+
+
+def share(part: str, remaining: list[str], left: float) -> float:
+    """Returns the seconds that a part may take of those that are left.
+
+    >>> share("here", list(SHARES), 480.0), share("counts", ["counts"], 31.0)
+    (30.0, 31.0)
+    """
+    seconds = left * SHARES[part] / sum(SHARES[name] for name in remaining)
+    return min(seconds, FIRST_FILE) if part == next(iter(SHARES)) else seconds
+
+
+def start_part(part: str, folder: Path, seconds: float) -> str:
+    """Runs a part in a process of its own; returns why it did not finish, empty if it did.
+
+    The process and all that it started are killed when its time is over, and when this process ends.
+    """
+    path = os.pathsep.join([*folders(), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = os.environ | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+    if no_gpu(folder):
+        environment["TRITON_INTERPRET"] = "1"
+    words = [
+        sys.executable,
+        "-m",
+        "benchmarks.gpu.part",
+        part,
+        str(folder.resolve()),
+        f"{seconds - GRACE:.1f}",
+    ]
+    process = subprocess.Popen(words, cwd=ROOT, env=environment, process_group=0)
+    try:
+        code = process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return f"it was killed after {seconds:.0f} s"
+    finally:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    return "" if code == 0 else ended(code)
+
+
+def no_gpu(folder: Path) -> bool:
+    """Tells whether the first part found no GPU; until it has looked, there is one."""
+    path = record.path_of(folder, "here")
+    return path.exists() and record.read(path)["found"].get("card", "") is None
+
+
+def ended(code: int) -> str:
+    """Returns in words how a process ended.
+
+    >>> ended(-11), ended(1)
+    ('it was ended by signal 11 (Segmentation fault)', 'it ended with exit code 1')
+    """
+    if code < 0:
+        return f"it was ended by signal {-code} ({signal.strsignal(-code)})"
+    return f"it ended with exit code {code}"

@@ -1,0 +1,146 @@
+"""A bounded search over how each kernel is launched: judged, then timed, the most promising first.
+
+The best go into ``tuned.json`` beside the parts' files, by compute capability, and from there into
+swin_torch (`benchmarks.gpu.page`).  Choices are compiled ahead by processes beside the one that measures.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+from swin_properties import output
+
+from benchmarks.gpu import here, record
+from benchmarks.gpu.part import Part, end_with_parent, reason
+from benchmarks.gpu.targets import Choice, Target, targets
+from swin_torch.kernels import choices, launch
+
+GAIN = 1.02
+"""How many times as fast as today's a choice must be to replace it: less may be chance."""
+
+REHEARSED = 2
+"""Choices of each kernel that a rehearsal tries."""
+
+TUNED = "tuned.json"
+
+
+def run(part: Part) -> None:
+    """Searches target after target while time is left."""
+    helpers = [] if part.reduced else compilers(os.cpu_count() or 2)
+    found: dict[str, Any] = {}
+    device = torch.device(part.device)
+    capability = choices.capability(device)
+    try:
+        for target in targets(part.device, part.reduced):
+            part.each({target.name: partial(search, part, target, capability, found)})
+    finally:
+        for helper in helpers:
+            helper.kill()
+
+
+def search(part: Part, target: Target, capability: str, found: dict[str, Any]) -> None:
+    """Judges and times a target's choices, and keeps the best."""
+    runs: dict[str, Callable[[], object]] = {}
+    refused: dict[str, str] = {}
+    few = target.candidates[:REHEARSED] if part.reduced else target.candidates
+    by_name = {told(choice): choice for choice in few}
+    for name, choice in by_name.items():
+        if part.deadline.left() <= 0:
+            refused[name] = "no time was left"
+            continue
+        choices.put(capability, target.table, target.key, choice)
+        try:
+            target.check()
+            target.launch()
+            part.wait()
+        except Exception as error:  # a choice that does not compile, fit or hold is none
+            refused[name] = reason(error)
+            if "CUDA error" in refused[name]:
+                raise
+            continue
+        runs[name] = partial(launched, capability, target, choice)
+    if not runs:
+        raise ValueError(f"no choice holds: {refused}")
+    paired = part.clock.measured(runs, part.wait)
+    seconds = {name: paired.best(name) for name in runs}
+    today = next(iter(by_name))
+    best = min(seconds, key=lambda name: seconds[name])
+    gain = seconds.get(today, float("inf")) / seconds[best]
+    kept = best if gain >= GAIN else today
+    choices.put(capability, target.table, target.key, by_name[kept])
+    found.setdefault(target.table, {})[target.key] = by_name[kept]
+    write(part, capability, found)
+    microseconds = {name: round(1e6 * value, 2) for name, value in seconds.items()}
+    answer = {"today": today, "kept": kept, "times as fast": gain if kept != today else 1.0}
+    part.record.add(target.name, answer | {"microseconds": microseconds, "refused": refused})
+    print(f"{target.name}: {kept}, {answer['times as fast']:.2f}x today's", flush=True)
+
+
+def launched(capability: str, target: Target, choice: Choice) -> None:
+    """Launches a target with a choice."""
+    choices.put(capability, target.table, target.key, choice)
+    target.launch()
+
+
+def write(part: Part, capability: str, found: dict[str, Any]) -> None:
+    """Writes what was found so far as a file of choices."""
+    path = record.path_of(part.folder, "here")
+    card = record.read(path)["found"].get("card") if path.exists() else None
+    origin = f"{card or 'an interpreted rehearsal'}, commit {here.commit()}"
+    output.write(str(part.folder / TUNED), choices.written({capability: found | {"from": origin}}))
+
+
+def use(folder: Path) -> None:
+    """From now on the kernels take what a search found, where there was one."""
+    if (folder / TUNED).exists():
+        choices.use(folder / TUNED)
+
+
+def compilers(cores: int) -> list[Any]:
+    """Starts processes that compile the choices ahead of the one that measures; what they do is cached."""
+    context, number = get_context("spawn"), max(1, min(12, cores - 3))
+    helpers = [
+        context.Process(target=compile_ahead, args=(mine, number), daemon=True) for mine in range(number)
+    ]
+    for helper in helpers:
+        helper.start()
+    return helpers
+
+
+def compile_ahead(mine: int, processes: int) -> None:
+    """Compiles this process's share of all choices, in the order in which they are measured."""
+    end_with_parent()
+
+    def warm_up(kernel: Any, programs: tuple[int, ...], *args: Any, **kwargs: Any) -> None:
+        kernel.warmup(*args, grid=programs, **kwargs)
+
+    launch.run = warm_up
+    capability = choices.capability(torch.device("cuda"))
+    number = 0
+    for target in targets("cuda", reduced=False):
+        if target.table == "block":
+            continue
+        for choice in target.candidates:
+            number += 1
+            if number % processes == mine:
+                choices.put(capability, target.table, target.key, choice)
+                with suppress(Exception):  # the process that measures says what is wrong with it
+                    target.launch()
+
+
+def told(choice: Choice) -> str:
+    """Returns a choice in words.
+
+    >>> told("five launches"), told(choices.MOVING)
+    ('five launches', 'rows 128, columns 64, step 32, num_warps 8, num_stages 3, programs 2')
+    """
+    if isinstance(choice, str):
+        return choice
+    return ", ".join(f"{name} {number}" for name, number in choice._asdict().items())

@@ -1,0 +1,302 @@
+"""What is searched: a kernel at a size, the choices it may be launched with, and how it is judged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import islice
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from swin_properties import catalogue, gradient, implementations
+from swin_properties.budget import RHO_LIMIT, deviation
+from swin_properties.cases import GridCase
+from swin_properties.registry import LAWS
+from torch import Tensor
+
+from benchmarks.attention_core import Case as AttentionCase
+from benchmarks.attention_core import Sizes
+from benchmarks.cases import SIZES
+from benchmarks.cases import Case as Component
+from benchmarks.verdicts import exact_and_budget, wide
+from swin_torch import fusing
+from swin_torch.kernels import choices, launch, launch_rows
+from swin_torch.kernels.choices import Attention, Tile
+from swin_torch.plan import Plan
+from swin_torch.variants import FusedAdapter
+
+PRECISION, DTYPE = "bfloat16", torch.bfloat16
+
+Choice = Attention | Tile | str
+
+
+@dataclass(frozen=True)
+class Target:
+    """One kernel at one size.
+
+    ``candidates``: what it may be launched with, today's choice first, then the most promising.  ``launch``
+    is what is timed.  ``check`` raises ``ValueError`` where the kernel, as it is launched now, computes
+    another function than the oracle.
+    """
+
+    name: str
+    table: str
+    key: str
+    candidates: tuple[Choice, ...]
+    launch: Callable[[], object]
+    check: Callable[[], None]
+
+
+def targets(device: str, reduced: bool) -> Iterator[Target]:
+    """Yields what is searched, what a network spends most time in first."""
+    if reduced:
+        yield from attention_targets(Grid(8, 16, 1, 4, 2), 1, device)
+        yield from islice(attention_targets(Grid(9, 16, 1, 9, 4), 1, device), 1)
+        yield from islice(layer_targets("tiny", 1, device), 0, None, 4)
+        return
+    yield from attention_targets(Grid(56, 96, 3, 7, 3), 128, device)
+    yield from layer_targets("stage1", 128, device)
+    yield from layer_targets("stage3", 128, device)
+    yield from attention_targets(Grid(96, 128, 4, 12, 6), 32, device)
+    yield from layer_targets("stage2", 128, device)
+    yield from layer_targets("stage4", 128, device)
+
+
+class Grid(NamedTuple):
+    """A grid's side, its channels and heads, window and shift."""
+
+    side: int
+    channels: int
+    heads: int
+    window: int
+    shift: int
+
+    def __str__(self) -> str:
+        return f"{self.side}x{self.side}x{self.channels}, window {self.window}"
+
+
+def attention_targets(grid: Grid, batch: int, device: str) -> Iterator[Target]:
+    """Yields the attention kernels of a grid, forward and backward."""
+    size, window = (grid.side,) * 2, (grid.window,) * 2
+    plan = Plan(size, size, window, (grid.shift,) * 2, grid.heads, False)
+    tensors = AttentionTensors(grid, batch, device)
+    judge = GradientJudge(grid, device)
+    for name in launch.KERNELS[plan.tokens <= choices.ONE_TILE]:
+        forward = name == "forward"
+        today = choices.attention_by_arithmetic(name, plan, tensors.qkv)
+        yield Target(
+            f"attention, {name}, {grid}",
+            "attention",
+            choices.attention_key(name, plan, tensors.qkv),
+            (today, *others(today, plan.tokens <= choices.ONE_TILE)),
+            tensors.forward(plan) if forward else tensors.backward(plan),
+            tensors.check if forward else judge.check,
+        )
+
+
+def others(today: Attention, one_tile: bool) -> Iterator[Attention]:
+    """Yields other choices than today's: one thing changed at a time, then some together.
+
+    >>> [choice.programs for choice in others(Attention(64, 0, 4, 3, 4), True)][:3]
+    [3, 6, 8]
+    """
+    for programs in (3, 6, 8, 2, 4):
+        if programs != today.programs:
+            yield today._replace(programs=programs)
+    for warps in (4, 8, 2):
+        if warps != today.num_warps:
+            yield today._replace(num_warps=warps)
+    for stages in (2, 3, 4, 1):
+        if stages != today.num_stages:
+            yield today._replace(num_stages=stages)
+    if one_tile:
+        yield today._replace(num_warps=8, programs=2)
+        yield today._replace(num_warps=4, programs=6, num_stages=2)
+        return
+    for step in (32, 64, 128):
+        if step != today.step:
+            yield today._replace(step=step)
+    yield today._replace(block=128, num_warps=8)
+    yield today._replace(block=32, num_warps=4, programs=4)
+
+
+class AttentionTensors:
+    """The tensors of a grid's attention: drawn when they are asked for, empty to compile for."""
+
+    def __init__(self, grid: Grid, batch: int, device: str) -> None:
+        self.grid, self.batch, self.device = grid, batch, device
+        channels, self.scale = grid.channels, (grid.channels // grid.heads) ** -0.5
+        shape = batch, grid.side, grid.side
+        self.qkv = torch.empty(*shape, 3 * channels, dtype=DTYPE, device=device)
+        self.gradient = torch.empty(*shape, channels, dtype=DTYPE, device=device)
+        self.table = torch.empty((2 * grid.window - 1) ** 2, grid.heads, dtype=DTYPE, device=device)
+
+    @cached_property
+    def case(self) -> AttentionCase:
+        """The tensors, random, with what the oracle makes of them."""
+        case = AttentionCase(Sizes(*self.grid), self.batch, DTYPE, self.device)
+        for mine, drawn in ((self.qkv, case.qkv), (self.gradient, case.cotangent), (self.table, case.table)):
+            mine.copy_(drawn.detach())
+        return case
+
+    def forward(self, plan: Plan) -> Callable[[], Tensor]:
+        """Returns the launch of the forward kernel."""
+        return lambda: launch.forward(self.qkv, self.table, None, plan, self.scale, -torch.inf)
+
+    def backward(self, plan: Plan) -> Callable[[], Any]:
+        """Returns the launches of the backward kernels."""
+        return lambda: launch.backward(
+            self.gradient, self.qkv, self.table, None, plan, self.scale, -torch.inf
+        )
+
+    def check(self) -> None:
+        """Judges the forward kernel on the first image of what is timed."""
+        self.case.check("fused")
+
+
+class GradientJudge:
+    """Judges the backward kernels by the law of the gradient, on the grid's window and heads.
+
+    The oracle's side is computed once.
+    """
+
+    def __init__(self, grid: Grid, device: str) -> None:
+        few = grid.window > 8 or device == "cpu"  # the oracle takes seconds for each window
+        side, head_dim = grid.window if few else 2 * grid.window, grid.channels // grid.heads
+        self.grid_case = GridCase(
+            grid=(side, side), window=(grid.window,) * 2, shift=(grid.shift,) * 2, head_dim=head_dim
+        )
+        self.device = device
+
+    @cached_property
+    def sides(self) -> tuple[Any, Any, Any]:
+        """The implementation, what it is asked, and the oracle's side of it."""
+        catalogue.chosen()
+        name = "swin_torch:fused" if self.device == "cpu" else "swin_torch:cuda"
+        judged = implementations.judged(name, PRECISION, "canonical")
+        asked = LAWS["shifted_window_attention/gradient"].body(judged, self.grid_case)
+        asked = replace(asked, directions=1 if self.device == "cpu" else 2)
+        return judged, asked, gradient.oracle_side(asked, self.grid_case, judged.precision)
+
+    def check(self) -> None:
+        """Judges them as they are launched now."""
+        judged, asked, oracle = self.sides
+        worst = max(gradient.compared(judged, asked, *oracle), key=lambda slope: slope.rho)
+        if worst.rho > RHO_LIMIT:
+            raise ValueError(f"the gradient by {worst.part} is {worst.rho:.3g} budgets from the oracle's")
+
+
+TILES = (
+    Tile(128, 64, 32, 8, 3, 2),
+    Tile(128, 128, 64, 8, 3, 1),
+    Tile(128, 128, 32, 8, 4, 1),
+    Tile(128, 64, 64, 4, 3, 2),
+    Tile(64, 128, 64, 4, 3, 2),
+    Tile(128, 128, 32, 4, 4, 2),
+    Tile(128, 64, 32, 4, 4, 3),
+    Tile(64, 64, 64, 4, 4, 4),
+    Tile(256, 64, 32, 8, 3, 1),
+)
+"""Tiles of a linear layer; Triton takes powers of two alone."""
+
+
+def layer_targets(size: str, batch: int, device: str) -> Iterator[Target]:
+    """Yields the linear layers of a stage's block, and then the block's way."""
+    block = Block(size, batch, device)
+    for name, inputs, outputs, norm, gelu, onto in block.layers:
+        given = block.layer(inputs, outputs, norm, gelu, onto)
+        weight: Tensor = given["weight"]
+        today = choices.linear_by_arithmetic(outputs, inputs)
+        yield Target(
+            f"{name}, {size}",
+            "linear",
+            choices.linear_key(weight, norm, gelu, onto),
+            (today, *(tile for tile in TILES if tile != today)),
+            lambda given=given: launch_rows.linear(**given),  # type: ignore[misc]
+            lambda: block.check(fusing.in_five_launches),
+        )
+    yield Target(
+        f"block, {size}",
+        "block",
+        choices.way_key(block.tokens),
+        choices.WAYS,
+        block.run_chosen,
+        lambda: block.check(block.chosen()),
+    )
+
+
+class Block:
+    """A stage's shifted block without gradients, of a batch of images that are all alike."""
+
+    def __init__(self, size: str, batch: int, device: str) -> None:
+        self.size, self.batch, self.device = SIZES[size], batch, device
+        self.component = Component("swin_block", size)
+        shape = batch, self.size.grid, self.size.grid, self.size.channels
+        self.tokens = torch.empty(shape, dtype=DTYPE, device=device)
+
+    @property
+    def layers(self) -> list[tuple[str, int, int, bool, bool, bool]]:
+        """Each linear layer: its name, inputs, outputs, and what lies around: norm, GELU, residual."""
+        c = self.size.channels
+        return [
+            ("norm and qkv", c, 3 * c, True, False, False),
+            ("projection and residual", c, c, False, False, True),
+            ("norm, fc1 and GELU", c, 4 * c, True, True, False),
+            ("fc2 and residual", 4 * c, c, False, False, True),
+        ]
+
+    def layer(self, inputs: int, outputs: int, norm: bool, gelu: bool, onto: bool) -> dict[str, Any]:
+        """Returns what a linear layer's launch is given: random numbers."""
+
+        def make(*shape: int) -> Tensor:
+            return torch.randn(*shape, dtype=DTYPE, device=self.device)
+
+        rows = self.batch * self.size.grid**2
+        return {
+            "x": make(rows, inputs),
+            "weight": make(outputs, inputs) * inputs**-0.5,
+            "bias": make(outputs),
+            "norm": (make(inputs), make(inputs), 1e-5) if norm else None,
+            "gelu": gelu,
+            "onto": make(rows, outputs) if onto else None,
+        }
+
+    @cached_property
+    def _images(self) -> Any:
+        image, *_ = self.component.arguments
+        return np.repeat(image, self.batch, 0)
+
+    @cached_property
+    def _exact(self) -> tuple[Any, Any]:
+        return exact_and_budget("swin_block", wide(self.component.arguments), PRECISION)
+
+    def chosen(self) -> Callable[..., Tensor]:
+        """Returns the way that is chosen now."""
+        own = choices.way(self.tokens) == choices.WAYS[0]
+        return fusing.in_five_launches if own else fusing.around_products
+
+    def prepared(self, way: Callable[..., Tensor]) -> Callable[[], Any]:
+        """Returns the block by a way, ready to run."""
+
+        class OneWay(FusedAdapter):
+            compute_block = staticmethod(lambda block, x, shift, *_: way(block, x, shift))
+
+        _, *rest = self.component.arguments
+        return OneWay(PRECISION, self.device).prepare("swin_block", self._images, *rest)
+
+    @cached_property
+    def _both(self) -> dict[Any, Callable[[], Any]]:
+        ways = fusing.in_five_launches, fusing.around_products
+        return {way: self.prepared(way) for way in ways}
+
+    def run_chosen(self) -> None:
+        """Runs the block by the way that is chosen now."""
+        self._both[self.chosen()]()
+
+    def check(self, way: Callable[..., Tensor]) -> None:
+        """Judges a way on the last image of what is timed."""
+        got = self._both[way]()[-1:].double().cpu().numpy()
+        if not (apart := deviation(got, *self._exact)).holds:
+            raise ValueError(f"the block is {apart.rho:.3g} budgets from the oracle's")
