@@ -218,6 +218,33 @@ def test_a_thing_that_fails_is_left_out_with_its_reason(tmp_path: Path) -> None:
     assert data["found"] == {"two": 2}
 
 
+def test_after_an_error_of_cuda_the_part_goes_on_in_a_new_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Replaced(BaseException):
+        pass
+
+    given: list[str] = []
+
+    def replace_process(_: str, words: list[str]) -> None:
+        given.extend(words)
+        raise Replaced
+
+    def fail() -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(os, "execv", replace_process)
+    part = Part(Record(tmp_path, "counts"), deadline(iter([0.0] * 9)), Clock(), tmp_path, True)
+    work = {"one": lambda: part.record.add("one", 1), "two": fail, "three": fail}
+    with pytest.raises(Replaced):
+        part.each(work)
+    assert given[1:] == ["-m", "benchmarks.gpu.part", "counts", str(tmp_path), "50.0", "goes-on"]
+    again = Part(Record(tmp_path, "counts", True), deadline(iter([0.0] * 9)), Clock(), tmp_path, True)
+    again.each(work | {"three": lambda: again.record.add("three", 3)})
+    assert again.record.data["found"] == {"one": 1, "three": 3}
+    assert again.record.data["left_out"].keys() == {"two"}
+
+
 def deadline(readings: Iterator[float]) -> Any:
     return schedule.Deadline.within(50.0, lambda: next(readings))
 

@@ -1,4 +1,4 @@
-"""One part, in the process that `benchmarks.gpu.schedule` starts for it: NAME FOLDER SECONDS."""
+"""One part, in the process that `benchmarks.gpu.schedule` starts for it: NAME FOLDER SECONDS [goes-on]."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ from pathlib import Path
 
 from benchmarks.gpu.clock import Clock, Deadline, LyingClock
 from benchmarks.gpu.record import Record
+
+
+GOES_ON = "goes-on"
+"""The word after a part's seconds where an earlier process began it."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +45,13 @@ class Part:
             torch.cuda.synchronize()
 
     def each(self, work: dict[str, Callable[[], None]]) -> None:
-        """Does things by name, in order, while time is left; one that fails is left out with its reason."""
+        """Does things by name, in order, while time is left; one that fails is left out with its reason.
+
+        After an error of CUDA every call of the process fails: the part goes on in a new one.
+        """
         for name, do in work.items():
+            if self.record.has(name):
+                continue
             if self.deadline.left() <= 0:
                 self.record.leave_out(name, "no time was left")
                 continue
@@ -50,6 +59,14 @@ class Part:
                 do()
             except Exception as error:  # whatever happens on a GPU that nobody watches costs this thing alone
                 self.record.leave_out(name, reason(error))
+                if "CUDA error" in str(error):
+                    self.start_anew()
+
+    def start_anew(self) -> None:
+        """Puts a new program in the place of this process, which goes on with the same file."""
+        name, seconds = str(self.record.data["part"]), f"{self.deadline.left():.1f}"
+        words = [sys.executable, "-m", "benchmarks.gpu.part", name, str(self.folder), seconds, GOES_ON]
+        os.execv(sys.executable, words)
 
 
 def reason(error: Exception) -> str:
@@ -76,7 +93,7 @@ def main(words: list[str]) -> int:
     name, folder, seconds = words[0], Path(words[1]), float(words[2])
     reduced = os.environ.get("TRITON_INTERPRET") == "1"
     clock = LyingClock() if reduced else Clock()
-    record = Record(folder, name)
+    record = Record(folder, name, goes_on=GOES_ON in words)
     deadline = Deadline.within(seconds, clock.now)
     import_module(f"benchmarks.gpu.{name}").run(Part(record, deadline, clock, folder, reduced))
     record.finish()

@@ -22,11 +22,17 @@ class Record:
     ({'launches': 72}, True)
     """
 
-    def __init__(self, folder: Path, part: str) -> None:
-        """Writes the file at once: a part that found nothing has one as well."""
+    def __init__(self, folder: Path, part: str, goes_on: bool = False) -> None:
+        """Writes the file at once, so that a part that found nothing has one; or goes on with the one there."""
         self.path = path_of(folder, part)
         self.data: dict[str, Any] = {"part": part, "finished": False, "found": {}, "left_out": {}}
+        if goes_on:
+            self.data = read(self.path)
         self._write()
+
+    def has(self, name: str) -> bool:
+        """Tells whether something was found or left out already."""
+        return name in self.data["found"] or name in self.data["left_out"]
 
     def add(self, name: str, value: Any) -> None:
         """Writes down what was found."""
