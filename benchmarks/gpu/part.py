@@ -14,7 +14,6 @@ from pathlib import Path
 from benchmarks.gpu.clock import Clock, Deadline, LyingClock
 from benchmarks.gpu.record import Record
 
-
 GOES_ON = "goes-on"
 """The word after a part's seconds where an earlier process began it."""
 

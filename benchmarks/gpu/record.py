@@ -23,7 +23,7 @@ class Record:
     """
 
     def __init__(self, folder: Path, part: str, goes_on: bool = False) -> None:
-        """Writes the file at once, so that a part that found nothing has one; or goes on with the one there."""
+        """Writes the file at once: a part that found nothing has one too; or goes on with the one there."""
         self.path = path_of(folder, part)
         self.data: dict[str, Any] = {"part": part, "finished": False, "found": {}, "left_out": {}}
         if goes_on:
