@@ -20,7 +20,7 @@ deep: .venv/installed         ## heavy and random: run it before a change is cal
 	SWIN_ORACLE_PROFILE=deep $(BIN)/python -m pytest properties -n auto --dist worksteal
 
 honest: .venv/installed       ## honest code in every precision against the budget: writes properties/honest.md
-	$(BIN)/python -m swin_properties.honest --write properties/honest.md
+	PYTHONPATH=properties $(BIN)/python -m studies.honest --write properties/honest.md
 
 # One thread: threads that wait for each other measure the machine's other load.  Goals are those of two.
 TIMED := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python
@@ -71,13 +71,13 @@ tracker-power: .venv/installed  ## what compare catches: writes benchmarks/track
 	touch $@
 
 kill-matrix: .venv/installed  ## which law kills which planted bug: slow
-	$(BIN)/python properties/kill_matrix.py
+	$(BIN)/python properties/studies/kill_matrix.py
 
 peers: .venv/installed        ## what the laws find in timm, torchvision, transformers and microsoft's: slow
-	$(BIN)/python properties/peers_table.py $(CHECKOUTS)
+	$(BIN)/python properties/studies/peers_table.py $(CHECKOUTS)
 
 readme: .venv/installed       ## prints anew what the README shows
-	$(BIN)/python properties/readme.py
+	$(BIN)/python properties/studies/readme.py
 
 pictures: .venv/installed     ## draws anew what the documentation shows
 	mkdir -p docs/pictures

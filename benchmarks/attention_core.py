@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import torch._functorch.config
-from swin_properties.budget import Deviation, deviation
+from swin_properties.budget.budget import Deviation, deviation
 from torch import Tensor
 from torch.nn.functional import linear, scaled_dot_product_attention
 

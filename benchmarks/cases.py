@@ -9,7 +9,7 @@ from math import sqrt
 from typing import Any
 
 import numpy as np
-from swin_properties import recipes
+from swin_properties.cases import recipes
 from swin_reference import parameters
 from swin_reference.config import SwinConfig, swin_b, swin_b_384, swin_s, swin_t
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from swin_properties.paired import Paired, measured
 from swin_reference import parameters
+from swin_timing.interleaved import Paired, measured
 from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.flop_counter import FlopCounterMode
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from swin_properties.paired import Paired
+from swin_timing.interleaved import Paired
 
 from benchmarks import drawing
 from benchmarks.claims import SIDES, TABLE, Growth, exact_exponent, exponent

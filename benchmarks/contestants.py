@@ -11,8 +11,8 @@ from typing import Any
 
 import swin_reference
 import torch
-from swin_properties.implementations import load
-from swin_properties.peers import PEERS
+from swin_properties.adapters.load import load
+from swin_properties.adapters.peers import PEERS
 
 import swin_torch
 
@@ -57,7 +57,7 @@ def offers(name: str, component: str) -> bool:
     """
     if not name.startswith("peer:"):
         return hasattr(adapter(name), component)
-    home = importlib.import_module(f"swin_properties.peers.{_peer(name)}")
+    home = importlib.import_module(f"swin_properties.adapters.peers.{_peer(name)}")
     return any(hasattr(kind, component) for kind in _own_classes(home))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
-from swin_properties import output
+from swin_properties.reports import files
 
 FOLDER = Path(__file__).parent / "pictures"
 COLOURS = {
@@ -38,7 +38,7 @@ def keep(drawn: Figure, name: str) -> Path:
     path, text = FOLDER / f"{name}.svg", io.StringIO()
     with mpl.rc_context({"svg.hashsalt": name, "svg.fonttype": "none", "font.family": "sans-serif"}):
         drawn.savefig(text, format="svg", metadata={"Date": None})
-    output.write(str(path), "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n")
+    files.write(str(path), "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n")
     return path
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from swin_properties.torch_adapter import TorchAdapter
+from swin_properties.adapters.torch import TorchAdapter
 from torch import Tensor
 from torch.nn.functional import pad, unfold
 

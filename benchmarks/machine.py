@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
-from swin_properties.paired import nothing, timed
+from swin_timing.interleaved import nothing, timed
 
 from benchmarks.gpu.here import commit
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from swin_properties import output
+from swin_properties.reports import files
 
 PAGE = Path(__file__).parent / "README.md"
 
@@ -19,7 +19,7 @@ def put(name: str, text: str, page: Path = PAGE) -> None:
     if old.count(begin) != 1 or old.count(end) != 1 or old.index(begin) > old.index(end):
         raise ValueError(f"{page.name} has {begin} and then {end}, each once: put them where the text goes")
     before, after = old[: old.index(begin) + len(begin)], old[old.index(end) :]
-    output.write(str(page), f"{before}\n{text.strip()}\n{after}")
+    files.write(str(page), f"{before}\n{text.strip()}\n{after}")
 
 
 def table(heads: list[str], rows: list[list[str]]) -> str:

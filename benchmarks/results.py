@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from swin_properties import output
+from swin_properties.reports import files
 
 FOLDER = Path(__file__).parent / "results"
 NAMES = "[0-9]*.json"
@@ -80,7 +80,7 @@ def save(words: list[str]) -> int:
     day, commit = data["datetime"][:19].replace(":", ""), data["machine_info"]["swin_oracle"]["commit"]
     FOLDER.mkdir(exist_ok=True)
     path = FOLDER / f"{day}_{commit.rstrip('+')}.json"
-    output.write(str(path), json.dumps(data, separators=(",", ":")) + "\n")
+    files.write(str(path), json.dumps(data, separators=(",", ":")) + "\n")
     read(path)
     print(f"kept as {path}")
     return 0

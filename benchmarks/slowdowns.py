@@ -7,7 +7,7 @@ from time import perf_counter, sleep
 from typing import Any
 
 import numpy as np
-from swin_properties import paired
+from swin_timing import interleaved
 
 from swin_torch import Adapter
 
@@ -27,7 +27,7 @@ class Planted(Adapter):
     def prepare(self, name: str, *args: Any, **kwargs: Any) -> Work:
         """The operator made ready, and the slowdown."""
         run = super().prepare(name, *args, **kwargs)
-        added = self.slowdown(min(paired.timed(run)() for _ in range(30)))
+        added = self.slowdown(min(interleaved.timed(run)() for _ in range(30)))
 
         def both() -> None:
             run()
@@ -67,7 +67,7 @@ def copying(seconds: float) -> Work:
             np.copyto(other, one)
 
     times = 1
-    times = round(SLOWDOWN * seconds / min(paired.timed(copy, 100)() for _ in range(30)))
+    times = round(SLOWDOWN * seconds / min(interleaved.timed(copy, 100)() for _ in range(30)))
     return copy
 
 

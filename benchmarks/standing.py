@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from swin_properties.judged import Declined
-from swin_properties.paired import ROUNDS, Paired, measured, on_one_core
-from swin_properties.shapes import SHAPES
+from swin_properties.adapters.answers import Declined
+from swin_properties.adapters.contract import SHAPES
+from swin_timing.interleaved import ROUNDS, Paired, measured, on_one_core
 
 from benchmarks import machine, products
 from benchmarks.attention_core import Case as OperatorCase

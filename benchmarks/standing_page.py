@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from swin_properties.paired import Paired
+from swin_timing.interleaved import Paired
 
 from benchmarks import machine, pages, products
 from benchmarks.contestants import ON_GPU

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
-from swin_properties.judged import Declined
-from swin_properties.shapes import SHAPES
+from swin_properties.adapters.answers import Declined
+from swin_properties.adapters.contract import SHAPES
 
 from benchmarks import counters, operations
 from benchmarks.cases import UNTRAINED, Case, cases

@@ -276,13 +276,13 @@ def test_a_law_that_ends_its_process_is_broken_and_the_next_is_asked(tmp_path: P
 
 
 def test_every_law_is_asked_once_in_each_precision_and_the_kernels_first() -> None:
-    from swin_properties import catalogue
+    from swin_properties.laws import choosing
 
     asked = [task.law for task in laws.tasks("tf32", reduced=False) if task.case is None]
-    assert sorted(asked) == sorted(law.name for law in catalogue.chosen())
+    assert sorted(asked) == sorted(law.name for law in choosing.chosen())
     assert asked[0].startswith("shifted_window_attention/")
     for law, case in laws.REAL:
-        (found,) = catalogue.chosen(law)
+        (found,) = choosing.chosen(law)
         found.kind.parse(case)
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from swin_properties.budget import deviation
-from swin_properties.torch_adapter import TorchAdapter
+from swin_properties.adapters.torch import TorchAdapter
+from swin_properties.budget.budget import deviation
 from swin_reference import parameters
-from swin_reference.checkpoint import flatten
+from swin_weights import flatten
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from swin_properties.paired import Paired
 from swin_reference.config import SwinConfig, swin_b, swin_t
+from swin_timing.interleaved import Paired
 
 from benchmarks import (
     claims,

@@ -22,13 +22,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from swin_properties import output, paired
-from swin_properties.compare import history, judging, process
-from swin_properties.compare.inputs import QUESTIONS, Case
-from swin_properties.compare.judging import BASE, HEAD
-from swin_properties.compare.process import Pair, Process, Tree
-from swin_properties.compare.trees import Repository
-from swin_properties.paired import Anchor, Paired
+from swin_properties.reports import files
+from swin_timing import interleaved
+from swin_timing.interleaved import Anchor, Paired
+from swin_timing.revisions import history, judging, process
+from swin_timing.revisions.inputs import QUESTIONS, Case
+from swin_timing.revisions.judging import BASE, HEAD
+from swin_timing.revisions.process import Pair, Process, Tree
+from swin_timing.revisions.trees import Repository
 
 from benchmarks import slowdowns
 from benchmarks.slowdowns import SLOWDOWN
@@ -143,7 +144,7 @@ def page(quiet: list[Trials], beside: list[Trials], rounds: int, load: float) ->
         load=load,
         rounds=rounds,
         alarms=judging.ALARM,
-        spread=paired.DISTURBED,
+        spread=interleaved.DISTURBED,
         tries=judging.TRIES,
         patience=judging.PATIENCE,
         pairs=judging.PAIRS,
@@ -202,10 +203,12 @@ def main() -> None:
     """Runs the trials and prints or writes the page."""
     parser = argparse.ArgumentParser(description="the detection and false-alarm rates of swin-oracle compare")
     parser.add_argument("--trials", type=int, default=20, help="A/A, and of slowdowns together (default 20)")
-    parser.add_argument("--rounds", type=int, default=paired.ROUNDS, help=f"default {paired.ROUNDS}")
+    parser.add_argument(
+        "--rounds", type=int, default=interleaved.ROUNDS, help=f"default {interleaved.ROUNDS}"
+    )
     parser.add_argument("--write", metavar="FILE", help="where the page goes (default: standard output)")
     args = parser.parse_args()
-    load, anchor = os.getloadavg()[0], paired.anchor()
+    load, anchor = os.getloadavg()[0], interleaved.anchor()
     quiet = []
     for name in HEADS:
         number = args.trials if name == "plain" else -(-args.trials // 3)  # three slowdowns of 8 %
@@ -216,7 +219,7 @@ def main() -> None:
         beside = [trials(name, few, anchor, args.rounds) for name in ("plain", "busy_wait")]
     text = page(quiet, beside, args.rounds, load)
     if args.write:
-        output.write(args.write, text)
+        files.write(args.write, text)
     else:
         print(text)
 

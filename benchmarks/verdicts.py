@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import swin_reference
-from swin_properties.budget import Deviation, budget, deviation, perturbed_residuals
-from swin_properties.judged import Declined, Expected, Fall, Judged, Perturbed
-from swin_properties.precision import PRECISIONS
+from swin_properties.adapters.answers import Declined, Fall
+from swin_properties.adapters.implementation import Expected, Implementation, Perturbed
+from swin_properties.budget.budget import Deviation, budget, deviation, perturbed_residuals
+from swin_properties.budget.precision import PRECISIONS
 
 from benchmarks.cases import Case
 from benchmarks.contestants import adapter
@@ -36,7 +37,7 @@ def fault(contestant: str, small: Case) -> str:
 def fault_of(found: Any, name: str, small: Case, precision: str = "float32") -> str:
     """The same of an adapter in its precision, by what it is called."""
     try:
-        judged = Judged(found, PRECISIONS[precision])
+        judged = Implementation(found, PRECISIONS[precision])
         got = getattr(judged, small.component)(*wide(small.arguments))
     except Declined as reason:
         return f"{name} does not take these sizes: {reason}"

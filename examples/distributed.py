@@ -10,12 +10,13 @@ import sys
 
 import numpy as np
 import torch
-from swin_properties.budget import NEAR, RHO_LIMIT
-from swin_properties.cases import NetCase
-from swin_properties.gradient import Derivative, Slopes, oracle_side
-from swin_properties.leaves import leaves, parts
-from swin_properties.precision import PRECISIONS
-from swin_reference.checkpoint import flatten
+from swin_properties.adapters.arguments import leaves, parts
+from swin_properties.budget.budget import NEAR, RHO_LIMIT
+from swin_properties.budget.precision import PRECISIONS
+from swin_properties.cases.case import NetCase
+from swin_properties.judging.gradients import Slopes, oracle_side
+from swin_properties.laws.law import Derivative
+from swin_weights import flatten
 from torch import distributed
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard

@@ -16,10 +16,10 @@ import swin_reference
 import torch
 from rich.console import Console
 from rich.progress import Progress, track
-from swin_properties.logits import judged_logits
-from swin_properties.precision import PRECISIONS
-from swin_reference.checkpoint import load, save
+from swin_properties.budget.precision import PRECISIONS
+from swin_properties.predict.logits import judged_logits
 from swin_reference.config import SwinConfig
+from swin_weights import load, save
 from torch.nn.functional import cross_entropy, pad
 
 from swin_torch import SwinTransformer, fuse

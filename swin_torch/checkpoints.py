@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from swin_reference.checkpoint import Checkpoint, load
+from swin_weights import Checkpoint, load
 from torch import Tensor
 
 from swin_torch.modules import WindowAttention
@@ -28,7 +28,7 @@ def from_checkpoint(
     """The network whose weights a file or directory holds, of the configuration it was made with.
 
     Official, detection, timm, torchvision and transformers checkpoints are recognised; ``known`` are fields
-    of SwinConfig that a file does not hold (`swin_reference.checkpoint.load`).  With another ``window_size``
+    of SwinConfig that a file does not hold (`swin_weights.load`).  With another ``window_size``
     than the file's, the bias tables are resized to it.  Parameters have torch's default precision.
 
     Errors: ``ValueError`` in one sentence for a file that does not read or fit, each fault named.

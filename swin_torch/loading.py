@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 import torch
-from swin_reference.checkpoint import flatten
+from swin_weights import flatten
 from torch import nn
 
 Params = Mapping[str, Any]

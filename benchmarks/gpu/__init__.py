@@ -13,11 +13,12 @@ ROOT = Path(__file__).resolve().parents[2]
 def folders() -> list[str]:
     """Returns the checkout's folders that hold packages: a GPU machine has them not installed.
 
-    >>> [Path(folder).name for folder in folders()][:2]
-    ['reference', 'properties']
+    >>> [Path(folder).name for folder in folders()][0]
+    'reference'
     """
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    return [str((ROOT / name).resolve()) for name in settings["tool"]["hatch"]["build"]["dev-mode-dirs"]]
+    packages = settings["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    return [str(folder) for folder in dict.fromkeys((ROOT / package).parent for package in packages)]
 
 
 sys.path += [folder for folder in folders() if folder not in sys.path]

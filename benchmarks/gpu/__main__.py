@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from swin_properties import output
+from swin_properties.reports import files
 
 from benchmarks.gpu import page, schedule
 
@@ -29,7 +29,7 @@ def main(words: list[str] | None = None) -> int:
         return 2
     try:
         given.out.mkdir(parents=True, exist_ok=True)
-        output.checked([str(given.out / f"{part}.json") for part in schedule.SHARES])
+        files.checked([str(given.out / f"{part}.json") for part in schedule.SHARES])
     except (OSError, ValueError) as error:
         print(f"gpu: --out is a folder that can be written: {error}", file=sys.stderr)
         return 2

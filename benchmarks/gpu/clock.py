@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from random import Random
 from time import monotonic
 
-from swin_properties.paired import ROUNDS, Paired, Run, measured
+from swin_timing.interleaved import ROUNDS, Paired, Run, measured
 
 LONGEST_LIE = 1e-3
 """Seconds that pass at most between two readings of a clock that lies."""

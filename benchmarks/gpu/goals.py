@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from swin_properties.paired import Paired
+from swin_timing.interleaved import Paired
 
 from benchmarks import floors, standing, standing_page
 from benchmarks.attention_core import stages

@@ -110,16 +110,16 @@ def precisions(reduced: bool) -> tuple[str, ...]:
 
 def tasks(precision: str, reduced: bool) -> Iterator[Task]:
     """Yields what is asked in a precision, the most telling first."""
-    from swin_properties import catalogue
+    from swin_properties.laws import choosing
 
     real = REDUCED if reduced else REAL
     yield from (Task(precision, law, case) for law, case in real)
-    first = [law.name for pattern in BY_KERNELS for law in catalogue.chosen(pattern)]
+    first = [law.name for pattern in BY_KERNELS for law in choosing.chosen(pattern)]
     if reduced:
         yield Task(precision, "swin_block/residual")
         return
     yield from (Task(precision, name) for name in first)
-    yield from (Task(precision, law.name) for law in catalogue.chosen() if law.name not in first)
+    yield from (Task(precision, law.name) for law in choosing.chosen() if law.name not in first)
 
 
 class Findings:
@@ -231,14 +231,15 @@ class Asked:
 def serve(connection: Connection, precision: str, reduced: bool) -> None:
     """The process: loads the kernels' adapter, announces each case, and answers tasks."""
     end_with_parent()
-    from swin_properties import catalogue, implementations
-    from swin_properties.registry import LAWS
-    from swin_properties.runner import EFFORTS, run_case, run_law
+    from swin_properties.judging.implementation import load_implementation
+    from swin_properties.judging.one_law import EFFORTS, run_case, run_law
+    from swin_properties.laws import choosing
+    from swin_properties.laws.law import LAWS
 
-    catalogue.chosen()
+    choosing.chosen()
     name = "swin_torch:fused" if reduced else "swin_torch:cuda"
     try:
-        judged = implementations.judged(name, precision, "canonical")
+        judged = load_implementation(name, precision, "canonical")
     except ValueError as error:
         connection.send(str(error))
         return

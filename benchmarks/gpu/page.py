@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from swin_properties import output
+from swin_properties.reports import files
 
 from benchmarks import pages
 from benchmarks.goals import HEADS
@@ -224,7 +224,7 @@ def keep(folder: Path) -> Path:
     if known["commit"] == "unknown" and known.get("sources") == here.digest(ROOT):
         data = record.read(path)  # the same sources, so that the commit is this one
         data["found"]["commit"] = known["commit"] = here.commit()
-        output.write(str(path), json.dumps(data, indent=1) + "\n")
+        files.write(str(path), json.dumps(data, indent=1) + "\n")
     name = f"{known['date']}-{known['card'].replace(' ', '-')}-{known['commit'].rstrip('+')}"
     target = RESULTS / name
     target.mkdir(parents=True, exist_ok=True)
@@ -232,7 +232,7 @@ def keep(folder: Path) -> Path:
         shutil.copyfile(file, target / file.name)
     if (tuned := target / "tuned.json").exists():
         merged = choices.merged(choices.read(choices.FILE), choices.read(tuned))
-        output.write(str(choices.FILE), choices.written(merged))
+        files.write(str(choices.FILE), choices.written(merged))
     return target
 
 
@@ -245,7 +245,7 @@ def main(words: list[str]) -> int:
             else:
                 print(f"kept in {keep(folder)}")
         folders = sorted(path for path in RESULTS.glob("*") if path.is_dir()) if RESULTS.exists() else []
-        output.write(str(PAGE), text(folders))
+        files.write(str(PAGE), text(folders))
     except (OSError, ValueError) as error:
         print(f"gpu: {error}", file=sys.stderr)
         return 2

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from swin_properties import output
+from swin_properties.reports import files
 
 
 class Record:
@@ -51,7 +51,7 @@ class Record:
         self._write()
 
     def _write(self) -> None:
-        output.write(str(self.path), json.dumps(self.data, indent=1) + "\n")
+        files.write(str(self.path), json.dumps(self.data, indent=1) + "\n")
 
 
 def path_of(folder: Path, part: str) -> Path:
@@ -79,4 +79,4 @@ def end(folder: Path, part: str, reason: str) -> None:
     path = path_of(folder, part)
     data = read(path) if path.exists() else Record(folder, part).data
     data["ended"] = reason
-    output.write(str(path), json.dumps(data, indent=1) + "\n")
+    files.write(str(path), json.dumps(data, indent=1) + "\n")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from swin_properties import output
+from swin_properties.reports import files
 
 from benchmarks.gpu import here, record
 from benchmarks.gpu.part import Part, end_with_parent, reason
@@ -94,7 +94,7 @@ def write(part: Part, capability: str, found: dict[str, Any]) -> None:
     path = record.path_of(part.folder, "here")
     card = record.read(path)["found"].get("card") if path.exists() else None
     origin = f"{card or 'an interpreted rehearsal'}, commit {here.commit()}"
-    output.write(str(part.folder / TUNED), choices.written({capability: found | {"from": origin}}))
+    files.write(str(part.folder / TUNED), choices.written({capability: found | {"from": origin}}))
 
 
 def use(folder: Path) -> None:

@@ -10,10 +10,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from swin_properties import catalogue, gradient, implementations
-from swin_properties.budget import RHO_LIMIT, deviation
-from swin_properties.cases import GridCase
-from swin_properties.registry import LAWS
+from swin_properties.budget.budget import RHO_LIMIT, deviation
+from swin_properties.cases.case import GridCase
+from swin_properties.judging import gradients
+from swin_properties.judging.implementation import load_implementation
+from swin_properties.laws import choosing
+from swin_properties.laws.law import LAWS
 from torch import Tensor
 
 from benchmarks.attention_core import Case as AttentionCase
@@ -175,17 +177,17 @@ class GradientJudge:
     @cached_property
     def sides(self) -> tuple[Any, Any, Any]:
         """The implementation, what it is asked, and the oracle's side of it."""
-        catalogue.chosen()
+        choosing.chosen()
         name = "swin_torch:fused" if self.device == "cpu" else "swin_torch:cuda"
-        judged = implementations.judged(name, PRECISION, "canonical")
+        judged = load_implementation(name, PRECISION, "canonical")
         asked = LAWS["shifted_window_attention/gradient"].body(judged, self.grid_case)
         asked = replace(asked, directions=1 if self.device == "cpu" else 2)
-        return judged, asked, gradient.oracle_side(asked, self.grid_case, judged.precision)
+        return judged, asked, gradients.oracle_side(asked, self.grid_case, judged.precision)
 
     def check(self) -> None:
         """Judges them as they are launched now."""
         judged, asked, oracle = self.sides
-        worst = max(gradient.compared(judged, asked, *oracle), key=lambda slope: slope.rho)
+        worst = max(gradients.compared(judged, asked, *oracle), key=lambda slope: slope.rho)
         if worst.rho > RHO_LIMIT:
             raise ValueError(f"the gradient by {worst.part} is {worst.rho:.3g} budgets from the oracle's")
 

@@ -6,19 +6,33 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from swin_properties.adapters.answers import Declined
+    from swin_properties.adapters.torch import TorchAdapter
     from swin_properties.api import check
+    from swin_properties.judging.report import Counterexample, LawResult, Report
+    from swin_properties.laws.version import __version__
     from swin_properties.pytest_laws import parametrize
-    from swin_properties.report import Counterexample, LawResult, Report
 
-__version__ = "0.1.0"
-__all__ = ["Counterexample", "LawResult", "Report", "__version__", "check", "parametrize"]
+__all__ = [
+    "Counterexample",
+    "Declined",
+    "LawResult",
+    "Report",
+    "TorchAdapter",
+    "__version__",
+    "check",
+    "parametrize",
+]
 
 _HOMES = {
     "check": "api",
     "parametrize": "pytest_laws",
-    "Counterexample": "report",
-    "LawResult": "report",
-    "Report": "report",
+    "TorchAdapter": "adapters.torch",
+    "Declined": "adapters.answers",
+    "Counterexample": "judging.report",
+    "LawResult": "judging.report",
+    "Report": "judging.report",
+    "__version__": "laws.version",
 }
 
 

@@ -1,27 +1,40 @@
-"""Judging from Python: an import string or an object in, a `Report` out."""
+"""Judging from Python: puts the rooms together, the only file that knows them all."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
-from swin_properties import implementations, trial
-from swin_properties.report import Report
+from swin_properties.adapters.load import name_of
+from swin_properties.bugs import diagnosis, kills
+from swin_properties.judging.implementation import load_implementation
+from swin_properties.judging.own_process import OwnProcess
+from swin_properties.judging.report import Report
+from swin_properties.judging.run import InProcess, Request, Runner, Watcher, ask_laws, make_request
 
 
-def court(
-    implementation: Any,
-    only: str | None,
-    dtype: str | None,
-    seed: int,
-    effort: str,
-    require: Iterable[str],
-    convention: str | None,
-) -> tuple[trial.Request, trial.Direct]:
-    """The request that these words make, and the implementation loaded to be asked."""
-    name = implementations.name_of(implementation)
-    request = trial.requested(name, only, dtype, seed, effort, require, convention=convention)
-    return request, trial.Direct(request, implementations.judged(implementation, dtype, convention))
+def make_runner(request: Request, implementation: Any = None) -> Runner:
+    """Returns what asks the implementation of a request: in this process, or in its own with a timeout.
+
+    ``implementation`` is the object that the request names, where there is one.
+
+    Errors: ``ValueError`` in one sentence for an implementation that does not load.
+    """
+    if request.timeout is not None:
+        return OwnProcess(request, diagnosis.explain)
+    found = request.implementation if implementation is None else implementation
+    return InProcess(
+        request, load_implementation(found, request.dtype, request.convention), diagnosis.explain
+    )
+
+
+def judge(request: Request, runner: Runner, watcher: Watcher) -> Report:
+    """Asks every law of a request; returns the report, with what explains it and what a pass is worth."""
+    report = ask_laws(request, runner, watcher)
+    if request.case is not None:
+        return report
+    return replace(report, diagnosis=runner.diagnosis(report), catches=kills.catches(report))
 
 
 def check(
@@ -41,5 +54,6 @@ def check(
     >>> check("swin_reference", only="layer_norm/eps", effort="quick").exit_code
     0
     """
-    request, direct = court(implementation, only, dtype, seed, effort, require, convention)
-    return trial.run(request, direct, trial.Watcher())
+    name = name_of(implementation)
+    request = make_request(name, only, dtype, seed, effort, require, convention=convention)
+    return judge(request, make_runner(request, implementation), Watcher())

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from swin_properties.api import court
-from swin_properties.registry import Law
-from swin_properties.report import told
-from swin_properties.trial import Direct, Watcher
+from swin_properties.adapters.load import name_of
+from swin_properties.api import make_runner
+from swin_properties.judging.report import told
+from swin_properties.judging.run import InProcess, Watcher, make_request
+from swin_properties.laws.law import Law
 
 if TYPE_CHECKING:
     import pytest
@@ -30,7 +31,9 @@ def asked(
 
     Errors: ``ValueError`` in one sentence as for `check`, and where no law could be asked.
     """
-    request, direct = court(implementation, only, dtype, seed, effort, require, convention)
+    request = make_request(name_of(implementation), only, dtype, seed, effort, require, convention=convention)
+    direct = make_runner(request, implementation)
+    assert isinstance(direct, InProcess)
     if all(law.missing(direct.judged) for law in request.laws):
         needs = sorted({need for law in request.laws for need in law.missing(direct.judged)})
         raise ValueError(
@@ -61,7 +64,7 @@ def parametrize(
     return pytest.mark.parametrize("law", list(found.values()), ids=list(found))
 
 
-def _ask(direct: Direct, law: Law) -> None:
+def _ask(direct: InProcess, law: Law) -> None:
     """Skips where the law is not offered; fails with the whole account where it falls."""
     __tracebackhide__ = True
     import pytest

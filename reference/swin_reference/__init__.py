@@ -25,13 +25,7 @@ from swin_reference.elementary import (
     mlp,
     softmax,
 )
-from swin_reference.model import (
-    stage_blocks,
-    swin_block,
-    swin_features,
-    swin_stage,
-    swin_transformer,
-)
+from swin_reference.model import stage_blocks, swin_block, swin_features, swin_stage, swin_transformer
 from swin_reference.parameters import hot_parameters, initial_parameters, parameter_shapes
 from swin_reference.patches import patch_embed, patch_merging
 from swin_reference.relative_position import relative_position_bias, relative_position_index

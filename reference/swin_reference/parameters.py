@@ -127,7 +127,7 @@ def parameter_shapes(config: SwinConfig, convention: Convention | None = None) -
 
     Errors: `Rejected` for a configuration whose ``image_size`` the convention rejects.
 
-    >>> from swin_reference.checkpoint import flatten
+    >>> from swin_weights import flatten
     >>> from swin_reference.config import swin_t
     >>> sum(prod(shape) for shape in flatten(parameter_shapes(swin_t)).values())
     28288354

@@ -8,8 +8,8 @@ from functools import cache
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-from swin_properties.bugs import fresh
-from swin_properties.shapes import SHAPES
+from swin_properties.adapters.contract import SHAPES
+from swin_properties.bugs import oracle_copy
 
 Replacements = Mapping[str, Callable[..., Any]]
 Plant = Callable[[Any], Replacements]
@@ -28,8 +28,8 @@ class Bug:
 
     def implementation(self) -> Any:
         """The oracle with this bug, in a fresh copy of its modules."""
-        modules = fresh.fresh_modules()
-        return fresh.replaced(modules, self.plant(SimpleNamespace(**modules)))
+        modules = oracle_copy.fresh_modules()
+        return oracle_copy.replaced(modules, self.plant(SimpleNamespace(**modules)))
 
     @property
     def note(self) -> str:
@@ -60,8 +60,8 @@ def bug(name: str, wrong: str, effect: str, seen: str = NOT_SEEN) -> Callable[[P
 @cache
 def _reach() -> tuple[dict[str, ModuleType], dict[str, set[str]]]:
     """One copy of the oracle, and the functions that each callable reaches: the same for every bug."""
-    modules = fresh.fresh_modules()
-    return modules, {start: fresh.reached(modules, start) for start in SHAPES}
+    modules = oracle_copy.fresh_modules()
+    return modules, {start: oracle_copy.reached(modules, start) for start in SHAPES}
 
 
 @cache

@@ -10,23 +10,16 @@ from typing import Any
 
 from rich.console import Console
 
-from swin_properties import (
-    html,
-    implementations,
-    json_report,
-    junit,
-    known,
-    output,
-    peers,
-    runner,
-    terminal,
-    trial,
-)
+from swin_properties.adapters import peers
+from swin_properties.api import judge, make_runner
 from swin_properties.commands.words import Work, add_convention, add_dtype
-from swin_properties.isolated import TIMEOUT, Isolated
-from swin_properties.report import Report
+from swin_properties.judging.one_law import EFFORTS
+from swin_properties.judging.own_process import TIMEOUT
+from swin_properties.judging.report import Report
+from swin_properties.judging.run import make_request
+from swin_properties.reports import files, html, json, junit, known_failures, terminal
 
-FORMS = {"json": json_report.text, "junit": junit.text, "html": html.page}
+FORMS = {"json": json.text, "junit": junit.text, "html": html.page}
 """The files that a report is written to: the option, and the text of a report."""
 
 
@@ -40,7 +33,7 @@ def add(commands: Any) -> None:
     add_dtype(check)
     add_convention(check)
     check.add_argument("--seed", type=int, default=0, help="another draw of cases (default 0)")
-    check.add_argument("--effort", choices=sorted(runner.EFFORTS), default="default", help="how many cases")
+    check.add_argument("--effort", choices=sorted(EFFORTS), default="default", help="how many cases")
     check.add_argument("--require", metavar="NAME,...", default="", help="callables that must be offered")
     check.add_argument("--known-failures", metavar="FILE", help="TOML: laws that may fall, with reasons")
     check.add_argument("--isolate", action="store_true", help="in a process that may hang or die")
@@ -57,7 +50,7 @@ def prepare(args: argparse.Namespace) -> Work:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     required = [name for name in args.require.split(",") if name]
     timeout = _timeout(args.isolate, args.timeout)
-    request = trial.requested(
+    request = make_request(
         args.implementation,
         args.only,
         args.dtype,
@@ -68,22 +61,22 @@ def prepare(args: argparse.Namespace) -> Work:
         timeout,
         args.convention,
     )
-    failures = known.read(args.known_failures) if args.known_failures else []
-    declared = known.declared(args.implementation)
-    files = {form: path for form in FORMS if (path := getattr(args, form))}
-    output.checked(files.values())
-    court = _court(request)
+    failures = known_failures.read(args.known_failures) if args.known_failures else []
+    declared = known_failures.declared(args.implementation)
+    paths = {form: path for form in FORMS if (path := getattr(args, form))}
+    files.checked(paths.values())
+    runner = make_runner(request)
 
     def work(console: Console) -> int:
         bar = terminal.Bar(console, len(request.laws))
-        with closing(court), bar.progress:
-            report = known.let(trial.run(request, court, bar), failures, declared)
+        with closing(runner), bar.progress:
+            report = known_failures.let(judge(request, runner, bar), failures, declared)
         if declared:
             file = peers.declared(args.implementation)
             note = f"{args.implementation} is let fall in {len(declared)} laws, with reasons: {file}"
             console.print(note, markup=False, highlight=False, soft_wrap=True)
         terminal.print_report(report, console)
-        return _written(report, files) or report.exit_code
+        return _written(report, paths) or report.exit_code
 
     return work
 
@@ -99,18 +92,11 @@ def _timeout(isolate: bool, seconds: float | None) -> float | None:
     return seconds
 
 
-def _court(request: trial.Request) -> trial.Court:
-    if request.timeout is not None:
-        return Isolated(request)
-    judged = implementations.judged(request.implementation, request.dtype, request.convention)
-    return trial.Direct(request, judged)
-
-
-def _written(report: Report, files: dict[str, str]) -> int:
+def _written(report: Report, paths: dict[str, str]) -> int:
     """Writes the report's files; 2 where one cannot be written after all."""
-    for form, path in files.items():
+    for form, path in paths.items():
         try:
-            output.write(path, FORMS[form](report))
+            files.write(path, FORMS[form](report))
         except OSError as error:
             print(f"swin-oracle: a report's file can be written, {path}: {error.strerror}", file=sys.stderr)
             return 2

@@ -12,14 +12,15 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from swin_timing import interleaved
+from swin_timing.revisions import comparison, history, judging
+from swin_timing.revisions.comparison import Comparison, Plan
+from swin_timing.revisions.judging import BASE, HEAD
+from swin_timing.revisions.trees import Repository
 
-from swin_properties import output, paired
 from swin_properties.commands.words import Work
-from swin_properties.compare import comparison, history, judging
-from swin_properties.compare.comparison import Comparison, Plan
-from swin_properties.compare.judging import BASE, HEAD
-from swin_properties.compare.trees import Repository
-from swin_properties.terminal import progress
+from swin_properties.reports import files
+from swin_properties.reports.terminal import progress
 
 STYLES = {"slower": "bold red", "inconclusive": "yellow", "faster": "green", "same": "dim"}
 
@@ -40,16 +41,16 @@ def add(commands: Any) -> None:
         metavar="NAME",
         help="as for check, of your repository (default: this project's own)",
     )
-    rounds = f"interleaved rounds of a measurement (default and least {paired.ROUNDS})"
-    command.add_argument("--rounds", type=int, default=paired.ROUNDS, help=rounds)
+    rounds = f"interleaved rounds of a measurement (default and least {interleaved.ROUNDS})"
+    command.add_argument("--rounds", type=int, default=interleaved.ROUNDS, help=rounds)
     command.add_argument("--json", metavar="FILE", help="write the times in pytest-benchmark's JSON too")
 
 
 def prepare(args: argparse.Namespace) -> Work:
     """Writes both trees aside and loads them; the work measures, and prints the verdicts."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what was written aside goes
-    paired.check_rounds(args.rounds)
-    output.checked([args.json] if args.json else [])
+    interleaved.check_rounds(args.rounds)
+    files.checked([args.json] if args.json else [])
     repository = Repository.around(Path.cwd())
     with ExitStack() as guard:
         base, head = guard.enter_context(comparison.trees(repository, args.base, args.head))
@@ -61,7 +62,7 @@ def prepare(args: argparse.Namespace) -> Work:
             try:
                 measure(plan, args.rounds, console)
                 if args.json:
-                    output.write(args.json, history.text(repository, args.base, args.head, plan.cases))
+                    files.write(args.json, history.text(repository, args.base, args.head, plan.cases))
             except (ValueError, OSError) as error:
                 print(f"swin-oracle: {' '.join(str(error).split())}", file=sys.stderr)
                 return 2
@@ -125,6 +126,6 @@ def conclusion(plan: Plan, rounds: int) -> str:
         equal = sum(not found.changed_counters for found in counted)
         parts.append(f"counters equal in {equal} of {len(counted)}")
     if "inconclusive" in verdicts:
-        parts.append(f"the machine was disturbed: the anchor spread over {paired.DISTURBED:.0%}")
+        parts.append(f"the machine was disturbed: the anchor spread over {interleaved.DISTURBED:.0%}")
     how = f"{rounds} interleaved rounds, ratio of minima beyond {judging.ALARM:.0%} twice"
     return f"{'; '.join(parts)} ({how})"

@@ -11,10 +11,11 @@ from rich.markup import escape
 from rich.table import Table
 from swin_reference.config import CONVENTIONS
 
-from swin_properties import identify, implementations
+from swin_properties.adapters import load
+from swin_properties.adapters.implementation import Implementation
 from swin_properties.commands.words import Work, add_dtype
-from swin_properties.judged import Judged
-from swin_properties.sweep import SWEEP
+from swin_properties.identify import identify
+from swin_properties.identify.sizes import SWEEP
 
 
 def add(commands: Any) -> None:
@@ -30,7 +31,7 @@ def add(commands: Any) -> None:
 def prepare(args: argparse.Namespace) -> Work:
     """Loads the implementation; the work runs the sweep and prints what it showed."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # networks are small: threads cost more than they give
-    judged = Judged(*implementations.loaded(args.implementation, args.dtype))
+    judged = Implementation(*load.loaded(args.implementation, args.dtype))
     asked = identify.answers(judged, SWEEP)
     first = next(asked)  # what offers no network says so before anything is printed
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from rich.console import Console
 
-from swin_properties import catalogue
 from swin_properties.commands.words import Work
+from swin_properties.laws import choosing
 
 
 def add(commands: Any) -> None:
@@ -21,7 +21,7 @@ def prepare(_args: argparse.Namespace) -> Work:
     """The work prints the catalogue."""
 
     def work(console: Console) -> int:
-        for law in catalogue.chosen():
+        for law in choosing.chosen():
             console.print(f"[bold]{law.name}[/] ({law.tier}): ", end="", highlight=False)
             console.print(law.sentence, markup=False, highlight=False, soft_wrap=True)
         return 0

@@ -7,8 +7,9 @@ from typing import Any
 
 from rich.console import Console
 
-from swin_properties import implementations, photograph
 from swin_properties.commands.words import Work, add_dtype
+from swin_properties.judging.implementation import load_implementation
+from swin_properties.predict import photo
 
 
 def add(commands: Any) -> None:
@@ -28,12 +29,12 @@ def add(commands: Any) -> None:
 
 def prepare(args: argparse.Namespace) -> Work:
     """Runs both sides; the work prints how far apart they are."""
-    judged = implementations.judged(args.implementation, args.dtype)
-    weights = photograph.weights(args.checkpoint, args.config, args.image_size, args.seed)
-    prediction = photograph.predict(judged, weights, args.image)
+    judged = load_implementation(args.implementation, args.dtype)
+    weights = photo.weights(args.checkpoint, args.config, args.image_size, args.seed)
+    prediction = photo.predict(judged, weights, args.image)
 
     def work(console: Console) -> int:
-        text = photograph.described(prediction, args.implementation)
+        text = photo.described(prediction, args.implementation)
         console.print(text, markup=False, highlight=False, soft_wrap=True)
         return 0 if prediction.deviation.holds else 1
 

@@ -11,9 +11,9 @@ from rich.console import Console
 from swin_reference.decisions import stage_shift
 from swin_reference.sizes import window_pair
 
-from swin_properties import drawing, output
 from swin_properties.commands.words import Work
-from swin_properties.drawing import svg
+from swin_properties.reports import drawing, files
+from swin_properties.reports.drawing import svg
 
 PICTURES: dict[str, tuple[Callable[..., Element], str]] = {
     "windows": (drawing.windows, "regular and shifted windows, before and after the roll"),
@@ -42,11 +42,11 @@ def prepare(args: argparse.Namespace) -> Work:
     """Draws and writes; the work says where."""
     if not args.output.lower().endswith(".svg"):
         raise ValueError(f"the file to write ends in .svg, got {args.output}: name it *.svg")
-    output.checked([args.output])
+    files.checked([args.output])
     text = svg.document(picture(args.picture, args.size, args.window, args.shift, args.token))
 
     def work(console: Console) -> int:
-        output.write(args.output, text)
+        files.write(args.output, text)
         console.print(f"wrote {args.output}", markup=False, highlight=False, soft_wrap=True)
         return 0
 

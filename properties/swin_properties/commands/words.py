@@ -8,7 +8,7 @@ from collections.abc import Callable
 from rich.console import Console
 from swin_reference.config import CONVENTIONS
 
-from swin_properties.precision import PRECISIONS
+from swin_properties.budget.precision import PRECISIONS
 
 Work = Callable[[Console], int]
 """What a command does once its input is known to be good; its result is the exit code."""

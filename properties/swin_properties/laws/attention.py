@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from swin_reference import direct
 
-from swin_properties.cases import GridCase
-from swin_properties.recipes import scaled
-from swin_properties.registry import law
-from swin_properties.strategies import exhaustive, grids
+from swin_properties.cases.case import GridCase
+from swin_properties.cases.recipes import scaled
+from swin_properties.cases.strategies import exhaustive, grids
+from swin_properties.laws.law import law
 
 RECIPES = ("generic", "flat", "impulse", "uniform", "peaked")
 SWA = ["shifted_window_attention"]

@@ -16,14 +16,14 @@ import swin_reference
 from hypothesis import strategies as st
 from swin_reference.parameters import merging_shapes, mlp_shapes, norm_shapes
 
-from swin_properties.cases import GridCase, NetCase
-from swin_properties.gradient import Derivative, vjp
+from swin_properties.adapters.arguments import ALL, leaves, parts
+from swin_properties.adapters.implementation import vjp
+from swin_properties.cases.case import GridCase, NetCase
+from swin_properties.cases.strategies import Seeds, grids
 from swin_properties.laws.attention import random_masks
+from swin_properties.laws.law import Derivative, law
 from swin_properties.laws.network import stage
 from swin_properties.laws.patches import embedding, images
-from swin_properties.leaves import ALL, leaves, parts
-from swin_properties.registry import law
-from swin_properties.strategies import Seeds, grids
 
 SMALL = 200
 """Elements of an output: a parameter's gradient is a sum over all tokens, and errs with their number."""

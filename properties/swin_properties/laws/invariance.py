@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from swin_properties.cases import NetCase
-from swin_properties.registry import law
-from swin_properties.strategies import networks
+from swin_properties.cases.case import NetCase
+from swin_properties.cases.strategies import networks
+from swin_properties.laws.law import law
 
 MODEL, MAPS = ["swin_transformer"], ["swin_features"]
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from swin_reference.parameters import linear_shapes, mlp_shapes, norm_shapes
 
-from swin_properties.cases import GridCase
-from swin_properties.registry import law
-from swin_properties.strategies import grids
+from swin_properties.cases.case import GridCase
+from swin_properties.cases.strategies import grids
+from swin_properties.laws.law import law
 
 Tokens = grids(shifted=False, enough=True, largest_window=3)
 Normed = grids(

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from swin_reference.parameters import merging_shapes, patch_embed_shapes
 
-from swin_properties.cases import GridCase
-from swin_properties.registry import law
-from swin_properties.strategies import grids
+from swin_properties.cases.case import GridCase
+from swin_properties.cases.strategies import grids
+from swin_properties.laws.law import law
 
 # A case's window is the patch here, and its grid the image.
 Images = grids(shifted=False, enough=True, largest_window=4)

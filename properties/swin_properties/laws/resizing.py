@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from swin_properties.budget import SMALLEST_OUTPUT
-from swin_properties.cases import GridCase
-from swin_properties.registry import law
-from swin_properties.strategies import grids
+from swin_properties.budget.budget import SMALLEST_OUTPUT
+from swin_properties.cases.case import GridCase
+from swin_properties.cases.strategies import grids
+from swin_properties.laws.law import law
 
 RESIZE = ["resize_relative_position_bias"]
 Tables = grids(shifted=False, enough=True)

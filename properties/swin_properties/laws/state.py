@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from swin_reference.parameters import merging_shapes, mlp_shapes, norm_shapes, patch_embed_shapes
 
-from swin_properties.cases import Case, GridCase, NetCase
-from swin_properties.judged import Declined, Fall
-from swin_properties.registry import Body, Tier, law
-from swin_properties.strategies import grids, networks
+from swin_properties.adapters.answers import Declined, Fall
+from swin_properties.cases.case import Case, GridCase, NetCase
+from swin_properties.cases.strategies import grids, networks
+from swin_properties.laws.law import Body, Tier, law
 
 Grids, Networks = grids(largest_window=4), networks(deepest=2, enough=False)
 EnoughGrids, EnoughNetworks = grids(enough=True, largest_window=4, channels=4), networks(deepest=2, longest=4)

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from swin_properties.cases import GridCase
-from swin_properties.registry import law
-from swin_properties.strategies import grids
+from swin_properties.cases.case import GridCase
+from swin_properties.cases.strategies import grids
+from swin_properties.laws.law import law
 
 
 @law("window_partition/definition", ["window_partition"], grids(whole=True), "exact")

@@ -1,0 +1,1 @@
+"""Interleaved timing on a machine that may be busy, and the comparison of two revisions."""

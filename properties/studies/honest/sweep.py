@@ -1,0 +1,103 @@
+"""Sending every formulation through the budget laws, in every precision: nobody may fall."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from studies.honest.adapters import FORMULATIONS, OFFERED, Skipped, adapter
+from swin_properties.adapters.implementation import Expected, Implementation
+from swin_properties.budget.precision import PRECISIONS
+from swin_properties.cases.case import Case
+from swin_properties.cases.draws import each_drawn
+from swin_properties.judging.compare import decided, expected_residuals, judged_within
+from swin_properties.laws.choosing import chosen
+from swin_properties.laws.law import Law
+
+
+@dataclass
+class Row:
+    """What one formulation showed in one precision; ``decided``: cases near the limit, on more runs."""
+
+    cases: int = 0
+    decided: int = 0
+    rho: float = 0.0
+    where: str = ""
+    falls: list[str] = field(default_factory=list)
+    skipped: str = ""
+
+
+Table = dict[tuple[str, str], Row]
+"""Rows by formulation and precision."""
+
+
+def laws() -> list[Law]:
+    """The budget laws of the callables that the formulations offer."""
+    return [
+        law
+        for law in chosen()
+        if law.tier == "budget" and {need.split(".")[0] for need in law.needs} <= set(OFFERED)
+    ]
+
+
+def cases(law: Law, number: int, seed: int = 0) -> list[Case]:
+    """Random cases of a law; of an enumerated one, a random choice."""
+    if law.enumerated:
+        every = law.cases(4, 3)  # type: ignore[operator]
+        order = np.random.default_rng(seed).permutation(len(every))[:number]
+        return [every[i] for i in sorted(order)]
+    drawn: list[Case] = []
+
+    def keep(case: Case) -> None:
+        drawn.append(case)
+
+    each_drawn(law.cases, keep, number, seed, shrink=False)  # type: ignore[arg-type]
+    return drawn
+
+
+def swept(
+    number: int,
+    precisions: Sequence[str] = tuple(PRECISIONS),
+    asked: Sequence[Law] | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Table:
+    """Every formulation on ``number`` cases of every law in every precision; one budget a case."""
+    table: Table = {(name, precision): Row() for name in FORMULATIONS for precision in precisions}
+    for precision in precisions:
+        judged = {name: Implementation(adapter(name, precision)) for name in FORMULATIONS}
+        for law in laws() if asked is None else asked:
+            for case in cases(law, number):
+                one_case(law, case, precision, judged, table)
+            worst = max((table[name, precision].rho for name in FORMULATIONS), default=0.0)
+            progress(f"{precision} {law.name}: largest rho so far {worst:.3f}")
+    return table
+
+
+def one_case(law: Law, case: Case, precision: str, judged: dict[str, Implementation], table: Table) -> None:
+    """Asks every formulation that is not skipped about one case."""
+    residuals: Any = None
+    for name, one in judged.items():
+        row = table[name, precision]
+        if row.skipped:
+            continue
+        try:
+            one.expected = Expected(one.expected.oracle)
+            pairs = law.pairs(one, case)
+        except Exception as error:
+            if not isinstance(error.__cause__, Skipped):
+                raise
+            row.skipped = str(error.__cause__)
+            continue
+        if residuals is None:
+            residuals = expected_residuals(law, one, case)
+        outcome = judged_within(one.precision, case, pairs, residuals)
+        if outcome.near:
+            row.decided += 1
+            outcome = decided(law, one, case, pairs)
+        row.cases += 1
+        if (outcome.rho or 0.0) > row.rho:
+            row.rho, row.where = outcome.rho or 0.0, f"{law.name}: {case}"
+        if outcome.seen:
+            row.falls.append(f"{law.name}: {case}: {outcome.seen}")

@@ -1,0 +1,1 @@
+"""How an implementation is loaded and called: arrays in, checked arrays out."""

@@ -1,0 +1,50 @@
+"""What an adapter's callable may answer: arrays of real numbers, or that it does not take these sizes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+class Fall(Exception):
+    """What the implementation did that no implementation may do: raise, or return no proper array."""
+
+
+class Declined(Exception):
+    """Sizes that the implementation says it does not take, or that its convention rejects as it does.
+
+    An adapter may raise it from a callable, where only the arguments themselves tell.
+    """
+
+
+def checked(result: Any, shape: Any, name: str) -> Any:
+    """The result of a callable as float64 (or integers, booleans), once it is what adapters return.
+
+    Errors: `Fall` for anything but NumPy arrays of real numbers of the right shape, without NaN.
+    """
+    if not isinstance(shape, list):
+        return _array(result, shape, name)
+    if not isinstance(result, (list, tuple)):
+        raise Fall(f"{name} returned {_kind(result)}: adapters return a list of NumPy arrays here")
+    if len(result) != len(shape):
+        raise Fall(f"{name} returned {len(result)} maps: there are {len(shape)} stages")
+    return [_array(one, expected, name) for one, expected in zip(result, shape, strict=True)]
+
+
+def _array(result: Any, shape: tuple[int, ...], name: str) -> Any:
+    if not isinstance(result, np.ndarray):
+        raise Fall(f"{name} returned {_kind(result)}: adapters return NumPy arrays, convert it")
+    if result.dtype.kind not in "fiub":
+        raise Fall(f"{name} returned an array of {result.dtype}: adapters return real numbers")
+    if result.shape != tuple(shape):
+        raise Fall(f"{name} returned shape {result.shape}: it should be {tuple(shape)}")
+    if np.isnan(result).any():
+        first = tuple(int(i) for i in np.argwhere(np.isnan(result))[0])
+        raise Fall(f"{name} returned NaN, first at {first}")
+    return result.astype(np.float64) if result.dtype.kind == "f" else result
+
+
+def _kind(result: Any) -> str:
+    kind = type(result)
+    return f"a {kind.__module__}.{kind.__qualname__}".replace("a builtins.", "a ")

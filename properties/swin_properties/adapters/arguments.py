@@ -1,0 +1,74 @@
+"""The arrays among a callable's arguments: by name, in parts, and with something done to each."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import swin_reference
+from swin_weights import flatten, unflatten
+
+ALL = "all arguments at once"
+"""The part that is no part: every array moves."""
+
+Select = tuple[str, slice]
+
+
+def leaves(name: str, args: tuple[Any, ...]) -> dict[str, Any]:
+    """The arrays among a callable's positional arguments, by name; parameters by their checkpoint names.
+
+    >>> list(leaves("mlp", (np.ones(1), {"fc1": {"weight": np.ones((1, 1))}})))
+    ['x', 'fc1.weight']
+    """
+    found: dict[str, Any] = {}
+    for label, value in labelled(name, args):
+        found |= flatten(value) if isinstance(value, Mapping) else {label: value}
+    return {label: value for label, value in found.items() if isinstance(value, np.ndarray)}
+
+
+def labelled(name: str, args: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:
+    """A callable's positional arguments with the names of its parameters."""
+    yield from zip(inspect.signature(getattr(swin_reference, name)).parameters, args, strict=False)
+
+
+def rebuilt(name: str, args: tuple[Any, ...], change: Callable[[str, Any], Any]) -> list[Any]:
+    """The arguments with every array leaf changed, by its name.
+
+    >>> rebuilt("cyclic_shift", (np.ones(2), 1), lambda name, x: 2 * x)
+    [array([2., 2.]), 1]
+    """
+    rebuilt = []
+    for label, value in labelled(name, args):
+        if isinstance(value, Mapping):
+            rebuilt.append(unflatten({leaf: change(leaf, x) for leaf, x in flatten(value).items()}))
+        else:
+            rebuilt.append(change(label, value) if isinstance(value, np.ndarray) else value)
+    return rebuilt
+
+
+def parts(at: Mapping[str, Any]) -> list[tuple[str, list[Select]]]:
+    """What is judged alone: every leaf, the bias of q, k and v each, and all at once.
+
+    >>> [name for name, _ in parts({"qkv.bias": np.ones(3)})]
+    ['qkv.bias (query)', 'qkv.bias (key)', 'qkv.bias (value)', 'all arguments at once']
+    """
+    found: list[tuple[str, list[Select]]] = []
+    for label, x in at.items():
+        if label.endswith("qkv.bias"):
+            third = len(x) // 3
+            for number, which in enumerate(("query", "key", "value")):
+                found.append((f"{label} ({which})", [(label, slice(number * third, (number + 1) * third))]))
+        else:
+            found.append((label, [(label, slice(None))]))
+    return [*found, (ALL, [(label, slice(None)) for label in at])]
+
+
+def direction(at: Mapping[str, Any], where: list[Select], rng: np.random.Generator) -> dict[str, Any]:
+    """A random direction, normal in the selected rows of the leaves and zero elsewhere."""
+    way = {}
+    for label, rows in where:
+        way[label] = np.zeros(at[label].shape)
+        way[label][rows] = rng.standard_normal(way[label][rows].shape)
+    return way

@@ -1,0 +1,249 @@
+"""The implementation under judgement, as the laws see it: arrays in, checked arrays out."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+import swin_reference
+from swin_reference.config import CONVENTIONS, Convention
+from swin_weights import flatten
+
+from swin_properties.adapters.answers import Declined, Fall, checked
+from swin_properties.adapters.arguments import labelled, leaves
+from swin_properties.adapters.contract import SHAPES, result_shape
+from swin_properties.adapters.refusals import refusal
+from swin_properties.budget.precision import PRECISIONS, Precision
+from swin_properties.budget.rounding import Rounding
+
+CANONICAL = CONVENTIONS["canonical"]
+
+
+class Implementation:
+    """An implementation with its precision; ``judged.swin_block(...)`` calls it and checks the result.
+
+    ``expected`` is what it is compared with: the oracle under the convention that the implementation is
+    judged by, or for the oracle itself the second oracle under it.  ``truth`` is the oracle under the same
+    decisions on sizes and without the convention's faults: the source of the budget of what is true of Swin.
+    """
+
+    def __init__(
+        self,
+        implementation: Any,
+        precision: Precision | None = None,
+        convention: Convention = CANONICAL,
+        chosen: str = "assumed",
+    ) -> None:
+        """``chosen`` says where the convention is from."""
+        self.implementation = implementation
+        declared = getattr(implementation, "precision", "float32")
+        self.precision = precision or PRECISIONS[declared]
+        self.convention = convention
+        self.chosen = chosen
+        self.oracle = under(convention, swin_reference)
+        self.truth = under(mended(convention), swin_reference)
+        block = getattr(implementation, "swin_block", None)
+        is_oracle = getattr(block, "func", block) is swin_reference.swin_block
+        self.source: Any = swin_reference.direct if is_oracle else swin_reference
+        self.expected = Expected(under(convention, self.source))
+
+    def own(self, case: Any) -> Any:
+        """A case under the convention that the implementation is judged by: only networks know it."""
+        return replace(case, convention=self.convention.name) if hasattr(case, "convention") else case
+
+    def fresh(self) -> None:
+        """Tells an adapter that keeps models between calls, if it asks to be told, that a new case begins."""
+        getattr(self.implementation, "fresh", lambda: None)()
+
+    def offers(self, need: str) -> bool:
+        """Whether a callable, or ``callable.keyword``, is offered."""
+        name, _, keyword = need.partition(".")
+        function = getattr(self.implementation, name, None)
+        return callable(function) and (not keyword or _takes(function, keyword))
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name not in SHAPES:
+            raise AttributeError(name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            _, result = self.raw(name, *args, **kwargs)
+            return checked(result, result_shape(name, args, self.convention), name)
+
+        return call
+
+    def raw(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        """The positional arguments as the implementation got them, after the call, and its very result."""
+        called, sizes = (args[0], args[2:]) if name == "vjp" else (name, args)
+        reason = refusal(called, sizes, self.convention)
+        declines = getattr(self.implementation, "declines", None)
+        if declines and (why := declines(called, *self._given(sizes))):
+            raise Declined(str(why))
+        given, kwargs = self._given(args), self._given(kwargs)
+        try:
+            result = getattr(self.implementation, name)(*given, **kwargs)
+        except Declined:
+            raise
+        except (Exception, SystemExit) as error:
+            if reason:
+                raise Declined(reason) from error
+            raise Fall(f"{name} raised {type(error).__name__}: {_first_line(error)}") from error
+        if reason:
+            raise Fall(f"{name} answered what its convention rejects: {reason}")
+        return given, result
+
+    def _given(self, value: Any) -> Any:
+        """Arguments as an adapter takes them: arrays in the precision's carrier type, equal sizes as one.
+
+        Arrays are copies, so that nothing a law holds is written to; a copy keeps the order in memory.
+        """
+        if isinstance(value, np.ndarray) and np.issubdtype(value.dtype, np.floating):
+            if np.any(self.precision.rounded(value) != value):
+                raise AssertionError(f"a law gave values that are not exact in {self.precision.name}")
+            return np.array(value, dtype=self.precision.dtype, order="K")
+        if isinstance(value, Mapping):
+            return {name: self._given(child) for name, child in value.items()}
+        if isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], int):
+            # An adapter takes an integer or a pair: square windows ask for the one, others for the other.
+            return value[0] if value[0] == value[1] else value
+        if isinstance(value, (list, tuple)):
+            return type(value)(self._given(child) for child in value)
+        return value
+
+
+@cache
+def under(convention: Convention, oracle: Any) -> Any:
+    """An oracle's functions under a convention; under its own default, the oracle itself.
+
+    >>> under(CANONICAL, swin_reference) is swin_reference
+    True
+    """
+    own = replace(convention, name=CANONICAL.name) == CANONICAL
+    return oracle if own else oracle.under(convention)
+
+
+def mended(convention: Convention) -> Convention:
+    """A convention without what no law of Swin allows: a mask that leaks, padding that comes after the roll.
+
+    >>> mended(CONVENTIONS["torchvision"]).mask_value
+    -inf
+    """
+    padding = "pad, roll" if convention.padding == "roll, pad" else convention.padding
+    return replace(convention, padding=padding, mask_value=CANONICAL.mask_value)
+
+
+class Expected:
+    """The oracle's exact results, remembered in order: perturbed runs of the same law replay them."""
+
+    def __init__(self, oracle: Any) -> None:
+        self.oracle = oracle
+        self.results: list[Any] = []
+        self.replayed: Iterator[Any] | None = None
+
+    def record(self) -> None:
+        """Forgets what was remembered: the next calls are computed and remembered."""
+        self.results, self.replayed = [], None
+
+    def replay(self) -> None:
+        """The next calls give what was remembered, from the first on."""
+        self.replayed = iter(self.results)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        function = getattr(self.oracle, name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if self.replayed is not None:
+                return next(self.replayed)
+            self.results.append(function(*args, **kwargs))
+            return self.results[-1]
+
+        return call
+
+
+class Perturbed:
+    """The oracle as a `Implementation` whose every operation rounds at random: the source of the budget."""
+
+    def __init__(
+        self,
+        precision: Precision,
+        expected: Expected,
+        seed: int,
+        bound: bool = False,
+        functions: Any = swin_reference,
+    ) -> None:
+        self.precision = precision
+        self.functions = functions
+        self.expected = expected
+        self.rounding = Rounding(precision, np.random.default_rng([seed, 6]), bound)
+
+    def offers(self, need: str) -> bool:
+        """The oracle offers everything."""
+        return bool(need)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name not in SHAPES:
+            raise AttributeError(name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            result = getattr(self.functions, name)(*self._given(args), **self._given(kwargs))
+            if isinstance(result, list):
+                return [np.array(np.asarray(map_), np.float64) for map_ in result]
+            return np.array(np.asarray(result))
+
+        return call
+
+    def _given(self, value: Any) -> Any:
+        if isinstance(value, np.ndarray) and np.issubdtype(value.dtype, np.floating):
+            return self.rounding.array(value)
+        if isinstance(value, Mapping):
+            return {name: self._given(child) for name, child in value.items()}
+        if isinstance(value, (list, tuple)):
+            return type(value)(self._given(child) for child in value)
+        return value
+
+
+def _takes(function: Callable[..., Any], keyword: str) -> bool:
+    """Whether a signature takes a keyword; one that cannot be read is taken at its word."""
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return True
+    return keyword in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else "(no message)"
+
+
+def vjp(judged: Implementation, name: str, cotangent: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    """The implementation's J^T u as float64, by leaf, once it is what `vjp` must return.
+
+    That is a tuple with one entry for each positional argument: a gradient shaped like the array or the
+    nested parameters, None for a size.  The entries of None may be left out.
+
+    Errors: `Fall` for an exception, a gradient that is missing, misshaped, no array or not finite.
+    """
+    result = judged.raw("vjp", name, cotangent, *args, **kwargs)[1]
+    if not isinstance(result, (tuple, list)):
+        raise Fall(f"vjp of {name} returned a {type(result).__name__}: it returns a tuple of gradients")
+    given = [gradient for gradient in result if gradient is not None]
+    wanted = [(label, x) for label, x in labelled(name, args) if isinstance(x, (np.ndarray, Mapping))]
+    if len(given) != len(wanted):
+        labels = ", ".join(label for label, _ in wanted)
+        raise Fall(f"vjp of {name} returned {len(given)} gradients: there are {len(wanted)}, for {labels}")
+    found: dict[str, Any] = {}
+    for (label, x), gradient in zip(wanted, given, strict=True):
+        found |= flatten(gradient) if isinstance(x, Mapping) else {label: gradient}
+    for label, x in leaves(name, args).items():
+        gradient = found.get(label)
+        if not isinstance(gradient, np.ndarray) or gradient.shape != x.shape:
+            shape = gradient.shape if isinstance(gradient, np.ndarray) else type(gradient).__name__
+            raise Fall(f"vjp of {name} returned {shape} as the gradient of {label}: it should be {x.shape}")
+        if not np.isfinite(gradient).all():
+            raise Fall(f"vjp of {name} returned a gradient of {label} that is not finite")
+        found[label] = gradient.astype(np.float64)
+    return found

@@ -1,0 +1,121 @@
+"""Finding the implementation that an import string names."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from swin_properties.adapters import peers
+from swin_properties.adapters.contract import SHAPES
+from swin_properties.budget.precision import PRECISIONS, Precision
+
+
+def load(name: str) -> Any:
+    """The object that ``module``, ``module:attribute``, ``file.py`` or ``file.py:attribute`` names.
+
+    A module with an attribute ``adapter`` stands for that.  ``peer:NAME`` is a public implementation.
+
+    Errors: ``ValueError`` in one sentence when it does not load.
+    """
+    source, _, attribute = name.partition(":")
+    if not source:
+        raise ValueError(
+            f"an implementation is a module, module:attribute or file.py, got {name!r}: name one"
+        )
+    if source == "peer":
+        return peers.find(attribute)
+    module = _from_file(source) if source.endswith(".py") else _from_module(source)
+    found: Any = module
+    for part in filter(None, attribute.split(".")):
+        if not hasattr(found, part):
+            raise ValueError(f"an implementation is an attribute that exists, {source} has no {attribute!r}")
+        found = getattr(found, part)
+    return found if attribute else _standing(found)
+
+
+def name_of(implementation: Any) -> str:
+    """The import string of an object, where it has one; an import string is its own.
+
+    >>> name_of("mine.py:adapter"), name_of(sys), name_of(Implementation), name_of({})
+    ('mine.py:adapter', 'sys', 'swin_properties.adapters.implementation:Implementation', '<dict object>')
+    """
+    if isinstance(implementation, str):
+        return implementation
+    if isinstance(implementation, ModuleType):
+        return implementation.__name__
+    home = getattr(implementation, "__module__", "")
+    for name, value in vars(sys.modules.get(home, object)).items():
+        if value is implementation and home != "__main__":
+            return f"{home}:{name}"
+    return f"<{type(implementation).__qualname__} object>"
+
+
+def loaded(implementation: Any, dtype: str | None = None) -> tuple[Any, Precision]:
+    """The implementation, an object or its import string, and the precision: its own or the one asked for.
+
+    Errors: ``ValueError`` for what does not load or offers nothing a law needs, for an unknown precision, or
+    one that the implementation does not offer.
+    """
+    name = name_of(implementation)
+    found = load(implementation) if isinstance(implementation, str) else _standing(implementation)
+    if not any(callable(getattr(found, callable_, None)) for callable_ in SHAPES):
+        raise ValueError(
+            f"an implementation offers at least one callable of the adapter, {name} offers none: "
+            f"give it one named {', '.join(SHAPES)}"
+        )
+    declared = getattr(found, "precision", "float32")
+    for precision in (declared, dtype or declared):
+        if precision not in PRECISIONS:
+            raise ValueError(
+                f"a precision is one of {', '.join(PRECISIONS)}, got {precision!r}: use one of them"
+            )
+    if dtype and dtype != declared:
+        if not callable(getattr(found, "with_precision", None)):
+            raise ValueError(
+                f"another precision needs with_precision, {name} computes in {declared} and has none: "
+                f"leave --dtype out, or offer it"
+            )
+        found = found.with_precision(dtype)
+    return found, PRECISIONS[dtype or declared]
+
+
+def _standing(found: Any) -> Any:
+    """What stands for an object: a module's ``adapter``, where it has one."""
+    return getattr(found, "adapter", found) if isinstance(found, ModuleType) else found
+
+
+def _from_module(name: str) -> ModuleType:
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # as `python -m` does: a user's own package lies in the current folder
+    try:
+        return importlib.import_module(name)
+    except Exception as error:
+        raise ValueError(_unloadable(name, error)) from None
+
+
+def _from_file(path: str) -> ModuleType:
+    file = Path(path)
+    if not file.is_file():
+        raise ValueError(f"an implementation's file exists, got {path}: check the path")
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"an implementation's file is Python, got {path}: check the path")
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(file.parent.resolve()))  # as running the file would: its neighbours import
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        raise ValueError(_unloadable(path, error)) from None
+    return module
+
+
+def _unloadable(name: str, error: BaseException) -> str:
+    reason = (str(error).strip().splitlines() or ["no message"])[0]
+    return (
+        f"an implementation is importable, {name} raised {type(error).__name__}: {reason}: "
+        "check the name and what it imports"
+    )

@@ -1,0 +1,171 @@
+"""torchvision's Swin: ``torchvision.models.swin_transformer``."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+from torch import nn
+
+from swin_properties.adapters.peers.base import Peer, dropping, only, package, ratio, two
+
+BLOCK = "features.1.0."
+
+
+class Torchvision(Peer):
+    """Attention pads, shifts and masks in one function, so that none of these is offered alone."""
+
+    convention = layout = "torchvision"
+    places = {  # noqa: RUF012
+        "network": "",
+        "embedding": "features.0.",
+        "stage": "features.1.",
+        "block": BLOCK,
+        "attention": f"{BLOCK}attn.",
+        "mlp": f"{BLOCK}mlp.",
+        "merging": "features.2.",
+    }
+
+    def relative_position_index(self, window_size: Any) -> Any:
+        """(N, N), integers."""
+        tokens = prod(two(window_size))
+        return self._attention(1, 1, window_size, (0, 0)).relative_position_index.view(tokens, tokens)
+
+    def relative_position_bias(self, table: Any, window_size: Any) -> Any:
+        """((2 Mh - 1)(2 Mw - 1), heads) -> (heads, N, N)."""
+        index = self._attention(1, 1, window_size, (0, 0)).relative_position_index
+        return self.swin._get_relative_position_bias(table, index, list(two(window_size)))[0]
+
+    def shifted_window_attention(
+        self, x: Any, params: Any, num_heads: int, window_size: Any, shift_size: Any
+    ) -> Any:
+        """(B, H, W, C) -> same."""
+        _shifts_as_given(x, window_size, shift_size)
+        bias = "bias" in params["qkv"]
+        attention = self._attention(x.shape[-1], num_heads, window_size, shift_size, qkv_bias=bias)
+        return self.with_weights("attention", attention, params)(x)
+
+    def mlp(self, x: Any, params: Any) -> Any:
+        """(..., C) -> same."""
+        widths = [len(params["fc1"]["weight"]), x.shape[-1]]
+        mlp = self.made(
+            self.swin.MLP,
+            in_channels=x.shape[-1],
+            hidden_channels=widths,
+            activation_layer=nn.GELU,
+            inplace=None,
+        )
+        return self.with_weights("mlp", mlp, params)(x)
+
+    def patch_embed(self, images: Any, params: Any, patch_size: Any) -> Any:
+        """(B, 3, H, W) -> (B, H', W', C): the first part of a network, up to its norm if there is none."""
+        channels, colours = params["proj"]["weight"].shape[:2]
+        only(colours == 3, "images of 3 colours")
+        embedding = self._stages(patch_size, channels, (1, 1), (1, 1), (1, 1))[0]
+        embedding = embedding if "norm" in params else embedding[:2]
+        return self.with_weights("embedding", embedding, params)(images)
+
+    def patch_merging(self, x: Any, params: Any) -> Any:
+        """(B, H, W, C) -> (B, ceil(H/2), ceil(W/2), 2 C)."""
+        return self.with_weights("merging", self.made(self.swin.PatchMerging, dim=x.shape[-1]), params)(x)
+
+    def swin_block(
+        self, x: Any, params: Any, num_heads: int, window_size: Any, shift_size: Any, kept: Any = None
+    ) -> Any:
+        """(B, H, W, C), drop path's factors (B,) for both branches -> same."""
+        _shifts_as_given(x, window_size, shift_size)
+        only("bias" in params["attn"]["qkv"], "blocks with a qkv bias")
+        block = self.made(
+            self.swin.SwinTransformerBlock,
+            dim=x.shape[-1],
+            num_heads=num_heads,
+            window_size=list(two(window_size)),
+            shift_size=list(two(shift_size)),
+            mlp_ratio=ratio(params["mlp"]),
+        )
+        self.with_weights("block", block, params)
+        with dropping(block, ("stochastic_depth",), kept):
+            return block(x)
+
+    def swin_stage(self, x: Any, params: Any, depth: int, num_heads: int, window_size: Any) -> Any:
+        """(B, H, W, C) -> the same, merged if ``params`` has a ``downsample``: parts of a network."""
+        only("bias" in params["blocks"][0]["attn"]["qkv"], "stages with a qkv bias")
+        sizes = (depth, 1), (num_heads, num_heads), two(window_size)
+        network = self._stages(1, x.shape[-1], *sizes, mlp_ratio=ratio(params["blocks"][0]["mlp"]))
+        x = self.with_weights("stage", network[1], {"blocks": params["blocks"]})(x)
+        return self.patch_merging(x, params["downsample"]) if "downsample" in params else x
+
+    def swin_features(self, images: Any, params: Any, config: Any) -> Any:
+        """(B, 3, H, W) -> the map (B, H', W', C') of every stage."""
+        maps, x = [], images
+        for number, part in enumerate(self._network(params, config).features):
+            x = part(x)
+            if number % 2:
+                maps.append(x)
+        return maps
+
+    def swin_transformer(self, images: Any, params: Any, config: Any) -> Any:
+        """(B, 3, H, W) -> (B, classes)."""
+        return self._network(params, config)(images)
+
+    def _attention(
+        self, channels: int, heads: int, window_size: Any, shift_size: Any, qkv_bias: bool = True
+    ) -> Any:
+        return self.made(
+            self.swin.ShiftedWindowAttention,
+            dim=channels,
+            window_size=list(two(window_size)),
+            shift_size=list(two(shift_size)),
+            num_heads=heads,
+            qkv_bias=qkv_bias,
+        )
+
+    def _stages(
+        self, patch_size: Any, channels: int, depths: Any, heads: Any, window: Any, mlp_ratio: float = 4.0
+    ) -> Any:
+        """The parts of a network of these stages: embedding, stage, merge, stage, ..."""
+        network = self.made(
+            self.swin.SwinTransformer,
+            patch_size=list(two(patch_size)),
+            embed_dim=channels,
+            depths=list(depths),
+            num_heads=list(heads),
+            window_size=list(window),
+            mlp_ratio=mlp_ratio,
+            stochastic_depth_prob=0.0,
+        )
+        return network.features
+
+    def _network(self, params: Any, config: Any) -> Any:
+        only(config.num_classes > 0, "networks with a head")
+        only(config.qkv_bias, "networks with a qkv bias")
+        only(config.patch_norm, "networks with patch_norm")
+        only(not config.absolute_position_embedding, "networks without position embedding")
+        only(config.qk_scale is None, "networks without qk_scale")
+        only(config.in_channels == 3, "images of 3 colours")
+        network = self.made(
+            self.swin.SwinTransformer,
+            patch_size=list(two(config.patch_size)),
+            embed_dim=config.embed_dim,
+            depths=list(config.depths),
+            num_heads=list(config.num_heads),
+            window_size=list(two(config.window_size)),
+            mlp_ratio=config.mlp_ratio,
+            stochastic_depth_prob=0.0,
+            num_classes=config.num_classes,
+        )
+        return self.with_weights("network", network, params)
+
+
+def _shifts_as_given(x: Any, window_size: Any, shift_size: Any) -> None:
+    """Its attention drops the shift itself on an axis that one window spans."""
+    spanned = [side <= m for side, m in zip(x.shape[1:3], two(window_size), strict=True)]
+    shifted = [s > 0 for s in two(shift_size)]
+    only(not any(a and b for a, b in zip(spanned, shifted, strict=True)), "shifts on axes of several windows")
+
+
+def __getattr__(name: str) -> Any:
+    """``adapter``, made when it is asked for: importing this module needs no torchvision."""
+    if name != "adapter":
+        raise AttributeError(name)
+    return Torchvision(*package("torchvision", ("0.25", "1"), "torchvision.models.swin_transformer"))

@@ -1,0 +1,251 @@
+"""A base class that makes an adapter of torch code: arrays become tensors, tensors become arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from copy import copy
+from functools import wraps
+from typing import Any, TypeVar, cast
+
+import numpy as np
+import torch
+from swin_weights import flatten
+from torch import Tensor, nn
+
+from swin_properties.adapters.contract import SHAPES
+from swin_properties.adapters.replay import Replay
+
+PRECISIONS = {
+    "float64": torch.float64,
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+}
+"""The precisions that torch computes in, by name."""
+
+Names = Callable[[dict[str, Any]], dict[str, Any]]
+"""From a flat dict with the official checkpoint's names to one with a module's own."""
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+class TorchAdapter:
+    """What torch code offers to be judged by, in one precision on one device.
+
+    Subclass it and write the callables you offer for tensors, under their names in the adapter: what
+    they are given is tensors of the precision on the device, and what they return is made NumPy.  One may
+    call another: tensors stay tensors.  Gradients, `vjp`, come by autograd.
+
+    Errors: ``ValueError`` for a precision other than float64, float32, float16 and bfloat16.
+
+    >>> class Mine(TorchAdapter):
+    ...     def layer_norm(self, x, params, eps=1e-5):
+    ...         return self.loaded(nn.LayerNorm(x.shape[-1], eps), params)(x)
+    >>> Mine().layer_norm(np.array([[1.0, 3.0]]), {"weight": np.ones(2), "bias": np.ones(2)}, eps=0.0)
+    array([[0., 2.]], dtype=float32)
+    """
+
+    ways_to_modules: tuple[str, ...] = ("loaded", "holding")
+    """The methods that give a module holding given parameters: `prepare` calls them once."""
+
+    def __init__(self, precision: str = "float32", device: str = "cpu") -> None:
+        """``precision`` is what it computes in."""
+        if precision not in PRECISIONS:
+            raise ValueError(
+                f"torch computes in {', '.join(PRECISIONS)}, got {precision!r}: use one of these"
+            )
+        self.precision = precision
+        self.device = device
+
+    def __init_subclass__(cls) -> None:
+        """Makes the callables that a subclass writes for tensors take and give arrays."""
+        for name in SHAPES.keys() & vars(cls).keys():
+            setattr(cls, name, _on_arrays(vars(cls)[name]))
+
+    def with_precision(self, name: str) -> Any:
+        """The same adapter in another precision.
+
+        >>> TorchAdapter().with_precision("bfloat16").precision
+        'bfloat16'
+        """
+        other = copy(self)
+        TorchAdapter.__init__(other, name, self.device)
+        return other
+
+    def loaded(
+        self, module: Module | Callable[[], Module], params: Mapping[str, Any], names: Names = dict
+    ) -> Module:
+        """The module, in evaluation mode, computing with exactly ``params``: gradients reach them.
+
+        ``module`` may be a function that makes it, which `prepare` then calls once.  ``names`` turns the
+        official flat dict of names into the module's own; it may split and join tensors.  Buffers that
+        the module computes itself need not be given.
+
+        Errors: ``ValueError`` naming every missing, extra and misshaped parameter.
+
+        >>> weights = {"fc": {"weight": torch.ones(1, 2), "bias": torch.zeros(1)}}
+        >>> module = nn.Sequential(nn.Linear(2, 1))
+        >>> renamed = lambda flat: {name.replace("fc", "0"): x for name, x in flat.items()}
+        >>> TorchAdapter().loaded(module, weights, renamed)(torch.ones(2))
+        tensor([2.])
+        >>> TorchAdapter().loaded(nn.Linear(2, 1), {"weight": torch.ones(1, 2), "b": torch.zeros(1)})
+        Traceback (most recent call last):
+        ...
+        ValueError: a Linear holds exactly the given parameters: missing bias; extra b
+        """
+        made = cast("Module", module if isinstance(module, nn.Module) else module())
+        made.to(self.device, PRECISIONS[self.precision]).eval()
+        return self.holding(made, names(flatten(params)))
+
+    def holding(self, module: Module, given: Mapping[str, Tensor]) -> Module:
+        """The module with exactly the given parameters, by its own names, in place of those it held.
+
+        A module that is kept may be given others, again and again.
+
+        Errors: ``ValueError`` as for `loaded`.
+
+        >>> module = nn.Linear(1, 1, bias=False)
+        >>> for weight in (2.0, 3.0):
+        ...     print(TorchAdapter().holding(module, {"weight": torch.full((1, 1), weight)})(torch.ones(1)))
+        tensor([2.])
+        tensor([3.])
+        """
+        _check_names(module, given)
+        for name, tensor in given.items():
+            owner, _, own = name.rpartition(".")
+            holder = module.get_submodule(owner)
+            # The very tensor, even one that is computed: a new Parameter would cut the gradient.
+            (holder._parameters if own in holder._parameters else holder._buffers)[own] = tensor  # type: ignore[assignment]
+        return module
+
+    def vjp(self, name: str, cotangent: Any, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        """The gradient of <cotangent, callable ``name`` of the arguments>, for each positional argument.
+
+        Shaped like the array or the nested dict it belongs to; None for a size.
+
+        >>> class Mine(TorchAdapter):
+        ...     def cyclic_shift(self, x, shift_size):
+        ...         return torch.roll(x, (-shift_size, -shift_size), (1, 2))
+        >>> x = np.arange(4.0).reshape(1, 2, 2, 1)
+        >>> Mine().vjp("cyclic_shift", x, x, 1)[0].ravel()
+        array([3., 2., 1., 0.], dtype=float32)
+        """
+        given = self._tensors(cotangent), *self._tensors(args, leaf=True)
+        return tuple(self._arrays(self._pulled_back(name, *given, **self._tensors(kwargs))))
+
+    def prepare(self, name: str, *args: Any, **kwargs: Any) -> Callable[[], Any]:
+        """A callable with its arguments on the device and its modules loaded: calling it is only the work.
+
+        It waits for the device and gives tensors.  ``vjp`` and its arguments make a forward and a backward;
+        all else runs without gradients.
+
+        Errors: ``ValueError`` for a callable that makes its module anew in each call.
+
+        >>> class Mine(TorchAdapter):
+        ...     def layer_norm(self, x, params, eps=1e-5):
+        ...         return self.loaded(lambda: nn.LayerNorm(x.shape[-1], eps), params)(x)
+        >>> params = {"weight": np.ones(2), "bias": np.ones(2)}
+        >>> Mine().prepare("layer_norm", np.array([[1.0, 3.0]]), params, eps=0.0)()
+        tensor([[0., 2.]])
+        """
+        own, replays = copy(self), []
+        for way in self.ways_to_modules:
+            replays.append(Replay(getattr(own, way)))
+            setattr(own, way, replays[-1])
+        given, kwargs = self._tensors(args, leaf=name == "vjp"), self._tensors(kwargs)
+
+        def work() -> Any:
+            for replay in replays:
+                replay.start()
+            result = own._pulled_back(*given, **kwargs) if name == "vjp" else own._run(name, *given, **kwargs)
+            if torch.device(self.device).type == "cuda":
+                torch.cuda.synchronize(self.device)
+            return result
+
+        work(), work()  # loads the modules, then sees that they are not made again
+        return work
+
+    def _run(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        with torch.no_grad():
+            return getattr(type(self), name).__wrapped__(self, *args, **kwargs)
+
+    def _pulled_back(self, name: str, cotangent: Any, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        _clear(args)
+        _backward(getattr(type(self), name).__wrapped__(self, *args, **kwargs), cotangent)
+        return tuple(_gradient(leaf) for leaf in args)
+
+    def _tensors(self, value: Any, leaf: bool = False) -> Any:
+        """Arrays, at any level, as tensors; as a ``leaf`` those of floats collect a gradient."""
+        if not isinstance(value, np.ndarray):
+            return _each(lambda child: self._tensors(child, leaf), value)
+        # A fresh array: torch takes no negative strides, and warns of read-only memory.
+        tensor = torch.as_tensor(np.array(value, order="C"), device=self.device)
+        if tensor.is_floating_point():
+            tensor = tensor.to(PRECISIONS[self.precision]).requires_grad_(leaf)
+        return tensor
+
+    def _arrays(self, value: Any) -> Any:
+        """Tensors, at any level, as NumPy arrays: float64 in float64, other floats as float32."""
+        if not isinstance(value, Tensor):
+            return _each(self._arrays, value)
+        wide = torch.float64 if self.precision == "float64" else torch.float32
+        tensor = value.detach().to(wide) if value.is_floating_point() else value
+        return tensor.cpu().numpy()
+
+
+def _on_arrays(on_tensors: Callable[..., Any]) -> Callable[..., Any]:
+    """A method written for tensors, as one that takes and gives arrays; given tensors, it stays as it was."""
+
+    @wraps(on_tensors)
+    def on_arrays(self: TorchAdapter, /, *args: Any, **kwargs: Any) -> Any:
+        if any(isinstance(value, Tensor) for value in args):
+            return on_tensors(self, *args, **kwargs)
+        with torch.no_grad():
+            return self._arrays(on_tensors(self, *self._tensors(args), **self._tensors(kwargs)))
+
+    return on_arrays
+
+
+def _each(convert: Callable[[Any], Any], value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: convert(child) for key, child in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(convert(child) for child in value)
+    return value
+
+
+def _backward(outputs: Any, cotangents: Any) -> None:
+    """Backward from the scalar <cotangents, outputs>; with cotangents of its own, torch loads sympy first."""
+    pairs = [(outputs, cotangents)] if isinstance(outputs, Tensor) else zip(outputs, cotangents, strict=True)
+    torch.autograd.backward([(y * u.detach()).sum() for y, u in pairs])
+
+
+def _clear(value: Any) -> None:
+    """Forgets what the leaves of a value, at any level, have collected."""
+    if isinstance(value, Tensor):
+        value.grad = None
+    _each(_clear, value)
+
+
+def _gradient(leaf: Any) -> Any:
+    """What a leaf has collected, zeros if nothing; None for what has no gradient."""
+    if isinstance(leaf, Tensor):
+        return torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
+    return _each(_gradient, leaf) if isinstance(leaf, (Mapping, list)) else None
+
+
+def _check_names(module: nn.Module, given: Mapping[str, Tensor]) -> None:
+    expected = dict(module.named_parameters())
+    buffers = dict(module.named_buffers())
+    owned = expected | buffers
+    faults = {
+        "missing": [name for name in expected if name not in given],
+        "extra": [name for name in given if name not in owned],
+        "misshaped": [
+            f"{name} {tuple(x.shape)}, not {tuple(owned[name].shape)}"
+            for name, x in given.items()
+            if name in owned and x.shape != owned[name].shape
+        ],
+    }
+    if found := [f"{fault} {', '.join(names)}" for fault, names in faults.items() if names]:
+        raise ValueError(f"a {type(module).__name__} holds exactly the given parameters: {'; '.join(found)}")

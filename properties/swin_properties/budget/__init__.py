@@ -1,0 +1,1 @@
+"""How far from the exact result an honest implementation may end."""

@@ -1,0 +1,71 @@
+"""Which gradient law kills which planted bug of the backward pass, on one tiny case a law."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from swin_properties.adapters.implementation import Implementation
+from swin_properties.budget.precision import PRECISIONS
+from swin_properties.bugs.backward.gallery import BUGS
+from swin_properties.judging import gradients
+from swin_properties.judging.compare import evaluate
+from swin_properties.laws.choosing import chosen
+from swin_properties.laws.law import LAWS, Law
+
+GRID = "batch=2 seed=1 grid=4x2 window=2x2 shift=1x1 heads=1 head_dim=4"
+NET = "batch=4 recipe=gentle seed=1 image=2x4 window=1x2 depths=1 heads=1 embed_dim=4 classes=3"
+NETWORKS = ("swin_stage/gradient", "swin_transformer/gradient", "swin_transformer/gradient-reaches")
+
+DTYPES = ("float64", "float32")
+"""The planted backward passes are complex steps: NumPy has them in these."""
+
+Table = dict[str, list[str]]
+"""For each planted bug of the backward pass, the laws that kill it."""
+
+
+def laws() -> list[str]:
+    """The laws of the backward pass."""
+    return [law.name for law in chosen() if "vjp" in law.needs]
+
+
+def case(law: Law) -> Any:
+    """A tiny case: the planted backward passes cost one evaluation for each number."""
+    if law.name in NETWORKS:
+        return law.kind.parse(NET)
+    shifted = law.name.startswith(("shifted", "cyclic", "swin_block"))
+    return law.kind.parse(GRID if shifted else GRID.replace("shift=1x1 ", ""))
+
+
+@cache
+def _expected(name: str, dtype: str) -> Any:
+    """The oracle's side, the same for every bug."""
+    law = LAWS[name]
+    return gradients.oracle_side(law.body(None, case(law)), case(law), PRECISIONS[dtype])
+
+
+def falls(name: str, implementation: Any, dtype: str) -> bool:
+    """Whether a law falls on its tiny case."""
+    law, judged = LAWS[name], Implementation(implementation.with_precision(dtype))
+    if missing := law.missing(judged):
+        raise ValueError(f"a planted backward pass offers every callable, {name} misses {missing}")
+    if law.tier != "gradient":
+        return evaluate(law, judged, case(law)).seen is not None
+    found = gradients.compared(judged, law.body(judged, case(law)), *_expected(name, dtype))
+    return any(one.rho > 1 for one in found)
+
+
+def killers(bug: str, dtype: str) -> list[str]:
+    """The laws that kill a planted bug of the backward pass."""
+    implementation = BUGS[bug].implementation()
+    return [name for name in laws() if falls(name, implementation, dtype)]
+
+
+@cache
+def shipped() -> dict[str, Table]:
+    """The committed tables, by precision."""
+    text = resources.files("swin_properties.bugs.backward").joinpath("kills.json").read_text()
+    tables: dict[str, Table] = json.loads(text)
+    return tables

@@ -1,0 +1,168 @@
+"""Which law kills which planted bug, on the very cases that a run asks: nothing of it is claimed by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from functools import cache, wraps
+from importlib import resources
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import swin_reference
+
+from swin_properties.adapters.answers import Fall
+from swin_properties.adapters.contract import SHAPES
+from swin_properties.adapters.implementation import Expected, Implementation
+from swin_properties.budget.budget import budget
+from swin_properties.budget.precision import PRECISIONS, Precision
+from swin_properties.bugs import GALLERY, Bug, touched
+from swin_properties.cases.case import Case
+from swin_properties.judging import one_law
+from swin_properties.judging.compare import decided, evaluate, expected_residuals, judged_within
+from swin_properties.judging.report import Report
+from swin_properties.laws.law import LAWS, Law
+
+Table = dict[str, list[str]]
+"""For each planted bug, the laws that kill it."""
+
+SHIPPED = ("default",)
+"""The effort whose kills, at seed 0, are computed once and shipped."""
+
+
+@cache
+def planted(bug: Bug, precision: Precision) -> Implementation:
+    """A planted bug as an implementation in some precision."""
+    return in_precision(bug.implementation(), precision)
+
+
+def in_precision(functions: Any, precision: Precision) -> Implementation:
+    """The oracle's functions, right or wrong, judged by the first oracle: computed, then rounded once."""
+
+    def once(y: Any) -> Any:
+        return precision.rounded(y).astype(y.dtype) if y.dtype in (np.float32, np.float64) else y
+
+    def rounded(name: str) -> Any:
+        function = getattr(functions, name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            result = function(*args, **kwargs)
+            return [once(y) for y in result] if isinstance(result, list) else once(result)
+
+        return wraps(function)(call)
+
+    judged = Implementation(SimpleNamespace(**{name: rounded(name) for name in SHAPES}), precision)
+    judged.expected = Expected(swin_reference)
+    return judged
+
+
+@cache
+def cases(law: Law, effort: str, seed: int) -> tuple[Case, ...]:
+    """The cases that a run of this effort and seed asks a law on, as long as none falls."""
+    found: list[Case] = []
+
+    def note(case: Case) -> None:
+        found.append(case)
+
+    one_law.ask_all(law, note, one_law.EFFORTS[effort], seed)
+    return tuple(found)
+
+
+@cache
+def honest_errors(law: Law, case: Case, precision: Precision) -> tuple[list[Any], list[list[Any]]]:
+    """For every pair of a law on a case: the exact right side, and what perturbed runs differ by.
+
+    It does not depend on who is judged.
+    """
+    oracle = in_precision(swin_reference, precision)
+    oracle.expected.record()
+    pairs = law.pairs(oracle, case)
+    return [expected for _, expected in pairs], expected_residuals(law, oracle, case)
+
+
+def budgets(law: Law, case: Case, precision: Precision) -> list[Any]:
+    """The budget of every pair that a law compares on a case."""
+    exact, residuals = honest_errors(law, case, precision)
+    return [budget(errors, y, precision) for y, errors in zip(exact, residuals, strict=True)]
+
+
+def falls(law: Law, judged: Implementation, case: Case) -> bool:
+    """Whether a law falls on a case: what `evaluate` finds, with the perturbed runs remembered."""
+    if law.tier != "budget":
+        return evaluate(law, judged, case).seen is not None
+    judged.expected.record()
+    try:
+        pairs = law.pairs(judged, case)
+    except Fall:
+        return True
+    if any(np.shape(got) != np.shape(expected) for got, expected in pairs):
+        return True
+    outcome = judged_within(judged.precision, case, pairs, honest_errors(law, case, judged.precision)[1])
+    outcome = decided(law, judged, case, pairs) if outcome.near else outcome
+    return outcome.seen is not None
+
+
+def killers(bug: Bug, laws: Iterable[Law], precision: Precision, effort: str, seed: int = 0) -> list[str]:
+    """The laws that kill a planted bug; those whose callables the bug does not reach are not asked."""
+    judged = planted(bug, precision)
+    return [
+        law.name
+        for law in laws
+        if not law.missing(judged)
+        and touched(bug.name) & {need.partition(".")[0] for need in law.needs}
+        and any(falls(law, judged, case) for case in cases(law, effort, seed))
+    ]
+
+
+def table(precision: str, effort: str, bugs: Sequence[Bug] | None = None) -> Table:
+    """Every planted bug and the laws that kill it, in one precision at one effort."""
+    return {
+        bug.name: killers(bug, LAWS.values(), PRECISIONS[precision], effort)
+        for bug in bugs or GALLERY.values()
+    }
+
+
+@cache
+def shipped() -> dict[str, dict[str, Table]]:
+    """The committed tables: effort, precision, bug, laws."""
+    text = resources.files("swin_properties.bugs").joinpath("kills.json").read_text()
+    tables: dict[str, dict[str, Table]] = json.loads(text)
+    return tables
+
+
+def caught(
+    laws: Iterable[str], offered: Iterable[str], precision: str, effort: str
+) -> tuple[list[str], list[str]]:
+    """Of the planted bugs that can show in what is offered: those these laws catch, and those they do not."""
+    asked, reach = set(laws), set(offered)
+    kills = shipped()[effort][precision]
+    possible = [name for name in kills if touched(name) & reach]
+    return (
+        [name for name in possible if asked & set(kills[name])],
+        [name for name in possible if not asked & set(kills[name])],
+    )
+
+
+def catches(report: Report) -> str:
+    """What a pass at a report's cases is worth, in one sentence; empty where nothing was asked.
+
+    Laws that fell have judged, so they count as well; known failures do not.
+    """
+    asked = [result for result in report.results if result.status in ("held", "fell")]
+    tables = shipped().get(report.effort, {})
+    if not asked:
+        return ""
+    if report.seed != 0 or report.precision not in tables or report.convention != "canonical":
+        return (
+            f"which planted bugs a pass catches is computed for {SHIPPED[0]} effort at seed 0 "
+            "under the canonical convention, not for this run"
+        )
+    offered = {need.partition(".")[0] for result in asked for need in LAWS[result.law].needs}
+    found, missed = caught((result.law for result in asked), offered, report.precision, report.effort)
+    listed = f"; not: {', '.join(missed)}" if missed else ""
+    declined = ", but for the cases that were not asked" if report.declined else ""
+    return (
+        f"a pass here would have caught {len(found)} of the {len(found) + len(missed)} planted bugs that can "
+        f"show in what was asked, at this precision and these sizes{declined}{listed}"
+    )

@@ -1,0 +1,1 @@
+"""Inputs of the laws as data: sizes, a recipe and a seed."""

@@ -1,0 +1,248 @@
+"""Cases: the sizes, recipe and seed of one input, as data that prints as one line and parses back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from math import prod
+from typing import Any, Self
+
+import numpy as np
+from swin_reference import decisions, parameters, sizes
+from swin_reference.config import SwinConfig, named
+
+from swin_properties.cases import recipes
+from swin_properties.cases.remembered import remembered
+
+
+@dataclass(frozen=True)
+class Case:
+    """What every case has: it prints as ``name=value`` words, and parses from them."""
+
+    batch: int
+    recipe: str
+    seed: int
+
+    def __post_init__(self) -> None:
+        if self.batch < 1 or self.seed < 0:
+            raise ValueError(
+                f"a case has a batch of at least 1 and a seed of at least 0, got batch={self.batch} "
+                f"seed={self.seed}: use larger ones"
+            )
+        if self.recipe not in recipes.RECIPES:
+            raise ValueError(
+                f"a recipe is one of {', '.join(recipes.RECIPES)}, got {self.recipe!r}: use a listed name"
+            )
+
+    def __str__(self) -> str:
+        values = [(field.name, getattr(self, field.name), field.default) for field in fields(self)]
+        return " ".join(f"{name}={_written(value)}" for name, value, default in values if value != default)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The inverse of ``str``; a field without a word has its default.
+
+        Errors: ``ValueError`` for a word that is no field, a value that does not parse, or sizes that
+        cannot be.
+
+        >>> print(GridCase.parse("window=2 grid=4x6"))
+        grid=4x6 window=2x2
+        """
+        words = dict(word.partition("=")[::2] for word in text.split())
+        kinds = {field.name: str(field.type) for field in fields(cls)}
+        if odd := sorted(set(words) - set(kinds)):
+            raise ValueError(
+                f"a case of this law has the words {', '.join(kinds)}, got {', '.join(odd)}: "
+                "use some of these"
+            )
+        return cls(**{name: _read(name, kinds[name], word) for name, word in words.items()})
+
+    def rng(self, stream: int) -> np.random.Generator:
+        """The random numbers of this case; streams are independent of each other."""
+        return np.random.default_rng([self.seed, stream])
+
+
+@dataclass(frozen=True)
+class GridCase(Case):
+    """A grid of tokens with windows, shift and heads: for everything up to a block."""
+
+    batch: int = 1
+    recipe: str = "generic"
+    seed: int = 0
+    grid: tuple[int, int] = (1, 1)
+    window: tuple[int, int] = (1, 1)
+    shift: tuple[int, int] = (0, 0)
+    heads: int = 1
+    head_dim: int = 1
+    qkv_bias: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        sizes.shift_pair(self.shift, self.window)
+        if min(*self.grid, self.heads, self.head_dim) < 1:
+            raise ValueError(f"grid, heads and head_dim are at least 1, got {self}: use larger ones")
+
+    @property
+    def channels(self) -> int:
+        """C = heads * head_dim."""
+        return self.heads * self.head_dim
+
+    @property
+    def padded(self) -> tuple[int, int]:
+        """The grid padded to whole windows."""
+        height, width = (sizes.round_up(g, m) for g, m in zip(self.grid, self.window, strict=True))
+        return height, width
+
+    @property
+    def offset_rows(self) -> tuple[int, int]:
+        """The bias table's two axes: 2 Mh - 1 and 2 Mw - 1."""
+        return 2 * self.window[0] - 1, 2 * self.window[1] - 1
+
+    @remembered
+    def tokens(self, channels: int | None = None, batch: int | None = None) -> Any:
+        """Tokens (B, H, W, C) by the recipe."""
+        shape = (batch or self.batch, *self.grid, channels or self.channels)
+        return recipes.tokens(self.recipe, shape, self.rng(1))
+
+    @remembered
+    def windows(self) -> Any:
+        """Tokens already in windows, (B * nW, N, C), for the padded grid's windows."""
+        height, width = self.padded
+        count = self.batch * height * width // prod(self.window)
+        shape = (count, 1, prod(self.window), self.channels)
+        return recipes.tokens(self.recipe, shape, self.rng(1))[:, 0]
+
+    @remembered
+    def attention(self) -> Any:
+        """Parameters of a window attention by the recipe."""
+        shapes = parameters.window_attention_shapes(
+            self.channels, self.heads, self.window, bool(self.qkv_bias)
+        )
+        return recipes.weights(self.recipe, parameters.hot_parameters(shapes, self.seed))
+
+    @remembered
+    def block(self) -> Any:
+        """Parameters of a block by the recipe; its MLP is twice as wide as the tokens."""
+        shapes = parameters.block_shapes(
+            self.channels, self.heads, self.window, 2 * self.channels, bool(self.qkv_bias)
+        )
+        return recipes.weights(self.recipe, parameters.hot_parameters(shapes, self.seed))
+
+    def hot(self, shapes: Any) -> Any:
+        """Hot parameters of any shapes, from this case's seed."""
+        return parameters.hot_parameters(shapes, self.seed)
+
+    def together(self) -> Any:
+        """Which tokens of the padded grid, counted row by row, share a true window: booleans (P, P)."""
+        h, w = (axis.ravel() for axis in np.indices(self.padded))
+        row, column = (h - self.shift[0]) // self.window[0], (w - self.shift[1]) // self.window[1]
+        return np.equal.outer(row, row) & np.equal.outer(column, column)
+
+    def true_window(self, token: tuple[int, int]) -> Any:
+        """Which tokens of the grid are in the true shifted window of ``token``: booleans (H, W)."""
+        h, w = np.indices(self.grid)
+        (mh, mw), (sh, sw) = self.window, self.shift
+        same_row = (h - sh) // mh == (token[0] - sh) // mh
+        return same_row & ((w - sw) // mw == (token[1] - sw) // mw)
+
+
+@dataclass(frozen=True)
+class NetCase(Case):
+    """A whole network: for stages, features and the classifier."""
+
+    batch: int = 1
+    recipe: str = "generic"
+    seed: int = 0
+    image: tuple[int, int] = (1, 1)
+    patch: tuple[int, int] = (1, 1)
+    window: tuple[int, int] = (1, 1)
+    depths: tuple[int, ...] = (1,)
+    heads: tuple[int, ...] = (1,)
+    embed_dim: int = 1
+    qkv_bias: int = 1
+    patch_norm: int = 1
+    position_embedding: int = 0
+    classes: int = 1
+    convention: str = "canonical"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.config  # noqa: B018 -- checks the sizes
+
+    @property
+    def config(self) -> SwinConfig:
+        """The configuration these sizes make."""
+        return SwinConfig(
+            image_size=self.image,
+            patch_size=self.patch,
+            embed_dim=self.embed_dim,
+            depths=self.depths,
+            num_heads=self.heads,
+            window_size=self.window,
+            mlp_ratio=2.0,
+            qkv_bias=bool(self.qkv_bias),
+            patch_norm=bool(self.patch_norm),
+            absolute_position_embedding=bool(self.position_embedding),
+            num_classes=self.classes,
+            convention=self.convention,
+        )
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """The token grid of the first stage."""
+        return decisions.stage_grids(self.config, named(self.convention))[0]
+
+    @property
+    def stage_windows(self) -> list[tuple[int, int]]:
+        """The window of every stage, of which the convention may shrink some."""
+        return decisions.stage_windows(self.config, named(self.convention))
+
+    @property
+    def stage_window(self) -> tuple[int, int]:
+        """The window of the first stage: its grid may have shrunk it."""
+        return decisions.stage_window(self.grid, self.window, named(self.convention))
+
+    def shift(self, block: int) -> tuple[int, int]:
+        """The shift of a block of the first stage, counted from 0."""
+        shift = decisions.stage_shift(self.grid, self.stage_window, named(self.convention))
+        return shift if block % 2 else (0, 0)
+
+    @remembered
+    def images(self) -> Any:
+        """Images (B, 3, H, W) by the recipe."""
+        shape = (self.batch, *self.image, 3)
+        return np.ascontiguousarray(recipes.tokens(self.recipe, shape, self.rng(1)).transpose(0, 3, 1, 2))
+
+    @remembered
+    def tokens(self) -> Any:
+        """Tokens of the first stage's grid, (B, H, W, C), by the recipe."""
+        shape = (self.batch, *self.grid, self.embed_dim)
+        return recipes.tokens(self.recipe, shape, self.rng(2))
+
+    @remembered
+    def network(self) -> Any:
+        """Parameters of the network by the recipe."""
+        shapes = parameters.parameter_shapes(self.config)
+        return recipes.weights(self.recipe, parameters.hot_parameters(shapes, self.seed))
+
+
+def _written(value: Any) -> str:
+    """A value of a case as one word; pairs and longer tuples are joined by x."""
+    return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _read(name: str, kind: str, word: str) -> Any:
+    """The inverse of `_written`, by the field's annotation."""
+    if kind == "str":
+        return word
+    try:
+        numbers = tuple(int(part) for part in word.split("x"))
+    except ValueError:
+        raise ValueError(f"{name} is integers joined by x, got {name}={word}: write 4 or 4x8") from None
+    if kind == "tuple[int, ...]":
+        return numbers
+    wanted = 2 if kind == "tuple[int, int]" else 1
+    if wanted == 2 and len(numbers) == 1:
+        return numbers * 2
+    if len(numbers) != wanted:
+        raise ValueError(f"{name} is {wanted} integers joined by x, got {name}={word}: write 4 or 4x8")
+    return numbers if wanted == 2 else numbers[0]

@@ -1,0 +1,1 @@
+"""Which convention an implementation follows."""

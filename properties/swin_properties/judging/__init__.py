@@ -1,0 +1,1 @@
+"""Asking an implementation the laws, and what that found."""

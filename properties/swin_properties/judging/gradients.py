@@ -1,0 +1,169 @@
+"""The gradient tier: an implementation's `vjp` against the oracle's derivative, which needs no backward code.
+
+For a direction v and a cotangent u, u.(J v) = v.(J^T u).  The left side comes from the oracle by complex
+step, J v = Im f(x + i h v) / h, exact to rounding; the right side from the implementation.  (Squire &
+Trapp, SIAM Review 1998.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import swin_reference
+
+from swin_properties.adapters.arguments import direction, leaves, parts, rebuilt
+from swin_properties.adapters.implementation import Implementation, vjp
+from swin_properties.budget.budget import RUNS, steady
+from swin_properties.budget.precision import PRECISIONS, Precision
+from swin_properties.budget.rounding import Rounding
+from swin_properties.cases.case import Case
+from swin_properties.laws.law import Derivative
+
+STEP = 1e-30
+"""h: its square is nothing beside 1 in float64, so the complex step has no truncation error."""
+
+COTANGENTS = 16
+"""Cotangents of a case: with 4 directions a part, and as many perturbed runs a direction, 64 scalars.
+
+Cotangents cost the oracle nothing, and each is a backward pass of its own: they are what a steady rho
+needs, also for a parameter of one number, which has but one direction.
+"""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """The oracle's side of one part: directions, the scalars u.(J v), and the budget of one of them."""
+
+    part: str
+    ways: list[dict[str, Any]]
+    scalars: Any
+    beta: float
+
+
+@dataclass(frozen=True)
+class Slopes:
+    """One part's scalars, (directions, cotangents): v.(J^T u), u.(J v), and the budget of one of them."""
+
+    part: str
+    got: Any
+    expected: Any
+    beta: float
+
+    @property
+    def rho(self) -> float:
+        """||got - expected|| / ||beta|| over all scalars of the part: at most 1."""
+        apart = np.linalg.norm(self.got - self.expected) / np.sqrt(self.got.size)
+        return float(apart / self.beta) if np.isfinite(apart) else np.inf
+
+
+def slopes(judged: Implementation, asked: Derivative, case: Case, bound: bool = False) -> list[Slopes]:
+    """Both sides of u.(J v) = v.(J^T u), and the budget, for every part of the arguments.
+
+    ``bound``: the budget's roundings are as large as they can be (`Rounding`), which decides near the limit.
+    """
+    return compared(judged, asked, *oracle_side(asked, case, judged.precision, bound, judged.oracle))
+
+
+def oracle_side(
+    asked: Derivative, case: Case, precision: Precision, bound: bool = False, oracle: Any = swin_reference
+) -> tuple[Any, list[Expected]]:
+    """The cotangents u, and of each part u.(J v) with its budget: whoever is judged."""
+    rng = case.rng(7)
+    at = leaves(asked.name, asked.args)
+    kept = steady_outputs(asked, direction(at, parts(at)[-1][1], rng), precision, rng, oracle)
+    cotangents = rng.integers(-127, 128, (COTANGENTS, *kept.shape)) / 64.0 * kept
+    found = []
+    for part, where in parts(at):
+        if asked.only and part not in asked.only:
+            continue
+        ways = [direction(at, where, rng) for _ in range(asked.directions)]
+        exact = np.array([_against(cotangents, along(asked, way, oracle=oracle)) for way in ways])
+        residuals = [
+            _against(cotangents, along(asked, way, Rounding(precision, rng, bound), oracle)) - line
+            for way, line in zip(ways, exact, strict=True)
+            for _ in range(asked.directions)
+        ]
+        scalars = exact if asked.expected is None else np.full(exact.shape, asked.expected)
+        found.append(
+            Expected(part, ways, scalars, _beta(residuals, exact, ways, cotangents[0].size, precision))
+        )
+    return cotangents, found
+
+
+def steady_outputs(
+    asked: Derivative,
+    way: Any,
+    precision: Precision,
+    rng: np.random.Generator,
+    oracle: Any = swin_reference,
+) -> Any:
+    """Where cotangents are not zero: not on the few tokens whose errors would outweigh all others."""
+    exact = along(asked, way, oracle=oracle)
+    residuals = [along(asked, way, Rounding(precision, rng), oracle) - exact for _ in range(RUNS)]
+    return steady(np.sqrt(np.mean(np.square(residuals), axis=0)))
+
+
+def compared(
+    judged: Implementation, asked: Derivative, cotangents: Any, sides: list[Expected]
+) -> list[Slopes]:
+    """The implementation's v.(J^T u) beside the oracle's u.(J v)."""
+    gradients = [vjp(judged, asked.name, u, *asked.args, **asked.kwargs) for u in cotangents]
+    return [
+        Slopes(
+            side.part,
+            np.array([[_dot(way, gradient) for gradient in gradients] for way in side.ways]),
+            side.scalars,
+            side.beta,
+        )
+        for side in sides
+    ]
+
+
+def _beta(residuals: list[Any], exact: Any, ways: list[Any], outputs: int, precision: Precision) -> float:
+    """beta^2 = mean of the residuals squared + mean (u y)^2 + eta^2 mean |v|^2, and what the oracle errs by.
+
+    The second term is one rounding of each element of J^T u: over directions, (v.g)^2 is |g|^2 in the mean.
+    The oracle's side has float64's rounding e: its own residuals, e / u times these, and two dots of n terms.
+    """
+    lengths = [sum(float(np.sum(np.square(v))) for v in way.values()) for way in ways]
+    numbers = outputs + sum(v.size for v in ways[0].values())
+    oracle = PRECISIONS["float64"].unit
+    square = (1.0 + (oracle / precision.unit) ** 2) * np.mean(np.square(residuals))
+    square += (precision.unit**2 + numbers * oracle**2) * np.mean(np.square(exact))
+    return float(np.sqrt(square + precision.smallest**2 * np.mean(lengths) + np.finfo(np.float64).tiny))
+
+
+def along(
+    asked: Derivative,
+    way: Mapping[str, Any],
+    rounding: Rounding | None = None,
+    oracle: Any = swin_reference,
+) -> Any:
+    """The oracle's exact derivative along a direction, Im f(x + i h v) / h; with ``rounding``, an honest one.
+
+    >>> asked = Derivative("layer_norm", (np.ones(2), {"weight": np.ones(2), "bias": np.zeros(2)}))
+    >>> along(asked, {"bias": np.array([1.0, 2.0])})
+    array([1., 2.])
+    """
+
+    def moved(label: str, value: Any) -> Any:
+        value = value + 1j * STEP * way[label] if label in way else value
+        return value if rounding is None else rounding.array(value)
+
+    args = rebuilt(asked.name, asked.args, moved)
+    kwargs = {name: moved(name, x) if isinstance(x, np.ndarray) else x for name, x in asked.kwargs.items()}
+    result = np.asarray(getattr(oracle, asked.name)(*args, **kwargs))
+    return result.imag / STEP
+
+
+def _against(cotangents: Any, derivative: Any) -> Any:
+    """u.(J v) for every cotangent u."""
+    return cotangents.reshape(len(cotangents), -1) @ derivative.ravel()
+
+
+def _dot(way: Mapping[str, Any], gradient: Mapping[str, Any]) -> float:
+    """v.(J^T u), over all leaves in which v moves."""
+    return sum(float(np.vdot(v, gradient[label])) for label, v in way.items())

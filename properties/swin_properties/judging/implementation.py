@@ -1,0 +1,32 @@
+"""An implementation ready to be asked: loaded, in its precision, under the convention that it follows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from swin_reference.config import named
+
+from swin_properties.adapters.implementation import Implementation
+from swin_properties.adapters.load import loaded
+from swin_properties.identify import identify
+
+
+def load_implementation(
+    implementation: Any, dtype: str | None = None, convention: str | None = None
+) -> Implementation:
+    """The implementation, an object or its import string, in its own precision or the one asked for.
+
+    The convention that it is judged by is the one asked for, else the one it declares, else the one it is
+    found to follow, else the oracle's own.
+
+    Errors: ``ValueError`` as for `loaded`, and for an unknown convention.
+    """
+    found, precision = loaded(implementation, dtype)
+    if convention is not None:
+        asked = named(convention)
+        if callable(getattr(found, "with_convention", None)):
+            found = found.with_convention(convention)
+        return Implementation(found, precision, asked, "as asked")
+    if (own := getattr(found, "convention", None)) is not None:
+        return Implementation(found, precision, named(own), "declared")
+    return Implementation(found, precision, *identify.found(Implementation(found, precision)))

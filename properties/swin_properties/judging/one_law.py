@@ -1,0 +1,146 @@
+"""Asking one law: draw cases, and shrink a fall to its smallest case."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+from zlib import crc32
+
+from hypothesis import reject
+from hypothesis.errors import Flaky, Unsatisfiable
+
+from swin_properties.adapters.answers import Declined
+from swin_properties.adapters.implementation import Implementation
+from swin_properties.cases.case import Case, NetCase
+from swin_properties.cases.draws import each_drawn
+from swin_properties.judging.compare import Outcome, evaluate
+from swin_properties.judging.report import Counterexample, LawResult, printable
+from swin_properties.laws.law import Law
+
+Asking = Callable[[Case], None]
+"""Told of each case just before the implementation is asked."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How many cases a law is asked on.
+
+    Drawn ones: of a grid, of a network, of a gradient (a case of these costs about 3 and 10 of the first);
+    enumerated ones: the largest window and count.
+    """
+
+    grids: int
+    networks: int
+    gradients: int
+    largest_window: int
+    largest_count: int
+
+    def examples(self, law: Law) -> int:
+        """How many cases are drawn for a law."""
+        if law.tier == "gradient":
+            return self.gradients
+        return self.networks if law.kind is NetCase else self.grids
+
+
+EFFORTS = {
+    "quick": Effort(5, 2, 1, 2, 2),
+    "default": Effort(20, 8, 3, 3, 2),
+    "deep": Effort(500, 200, 40, 5, 3),
+}
+"""The efforts by name."""
+
+
+class _Fell(Exception):
+    """Tells Hypothesis that this case falls."""
+
+
+def unheard(_case: Case) -> None:
+    """An `Asking` that tells nobody."""
+
+
+def run_law(
+    law: Law, judged: Implementation, effort: Effort, seed: int, reproduce: str, asking: Asking = unheard
+) -> LawResult:
+    """Asks a law on drawn or enumerated cases; a fall carries the smallest case found."""
+    result = LawResult(law.name, law.sentence, "held")
+    if missing := law.missing(judged):
+        return replace(result, status="not offered", missing=tuple(missing))
+    rhos: list[float | None] = []
+    last: list[tuple[Case, Outcome]] = []
+    declined: list[str] = []
+
+    def ask(case: Case) -> None:
+        case = judged.own(case)
+        asking(case)
+        try:
+            outcome = evaluate(law, judged, case)
+        except Declined as reason:
+            declined.append(str(reason))
+            raise
+        rhos.append(outcome.rho)
+        if outcome.seen is not None:
+            last.append((case, outcome))
+            raise _Fell
+
+    try:
+        ask_all(law, ask, effort, seed)
+    except (_Fell, Unsatisfiable):  # unsatisfiable: every case was declined
+        pass
+    except Flaky:
+        case, outcome = last[-1]
+        last.append((case, replace(outcome, seen=f"not the same twice: {outcome.seen}")))
+    worst = max((rho for rho in rhos if rho is not None), default=None)
+    result = replace(result, cases=len(rhos), rho=worst, declined=tuple(declined))
+    if not rhos and declined:
+        return replace(result, status="not offered", missing=("any case drawn",))
+    return result if not last else fallen(result, *last[-1], reproduce)
+
+
+def run_case(
+    law: Law, judged: Implementation, case: Case, reproduce: str, asking: Asking = unheard
+) -> LawResult:
+    """Asks a law on one case."""
+    result = LawResult(law.name, law.sentence, "held", cases=1)
+    if missing := law.missing(judged):
+        return replace(result, status="not offered", cases=0, missing=tuple(missing))
+    case = judged.own(case)
+    asking(case)
+    try:
+        outcome = evaluate(law, judged, case)
+    except Declined as reason:
+        return replace(result, status="not offered", cases=0, missing=("this case",), declined=(str(reason),))
+    result = replace(result, rho=outcome.rho)
+    return result if outcome.seen is None else fallen(result, case, outcome, reproduce)
+
+
+def fallen(result: LawResult, case: Case, outcome: Outcome, reproduce: str) -> LawResult:
+    """The result of a law that fell on a case."""
+    line = f"{reproduce} --only {law_word(result.law)} --case {shlex.quote(str(case))}"
+    seen = printable(outcome.seen or "")
+    return replace(result, status="fell", counterexample=Counterexample(case, seen, line, outcome.evidence))
+
+
+def law_word(name: str) -> str:
+    """A law's name as one word of a shell command."""
+    return shlex.quote(name)
+
+
+def ask_all(law: Law, ask: Callable[[Any], None], effort: Effort, seed: int) -> None:
+    """Every enumerated case in order, or as many drawn ones as the effort says, shrunk on a fall."""
+    if law.enumerated:
+        for case in law.cases(effort.largest_window, effort.largest_count):  # type: ignore[operator]
+            with suppress(Declined):
+                ask(case)
+        return
+
+    def taken(case: Any) -> None:
+        try:
+            ask(case)
+        except Declined:
+            reject()
+
+    # The law's name in the seed: laws that share a strategy are not all asked on the same cases.
+    each_drawn(law.cases, taken, effort.examples(law), crc32(f"{seed} {law.name}".encode()))  # type: ignore[arg-type]

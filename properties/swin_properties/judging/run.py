@@ -1,0 +1,162 @@
+"""A run: what is asked of an implementation, and asking it law by law."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+from swin_reference.config import named
+
+from swin_properties.adapters.contract import SHAPES
+from swin_properties.adapters.implementation import Implementation
+from swin_properties.cases.case import Case
+from swin_properties.judging.one_law import EFFORTS, run_case, run_law
+from swin_properties.judging.report import LawResult, Report
+from swin_properties.laws import choosing
+from swin_properties.laws.law import Law
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked: drawn cases, or the one ``case``; ``timeout``: of a case, in a process of its own."""
+
+    implementation: str
+    laws: tuple[Law, ...]
+    dtype: str | None
+    seed: int
+    effort: str
+    required: tuple[str, ...]
+    case: Case | None = None
+    timeout: float | None = None
+    convention: str | None = None
+
+    def again(self, precision: str, convention: str) -> str:
+        """The command that asks the same implementation again, but for law and case.
+
+        ``convention`` is the one it was judged by, empty if it declares it itself.
+        """
+        line = f"swin-oracle check {shlex.quote(self.implementation)} --dtype {precision}"
+        line += f" --convention {convention}" * bool(convention)
+        return line if self.timeout is None else f"{line} --isolate --timeout {self.timeout:g}"
+
+
+def make_request(
+    implementation: str,
+    only: str | None = None,
+    dtype: str | None = None,
+    seed: int = 0,
+    effort: str = "default",
+    required: Iterable[str] = (),
+    case: str | None = None,
+    timeout: float | None = None,
+    convention: str | None = None,
+) -> Request:
+    """A request whose words are known to be good; nothing is loaded yet.
+
+    Errors: ``ValueError`` in one sentence for an unknown law, effort, callable or convention, or a case that
+    cannot be.
+    """
+    if convention is not None:
+        named(convention)
+    required = tuple(required)
+    if unknown := [name for name in required if name.partition(".")[0] not in SHAPES]:
+        raise ValueError(
+            f"what is required are callables of the adapter, got {', '.join(unknown)}: "
+            f"use some of {', '.join(SHAPES)}"
+        )
+    if seed < 0:
+        raise ValueError(f"a seed is at least 0, got {seed}: use a larger one")
+    if effort not in EFFORTS:
+        raise ValueError(f"an effort is one of {', '.join(EFFORTS)}, got {effort!r}: use one of them")
+    laws = tuple(choosing.chosen(only))
+    if case is not None and len(laws) != 1:
+        raise ValueError(f"--case asks one law, --only chose {len(laws)}: name one law with --only")
+    parsed = None if case is None else laws[0].kind.parse(case)
+    return Request(implementation, laws, dtype, seed, effort, required, parsed, timeout, convention)
+
+
+class Watcher:
+    """Is told how a run goes on; this one keeps it to itself."""
+
+    def asking(self, law: Law, case: Case) -> None:
+        """Just before the implementation is asked ``law`` on ``case``."""
+
+    def answered(self, law: Law, result: LawResult) -> None:
+        """After a law's last case."""
+
+
+class Runner(Protocol):
+    """Where an implementation is asked: in this process, or in its own."""
+
+    precision: str
+    convention: str
+    chosen: str
+    missing: tuple[str, ...]
+
+    def ask(self, law: Law, watcher: Watcher) -> LawResult:
+        """What one law found."""
+
+    def diagnosis(self, report: Report) -> str:
+        """What explains the falls of a report, if it can be told."""
+
+    def close(self) -> None:
+        """Lets go of what asking took."""
+
+
+Explain = Callable[[Implementation, Report], str]
+"""Says what explains the laws that are broken, where it can be told."""
+
+
+class InProcess:
+    """Asks in this process."""
+
+    def __init__(self, request: Request, judged: Implementation, explain: Explain) -> None:
+        self.request = request
+        self.explain = explain
+        self.judged = judged
+        self.precision = judged.precision.name
+        self.convention, self.chosen = judged.convention.name, judged.chosen
+        self.missing = tuple(name for name in request.required if not judged.offers(name))
+
+    def ask(self, law: Law, watcher: Watcher) -> LawResult:
+        """What one law found, on the request's case or on drawn ones."""
+        request, asking = self.request, partial(watcher.asking, law)
+        reproduce = again(request, self)
+        if request.case is not None:
+            return run_case(law, self.judged, request.case, reproduce, asking)
+        return run_law(law, self.judged, EFFORTS[request.effort], request.seed, reproduce, asking)
+
+    def diagnosis(self, report: Report) -> str:
+        """The planted bug that does what the implementation does, or the corner that the fault is in."""
+        return self.explain(self.judged, report)
+
+    def close(self) -> None:
+        """Nothing was taken."""
+
+
+def again(request: Request, court: Runner) -> str:
+    """The command that asks a court's implementation again, but for law and case."""
+    declared = court.chosen in ("declared", "assumed")  # then it is chosen again by itself, at no cost
+    return request.again(court.precision, "" if declared else court.convention)
+
+
+def ask_laws(request: Request, court: Runner, watcher: Watcher) -> Report:
+    """Asks every law of the request, in order."""
+    results = []
+    for law in request.laws:
+        results.append(court.ask(law, watcher))
+        watcher.answered(law, results[-1])
+    implementation, effort, seed = request.implementation, request.effort, request.seed
+    return Report(
+        implementation,
+        court.precision,
+        effort,
+        seed,
+        results,
+        court.missing,
+        convention=court.convention,
+        chosen=court.chosen,
+    )

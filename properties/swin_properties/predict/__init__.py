@@ -1,0 +1,1 @@
+"""The predictions of a checkpoint for a photograph, beside the oracle's."""

@@ -1,0 +1,128 @@
+"""One photograph through a whole network, on the oracle's side and on the implementation's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import swin_weights
+from PIL import Image, UnidentifiedImageError
+from swin_reference.config import SwinConfig, config_values, load_config
+from swin_reference.parameters import hot_parameters, parameter_shapes
+from swin_reference.sizes import pair
+
+from swin_properties.adapters.answers import Declined, Fall
+from swin_properties.adapters.implementation import Implementation
+from swin_properties.budget.budget import Deviation
+from swin_properties.predict.logits import judged_logits
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""ImageNet's channel means and standard deviations, in units of full brightness."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A network's parameters, flat, its configuration, and in words where they come from."""
+
+    flat: Any
+    config: SwinConfig
+    source: str
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The logits of both sides, how far they are apart, and how long each took in seconds."""
+
+    got: Any
+    expected: Any
+    deviation: Deviation
+    seconds: float
+    oracle_seconds: float
+    weights: str
+
+
+def weights(path: str | None, config_name: str | None, image_size: int | None, seed: int) -> Weights:
+    """The weights of a checkpoint, of the configuration it shows or is given; without one, random hot ones.
+
+    Errors: ``ValueError`` for a configuration or a checkpoint that does not fit, or where nothing says how
+    large the images are.
+    """
+    said: dict[str, Any] = {} if config_name is None else config_values(load_config(config_name))
+    if image_size is not None:
+        said["image_size"] = image_size
+    if path is None:
+        config = replace(load_config("swin_t"), **said)
+        flat = swin_weights.flatten(hot_parameters(parameter_shapes(config), seed))
+        return Weights(flat, config, f"random hot weights, seed {seed}")
+    found = swin_weights.load(path, **said)
+    if "image_size" in found.unknown:
+        raise ValueError(
+            f"a photograph is resized to the images a network is made for, {path} does not say their size: "
+            "give it as --image-size"
+        )
+    return Weights(found.weights, found.config, "; ".join((f"{path}, {found.layout} layout", *found.notes)))
+
+
+def predict(judged: Implementation, weights: Weights, image: str) -> Prediction:
+    """Runs one photograph through the oracle and the implementation, with the same weights.
+
+    Errors: ``ValueError`` for an image that is none, or an implementation that does not offer
+    ``swin_transformer``.
+    """
+    if not judged.offers("swin_transformer"):
+        raise ValueError("predict needs the callable swin_transformer, and it is not offered: offer it")
+    config = weights.config
+    images = judged.precision.rounded(photograph(image, pair(config.image_size)))
+    params = swin_weights.unflatten({name: judged.precision.rounded(x) for name, x in weights.flat.items()})
+    oracle: Any = judged.expected
+    expected, oracle_seconds = _timed(lambda: oracle.swin_transformer(images, params, config))
+    try:
+        got, seconds = _timed(lambda: judged.swin_transformer(images, params, config))
+    except (Fall, Declined) as fall:
+        raise ValueError(f"the implementation gives logits for a photograph, it did not: {fall}") from None
+    apart = judged_logits(got, expected, images, params, config, judged.precision, judged.oracle).deviation
+    return Prediction(got[0], expected[0], apart, seconds, oracle_seconds, weights.source)
+
+
+def photograph(path: str, size: tuple[int, int]) -> Any:
+    """A photograph as (1, 3, H, W): the largest centred crop of that shape, resized, ImageNet-normed.
+
+    Errors: ``ValueError`` for a file that is missing or no image.
+    """
+    try:
+        with Image.open(path) as opened:
+            picture = opened.convert("RGB")
+    except FileNotFoundError:
+        raise ValueError(f"an image is an existing file, got {path}: check the path") from None
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+        raise ValueError(f"an image is a file that Pillow reads, {path} is not: {error}") from None
+    height, width = size
+    scale = min(picture.width / width, picture.height / height)
+    left, top = (picture.width - width * scale) / 2, (picture.height - height * scale) / 2
+    box = (left, top, left + width * scale, top + height * scale)
+    pixels = np.asarray(picture.resize((width, height), Image.Resampling.BICUBIC, box), np.float64) / 255
+    return ((pixels - MEAN) / STD).transpose(2, 0, 1)[None]
+
+
+def _timed(run: Callable[[], Any]) -> tuple[Any, float]:
+    start = perf_counter()
+    return run(), perf_counter() - start
+
+
+def described(prediction: Prediction, implementation: str) -> str:
+    """The prediction in words: rho, the five largest logits of each side, the times."""
+    p = prediction
+    sides = (("oracle", p.expected, p.oracle_seconds), (implementation, p.got, p.seconds))
+    lines = [f"weights: {p.weights}"]
+    for name, logits, seconds in sides:
+        five = ", ".join(f"{k}: {logits[k]:.6f}" for k in np.argsort(-logits)[:5])
+        lines.append(f"{name}: {seconds:.2f} s; five largest logits {five}")
+    word = "within" if p.deviation.holds else "beyond"
+    lines.append(
+        f"rho {p.deviation.rho:.3f} (limit 1), worst element {p.deviation.rho_max:.2f} budgets (limit 8): "
+        f"{word} the error budget"
+    )
+    return "\n".join(lines)

@@ -1,0 +1,102 @@
+"""Picture of the receptive field: which tokens reach one token, block after block."""
+
+from __future__ import annotations
+
+from typing import Any
+from xml.etree.ElementTree import Element
+
+import numpy as np
+from swin_reference.direct import true_windows
+
+from swin_properties.reports.drawing import grid, palette
+from swin_properties.reports.drawing.card import Key, Panel, card
+from swin_properties.reports.drawing.layout import Layout
+from swin_properties.reports.drawing.relative_position import inside
+from swin_properties.reports.drawing.svg import PAPER, tag
+from swin_properties.reports.drawing.windows import DASHES
+
+MOST = 6
+FAR = "#ffffff"
+
+
+def reached(layout: Layout, token: tuple[int, int], blocks: int) -> Any:
+    """The tokens of the grid that reach ``token`` through so many blocks, the first of them unshifted.
+
+    From the last block back to the first: all tokens in a window with one that is already known to reach.
+
+    >>> reached(Layout((1, 4), (1, 2), (0, 1)), (0, 1), 2)
+    array([[ True,  True,  True,  True]])
+    """
+    reach = np.zeros(layout.grid, bool)
+    reach[token] = True
+    for block in reversed(range(blocks)):
+        shift = layout.shift if block % 2 else (0, 0)
+        for tokens in true_windows(*layout.grid, layout.window, shift).values():
+            h, w = np.array(tokens).T
+            reach[h, w] = reach[h, w].any()
+    return reach
+
+
+def receptive_field(layout: Layout, token: tuple[int, int] | None = None) -> Element:
+    """The grid after one block, two, three, ...: as long as the field grows, up to six blocks."""
+    h, w = inside(token, layout.grid, "grid")
+    fields = [reached(layout, (h, w), blocks) for blocks in range(MOST + 1)]
+    blocks = max(1, *(k for k in range(1, MOST + 1) if not np.array_equal(fields[k], fields[k - 1])), 1)
+    panels = [_panel(layout, (h, w), fields[: k + 1]) for k in range(1, blocks + 1)]
+    shades = [Key(f"after {_count(k)}", _shade(k)) for k in range(1, blocks + 1)]
+    return card(
+        f"Receptive field of token ({h}, {w})",
+        layout.words,
+        f"{_grown(fields[blocks], blocks)}; blocks alternate between regular and shifted windows, the first "
+        "is regular.",
+        panels,
+        [
+            Key(f"token ({h}, {w})", palette.CHOSEN),
+            *shades,
+            Key("true shifted windows", line=palette.SHIFTED),
+            Key("regular windows", line=palette.REGULAR, dashes=DASHES),
+        ],
+        columns=2 if blocks in (1, 2, 4) else 3,
+    )
+
+
+def _panel(layout: Layout, token: tuple[int, int], fields: list[Any]) -> Panel:
+    cell = grid.cell_size(max(layout.grid), 240, 30)
+    colours = np.full(layout.grid, FAR)
+    for blocks in reversed(range(1, len(fields))):
+        colours[fields[blocks]] = _shade(blocks)
+    height, width = (slice(0, side) for side in layout.grid)
+    regular, true = layout.windows(shifted=False)[height, width], layout.windows(shifted=True)[height, width]
+    parts = [
+        *grid.fills(colours, cell),
+        *grid.mesh(layout.grid, cell),
+        grid.borders(true, cell, palette.SHIFTED, stroke_width=min(2.2, 1 + cell / 15)),
+        grid.borders(regular, cell, palette.REGULAR, False, stroke_width=1.6, stroke_dasharray=DASHES),
+        _mark(token, cell),
+    ]
+    note = f"{int(fields[-1].sum())} of {fields[-1].size} tokens"
+    heading = f"After {_count(len(fields) - 1)}"
+    return Panel(heading, layout.grid[1] * cell, layout.grid[0] * cell, parts, note)
+
+
+def _shade(blocks: int) -> str:
+    """The colour of what a number of blocks reaches first: the later, the lighter."""
+    return palette.BLOCKS[blocks - 1]
+
+
+def _mark(token: tuple[int, int], cell: float) -> Element:
+    """A dot on the token, seen on a large grid too."""
+    y, x = ((place + 0.5) * cell for place in token)
+    return tag(
+        "circle", cx=x, cy=y, r=max(cell / 3, 3.5), fill=palette.CHOSEN, stroke=PAPER, stroke_width=1.5
+    )
+
+
+def _count(blocks: int) -> str:
+    return f"{blocks} block{'s' * (blocks > 1)}"
+
+
+def _grown(field: Any, blocks: int) -> str:
+    if field.all():
+        return f"After {_count(blocks)} every token of the grid reaches it"
+    return f"After {_count(blocks)} {int(field.sum())} of {field.size} tokens reach it"

@@ -1,0 +1,122 @@
+"""Pictures of a grid: its windows before and after the roll, and the regions that meet after it."""
+
+from __future__ import annotations
+
+from typing import Any
+from xml.etree.ElementTree import Element
+
+import numpy as np
+
+from swin_properties.reports.drawing import grid, palette
+from swin_properties.reports.drawing.card import Key, Panel, card
+from swin_properties.reports.drawing.layout import REGION_LETTERS, REGION_NAMES, Layout
+from swin_properties.reports.drawing.svg import PAPER, label
+
+DASHES = "6 5"
+HALO: dict[str, Any] = {
+    "stroke": PAPER,
+    "stroke_width": 3,
+    "stroke_linejoin": "round",
+    "paint_order": "stroke",
+}
+
+
+def windows(layout: Layout) -> Element:
+    """The tokens before and after the roll, with the borders of regular and of true shifted windows."""
+    regular, true = layout.windows(shifted=False), layout.windows(shifted=True)
+    real, names = layout.real, layout.names
+    cell = grid.cell_size(max(layout.padded))
+    before = _tokens(layout.regions, names, true, regular, real, cell)
+    moved = [layout.rolled(table) for table in (names, true, real)]
+    after = _tokens(layout.regions_rolled, moved[0], moved[1], regular, moved[2], cell)
+    height, width = (side * cell for side in layout.padded)
+    return card(
+        "Regular and shifted windows",
+        layout.words,
+        "The roll moves the first rows and columns to the other side, so that cutting at the regular "
+        "borders gives the true shifted windows: whole ones alone, the pieces at the edges together.",
+        [
+            Panel("Before the roll", width, height, before),
+            Panel(f"After the roll by ({_minus(layout.shift[0])}, {_minus(layout.shift[1])})",
+                  width, height, after),
+        ],
+        [
+            Key("true shifted windows", line=palette.SHIFTED),
+            Key("regular windows", line=palette.REGULAR, dashes=DASHES),
+            *region_keys(layout),
+        ],
+    )  # fmt: skip
+
+
+def _tokens(regions: Any, names: Any, true: Any, regular: Any, real: Any, cell: float) -> list[Element]:
+    colours = np.array(palette.REGIONS)[regions]
+    return [
+        *grid.fills(colours, cell),
+        *([] if real.all() else [grid.hatch(~real, cell)]),
+        *grid.mesh(colours.shape, cell),
+        *grid.texts(np.where(real, names, ""), colours, cell, 10),
+        grid.borders(true, cell, palette.SHIFTED, stroke_width=min(3.0, 1 + cell / 12)),
+        grid.borders(regular, cell, palette.REGULAR, False, stroke_width=1.8, stroke_dasharray=DASHES),
+    ]
+
+
+def regions(layout: Layout) -> Element:
+    """The grid after the roll, coloured by the side that each token came from (paper: figure 4)."""
+    cell = grid.cell_size(max(layout.padded), 420, 48)
+    found, real = layout.regions_rolled, layout.rolled(layout.real)
+    parts = [
+        *grid.fills(np.array(palette.REGIONS)[found], cell),
+        *([] if real.all() else [grid.hatch(~real, cell)]),
+        *grid.mesh(layout.padded, cell),
+        grid.borders(layout.windows(shifted=False), cell, palette.SHIFTED, stroke_width=2.5),
+        *_letters(layout, cell),
+        *_numbers(layout, cell),
+    ]
+    height, width = (side * cell for side in layout.padded)
+    return card(
+        "Regions after the roll",
+        layout.words,
+        "Tokens of one window may attend to each other when they are of one region: the others were no "
+        "neighbours in the image, and the mask parts them.",
+        [Panel("After the roll, cut into windows", width, height, parts)],
+        [*region_keys(layout, letters=True), Key("windows", line=palette.SHIFTED)],
+    )
+
+
+def _minus(shift: int) -> str:
+    return f"\N{MINUS SIGN}{shift}" if shift else "0"
+
+
+def _letters(layout: Layout, cell: float) -> list[Element]:
+    """Each region's letter in the middle of every piece of it that a window holds."""
+    pieces = 4 * layout.windows(shifted=False) + layout.regions_rolled
+    parts = []
+    for piece in np.unique(pieces):
+        h, w = np.nonzero(pieces == piece)
+        size = min(22.0, 0.8 * cell * min(np.ptp(h) + 1, np.ptp(w) + 1))
+        if size >= 8:
+            letter = REGION_LETTERS[piece % 4]
+            x, y = (w.mean() + 0.5) * cell, (h.mean() + 0.5) * cell + 0.36 * size
+            parts.append(label(letter, x, y, size, font_weight="bold", text_anchor="middle", **HALO))
+    return parts
+
+
+def _numbers(layout: Layout, cell: float) -> list[Element]:
+    """Each window's number in its corner, where there is room."""
+    if cell * layout.window[1] < 60 or cell < 14:
+        return []
+    rows, columns = np.indices(layout.padded)
+    corners = zip(layout.cut(rows)[:, 0], layout.cut(columns)[:, 0], strict=True)
+    return [
+        label(f"window {place}", column * cell + 5, row * cell + 13, 10, **HALO)
+        for place, (row, column) in enumerate(corners)
+    ]
+
+
+def region_keys(layout: Layout, letters: bool = False) -> list[Key]:
+    """The legend of the regions that occur, and of padding where there is some."""
+    keys = [
+        Key(f"{REGION_LETTERS[n]}: {REGION_NAMES[n]}" if letters else REGION_NAMES[n], palette.REGIONS[n])
+        for n in np.unique(layout.regions)
+    ]
+    return keys if layout.real.all() else [*keys, Key("padding", hatched=True)]

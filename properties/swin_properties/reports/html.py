@@ -1,0 +1,180 @@
+"""The verdict as one page for people: no scripts, nothing from elsewhere, escaped by construction."""
+
+from __future__ import annotations
+
+from importlib import resources
+from math import isfinite
+from string import Template
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
+
+from swin_properties.budget.budget import RHO_LIMIT
+from swin_properties.judging.report import Counterexample, LawResult, Report, Status
+from swin_properties.reports import terminal
+from swin_properties.reports.drawing import error_picture
+from swin_properties.reports.drawing.svg import tag
+
+HEADLINES = {0: "conforms", 1: "does not conform", 2: "could not be judged"}
+KINDS = {0: "conforms", 1: "falls", 2: "nothing"}
+MARKS = {
+    "held": "\N{CHECK MARK} held",
+    "fell": "\N{MULTIPLICATION X} fell",
+    "known failure": "known failure",
+    "not offered": "not offered",
+}
+CLASSES = {"held": "held", "fell": "fell", "known failure": "faint", "not offered": "faint"}
+STATUSES: tuple[Status, ...] = ("held", "fell", "known failure", "not offered")
+BAR, BAR_LIMIT = 72.0, 56.0
+
+
+def page(report: Report) -> str:
+    """A run as one self-contained page.
+
+    >>> page(Report("mine & yours", "float32", "quick", 0)).count("mine &amp; yours in float32")
+    1
+    """
+    sections = [_headline(report), *_falls(report), *_required(report), *_table(report)]
+    template = resources.files("swin_properties.reports").joinpath("page.html").read_text("utf-8")
+    return Template(template).substitute(
+        title=_text(f"{report.implementation} {HEADLINES[report.exit_code]}"),
+        body="\n".join(_markup(section) for section in sections),
+    )
+
+
+def _headline(report: Report) -> Element:
+    title = f"{report.implementation} {HEADLINES[report.exit_code]}"
+    counted = ((len(report.of(status)), status) for status in STATUSES)
+    counts = [tag("li", tag("strong", str(count)), f" {words}") for count, words in counted]
+    return tag(
+        "header",
+        tag("h1", title),
+        tag("ul", *counts, class_="counts"),
+        *(tag("p", text) for text in (report.diagnosis, report.catches) if text),
+        *(tag("p", f"Not asked: {text}", class_="faint") for text in terminal.declined(report)),
+        tag("p", terminal.verdict(report), class_="faint"),
+        class_=f"verdict {KINDS[report.exit_code]}",
+    )
+
+
+def _falls(report: Report) -> list[Element]:
+    """A card for each law that fell."""
+    falls = [_fall(result, result.counterexample) for result in report.of("fell") if result.counterexample]
+    return [tag("section", tag("h2", "What fell"), *falls)] if falls else []
+
+
+def _fall(result: LawResult, fall: Counterexample) -> Element:
+    entries: list[tuple[str, Element | str]] = [
+        (label, tag("pre", *_options(text)) if label == "again" else text) for label, text in result.account
+    ]
+    drawn = error_picture(result.law, fall)
+    picture = tag("figure", drawn) if isinstance(drawn, Element) else tag("p", drawn, class_="faint")
+    listed = [part for word, text in entries for part in (tag("dt", word), tag("dd", text))]
+    return tag(
+        "article", tag("h3", *_breakable(result.law)), tag("dl", *listed), picture,
+        class_="fall", id=_anchor(result.law),
+    )  # fmt: skip
+
+
+def _options(line: str) -> list[Element | str]:
+    """A shell line whose options do not break after their hyphens."""
+    parts: list[Element | str] = []
+    for place, word in enumerate(line.split(" ")):
+        parts.append(" " * bool(place))
+        parts.append(tag("span", word, class_="option") if word.startswith("--") else word)
+    return parts
+
+
+def _required(report: Report) -> list[Element]:
+    """What was asked for by ``--require`` and is not offered."""
+    if not report.required:
+        return []
+    names = [tag("li", tag("code", name)) for name in report.required]
+    return [tag("section", tag("h2", "Required but not offered"), tag("ul", *names))]
+
+
+def _table(report: Report) -> list[Element]:
+    """Every law in one row."""
+    if not report.results:
+        return []
+    names = (("law", ""), ("verdict", ""), ("cases", "number"), ("worst rho", "number"))
+    head = [tag("th", name, scope="col", class_=kind) for name, kind in names]
+    caption = (
+        f"rho is the error in units of what an honest implementation may make; the bar's mark is the limit, "
+        f"{RHO_LIMIT:g}. exact: compared bit by bit."
+    )
+    return [
+        tag(
+            "section",
+            tag("h2", "All laws"),
+            tag(
+                "table",
+                tag("caption", caption),
+                tag("thead", tag("tr", *head)),
+                tag("tbody", *map(_row, report.results)),
+            ),
+        )
+    ]
+
+
+def _row(result: LawResult) -> Element:
+    name: list[Element | str] = _breakable(result.law)
+    if result.status == "fell":
+        name = [tag("a", *name, href=f"#{_anchor(result.law)}")]
+    missing = [tag("div", f"needs {', '.join(result.missing)}", class_="faint")] * bool(result.missing)
+    rho: list[Element | str] = []
+    compared = result.counterexample is None or result.counterexample.evidence is not None
+    if result.cases and (compared or result.rho is not None):
+        rho = ["exact"] if result.rho is None else [_rho_words(result.rho), _bar(result.rho)]
+    return tag(
+        "tr",
+        tag("th", *name, scope="row"),
+        tag("td", tag("span", MARKS[result.status], class_=CLASSES[result.status]), *missing),
+        tag("td", str(result.cases) if result.cases else "", class_="number"),
+        tag("td", *rho, class_="number"),
+    )  # fmt: skip
+
+
+def _rho_words(rho: float) -> str:
+    """The worst rho as a table shows it.
+
+    >>> _rho_words(0.437), _rho_words(123456.0), _rho_words(float("inf"))
+    ('0.44', '1.2e+05', '\N{INFINITY}')
+    """
+    if not isfinite(rho):
+        return "\N{INFINITY}"
+    return f"{rho:.2f}" if rho < 1000 else f"{rho:.1e}"
+
+
+def _bar(rho: float) -> Element:
+    """rho as a bar that ends at the right where it is far beyond the limit; the number stands beside it."""
+    length = BAR if not isfinite(rho) else min(BAR, rho / RHO_LIMIT * BAR_LIMIT)
+    fill = "#2c7fb8" if rho <= RHO_LIMIT else "#c2410c"
+    return tag(
+        "svg",
+        tag("rect", width=BAR, height=10, fill="#eef1f4"),
+        tag("rect", width=max(length, 1.0), height=10, fill=fill),
+        tag("path", d=f"M{BAR_LIMIT:g} 0V10", stroke="#1b1f24", stroke_width=1.5),
+        width=BAR, height=10, viewBox=f"0 0 {BAR:g} 10", aria_hidden="true",
+    )  # fmt: skip
+
+
+def _breakable(name: str) -> list[Element | str]:
+    """A law's name that may break after its slash and its underscores."""
+    parts: list[Element | str] = []
+    for letter in name:
+        parts.append(letter)
+        if letter in "/_":
+            parts.append(tag("wbr"))
+    return parts
+
+
+def _anchor(law: str) -> str:
+    return "law-" + "".join(c if c.isalnum() or c in "-_" else "-" for c in law)
+
+
+def _text(text: str) -> str:
+    return _markup(tag("title", text)).removeprefix("<title>").removesuffix("</title>")
+
+
+def _markup(element: Element) -> str:
+    return ElementTree.tostring(element, encoding="unicode", method="html")

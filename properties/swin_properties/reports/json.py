@@ -1,0 +1,58 @@
+"""The report as JSON, as `report.schema.json` beside this file says."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from math import isfinite
+from typing import Any
+
+from swin_properties.judging.report import Counterexample, LawResult, Report
+from swin_properties.laws.law import LAWS
+
+SCHEMA = 1
+"""The schema's version: grows when a reader of the last one would no longer understand."""
+
+
+def text(report: Report) -> str:
+    """The report as JSON text."""
+    return json.dumps(_report(report), indent=2, allow_nan=False) + "\n"
+
+
+def _report(report: Report) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "catalogue": report.catalogue,
+        "implementation": report.implementation,
+        "precision": report.precision,
+        "convention": report.convention,
+        "convention_chosen": report.chosen,
+        "effort": report.effort,
+        "seed": report.seed,
+        "exit_code": report.exit_code,
+        "required_but_not_offered": list(report.required),
+        "stale": [asdict(known) for known in report.stale],
+        "diagnosis": report.diagnosis,
+        "catches": report.catches,
+        "laws": [_law(result) for result in report.results],
+    }
+
+
+def _law(result: LawResult) -> dict[str, Any]:
+    infinite = result.rho is not None and not isfinite(result.rho)
+    return {
+        "name": result.law,
+        "sentence": result.sentence,
+        "tier": LAWS[result.law].tier,
+        "status": result.status,
+        "cases": result.cases,
+        "rho": "infinite" if infinite else result.rho,
+        "missing": list(result.missing),
+        "declined": len(result.declined),
+        "known": None if result.known is None else asdict(result.known),
+        "counterexample": None if result.counterexample is None else _counterexample(result.counterexample),
+    }
+
+
+def _counterexample(fall: Counterexample) -> dict[str, str]:
+    return {"case": str(fall.case), "seen": fall.seen, "reproduce": fall.reproduce}

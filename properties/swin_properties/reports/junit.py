@@ -1,0 +1,50 @@
+"""The report as JUnit XML, as continuous integration reads it: a test case a law."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree as ET
+
+from swin_properties.judging.report import LawResult, Report, printable, told
+
+
+def text(report: Report) -> str:
+    """The report as JUnit XML; known failures are skipped, stale ones and missing callables fail."""
+    suites = ET.Element("testsuites")
+    suite = ET.SubElement(suites, "testsuite", name=printable(f"swin-oracle {report.implementation}"))
+    properties = ET.SubElement(suite, "properties")
+    for name in ("implementation", "precision", "convention", "effort", "seed", "catalogue"):
+        value = printable(str(getattr(report, name)))
+        ET.SubElement(properties, "property", name=name, value=value)
+    for result in report.results:
+        _law(suite, result)
+    for name in report.required:
+        _failure(_case(suite, "required", name), "required but not offered", name)
+    for entry in report.stale:
+        _failure(_case(suite, "known failures", entry.law), "stale: no law of it falls", str(entry))
+    for element in (suite, suites):
+        element.set("tests", str(len(suite.findall("testcase"))))
+        element.set("failures", str(len(suite.findall("testcase/failure"))))
+        element.set("skipped", str(len(suite.findall("testcase/skipped"))))
+        element.set("errors", "0")
+    ET.indent(suites)
+    xml: bytes = ET.tostring(suites, encoding="utf-8", xml_declaration=True)
+    return xml.decode() + "\n"
+
+
+def _law(suite: ET.Element, result: LawResult) -> None:
+    case = _case(suite, result.law.partition("/")[0], result.law)
+    if result.status == "not offered":
+        ET.SubElement(case, "skipped", message=f"not offered: {', '.join(result.missing)}")
+    elif result.known:
+        skipped = ET.SubElement(case, "skipped", message=printable(f"known failure: {result.known}"))
+        skipped.text = printable(told(result))
+    elif result.counterexample:
+        _failure(case, result.counterexample.seen, told(result))
+
+
+def _case(suite: ET.Element, component: str, name: str) -> ET.Element:
+    return ET.SubElement(suite, "testcase", classname=component, name=printable(name))
+
+
+def _failure(case: ET.Element, message: str, text: str) -> None:
+    ET.SubElement(case, "failure", message=message).text = printable(text)

@@ -1,0 +1,57 @@
+"""Settings shared by the tests: the profile, and running the command as a user does."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+DEEP = os.environ.get("SWIN_ORACLE_PROFILE") == "deep"
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def deep() -> bool:
+    return DEEP
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Command:
+    def run(*words: str, cwd: Path = tmp_path) -> subprocess.CompletedProcess[str]:
+        line = [sys.executable, "-m", "swin_properties.commands.cli", *words]
+        environment = os.environ | {"COLUMNS": "200"}
+        return subprocess.run(line, capture_output=True, text=True, cwd=cwd, env=environment, check=False)
+
+    return run
+
+
+@pytest.fixture
+def peer() -> Callable[[str], Any]:
+    """A module of a peer by name; the test is skipped where the peer is not installed."""
+
+    def imported(name: str) -> Any:
+        package = name.partition(".")[0]
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"{package} is not installed")
+        from swin_properties.adapters.peers.base import vision_operators  # needs torch
+
+        vision_operators()
+        return importlib.import_module(name)
+
+    return imported
+
+
+@pytest.fixture
+def compiler() -> None:
+    """The test is skipped where there is no C compiler."""
+    from swin_torch.native import building  # needs torch
+
+    if building._compiler() is None:
+        pytest.skip("there is no C compiler")

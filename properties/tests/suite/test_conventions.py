@@ -1,0 +1,190 @@
+"""Conventions: the oracles and swin_torch agree under each, and an implementation's own is found."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import swin_reference
+from swin_properties import check
+from swin_properties.adapters.answers import Declined, Fall
+from swin_properties.adapters.implementation import Implementation
+from swin_properties.adapters.refusals import refusal
+from swin_properties.budget.budget import deviation
+from swin_properties.budget.precision import PRECISIONS
+from swin_properties.cases import recipes
+from swin_properties.identify import identify
+from swin_properties.identify.sizes import FEW, SWEEP, Size
+from swin_properties.judging.implementation import load_implementation
+from swin_reference.config import CONVENTIONS, Convention, SwinConfig, named
+from swin_reference.parameters import hot_parameters, parameter_shapes
+
+import swin_torch
+
+LEAKS = {f"shifted_window_attention/{law}" for law in ("hard-mask", "true-windows", "hull", "extreme-logits")}
+"""What falls under every convention whose mask is a number, some of it at more cases than are asked here."""
+AFTER_ROLL = {
+    *(f"shifted_window_attention/{law}" for law in ("locality", "mean", "padding")),
+    "swin_stage/receptive-field",
+}
+"""What falls besides where padding comes after the roll: tokens of opposite edges meet."""
+
+
+SMALL = [size for size in SWEEP if size.image[0] * size.image[1] <= 40 * 32]
+"""The smaller sizes of the sweep: every decision is met among them."""
+
+
+def network(size: Size, convention: str) -> tuple[Any, Any, SwinConfig]:
+    """Images, hot parameters and the configuration of one size under a convention."""
+    config = replace(size.config, convention=convention, num_classes=1000)
+    images = recipes.tokens("generic", (1, *size.image, 3), np.random.default_rng(0)).transpose(0, 3, 1, 2)
+    return np.ascontiguousarray(images), hot_parameters(parameter_shapes(config)), config
+
+
+def rejected(size: Size, convention: str) -> str:
+    images = np.zeros((1, 3, *size.image))
+    return refusal("swin_transformer", (images, None, size.config), named(convention))
+
+
+@pytest.mark.parametrize("convention", CONVENTIONS)
+def test_both_oracles_and_swin_torch_agree_or_reject_at_every_size(convention: str) -> None:
+    adapter = swin_torch.Adapter("float64", convention=convention)
+    ran = 0
+    for size in SMALL:
+        if why := rejected(size, convention):
+            assert convention in why
+            with pytest.raises(ValueError, match=convention):
+                swin_reference.swin_transformer(*network(size, convention))
+            plain = network(size, "canonical")
+            with pytest.raises((ValueError, RuntimeError)):
+                adapter.swin_transformer(*plain)
+            continue
+        ran += 1
+        args = network(size, convention)
+        expected = swin_reference.swin_transformer(*args)
+        beta = identify.budget_of(args, named(convention), PRECISIONS["float64"])
+        for other in (swin_reference.direct.swin_transformer(*args), adapter.swin_transformer(*args)):
+            assert deviation(other.ravel(), expected.ravel(), beta).holds, size
+    assert ran >= 4
+
+
+@pytest.mark.parametrize("name", CONVENTIONS)
+@pytest.mark.parametrize("variants", [swin_reference.adapters, swin_torch.adapters], ids=["oracle", "torch"])
+def test_a_few_sizes_find_the_convention_alone(variants: Any, name: str) -> None:
+    judged = Implementation(getattr(variants, name), PRECISIONS[getattr(variants, name).precision])
+    found = identify.identify(judged, FEW)
+    assert found.fits == [name]
+    assert set(found.separated) == set(CONVENTIONS) - {name}
+
+
+def test_an_undeclared_convention_is_found_and_said() -> None:
+    timm = swin_torch.adapters.timm
+    undeclared = SimpleNamespace(swin_transformer=timm.swin_transformer, mlp=timm.mlp, precision="float32")
+    report = check(undeclared, only="mlp/per-token", effort="quick")
+    assert (report.convention, report.chosen) == ("timm", "identified")
+    without = SimpleNamespace(mlp=timm.mlp, precision="float32")
+    report = check(without, only="mlp/per-token", effort="quick")
+    assert (report.convention, report.chosen) == ("canonical", "assumed")
+    assert check("swin_torch", only="mlp/per-token", effort="quick").chosen == "declared"
+
+
+def test_where_no_convention_fits_the_decision_that_explains_is_named() -> None:
+    odd = replace(named("canonical"), name="odd", image="drop")
+    swin = swin_reference.under(odd)
+    odd_one = SimpleNamespace(swin_transformer=swin.swin_transformer, precision="float64")
+    found = identify.identify(Implementation(odd_one, PRECISIONS["float64"]), [Size((31, 37))])
+    assert found.fits == []
+    assert found.answers[0].decisions == (
+        "canonical, but rows and columns of the image that fill no patch are dropped"
+    )
+
+
+def test_what_no_decisions_explain_is_said() -> None:
+    def scaled(*args: Any) -> Any:
+        return 1.001 * swin_reference.swin_transformer(*args)
+
+    wrong = SimpleNamespace(swin_transformer=scaled, precision="float64")
+    found = identify.identify(Implementation(wrong, PRECISIONS["float64"]), [Size((16, 16))])
+    assert found.answers[0].follows == ()
+    assert found.answers[0].decisions == ""
+
+
+@pytest.mark.parametrize(("convention", "findings"), [("torchvision", LEAKS), ("timm", LEAKS | AFTER_ROLL)])
+@pytest.mark.parametrize("laws", ["shifted_window_attention/*", "swin_stage/*"])
+def test_under_a_convention_the_oracle_falls_on_its_findings_and_nothing_else(
+    convention: str, findings: set[str], laws: str
+) -> None:
+    report = check(getattr(swin_reference.adapters, convention), only=laws, effort="quick")
+    fell = {result.law for result in report.of("fell")}
+    assert fell <= findings
+    assert len(report.of("held")) >= 5
+    if laws.startswith("shifted"):
+        assert "shifted_window_attention/hard-mask" in fell
+        assert ("shifted_window_attention/locality" in fell) == (convention == "timm")
+
+
+def test_what_a_convention_rejects_must_be_rejected() -> None:
+    official = named("official")
+    x = np.ones((1, 3, 4, 2))
+    parameters = hot_parameters(swin_reference.parameters.merging_shapes(2))
+    with pytest.raises(Declined, match="even sides"):
+        Implementation(swin_reference.adapters.official, convention=official).patch_merging(x, parameters)
+    with pytest.raises(Fall, match="answered what its convention rejects"):
+        Implementation(swin_torch.adapters.canonical, convention=official).patch_merging(x, parameters)
+
+
+def test_what_an_adapter_declines_is_counted_and_said() -> None:
+    def declines(*args: Any) -> str | None:
+        return None if isinstance(args[2], int) else "windows are square here"
+
+    square = SimpleNamespace(
+        window_partition=swin_reference.window_partition, declines=declines, precision="float64"
+    )
+    report = check(square, only="window_partition/*", effort="quick")
+    assert report.exit_code == 0
+    assert list(report.declined) == ["windows are square here"]
+    assert all(result.cases for result in report.of("held"))
+
+
+def test_conventions_are_data_that_is_checked() -> None:
+    with pytest.raises(ValueError, match="shift is decided as one of 'min', 'axis', 'never', got 'both'"):
+        Convention("mine", shift="both")
+    with pytest.raises(ValueError, match="a mask adds a negative number, got mask_value=0"):
+        Convention("mine", mask_value=0.0)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["check", "swin_torch", "--convention", "tim"], "got 'tim': use 'timm'"),
+        (["identify", "swin_reference.windows"], "offers neither swin_transformer nor swin_features"),
+        (["identify", "no_such_swin"], "No module named 'no_such_swin'"),
+    ],
+)
+def test_bad_words_are_one_sentence(words: list[str], sentence: str) -> None:
+    command = [sys.executable, "-m", "swin_properties.commands.cli", *words]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 2
+    assert sentence in run.stderr
+    assert len(run.stderr.splitlines()) == 1
+
+
+def test_the_command_prints_the_sizes_that_tell_and_the_verdict() -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "swin_properties.commands.cli",
+        "identify",
+        "swin_torch:adapters.torchvision",
+    ]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0
+    assert run.stdout.rstrip().endswith("swin_torch:adapters.torchvision: torchvision fits")
+    assert "not timm: told apart by 40x40" in run.stdout
+    judged = load_implementation("swin_torch:adapters.torchvision")
+    assert judged.convention.name == "torchvision"

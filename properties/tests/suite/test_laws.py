@@ -1,0 +1,77 @@
+"""The catalogue: every law is named, stated once, held by the oracle, and says truly what it asks."""
+
+from __future__ import annotations
+
+from types import FunctionType
+from typing import Any
+
+import pytest
+import swin_reference
+from swin_properties.adapters.contract import SHAPES
+from swin_properties.adapters.implementation import Implementation
+from swin_properties.budget.precision import PRECISIONS
+from swin_properties.judging import one_law
+from swin_properties.laws import choosing
+from swin_reference import direct
+
+LAWS = choosing.chosen()
+
+
+class Asked(Exception):
+    """An oracle was asked."""
+
+
+class Nobody:
+    """Stands where an oracle stood, and cannot be asked."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise Asked(name)
+
+    def record(self) -> None:
+        """Nothing is computed, nothing remembered."""
+
+    def replay(self) -> None:
+        """Nothing is replayed."""
+
+
+def test_every_law_has_its_own_name_and_sentence() -> None:
+    assert len({law.sentence for law in LAWS}) == len(LAWS)
+    for law in LAWS:
+        component, _, topic = law.name.partition("/")
+        assert component in SHAPES, law.name
+        assert component in {need.partition(".")[0] for need in law.needs}, law.name
+        assert topic.replace("-", "").isalnum(), law.name
+        assert law.sentence.endswith("."), law.name
+
+
+@pytest.mark.parametrize("name", [law.name for law in LAWS if "vjp" not in law.needs])
+def test_every_law_holds_for_the_oracle(name: str) -> None:
+    """Those of the backward pass, which the oracle does not have: test_gradients."""
+    (law,) = choosing.chosen(name)
+    judged = Implementation(swin_reference, PRECISIONS["float32"])
+    result = one_law.run_law(law, judged, one_law.EFFORTS["quick"], 1, "")
+    assert result.status == "held", result
+
+
+@pytest.mark.parametrize("name", [law.name for law in LAWS if "vjp" not in law.needs])
+def test_laws_ask_an_oracle_exactly_when_they_say_so(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only its pairs are made, on few cases: whether they agree is another test's."""
+
+    def asked(*_: Any, **__: Any) -> Any:
+        raise Asked
+
+    for attribute, value in vars(direct).items():
+        if isinstance(value, FunctionType):
+            monkeypatch.setattr(direct, attribute, asked)
+    (law,) = choosing.chosen(name)
+    judged = Implementation(swin_reference, PRECISIONS["float32"])
+    monkeypatch.setattr(judged, "expected", Nobody())
+
+    def ask(case: Any) -> None:
+        law.pairs(judged, case)
+
+    if law.oracle:
+        with pytest.raises(Asked):
+            one_law.ask_all(law, ask, one_law.Effort(3, 3, 1, 1, 1), 1)
+    else:
+        one_law.ask_all(law, ask, one_law.Effort(3, 3, 1, 1, 1), 1)

@@ -1,0 +1,86 @@
+"""Buffers that sizes alone determine: whether a checkpoint's are the oracle's, and the oracle's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from swin_reference.config import SwinConfig, named
+from swin_reference.decisions import stage_windows, token_grid
+from swin_reference.relative_position import relative_position_index
+from swin_reference.sizes import Size, pair, window_pair
+from swin_reference.windows import shifted_window_mask
+
+TABLE = ".attn.relative_position_bias_table"
+INDEX = ".attn.relative_position_index"
+
+
+def disagreeing(buffers: Mapping[str, Any], config: SwinConfig) -> list[str]:
+    """The names of the indices and masks, under their official names, that are not those of their window.
+
+    A mask may be of any grid of whole windows, and whatever is not 0 in it masks: -100 or -inf.
+
+    >>> buffers = {"layers.0.blocks.0.attn.relative_position_index": np.eye(1, dtype=int)}
+    >>> disagreeing(buffers, SwinConfig(window_size=1))
+    ['layers.0.blocks.0.attn.relative_position_index']
+    """
+    windows = stage_windows(config, named(config.convention))
+    wrong = []
+    for name, x in buffers.items():
+        stage, block = _stage(name), int(name.split(".")[3])
+        exists = stage < len(windows) and block < config.depths[stage]
+        if not exists or not _agrees(name, x, windows[stage], odd=block % 2 == 1):
+            wrong.append(name)
+    return wrong
+
+
+def _agrees(name: str, x: Any, window: tuple[int, int], odd: bool) -> bool:
+    if name.endswith(INDEX):
+        return np.array_equal(x, relative_position_index(window))
+    return odd and mask_grid(x, window) is not None
+
+
+def mask_grid(mask: Any, window_size: Size) -> tuple[int, int] | None:
+    """The token grid whose shifted windows, M // 2 along both axes, have this mask; None if there is none.
+
+    >>> mask_grid(-100.0 * (shifted_window_mask(4, 8, 2, 1) < 0), 2)
+    (4, 8)
+    """
+    mh, mw = window_pair(window_size)
+    if mask.ndim != 3 or mask.dtype.kind not in "fi" or not (mask <= 0).all():
+        return None
+    windows = mask.shape[0]
+    for rows in (rows for rows in range(1, windows + 1) if windows % rows == 0):
+        grid = rows * mh, windows // rows * mw
+        ours = shifted_window_mask(*grid, window_size, (mh // 2, mw // 2))
+        if np.array_equal(mask == 0, ours == 0):
+            return grid
+    return None
+
+
+def index_buffers(names: Iterable[str], config: SwinConfig) -> dict[str, Any]:
+    """The index that belongs to every bias table among the ``names``, official ones.
+
+    >>> list(index_buffers(["layers.0.blocks.0.attn.relative_position_bias_table"], SwinConfig()))
+    ['layers.0.blocks.0.attn.relative_position_index']
+    """
+    windows = stage_windows(config, named(config.convention))
+    return {
+        name.removesuffix(TABLE) + INDEX: relative_position_index(windows[_stage(name)])
+        for name in names
+        if name.endswith(TABLE)
+    }
+
+
+def first_grid(config: SwinConfig) -> tuple[int, int]:
+    """The token grid of the first stage: that of a position embedding.
+
+    >>> first_grid(SwinConfig())
+    (56, 56)
+    """
+    return token_grid(pair(config.image_size), config.patch_size, named(config.convention))
+
+
+def _stage(name: str) -> int:
+    return int(name.split(".")[1])

@@ -1,0 +1,198 @@
+"""A checkpoint, read: its weights under the official names, its layout, its configuration."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from swin_reference.config import SwinConfig, config_values, named
+from swin_reference.sizes import pair
+
+from swin_weights.layout_names import Names, names_in
+from swin_weights.layouts import from_layout, official_name, renamed
+from swin_weights.names import RECOMPUTED, flatten, matched, unflatten
+from swin_weights.reading import opened, read
+from swin_weights.recognise import one_or_pair, recognised_config, recognised_layout
+from swin_weights.transformers_json import described_config
+
+BEYOND_KEYS = ("image_size", "window_size", "mlp_ratio")
+"""What a ``config.json`` says and shapes do not, or not exactly."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a file of weights holds, under the official names.
+
+    ``weights`` are exactly the parameters of ``config``, flat, in the file's precision (bfloat16 as
+    float32).  ``unknown`` are the fields of ``config`` that neither the file nor the caller said and that
+    hold their default; ``others`` the weights a classifier has no place for, the norms of detection's
+    earlier outputs; ``notes`` say what was left out or assumed.
+    """
+
+    weights: Mapping[str, Any]
+    config: SwinConfig
+    layout: str
+    unknown: tuple[str, ...] = ()
+    others: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The weights as the nested dict that the oracle's functions take."""
+        return unflatten(self.weights)
+
+
+def load(path: str | Path, **known: Any) -> Checkpoint:
+    """The checkpoint in a file or directory: official, detection, timm, torchvision or transformers.
+
+    Read are ``.npz``, ``.safetensors``, torch's ``.pth`` and its like (weights alone: a pickle's code is
+    refused, never run) and transformers' directories.  Wrappers are opened; layout and configuration are
+    recognised from names and shapes.  ``known`` are fields of SwinConfig that a file does not hold, such as
+    ``image_size``, ``qk_scale``, the sides of a window that is no square, or the ``convention`` to read it
+    under (canonical).  Buffers that sizes determine are compared with the oracle's.
+
+    Errors: ``ValueError`` in one sentence for what does not read, is no Swin V1, leaves a field open, or
+    has a missing, extra, misshaped or disagreeing key: each is named as the file names it.
+
+    >>> import tempfile; path = Path(tempfile.mkdtemp()) / "tiny.npz"
+    >>> from swin_weights import save
+    >>> from swin_reference.parameters import initial_parameters
+    >>> config = SwinConfig(embed_dim=4, depths=(2,), num_heads=(2,), num_classes=3)
+    >>> save(path, initial_parameters(config), "timm", config)
+    >>> checkpoint = load(path)
+    >>> checkpoint.layout, checkpoint.config.depths, checkpoint.unknown
+    ('timm', (2,), ('image_size', 'qk_scale'))
+    """
+    path = Path(path)
+    held, json_values = read(path)
+    described = described_config(json_values)
+    flat, notes = opened(held, path.name)
+    try:
+        return _checkpoint(flat, notes, described, known)
+    except ValueError as error:
+        raise ValueError(f"{path.name}: {error}") from None
+
+
+def _checkpoint(
+    flat: dict[str, Any], notes: list[str], described: Mapping[str, Any], known: Mapping[str, Any]
+) -> Checkpoint:
+    layout = recognised_layout(flat)
+    names = names_in(layout, flat)
+    shapes = {name: x.shape for name, x in flat.items()}
+    said = {field: described[field] for field in BEYOND_KEYS if field in described} | dict(known)
+    config, unknown, assumed = recognised_config(shapes, names, said)
+    buffers = {name: x for name, x in flat.items() if _is_recomputed(name, names)}
+    computed = from_layout(buffers, layout)
+    config, unknown = _seen_in_mask(computed, config, unknown)
+    _ask_for_image_size(config, unknown)
+    others = {name: x for name, x in flat.items() if layout == "detection" and _is_output_norm(name, names)}
+    own = {name: x for name, x in flat.items() if name not in buffers and name not in others}
+    weights = from_layout(_matched(own, expected_shapes(config, names, layout)), layout)
+    _refuse_contradictions(described, config, known)
+    _refuse_disagreeing(computed, config, dict(zip(computed, buffers, strict=True)))
+    ordered = {name: weights[name] for name in expected_shapes(config, names_in("official"), "official")}
+    return Checkpoint(ordered, config, layout, unknown, others, (*notes, *assumed))
+
+
+def _matched(own: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """`matched`, with advice where all that is wrong is smaller bias tables than those of the first stage."""
+    try:
+        return matched(own, shapes)
+    except ValueError as error:
+        wrong = [name for name, shape in shapes.items() if name not in own or own[name].shape != shape]
+        if wrong and all(
+            name.endswith("table") and name in own and own[name].shape < shapes[name] for name in wrong
+        ):
+            raise ValueError(
+                f"{error}; a network built for small images shrinks its windows: pass convention='official' "
+                "or 'timm', whichever made it, and image_size="
+            ) from None
+        raise
+
+
+# What sizes determine is the oracle's to say: its functions are met here, when a file is read, not before.
+
+
+def expected_shapes(config: SwinConfig, names: Names, layout: str) -> dict[str, tuple[int, ...]]:
+    """The shapes of a configuration's weights, under a layout's ``names``."""
+    from swin_reference.parameters import parameter_shapes
+
+    from swin_weights.buffers import first_grid
+
+    shapes = flatten(parameter_shapes(config))
+    stand_ins = {name: np.broadcast_to(np.float32(0), shape) for name, shape in shapes.items()}
+    return {name: x.shape for name, x in renamed(stand_ins, names, layout, first_grid(config)).items()}
+
+
+def _seen_in_mask(
+    buffers: Mapping[str, Any], config: SwinConfig, unknown: tuple[str, ...]
+) -> tuple[SwinConfig, tuple[str, ...]]:
+    """The configuration with the image size that the first stage's mask shows, where nothing else says it."""
+    from swin_weights.buffers import mask_grid
+
+    mask = buffers.get("layers.0.blocks.1.attn_mask")
+    grid = None if mask is None else mask_grid(mask, config.window_size)
+    if grid is None or "image_size" not in unknown:
+        return config, unknown
+    (height, width), (ph, pw) = grid, pair(config.patch_size)
+    left = tuple(field for field in unknown if field != "image_size")
+    return replace(config, image_size=one_or_pair(height * ph, width * pw)), left
+
+
+def _refuse_disagreeing(buffers: Mapping[str, Any], config: SwinConfig, named_in: Mapping[str, str]) -> None:
+    from swin_weights.buffers import disagreeing
+
+    wrong = disagreeing(buffers, config) if buffers else []
+    if wrong:
+        raise ValueError(
+            f"indices and masks are those of the window {'x'.join(map(str, pair(config.window_size)))}, "
+            f"{', '.join(named_in[name] for name in wrong)} differ: the network that wrote them orders its "
+            "bias tables or masks otherwise, convert them; or pass the window_size it was made for"
+        )
+
+
+def _ask_for_image_size(config: SwinConfig, unknown: tuple[str, ...]) -> None:
+    """Some conventions build a network for one image size: then the file or the caller has to say it."""
+    convention = named(config.convention)
+    if "image_size" in unknown and (convention.grid != "run time" or convention.window.startswith("shrink")):
+        raise ValueError(
+            f"the {convention.name} convention builds a network for one image size, and the file does not "
+            "say it: pass image_size="
+        )
+
+
+def _is_recomputed(name: str, names: Names) -> bool:
+    return name.split(".")[-1] in RECOMPUTED and official_name(name, names) is not None
+
+
+def _is_output_norm(name: str, names: Names) -> bool:
+    official = official_name(name, names)
+    return official is not None and re.fullmatch(r"norm\d+\.(weight|bias)", official) is not None
+
+
+def _refuse_contradictions(
+    described: Mapping[str, Any], config: SwinConfig, known: Mapping[str, Any]
+) -> None:
+    """What ``config.json`` says must be what the shapes say."""
+    values = config_values(config)
+    wrong = [
+        f"{field} {value}, not {values[field]}"
+        for field, value in described.items()
+        if field not in known and _plain(values[field]) != _plain(value)
+    ]
+    if wrong:
+        raise ValueError(
+            f"config.json and the weights beside it are of one model, config.json says {', '.join(wrong)}: "
+            "use the file that was saved with them"
+        )
+
+
+def _plain(value: Any) -> Any:
+    """A size of two equal sides as one number, a list as a tuple."""
+    if isinstance(value, (list, tuple)):
+        return value[0] if len(value) == 2 and value[0] == value[1] else tuple(value)
+    return value
