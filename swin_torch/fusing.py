@@ -15,6 +15,7 @@ from swin_torch import kernels
 from swin_torch.add_norm import add_norm
 from swin_torch.core import shifted_window_attention_core
 from swin_torch.decisions import CANONICAL, Convention, margins
+from swin_torch.exported import exporting
 from swin_torch.functional import drop_path
 from swin_torch.modules import Mlp, SwinBlock, WindowAttention, written_out
 from swin_torch.native import blocks, training
@@ -22,7 +23,7 @@ from swin_torch.patches import PatchMerging, norm_reduce
 from swin_torch.plan import Pair, Plan
 from swin_torch.sizes import Size, checked_shift, checked_window
 from swin_torch.thrifty import gelu_linear, norm_linear, project_norm_linear
-from swin_torch.untouched import Kinds, exporting, untouched
+from swin_torch.untouched import Kinds, untouched
 
 Module = TypeVar("Module", bound=nn.Module)
 

@@ -65,15 +65,6 @@ def _are_all(module: nn.Module, kinds: Kinds) -> bool:
 
 
 def _is_sharded(module: nn.Module, kind: type[nn.Module]) -> bool:
-    """Tells whether ``fully_shard`` gave the module its class; its hooks fire whichever way it is computed."""
+    """Tells whether ``fully_shard`` gave the module its class; its hooks fire, whatever way it takes."""
     names = [base.__name__ for base in type(module).__bases__]
     return names == ["FSDPModule", kind.__name__] and issubclass(type(module), kind)
-
-
-def exporting() -> bool:
-    """Tells whether an exporter or PyTorch's tracer records operations: those of others run what it writes.
-
-    >>> exporting()
-    False
-    """
-    return torch.compiler.is_exporting() or torch.jit.is_tracing()  # type: ignore[attr-defined]
