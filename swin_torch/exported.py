@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -19,36 +19,47 @@ def exporting() -> bool:
     return torch.compiler.is_exporting() or torch.jit.is_tracing()  # type: ignore[attr-defined]
 
 
-def bound(x: Tensor, window: Sides, convention: Convention) -> Tensor:
-    """Returns a grid, in a graph of dynamic sizes only where the window decides as it did at the export.
+def required(x: Tensor, orders: Iterable[tuple[int, int]]) -> Tensor:
+    """Returns x; a graph of dynamic sizes fails unless of each pair the first is at most the second.
 
-    A graph holds one answer to whether a grid is larger than the window, by which Swin drops its shift, and
-    most runtimes check no sizes.
+    A graph holds one answer to every question about sizes, and most runtimes do not ask again.
 
-    Shapes: (B, H, W, C) -> same.
+    Shapes: any -> same.
 
-    Errors: where the graph runs, for a grid on the other side of its window.
-
-    >>> from swin_torch.decisions import CANONICAL
-    >>> x = torch.zeros(1, 5, 7, 8)
-    >>> bound(x, (4, 4), CANONICAL) is x
+    >>> x = torch.zeros(2, 3)
+    >>> required(x, [(2, 1)]) is x
     True
     """
     if not exporting():
         return x
     hidden = torch.compiler.is_dynamo_compiling()  # there a dynamic size looks like any other
-    for side, m in zip(x.shape[1:3], window, strict=True):
-        if hidden or isinstance(side, torch.SymInt):
-            for smaller, larger in _orders(side, m, convention):
-                # An index that is not there is an error to every runtime.  What is found at the first is 0.
-                found = torch.arange(larger, device=x.device)[torch.arange(smaller, device=x.device)]
-                x = x + found[0]
+    for smaller, larger in orders:
+        if hidden or isinstance(smaller, torch.SymInt) or isinstance(larger, torch.SymInt):
+            # An index that is not there is an error to every runtime.  What is found at the first is 0.
+            found = torch.arange(larger, device=x.device)[torch.arange(smaller, device=x.device)]
+            x = x + found[0]
     return x
 
 
-def _orders(side: int, m: int, convention: Convention) -> Iterator[tuple[int, int]]:
-    """Pairs of sizes of which the first is at most the second, as long as the window decides as it does now."""
-    if convention.window == "reject":
-        yield m, side
-    if convention.shift != "never":
-        yield (m + 1, side) if side > m else (side, m)
+def as_decided(grid: Sides, window: Sides, convention: Convention) -> Iterator[tuple[int, int]]:
+    """What holds as long as the window decides as on this grid, which it rejects, or shifts no more.
+
+    >>> from swin_torch.decisions import CANONICAL
+    >>> list(as_decided((8, 3), (4, 4), CANONICAL))
+    [(5, 8), (3, 4)]
+    """
+    for side, m in zip(grid, window, strict=True):
+        if convention.window == "reject":
+            yield m, side
+        if convention.shift != "never":
+            yield (m + 1, side) if side > m else (side, m)
+
+
+def the_same(sides: Sides, others: Sides) -> Iterator[tuple[int, int]]:
+    """What holds where sides are the same as others.
+
+    >>> list(the_same((8, 3), (8, 4)))
+    [(8, 8), (8, 8), (3, 4), (4, 3)]
+    """
+    for side, other in zip(sides, others, strict=True):
+        yield from ((side, other), (other, side))

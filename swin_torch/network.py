@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.nn.init import trunc_normal_, zeros_
 
 from swin_torch.decisions import check_image, fitted_window, grids
+from swin_torch.exported import required, the_same
 from swin_torch.modules import SwinStage
 from swin_torch.patches import PatchEmbed
-from swin_torch.sizes import Size
+from swin_torch.sizes import Size, pair
 
 
 class SwinTransformer(nn.Module):
@@ -94,6 +95,8 @@ class SwinTransformer(nn.Module):
     def _embedded(self, images: Tensor) -> Tensor:
         check_image(images.shape[2:], self.config, self.convention)
         x = self.patch_embed(images)
+        if self.convention.grid != "run time":
+            x = required(x, the_same(images.shape[2:], pair(self.config.image_size)))
         if self.absolute_pos_embed is None:
             return x
         if tuple(x.shape[1:3]) != self.grid:
