@@ -195,8 +195,13 @@ def test_with_dynamic_sides_it_is_right_at_whole_windows_and_fails_at_all_others
 
 
 def unchecked(program: torch.export.ExportedProgram) -> Exported:
-    """The graph alone, as a runtime that checks no sizes computes it."""
-    return program.module(check_guards=False)
+    """The operators alone, as a runtime that checks no sizes computes them."""
+    module: Any = program.module(check_guards=False)
+    module._forward_pre_hooks.clear()
+    for node in [node for node in module.graph.nodes if "assert" in str(node.target)]:
+        module.graph.erase_node(node)
+    module.recompile()
+    return module  # type: ignore[no-any-return]
 
 
 def answers(exported: Exported, model: nn.Module, inputs: list[Tensor]) -> list[tuple[int, ...]]:
@@ -214,14 +219,14 @@ def answers(exported: Exported, model: nn.Module, inputs: list[Tensor]) -> list[
 
 AUTOMATIC = {0: Dim.AUTO, 1: Dim.AUTO, 2: Dim.AUTO}
 GRIDS = list(product((2, 3, 4, 5, 8, 9, 12), repeat=2))
-SEVERAL, ONE, ONE_ALONG = (8, 12), (4, 4), (4, 8)
+SEVERAL, ONE, ONE_ALONG, LESS = (8, 12), (4, 4), (4, 8), (3, 5)
 
 
 @pytest.mark.parametrize(
     ("convention", "grid", "strict"),
     [
         ("canonical", SEVERAL, True),
-        ("canonical", ONE, False),
+        ("canonical", LESS, False),
         ("canonical", (9, 10), False),
         ("torchvision", ONE_ALONG, False),
         ("transformers", (9, 10), False),

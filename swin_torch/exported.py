@@ -41,17 +41,15 @@ def required(x: Tensor, orders: Iterable[tuple[int, int]]) -> Tensor:
     return x
 
 
-def as_decided(grid: Sides, window: Sides, convention: Convention) -> Iterator[tuple[int, int]]:
-    """What holds as long as the window decides as on this grid, which it rejects, or shifts no more.
+def shifted_alike(grid: Sides, window: Sides, convention: Convention) -> Iterator[tuple[int, int]]:
+    """What holds as long as a grid is shifted along the axes that this one is.
 
     >>> from swin_torch.decisions import CANONICAL
-    >>> list(as_decided((8, 3), (4, 4), CANONICAL))
+    >>> list(shifted_alike((8, 3), (4, 4), CANONICAL))
     [(5, 8), (3, 4)]
     """
-    for side, m in zip(grid, window, strict=True):
-        if convention.window == "reject":
-            yield m, side
-        if convention.shift != "never":
+    if convention.shift != "never":
+        for side, m in zip(grid, window, strict=True):
             yield (m + 1, side) if side > m else (side, m)
 
 
