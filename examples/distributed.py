@@ -55,7 +55,7 @@ def data_parallel(network):
 def fully_sharded(network):
     """Each process has a share of the batch and of every parameter; a block is gathered when it is called.
 
-    Nothing smaller than a block: fused, it uses its layers' parameters without calling the layers.
+    Nothing smaller than a block: one with a sharded layer is right, but is no longer computed fused.
     """
     mesh = init_device_mesh("cpu", (distributed.get_world_size(),))
     for stage in network.layers:

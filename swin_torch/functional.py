@@ -179,7 +179,9 @@ def window_attention(
     q, k, v = qkv.unflatten(-1, (3, bias.shape[0], -1)).permute(2, 0, 3, 1, 4)  # each B nW, heads, N, d
     scale = q.shape[-1] ** -0.5 if qk_scale is None else qk_scale
     bias = bias[None] if mask is None else bias + mask[:, None]  # 1 or nW, heads, N, N
-    logits = ((q * scale) @ k.mT).unflatten(0, (-1, bias.shape[0])) + bias  # B, nW, heads, N, N
+    logits = ((q * scale) @ k.transpose(-2, -1)).unflatten(
+        0, (-1, bias.shape[0])
+    ) + bias  # B, nW, heads, N, N
     # Sums of exponentials overflow float16 and lose bfloat16's few bits.
     wide = torch.promote_types(logits.dtype, torch.float32)
     attention = logits.softmax(-1, dtype=wide).to(v.dtype).flatten(0, 1)

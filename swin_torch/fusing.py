@@ -15,16 +15,26 @@ from swin_torch import kernels
 from swin_torch.add_norm import add_norm
 from swin_torch.core import shifted_window_attention_core
 from swin_torch.decisions import CANONICAL, Convention, margins
+from swin_torch.exported import exporting
 from swin_torch.functional import drop_path
 from swin_torch.kernels import choices
-from swin_torch.modules import SwinBlock, WindowAttention
+from swin_torch.modules import Mlp, SwinBlock, WindowAttention, written_out
 from swin_torch.native import blocks, training
 from swin_torch.patches import PatchMerging, norm_reduce
 from swin_torch.plan import Pair, Plan
 from swin_torch.sizes import Size, checked_shift, checked_window
 from swin_torch.thrifty import gelu_linear, norm_linear, project_norm_linear
+from swin_torch.untouched import Kinds, untouched
 
 Module = TypeVar("Module", bound=nn.Module)
+
+OF_A_BLOCK: Kinds = {
+    "norm1": nn.LayerNorm,
+    "attn": WindowAttention,
+    "norm2": nn.LayerNorm,
+    "mlp": Mlp,
+} | dict.fromkeys(("qkv", "proj", "fc1", "fc2"), nn.Linear)
+OF_A_MERGE: Kinds = {"norm": nn.LayerNorm, "reduction": nn.Linear}
 
 
 def shifted_window_attention(
@@ -77,12 +87,15 @@ def fused_block(
     """A block around the fused attention, in few passes over its tokens.
 
     ``keeping`` is one of `KEEPING`, what training keeps for backward: on a GPU little, elsewhere all, unless
-    given.  Compiled it keeps what the compiler likes, which fuses and recomputes by itself; where a layer was
-    replaced or is hooked (adapters of low rank, quantised layers), the layers are called and keep their own.
+    given.  Compiled it keeps what the compiler likes, which fuses and recomputes by itself.  A block that has
+    a hook, a parametrization or a replaced part (adapters of low rank, quantised layers), on itself or below,
+    is computed as one that was never fused; so is every block while it is exported or traced.
     """
     whole = block, x, shift_size, kept_attention, kept_mlp
+    if exporting() or not untouched(block, SwinBlock, OF_A_BLOCK):
+        return written_out(*whole)
     keeping = keeping or _suiting(x)
-    by_parameters, training_it = _by_parameters(*_layers(block)), torch.is_grad_enabled()
+    by_parameters, training_it = not torch.compiler.is_compiling(), torch.is_grad_enabled()
     if training_it and keeping != "all":
         return KEEPING[keeping](*whole) if by_parameters or keeping != "little" else keep_all(*whole)
     drops = kept_attention is not None or kept_mlp is not None
@@ -190,32 +203,17 @@ def _mlp_half(block: SwinBlock, x: Tensor) -> Tensor:
     return block.mlp(block.norm2(x))
 
 
-def _layers(block: SwinBlock) -> tuple[nn.Module, ...]:
-    return block.norm1, block.attn.qkv, block.attn.proj, block.norm2, block.mlp.fc1, block.mlp.fc2
-
-
 def _suiting(x: Tensor) -> str:
     """What training keeps unless it is told: memory is what ends it on a GPU, time elsewhere."""
     return "little" if kernels.asked_for(x) else "all"
 
 
-def _by_parameters(*layers: nn.Module) -> bool:
-    """Whether layers may be computed by their parameters: there is no more to them, and no compiler."""
-    return not torch.compiler.is_compiling() and all(map(_is_plain, layers))
-
-
-def _is_plain(layer: nn.Module) -> bool:
-    """Whether a layer's parameters are all there is to it."""
-    hooks = layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks
-    return type(layer) in (nn.Linear, nn.LayerNorm) and not hooks
-
-
 def fused_norm_reduce(merged: Tensor, merging: PatchMerging, keeping: str | None = None) -> Tensor:
     """The norm and the linear layer of a merge; their input alone is kept for backward where that pays."""
+    if exporting() or torch.compiler.is_compiling() or not untouched(merging, PatchMerging, OF_A_MERGE):
+        return norm_reduce(merged, merging)
     norm, reduction = merging.norm, merging.reduction
     whole = merged, norm.weight, norm.bias, norm.eps, reduction.weight, reduction.bias
-    if not _by_parameters(norm, reduction):
-        return norm_reduce(merged, merging)
     ours = not kernels.asked_for(merged) and not torch.is_autocast_enabled(merged.device.type)
     launched = merged, reduction.weight, reduction.bias, _norm(norm)
     if not torch.is_grad_enabled() and kernels.takes_linear(*launched):

@@ -12,6 +12,7 @@ from torch.nn.init import trunc_normal_
 
 from swin_torch import functional
 from swin_torch.decisions import CANONICAL, Convention, fitted_shift, fitted_window
+from swin_torch.exported import required, shifted_alike
 from swin_torch.patches import PatchMerging
 from swin_torch.sizes import Size, checked_window
 
@@ -182,6 +183,7 @@ class SwinStage(nn.Module):
         """
         fitted_window(x.shape[1:3], self.window_size, self.convention)
         shift = fitted_shift(x.shape[1:3], self.window_size, self.convention)
+        x = required(x, shifted_alike(x.shape[1:3], self.window_size, self.convention))
         for number, block in enumerate(self.blocks):
             x = block(x, shift if number % 2 else (0, 0))
         return x

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.nn.init import trunc_normal_, zeros_
 
 from swin_torch.decisions import check_image, fitted_window, grids
+from swin_torch.exported import required, the_same
 from swin_torch.modules import SwinStage
 from swin_torch.patches import PatchEmbed
-from swin_torch.sizes import Size
+from swin_torch.sizes import Size, pair
 
 
 class SwinTransformer(nn.Module):
@@ -73,7 +74,10 @@ class SwinTransformer(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, colours, H, W) -> logits (B, classes); with 0 classes, the mean token (B, C)."""
-        return self.head(self.norm(self.features(images)[-1]).mean((1, 2)))
+        x = self._embedded(images)
+        for stage in self.layers:  # called, so that what is hooked to a stage runs
+            x = stage(x)
+        return self.head(self.norm(x).mean((1, 2)))
 
     def features(self, images: Tensor) -> list[Tensor]:
         """(B, colours, H, W) -> the map (B, H', W', C') of every stage, before its merge and not normed.
@@ -81,15 +85,18 @@ class SwinTransformer(nn.Module):
         Errors: ``ValueError`` for a grid that an absolute position embedding was not made for, or an image
         that the convention rejects.
         """
-        check_image(images.shape[2:], self.config, self.convention)
-        x = self._add_position_embedding(self.patch_embed(images))
+        x = self._embedded(images)
         maps = []
         for stage in cast("Iterable[SwinStage]", self.layers):
             maps.append(stage.apply_blocks(x))
             x = stage.downsample(maps[-1])
         return maps
 
-    def _add_position_embedding(self, x: Tensor) -> Tensor:
+    def _embedded(self, images: Tensor) -> Tensor:
+        check_image(images.shape[2:], self.config, self.convention)
+        x = self.patch_embed(images)
+        if self.convention.grid != "run time":
+            x = required(x, the_same(images.shape[2:], pair(self.config.image_size)))
         if self.absolute_pos_embed is None:
             return x
         if tuple(x.shape[1:3]) != self.grid:

@@ -10,6 +10,7 @@ from torch.nn.functional import linear, pad
 from swin_torch import functional
 from swin_torch.decisions import CANONICAL, Convention, check_merge, image_margin
 from swin_torch.sizes import Size, pair
+from swin_torch.untouched import untouched
 
 
 class PatchMerging(nn.Module):
@@ -77,6 +78,8 @@ class PatchEmbed(nn.Module):
         """
         bottom, right = image_margin(images.shape[2:], self.patch_size, self.convention)
         padded = pad(images, (0, right, 0, bottom)) if bottom or right else images  # below zero it crops
+        if not untouched(self.proj, nn.Conv2d, {}):
+            return self.norm(self.proj(padded).permute(0, 2, 3, 1))
         # One matmul: a convolution of 3 channels in bfloat16 gave NaN for finite images on CPU, now and then.
         (ph, pw), weight = self.patch_size, self.proj.weight
         patches = padded.unflatten(3, (-1, pw)).unflatten(2, (-1, ph)).permute(0, 2, 4, 1, 3, 5).flatten(3)
