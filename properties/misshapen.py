@@ -8,6 +8,7 @@ right, the laws say.
 
 from __future__ import annotations
 
+import mmap
 import os
 import signal
 import subprocess
@@ -619,25 +620,29 @@ SECONDS = 60
 
 
 def work(lines: Iterator[str]) -> None:
-    """Judges the cases that are asked for, one a line, each in a process of its own."""
+    """Judges cases, one a line, in a process that may end: another goes on after it."""
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     for make, changes in CASES.values():  # what is compiled and imported at first, once for all processes
         for training in (False, True):
             for layout in ("as it should be", "x: spread out"):
                 verdict(make, changes[layout], training, None)
-    for line in lines:
-        kind, mode, keeping, name = line.rstrip("\n").split("\t")
-        make, changes = CASES[kind]
-        print(end="", flush=True)
+    asked = [line.rstrip("\n") for line in lines]
+    done = mmap.mmap(-1, 8)  # how many, seen by the process that goes on where another ended
+    while (first := int.from_bytes(done[:8], "little")) < len(asked):
         child = os.fork()
         if not child:
-            signal.alarm(SECONDS)
-            print(verdict(make, changes[name], mode == "training", keeping or None), flush=True)
+            for number, line in enumerate(asked[first:], first):
+                signal.alarm(SECONDS)
+                kind, mode, keeping, name = line.split("\t")
+                make, changes = CASES[kind]
+                print(verdict(make, changes[name], mode == "training", keeping or None), flush=True)
+                done[:8] = (number + 1).to_bytes(8, "little")
             os._exit(0)
         _, status = os.waitpid(child, 0)
         if status:
             print(f"ended the process, with {os.waitstatus_to_exitcode(status)}", flush=True)
+            done[:8] = (int.from_bytes(done[:8], "little") + 1).to_bytes(8, "little")
 
 
 def judged(asked: Sequence[str], environment: dict[str, str] | None = None) -> dict[str, str]:

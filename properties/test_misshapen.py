@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
@@ -20,7 +15,6 @@ from torch import Tensor
 
 from swin_torch import kernels, native, shifted_window_attention_core
 from swin_torch.add_norm import add_norm
-from swin_torch.native import building
 from swin_torch.native.threads import pointer
 from swin_torch.variants import FusedAdapter
 
