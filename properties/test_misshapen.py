@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+import swin_properties.laws  # noqa: F401 -- LAWS is filled
 import torch
 from misshapen import CASES, asked_for, judged
 from swin_properties.cases import GridCase
 from swin_properties.evaluate import evaluate
 from swin_properties.implementations import judged as implementation
 from swin_properties.registry import LAWS
-from torch import Tensor
+from torch import Tensor, nn
 
 from swin_torch import kernels, native, shifted_window_attention_core
 from swin_torch.add_norm import add_norm
@@ -60,10 +61,10 @@ class Strided(FusedAdapter):
         def lay(one: object) -> object:
             if isinstance(one, dict):
                 return {name: lay(child) for name, child in one.items()}
-            if isinstance(one, tuple):
-                return tuple(map(lay, one))
-            if isinstance(one, Tensor) and one.dim() > 1:
-                return one.detach().mT.contiguous().mT.requires_grad_(one.requires_grad)
+            if isinstance(one, (tuple, list)):
+                return [*map(lay, one)]
+            if isinstance(one, nn.Parameter) and one.dim() > 1:
+                return nn.Parameter(one.detach().mT.contiguous().mT)
             return one
 
         return lay(super()._tensors(value))

@@ -104,7 +104,7 @@ def _backward(
     _check_gradient(gradient, qkv)
     plan = _checked_plan(qkv.shape[1:3], num_heads, (*window,), (*shift,), (*padded,), roll_first)
     if not qkv.numel():
-        of_qkv, *others = _backward_shapes(gradient, qkv, bias_table)
+        of_qkv, *others = _backward_shapes(qkv, bias_table)
         return of_qkv, *(other.zero_() for other in others)
     chosen = kernels if _by_kernels(qkv, plan) else native if native.takes(qkv, plan) else composed
     qkv, gradient = qkv.contiguous(), gradient.contiguous()
@@ -130,7 +130,21 @@ def _forward_shape(qkv: Tensor) -> Tensor:
 
 
 @_backward.register_fake
-def _backward_shapes(_: Tensor, qkv: Tensor, bias_table: Tensor, *__: Any) -> tuple[Tensor, Tensor, Tensor]:
+def _backward_checked_shapes(
+    gradient: Tensor,
+    qkv: Tensor,
+    bias_table: Tensor,
+    pad_qkv: Tensor | None,
+    num_heads: int,
+    window: Sequence[int],
+    *_: Any,
+) -> tuple[Tensor, Tensor, Tensor]:
+    _check_tensors(qkv, bias_table, pad_qkv, num_heads, window)
+    _check_gradient(gradient, qkv)
+    return _backward_shapes(qkv, bias_table)
+
+
+def _backward_shapes(qkv: Tensor, bias_table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     of_pad = qkv.new_empty(qkv.shape[3], dtype=torch.promote_types(qkv.dtype, torch.float32))
     return qkv.new_empty(qkv.shape), bias_table.new_empty(bias_table.shape), of_pad
 
