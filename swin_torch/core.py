@@ -104,8 +104,8 @@ def _backward(
     _check_gradient(gradient, qkv)
     plan = _checked_plan(qkv.shape[1:3], num_heads, (*window,), (*shift,), (*padded,), roll_first)
     if not qkv.numel():
-        of_qkv, *others = _backward_shapes(qkv, bias_table)
-        return of_qkv, *(other.zero_() for other in others)
+        of_qkv, of_table, of_pad = _backward_shapes(qkv, bias_table)
+        return of_qkv, of_table.zero_(), of_pad.zero_()
     chosen = kernels if _by_kernels(qkv, plan) else native if native.takes(qkv, plan) else composed
     qkv, gradient = qkv.contiguous(), gradient.contiguous()
     return chosen.backward(gradient, qkv, bias_table, pad_qkv, plan, scale, mask_value)

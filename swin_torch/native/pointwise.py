@@ -24,6 +24,7 @@ def takes(*tensors: Tensor | None) -> bool:
 def gelu(x: Tensor, out: Tensor) -> Tensor:
     """gelu(x) into ``out``, which may be x: (..., C).
 
+    >>> import torch
     >>> x = torch.tensor([[0.0, 2.0]])
     >>> gelu(x, out=x) if takes(x) else torch.tensor([[0.0, 1.9545]])
     tensor([[0.0000, 1.9545]])
