@@ -22,8 +22,9 @@ def add_norm(
     >>> add_norm(x, torch.zeros(1, 2), one, one, 0.0, ahead=one)
     (tensor([[2., 4.]]), tensor([[0., 2.]]))
     """
-    if kernels.asked_for(x) and kernels.takes_rows(x, branch, gain, shift):
-        return kernels.add_norm(x, branch, gain, shift, eps, ahead)
-    y = branch.add_(x) if branch.dtype == torch.result_type(x, branch) else x + branch
+    if kernels.asked_for(x) and kernels.takes_rows(x, branch, gain, shift, ahead):
+        return kernels.launch_add_norm(x, branch, gain, shift, eps, ahead)
+    alike = branch.dtype == torch.result_type(x, branch) and branch.shape == x.shape
+    y = branch.add_(x) if alike and branch.is_contiguous() else x + branch
     normed = layer_norm(y, [y.shape[-1]], gain, shift, eps)
     return y if ahead is None else y.add_(ahead), normed

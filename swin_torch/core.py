@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -55,10 +56,8 @@ def shifted_window_attention_core(
     tensor([3., 3., 4.])
     """
     window, shift = checked_window(window_size), checked_shift(shift_size, window_size)
-    _check_tensors(qkv, bias_table, pad_qkv, num_heads, window)
-    padded = _checked_padded(qkv.shape[1], qkv.shape[2], window, padded_size)
-    if not mask_value < 0:
-        raise ValueError(f"a mask lowers logits, got mask_value {mask_value}: use -inf, or -100 as some do")
+    _check_qkv(qkv, num_heads)
+    padded = _checked_padded(qkv.shape[1:3], window, padded_size)
     scale = (qkv.shape[3] // 3 // num_heads) ** -0.5 if qk_scale is None else float(qk_scale)
     sizes = num_heads, window, shift, padded, roll_first, scale, mask_value
     return _forward(qkv, bias_table, pad_qkv, *sizes)
@@ -77,7 +76,12 @@ def _forward(
     scale: float,
     mask_value: float,
 ) -> Tensor:
-    plan = _plan(qkv, num_heads, window, shift, padded, roll_first)
+    _check_tensors(qkv, bias_table, pad_qkv, num_heads, window)
+    plan = _checked_plan(qkv.shape[1:3], num_heads, (*window,), (*shift,), (*padded,), roll_first)
+    if not mask_value < 0:
+        raise ValueError(f"a mask lowers logits, got mask_value {mask_value}: use -inf, or -100 as some do")
+    if not qkv.numel():
+        return _forward_shape(qkv)
     chosen = kernels if _by_kernels(qkv, plan) else native if native.takes(qkv, plan) else composed
     return chosen.forward(qkv.contiguous(), bias_table, pad_qkv, plan, scale, mask_value)
 
@@ -96,20 +100,51 @@ def _backward(
     scale: float,
     mask_value: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    plan = _plan(qkv, num_heads, window, shift, padded, roll_first)
+    _check_tensors(qkv, bias_table, pad_qkv, num_heads, window)
+    _check_gradient(gradient, qkv)
+    plan = _checked_plan(qkv.shape[1:3], num_heads, (*window,), (*shift,), (*padded,), roll_first)
+    if not qkv.numel():
+        of_qkv, of_table, of_pad = _backward_shapes(qkv, bias_table)
+        return of_qkv, of_table.zero_(), of_pad.zero_()
     chosen = kernels if _by_kernels(qkv, plan) else native if native.takes(qkv, plan) else composed
     qkv, gradient = qkv.contiguous(), gradient.contiguous()
     return chosen.backward(gradient, qkv, bias_table, pad_qkv, plan, scale, mask_value)
 
 
 @_forward.register_fake
-def _forward_shape(qkv: Tensor, *_: Any) -> Tensor:
+def _forward_checked_shape(
+    qkv: Tensor,
+    bias_table: Tensor,
+    pad_qkv: Tensor | None,
+    num_heads: int,
+    window: Sequence[int],
+    *_: Any,
+) -> Tensor:
+    _check_tensors(qkv, bias_table, pad_qkv, num_heads, window)
+    return _forward_shape(qkv)
+
+
+def _forward_shape(qkv: Tensor) -> Tensor:
     batch, height, width, channels = qkv.shape
     return qkv.new_empty(batch, height, width, channels // 3)
 
 
 @_backward.register_fake
-def _backward_shapes(_: Tensor, qkv: Tensor, bias_table: Tensor, *__: Any) -> tuple[Tensor, Tensor, Tensor]:
+def _backward_checked_shapes(
+    gradient: Tensor,
+    qkv: Tensor,
+    bias_table: Tensor,
+    pad_qkv: Tensor | None,
+    num_heads: int,
+    window: Sequence[int],
+    *_: Any,
+) -> tuple[Tensor, Tensor, Tensor]:
+    _check_tensors(qkv, bias_table, pad_qkv, num_heads, window)
+    _check_gradient(gradient, qkv)
+    return _backward_shapes(qkv, bias_table)
+
+
+def _backward_shapes(qkv: Tensor, bias_table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     of_pad = qkv.new_empty(qkv.shape[3], dtype=torch.promote_types(qkv.dtype, torch.float32))
     return qkv.new_empty(qkv.shape), bias_table.new_empty(bias_table.shape), of_pad
 
@@ -129,9 +164,18 @@ def _differentiate(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
 _forward.register_autograd(_differentiate, setup_context=_keep)
 
 
-def _plan(qkv: Tensor, heads: int, window: Any, shift: Any, padded: Any, roll_first: bool) -> Plan:
-    grid = qkv.shape[1], qkv.shape[2]
-    return Plan(grid, tuple(padded), tuple(window), tuple(shift), heads, roll_first)
+@lru_cache(maxsize=256)
+def _checked_plan(
+    grid: tuple[int, int],
+    heads: int,
+    window: tuple[int, int],
+    shift: tuple[int, int],
+    padded: tuple[int, int],
+    roll_first: bool,
+) -> Plan:
+    """The plan of a call of the operator, which anybody may call with any sizes."""
+    checked_shift(shift, window)
+    return Plan((grid[0], grid[1]), _checked_padded(grid, window, padded), window, shift, heads, roll_first)
 
 
 def _by_kernels(qkv: Tensor, plan: Plan) -> bool:
@@ -144,39 +188,63 @@ def _by_kernels(qkv: Tensor, plan: Plan) -> bool:
     return lacking is None
 
 
-def _check_tensors(
-    qkv: Tensor, bias_table: Tensor, pad_qkv: Tensor | None, num_heads: int, window: tuple[int, int]
-) -> None:
-    if qkv.dim() != 4 or num_heads < 1 or qkv.shape[3] % (3 * num_heads):
+def _check_qkv(qkv: Tensor, num_heads: int) -> None:
+    if qkv.dim() != 4 or num_heads < 1 or not qkv.shape[3] or qkv.shape[3] % (3 * num_heads):
         raise ValueError(
             f"qkv is (B, H, W, 3 C) with C divisible by heads, got {tuple(qkv.shape)} and {num_heads} heads: "
             "project the grid's tokens to queries, keys and values first"
         )
+
+
+def _check_tensors(
+    qkv: Tensor, bias_table: Tensor, pad_qkv: Tensor | None, num_heads: int, window: Sequence[int]
+) -> None:
+    """Checks what the kernels rely on, in the operators themselves: anybody may call these."""
+    _check_qkv(qkv, num_heads)
     if qkv.dtype not in DTYPES:
         raise ValueError(f"qkv is float16, bfloat16, float32 or float64, got {qkv.dtype}: convert it")
-    rows = (2 * window[0] - 1) * (2 * window[1] - 1)
+    rows = _table_rows((*window,))
     if bias_table.shape != (rows, num_heads):
         raise ValueError(
             f"the bias table has (2 Mh - 1)(2 Mw - 1) rows and a column a head, got "
             f"{tuple(bias_table.shape)} for window {window[0]}x{window[1]} and {num_heads} heads: "
             f"it needs {(rows, num_heads)}"
         )
-    if pad_qkv is not None and pad_qkv.shape != (qkv.shape[3],):
+    if pad_qkv is not None and pad_qkv.shape != qkv.shape[3:]:
         raise ValueError(
             f"pad_qkv is one token's qkv, got {tuple(pad_qkv.shape)} for {qkv.shape[3]} channels: "
             "give the bias of the qkv layer"
         )
-    others = [bias_table] if pad_qkv is None else [bias_table, pad_qkv]
-    if any(not other.is_floating_point() or other.device != qkv.device for other in others):
-        raise ValueError(
-            f"qkv, bias table and pad_qkv are floats on one device, got {qkv.device} and "
-            f"{', '.join(f'{other.dtype} on {other.device}' for other in others)}: move or convert them"
+    device, dense = qkv.device, torch.strided
+    for one in (qkv, bias_table, bias_table if pad_qkv is None else pad_qkv):
+        if one.dtype not in DTYPES or one.device != device or one.layout != dense:
+            raise ValueError(
+                f"qkv, bias table and pad_qkv are dense floats on one device, got {qkv.dtype} on {device}, "
+                f"{one.dtype} on {one.device}, {one.layout}: move or convert them"
+            )
+
+
+@lru_cache(maxsize=64)
+def _table_rows(window: tuple[int, ...]) -> int:
+    """The rows of a window's bias table."""
+    height, width = checked_window(window)
+    return (2 * height - 1) * (2 * width - 1)
+
+
+def _check_gradient(gradient: Tensor, qkv: Tensor) -> None:
+    """Checks that it is one of the output: hooks and direct calls may give another."""
+    shape = (*qkv.shape[:3], qkv.shape[3] // 3)
+    if gradient.shape != shape or gradient.dtype != qkv.dtype or gradient.device != qkv.device:
+        raise RuntimeError(
+            f"the output's gradient is {qkv.dtype} of shape {shape} on {qkv.device}, got {gradient.dtype} of "
+            f"shape {tuple(gradient.shape)} on {gradient.device}: give backward what forward was given"
         )
 
 
 def _checked_padded(
-    height: int, width: int, window: tuple[int, int], padded_size: Size | None
+    grid: Sequence[int], window: tuple[int, int], padded_size: Size | None
 ) -> tuple[int, int]:
+    height, width = grid
     if padded_size is None:
         bottom, right = missing(height, width, window)
         return height + bottom, width + right

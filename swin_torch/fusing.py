@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TypeVar
 
@@ -16,6 +16,7 @@ from swin_torch.add_norm import add_norm
 from swin_torch.core import shifted_window_attention_core
 from swin_torch.decisions import CANONICAL, Convention, margins
 from swin_torch.exported import exporting
+from swin_torch.fitting import block_fits, is_whole, norm_linear_fits, parameters
 from swin_torch.functional import drop_path
 from swin_torch.kernels import choices
 from swin_torch.modules import Mlp, SwinBlock, WindowAttention, written_out
@@ -94,19 +95,26 @@ def fused_block(
     whole = block, x, shift_size, kept_attention, kept_mlp
     if exporting() or not untouched(block, SwinBlock, OF_A_BLOCK):
         return written_out(*whole)
-    keeping = keeping or _suiting(x)
-    by_parameters, training_it = not torch.compiler.is_compiling(), torch.is_grad_enabled()
+    kept, training_it, by_kernels = whole[3:], torch.is_grad_enabled(), kernels.asked_for(x)
+    by_parameters = not torch.compiler.is_compiling()
+    if by_parameters:
+        of = parameters(block)
+        if not block_fits(block, of, x, kept):
+            return written_out(*whole)
+        by_parameters = is_whole(of)
+    keeping = keeping or _suiting(by_kernels)
     if training_it and keeping != "all":
         return KEEPING[keeping](*whole) if by_parameters or keeping != "little" else keep_all(*whole)
     drops = kept_attention is not None or kept_mlp is not None
     if not by_parameters or torch.is_autocast_enabled(x.device.type) or (drops and not training_it):
         return keep_all(*whole)
-    if not kernels.asked_for(x) and blocks.takes(block, x, plan := _plan(x, block, shift_size)):
-        kept = kept_attention, kept_mlp
-        return training.forward(block, x, plan, kept) if training_it else blocks.forward(block, x, plan)
+    if not by_kernels and blocks.takes(of, x, plan := _plan(x, block, shift_size)):
+        if training_it:
+            return training.forward(block, of, x, plan, kept)
+        return blocks.forward(block, of, x, plan)
     if training_it:
         return keep_all(*whole)
-    return (in_five_launches if _launches(block, x) else around_products)(block, x, shift_size)
+    return (in_five_launches if _launches(x, of) else around_products)(block, x, shift_size)
 
 
 def keep_all(
@@ -155,25 +163,22 @@ def around_products(block: SwinBlock, x: Tensor, shift_size: Size) -> Tensor:
 
 
 def in_five_launches(block: SwinBlock, x: Tensor, shift_size: Size) -> Tensor:
-    """Without gradients: each linear layer with what lies around it, and the attention."""
+    """Without gradients: each linear layer with what lies around it, and the attention.
+
+    Only of what `kernels.takes_block` takes.
+    """
     attn, (fc1, fc2) = block.attn, (block.mlp.fc1, block.mlp.fc2)
-    qkv = kernels.linear(x, attn.qkv.weight, attn.qkv.bias, _norm(block.norm1))
+    qkv = kernels.launch_linear(x, attn.qkv.weight, attn.qkv.bias, _norm(block.norm1))
     attended = _attended(qkv, attn, attn.window_size, shift_size, block.convention)
-    x = kernels.linear(attended, attn.proj.weight, attn.proj.bias, onto=x)
-    hidden = kernels.linear(x, fc1.weight, fc1.bias, _norm(block.norm2), gelu=True)
-    return kernels.linear(hidden, fc2.weight, fc2.bias, onto=x)
+    x = kernels.launch_linear(attended, attn.proj.weight, attn.proj.bias, onto=x)
+    hidden = kernels.launch_linear(x, fc1.weight, fc1.bias, _norm(block.norm2), gelu=True)
+    return kernels.launch_linear(hidden, fc2.weight, fc2.bias, onto=x)
 
 
-def _launches(block: SwinBlock, x: Tensor) -> bool:
+def _launches(x: Tensor, of: Iterable[Tensor | None]) -> bool:
     """Tells whether the kernels take each of a block's linear layers with its norm, and are faster so."""
-    if choices.way(x) != "five launches":
-        return False
-    before = _norm(block.norm1), None, _norm(block.norm2), None
-    layers = block.attn.qkv, block.attn.proj, block.mlp.fc1, block.mlp.fc2
-    return all(
-        kernels.takes_linear(x, layer.weight, layer.bias, norm)
-        for layer, norm in zip(layers, before, strict=True)
-    )
+    given = (one for one in of if one is not None)
+    return kernels.takes_block(x, *given) and choices.way(x) == choices.WAYS[0]
 
 
 def _norm(norm: nn.LayerNorm) -> tuple[Tensor, Tensor, float]:
@@ -203,9 +208,9 @@ def _mlp_half(block: SwinBlock, x: Tensor) -> Tensor:
     return block.mlp(block.norm2(x))
 
 
-def _suiting(x: Tensor) -> str:
+def _suiting(by_kernels: bool) -> str:
     """What training keeps unless it is told: memory is what ends it on a GPU, time elsewhere."""
-    return "little" if kernels.asked_for(x) else "all"
+    return "little" if by_kernels else "all"
 
 
 def fused_norm_reduce(merged: Tensor, merging: PatchMerging, keeping: str | None = None) -> Tensor:
@@ -214,13 +219,16 @@ def fused_norm_reduce(merged: Tensor, merging: PatchMerging, keeping: str | None
         return norm_reduce(merged, merging)
     norm, reduction = merging.norm, merging.reduction
     whole = merged, norm.weight, norm.bias, norm.eps, reduction.weight, reduction.bias
-    ours = not kernels.asked_for(merged) and not torch.is_autocast_enabled(merged.device.type)
+    if not norm_linear_fits(merged, norm, reduction):
+        return norm_reduce(merged, merging)
+    by_kernels = kernels.asked_for(merged)
+    ours = not by_kernels and not torch.is_autocast_enabled(merged.device.type)
     launched = merged, reduction.weight, reduction.bias, _norm(norm)
     if not torch.is_grad_enabled() and kernels.takes_linear(*launched):
-        return kernels.linear(*launched)
+        return kernels.launch_linear(*launched)
     if ours and blocks.takes_norm_linear(merged, norm, reduction):
         return (training.norm_linear if torch.is_grad_enabled() else blocks.norm_linear)(*whole)
-    if torch.is_grad_enabled() and (keeping or _suiting(merged)) != "all":
+    if torch.is_grad_enabled() and (keeping or _suiting(by_kernels)) != "all":
         return norm_linear(merged, norm, reduction)
     return norm_reduce(merged, merging)
 

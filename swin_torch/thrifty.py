@@ -70,7 +70,7 @@ class _NormLinear(Function):
         ctx.eps = eps
         launched = x, _autocast(weight, x), bias, (gain, shift, eps)
         if kernels.takes_linear(*launched):
-            return kernels.linear(*launched)
+            return kernels.launch_linear(*launched)
         return linear(layer_norm(x, [x.shape[-1]], gain, shift, eps), weight, bias)
 
     @staticmethod
@@ -95,8 +95,8 @@ class _ProjectNormLinear(Function):
         first = attended, _autocast(projection, x), of_projection
         second = _autocast(weight, x), bias, (gain, shift, eps)
         if factor is None and kernels.takes_linear(*first, onto=x) and kernels.takes_linear(x, *second):
-            y = kernels.linear(*first, onto=x)
-            return y, kernels.linear(y, *second)
+            y = kernels.launch_linear(*first, onto=x)
+            return y, kernels.launch_linear(y, *second)
         branch = linear(attended, projection, of_projection)
         y, normed = add_norm(x, branch if factor is None else branch * factor, gain, shift, eps)
         return y, linear(normed, weight, bias)
@@ -113,8 +113,9 @@ class _ProjectNormLinear(Function):
         of_sum, *of_norm = _norm_gradients(of_normed, y, mean, rstd, gain, shift)
         of_x = of_sum.add_(of_y)
         of_branch = of_x if factor is None else of_x * factor
+        of_kept = (of_x * branch).sum((1, 2, 3)) if ctx.needs_input_grad[2] else None
         of_attended, *of_projection = _linear_gradients(of_branch.to(narrow), attended, projection)
-        return of_x, of_attended, None, None, *of_projection, *of_norm, *of_layer
+        return of_x, of_attended, of_kept, None, *of_projection, *of_norm, *of_layer
 
 
 class _GeluLinear(Function):

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from swin_torch.plan import Plan
 
@@ -76,34 +77,75 @@ def backward(
     return launch.backward(gradient, qkv, bias_table, pad_qkv, plan, scale, mask_value)
 
 
-def takes_rows(x: Tensor, *others: Tensor) -> bool:
-    """Whether the kernel of `add_norm` takes these: contiguous tokens of one type, which it computes in."""
-    alike = all(other.dtype == x.dtype and other.is_contiguous() for other in (x, *others))
-    return alike and x.dtype in DTYPES and x.shape[-1] <= LARGEST_ROW and _missing(x.device) is None
+def lie_plainly(x: Tensor, *others: Tensor) -> bool:
+    """Whether kernels may read these: one after the other in the memory of x's device, and of its type."""
+    device, dtype = x.device, x.dtype
+    return dtype in DTYPES and all(
+        one.dtype == dtype and one.device == device and is_dense(one) for one in (x, *others)
+    )
 
 
-def add_norm(
+def is_dense(x: Tensor) -> bool:
+    """Whether the numbers lie one after the other in memory, with their own signs."""
+    return x.layout == torch.strided and x.is_contiguous() and not x.is_neg()
+
+
+def takes_rows(x: Tensor, branch: Tensor, gain: Tensor, shift: Tensor, ahead: Tensor | None = None) -> bool:
+    """Whether the kernel of `add_norm` takes these: two grids of tokens, and what has a number a channel."""
+    vectors = (gain, shift) if ahead is None else (gain, shift, ahead)
+    if not x.dim() or branch.shape != x.shape or x.shape[-1] > LARGEST_ROW:
+        return False
+    fit = all(one is not None and one.shape == x.shape[-1:] for one in vectors)
+    return fit and lie_plainly(x, branch, *vectors) and _missing(x.device) is None
+
+
+def launch_add_norm(
     x: Tensor, branch: Tensor, gain: Tensor, shift: Tensor, eps: float, ahead: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """x + branch (+ ahead), and LayerNorm(x + branch): (..., C) twice."""
+    """x + branch (+ ahead), and LayerNorm(x + branch), of what `takes_rows` takes: (..., C) twice."""
     from swin_torch.kernels import launch_rows
 
     return launch_rows.add_norm(x, branch, gain, shift, eps, ahead)
 
 
+def takes_block(x: Tensor, *parameters: Tensor) -> bool:
+    """Whether `launch_linear` takes the layers of a block, without gradients; their shapes go together."""
+    return asked_for(x) and lie_plainly(x, *parameters) and _pays(x, x) and _missing(x.device) is None
+
+
 def takes_linear(
     x: Tensor, weight: Tensor, bias: Tensor | None, norm: Norm | None = None, onto: Tensor | None = None
 ) -> bool:
-    """Whether this call of `linear` is one for the kernels: contiguous, and of types that they compute in.
+    """Whether this call of `linear` is one for the kernels: what fits each other, and types they compute in.
 
-    With a norm the tokens may be of another type than the weight.  float32 unrounded no tensor core
-    multiplies: there the library's product is as fast as any.
+    Under autocast the tokens may be of another type than the weight.
     """
-    given = [one for one in (x, weight, bias, onto) if one is not None] + list((norm or ())[:2])
-    plain = all(one is not None and one.dtype in DTYPES and one.is_contiguous() for one in given)
+    if not asked_for(x) or weight is None or weight.dim() != 2 or not weight.numel() or not x.dim():
+        return False
+    (columns, channels), rows, (gain, shift, _) = weight.shape, x.shape[:-1], norm or (None, None, None)
+    if norm is not None and (gain is None or shift is None):
+        return False
+    alike = True
+    for one, shape in (
+        (x, (*rows, channels)),
+        (weight, (columns, channels)),
+        (bias, (columns,)),
+        (gain, (channels,)),
+        (shift, (channels,)),
+        (onto, (*rows, columns)),
+    ):
+        if one is not None:
+            if one.shape != shape or one.dtype not in DTYPES or one.device != x.device or not is_dense(one):
+                return False
+            alike &= one.dtype == x.dtype
+    mixed = alike or (norm is not None and torch.is_autocast_enabled(x.device.type))
+    return mixed and _pays(x, weight) and _missing(x.device) is None
+
+
+def _pays(x: Tensor, weight: Tensor) -> bool:
+    """Whether the kernel may be faster: float32 unrounded no tensor core multiplies, as the library does."""
     exact = weight.dtype == torch.float32 and torch.backends.cuda.matmul.fp32_precision != "tf32"
-    alike = norm is not None or x.dtype == weight.dtype
-    return asked_for(x) and plain and alike and not (exact and x.is_cuda) and _missing(x.device) is None
+    return not (exact and x.is_cuda)
 
 
 def linear(
@@ -114,7 +156,28 @@ def linear(
     gelu: bool = False,
     onto: Tensor | None = None,
 ) -> Tensor:
-    """onto + gelu(norm(x) weight^T + bias) in one launch: (..., C) -> (..., K)."""
+    """onto + gelu(norm(x) weight^T + bias): (..., C) -> (..., K), in one launch where `takes_linear` says so.
+
+    >>> linear(torch.ones(1, 2), torch.ones(3, 2), None, onto=torch.ones(1, 3))
+    tensor([[3., 3., 3.]])
+    """
+    if takes_linear(x, weight, bias, norm, onto):
+        return launch_linear(x, weight, bias, norm, gelu, onto)
+    normed = x if norm is None else functional.layer_norm(x, x.shape[-1:], *norm)
+    found = functional.linear(normed, weight, bias)
+    found = functional.gelu(found) if gelu else found
+    return found if onto is None else onto + found
+
+
+def launch_linear(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    norm: Norm | None = None,
+    gelu: bool = False,
+    onto: Tensor | None = None,
+) -> Tensor:
+    """`linear` of what `takes_linear` takes."""
     from swin_torch.kernels import launch_rows
 
     return launch_rows.linear(x, weight, bias, norm, gelu, onto)

@@ -25,7 +25,7 @@ DTYPES = torch.float32, torch.bfloat16
 
 def takes(qkv: Tensor, plan: Plan) -> bool:
     """Whether this call is one for the native kernel, the machine having a compiler."""
-    if qkv.device.type != "cpu" or qkv.dtype not in DTYPES or not qkv.numel():
+    if not qkv.is_cpu or qkv.dtype not in DTYPES or not qkv.numel():
         return False
     return fits(plan, qkv.shape[3] // 3 // plan.heads, qkv.dtype)
 

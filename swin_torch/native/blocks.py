@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 
 from swin_torch import native
+from swin_torch.fitting import Parameters, is_whole
 from swin_torch.modules import SwinBlock
 from swin_torch.native import pointwise
 from swin_torch.native.products import product
@@ -18,49 +17,19 @@ ROWS = 784
 """Tokens a thread has at a time: the MLP of 96 channels takes 7 to 10 % less than for all at once."""
 
 
-class Parameters(NamedTuple):
-    """A block's, in the order of its layers; only qkv may be without a bias."""
-
-    norm1: Tensor
-    norm1_bias: Tensor
-    qkv: Tensor
-    qkv_bias: Tensor | None
-    table: Tensor
-    proj: Tensor
-    proj_bias: Tensor
-    norm2: Tensor
-    norm2_bias: Tensor
-    fc1: Tensor
-    fc1_bias: Tensor
-    fc2: Tensor
-    fc2_bias: Tensor
-
-
-def parameters(block: SwinBlock) -> Parameters:
-    """Those of its layers and its bias table."""
-    attn, mlp = block.attn, block.mlp
-    layers = block.norm1, attn.qkv, attn.proj, block.norm2, mlp.fc1, mlp.fc2
-    (norm1, qkv, proj, norm2, fc1, fc2) = ((layer.weight, layer.bias) for layer in layers)
-    return Parameters(*norm1, *qkv, attn.relative_position_bias_table, *proj, *norm2, *fc1, *fc2)
-
-
-def takes(block: SwinBlock, x: Tensor, plan: Plan) -> bool:
-    """Whether this call is one for it: float32 all through, and a kernel for its windows and heads."""
-    given = parameters(block)
-    whole = all(one is not None for one in given[:3] + given[4:])
-    plain = whole and x.numel() > 0 and pointwise.takes(x, *given)
-    return plain and native.fits(plan, x.shape[3] // plan.heads)
+def takes(of: Parameters, x: Tensor, plan: Plan) -> bool:
+    """Whether this call is one for it, its shapes going together: float32, and a kernel for such windows."""
+    return is_whole(of) and pointwise.takes(x, *of) and native.fits(plan, x.shape[3] // plan.heads)
 
 
 def takes_norm_linear(x: Tensor, norm: nn.LayerNorm, layer: nn.Linear) -> bool:
-    """Whether `norm_linear` takes these layers."""
-    given = norm.weight, norm.bias, layer.weight
-    return all(one is not None for one in given) and x.numel() > 0 and pointwise.takes(x, *given, layer.bias)
+    """Whether `norm_linear` takes these layers, whose shapes go together."""
+    return pointwise.takes(x, norm.weight, norm.bias, layer.weight, layer.bias)
 
 
-def forward(block: SwinBlock, x: Tensor, plan: Plan) -> Tensor:
+def forward(block: SwinBlock, of: Parameters, x: Tensor, plan: Plan) -> Tensor:
     """The block's output, (B, H, W, C) -> same: a few images after the other."""
-    of, out = parameters(block), torch.empty_like(x)
+    out = torch.empty_like(x)
     for given, found in zip(*map(_images, (x, out)), strict=True):
         qkv = room("qkv", *given.shape[:3], len(of.qkv))
         norm_linear(given, of.norm1, of.norm1_bias, block.norm1.eps, of.qkv, of.qkv_bias, out=qkv)

@@ -16,7 +16,10 @@ from swin_torch.slower import say_once
 
 KERNEL = "its native kernel"
 
-FLAGS = "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC"
+MORE = tuple(os.environ.get("SWIN_TORCH_CFLAGS", "").split())
+"""Flags of the user's own: make sanitize names the sanitizers here."""
+
+FLAGS = "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC", *MORE
 TOGETHER = "-fopenmp"
 """For the threads that PyTorch uses too; not every compiler has them."""
 
@@ -47,8 +50,9 @@ def _compile(words: list[str], source: str, kept: Path) -> None:
     with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
         made = Path(folder) / "made.so"
         words = [*words, "-o", str(made), str(Path(__file__).with_name(source))]
-        if subprocess.run([*words, TOGETHER], check=False, capture_output=True).returncode:
-            subprocess.run(words, check=True, capture_output=True, text=True)
+        own = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}  # is Python's alone
+        if subprocess.run([*words, TOGETHER], check=False, capture_output=True, env=own).returncode:
+            subprocess.run(words, check=True, capture_output=True, text=True, env=own)
         made.replace(kept)
 
 

@@ -6,9 +6,9 @@ import ctypes
 from functools import cache
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from swin_torch.fitting import lies_plainly
 from swin_torch.native.building import library
 from swin_torch.native.threads import parts_of, pointer, shared
 
@@ -18,12 +18,13 @@ FEW = 8192
 
 def takes(*tensors: Tensor | None) -> bool:
     """Whether the native functions take these, the machine having a compiler."""
-    return _functions() is not None and all(x is None or _is_plain(x) for x in tensors)
+    return _functions() is not None and all(x is None or lies_plainly(x) for x in tensors)
 
 
 def gelu(x: Tensor, out: Tensor) -> Tensor:
     """gelu(x) into ``out``, which may be x: (..., C).
 
+    >>> import torch
     >>> x = torch.tensor([[0.0, 2.0]])
     >>> gelu(x, out=x) if takes(x) else torch.tensor([[0.0, 1.9545]])
     tensor([[0.0000, 1.9545]])
@@ -50,12 +51,6 @@ def norm_backward(
     """``added`` and x's gradient into ``out``; to ``of_norm`` (threads, 2, C) those of gain and shift."""
     _rows("norm_backward", x, x, of_normed, gain, added, out, of_norm, ctypes.c_float(eps))
     return out
-
-
-def _is_plain(x: Tensor) -> bool:
-    """Whether the numbers lie in memory, row after row, as C reads them."""
-    own = type(x) in (Tensor, nn.Parameter)  # others may have their numbers elsewhere, or none
-    return own and x.device.type == "cpu" and x.dtype == torch.float32 and x.is_contiguous()
 
 
 def _rows(name: str, of: Tensor, *arguments: Any) -> None:

@@ -42,8 +42,19 @@ def parts_of(number: int) -> int:
 
 
 def pointer(tensor: Tensor | None) -> ctypes.c_void_p:
-    """Where a tensor's numbers start; null for None."""
-    return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
+    """Where a tensor's numbers start; null for None.
+
+    Errors: ``RuntimeError`` for one whose memory was given back.
+    """
+    if tensor is None:
+        return ctypes.c_void_p(None)
+    address = tensor.data_ptr()
+    if not address and tensor.numel():
+        raise RuntimeError(
+            f"a tensor's numbers lie in memory, got one of shape {tuple(tensor.shape)} whose memory is gone: "
+            "gather a sharded parameter before the layer is called"
+        )
+    return ctypes.c_void_p(address)
 
 
 @cache

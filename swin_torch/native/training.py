@@ -6,7 +6,7 @@ before its GELU: 10 C numbers a token, where PyTorch's own layers keep 16 C.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import repeat
 from typing import Any
 
@@ -14,11 +14,13 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
+from torch.nn.functional import gelu, linear
 
 from swin_torch import native
+from swin_torch.fitting import Parameters, as_forward_kept, block_shapes
 from swin_torch.modules import SwinBlock
 from swin_torch.native import blocks, pointwise
-from swin_torch.native.blocks import Parameters, in_cache, parameters, sizes
+from swin_torch.native.blocks import in_cache, sizes
 from swin_torch.native.products import product
 from swin_torch.native.rooms import room
 from swin_torch.plan import Plan
@@ -27,10 +29,12 @@ LARGE = 2**18
 """Numbers of a weight whose gradient is not in the cache any more when it is read."""
 
 
-def forward(block: SwinBlock, x: Tensor, plan: Plan, kept: tuple[Tensor | None, Tensor | None]) -> Tensor:
+def forward(
+    block: SwinBlock, of: Parameters, x: Tensor, plan: Plan, kept: tuple[Tensor | None, Tensor | None]
+) -> Tensor:
     """The block's output, (B, H, W, C) -> same; ``kept`` are drop path's factors of its branches, (B)."""
     eps = block.norm1.eps, block.norm2.eps
-    return _Block.apply(x, *kept, sizes(block, plan), eps, *parameters(block))
+    return _Block.apply(x, *kept, sizes(block, plan), eps, *of)
 
 
 def norm_linear(
@@ -51,7 +55,7 @@ class _Block(Function):
         eps: tuple[float, float],
         *given: Tensor,
     ) -> Tensor:
-        of = Parameters(*given)
+        of, kept_attention, kept_mlp = Parameters(*given), _plain(kept_attention, x), _plain(kept_mlp, x)
         qkv = blocks.norm_linear(x, of.norm1, of.norm1_bias, eps[0], of.qkv, of.qkv_bias)
         attended = native.forward(qkv, of.table, of.qkv_bias, *sizes)
         y, z, before = torch.empty_like(x), torch.empty_like(x), x.new_empty(*x.shape[:3], len(of.fc1))
@@ -65,32 +69,64 @@ class _Block(Function):
             activated = pointwise.gelu(between, room("hidden", *between.shape))
             _add_linear(after, activated, of.fc2, of.fc2_bias, other, out=out)
         ctx.save_for_backward(x, qkv, attended, y, before, kept_attention, kept_mlp, *given)
-        ctx.sizes, ctx.eps = sizes, eps
+        ctx.sizes, ctx.eps, ctx.hidden = sizes, eps, len(of.fc1)
         return z
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
-        x, qkv, attended, y, before, kept_attention, kept_mlp, *given = ctx.saved_tensors
-        of, (plan, scale, mask_value) = Parameters(*given), ctx.sizes
+        x, qkv, attended, y, before, gradient, *kept, of = _checked(ctx, gradient)
+        plan, scale, mask_value = ctx.sizes
         wanted = dict(zip(Parameters._fields, ctx.needs_input_grad[5:], strict=True))
-        linear = {name: _Linear(getattr(of, name), wanted[name]) for name in ("qkv", "proj", "fc1", "fc2")}
+        layers = {name: _Linear(getattr(of, name), wanted[name]) for name in ("qkv", "proj", "fc1", "fc2")}
         of_norm1, of_norm2 = _of_norm(of.norm1), _of_norm(of.norm2)
-        factors = _by_token(kept_attention, x), _by_token(kept_mlp, x)
+        factors = _by_token(kept[0], x), _by_token(kept[1], x)
         of_y, of_attended = _to_attention(
-            attended, y, before, gradient.contiguous(), factors, of, linear, of_norm2, ctx.eps[1]
+            attended, y, before, gradient, factors, of, layers, of_norm2, ctx.eps[1]
         )
+        of_kept = _of_factors(ctx.needs_input_grad[1:3], (attended, before), (of_y, gradient), of)
         of_qkv, of_table, of_pad = native.backward(
             of_attended, qkv, of.table, of.qkv_bias, plan, scale, mask_value, out=room("qkv", *qkv.shape)
         )
         _norm_linear_backward(
-            x, of.norm1, of.norm1_bias, ctx.eps[0], linear["qkv"], of_qkv, of_y, of_norm1, of_y
+            x, of.norm1, of.norm1_bias, ctx.eps[0], layers["qkv"], of_qkv, of_y, of_norm1, of_y
         )
-        linear["qkv"].of_bias += of_pad  # padding's qkv is the bias
-        first, proj, fc1, fc2 = ((layer.of_weight, layer.of_bias) for layer in linear.values())
+        layers["qkv"].of_bias += of_pad  # padding's qkv is the bias
+        first, proj, fc1, fc2 = ((layer.of_weight, layer.of_bias) for layer in layers.values())
         of_bias = None if of.qkv_bias is None else first[1]
         found = *of_norm1.sum(0), first[0], of_bias, of_table, *proj, *of_norm2.sum(0), *fc1, *fc2
-        return of_y, None, None, None, None, *found
+        return of_y, *of_kept, None, None, *found
+
+
+def _of_factors(
+    wanted: Sequence[bool], rows: tuple[Tensor, Tensor], of_sums: tuple[Tensor, Tensor], of: Parameters
+) -> list[Tensor | None]:
+    """The gradients of drop path's factors, (B) each, where they are wanted: hardly ever."""
+    found: list[Tensor | None] = [None, None]
+    if wanted[0]:
+        found[0] = (of_sums[0] * linear(rows[0], of.proj, of.proj_bias)).sum((1, 2, 3))
+    if wanted[1]:
+        found[1] = (of_sums[1] * linear(gelu(rows[1]), of.fc2, of.fc2_bias)).sum((1, 2, 3))
+    return found
+
+
+def _checked(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
+    """The tokens that backward needs, the gradient, drop path's factors and the parameters, as C reads them.
+
+    What is kept may have changed: a hook gave something else, or a parameter has another memory.
+    """
+    x, qkv, attended, y, before, kept_attention, kept_mlp, *given = ctx.saved_tensors
+    shape, plan = tuple(gradient.shape), ctx.sizes[0]  # PyTorch sees to it that it is the output's
+    batch, height, width, channels = shape
+    x, attended, y, gradient = (as_forward_kept(one, shape) for one in (x, attended, y, gradient))
+    qkv = as_forward_kept(qkv, (batch, height, width, 3 * channels))
+    before = as_forward_kept(before, (batch, height, width, ctx.hidden))
+    factors = (one if one is None else as_forward_kept(one, (batch,)) for one in (kept_attention, kept_mlp))
+    shapes = block_shapes(channels, ctx.hidden, plan.heads, plan.window)
+    of: Iterable[Any] = (
+        one if one is None else as_forward_kept(one, own) for one, own in zip(given, shapes, strict=True)
+    )
+    return x, qkv, attended, y, before, gradient, *factors, Parameters(*of)
 
 
 class _NormLinear(Function):
@@ -99,15 +135,19 @@ class _NormLinear(Function):
         ctx: Any, x: Tensor, gain: Tensor, shift: Tensor, eps: float, weight: Tensor, bias: Tensor | None
     ) -> Tensor:
         ctx.save_for_backward(x, gain, shift, weight)
-        ctx.eps = eps
+        ctx.eps, ctx.channels = eps, x.shape[-1]
         return blocks.norm_linear(x, gain, shift, eps, weight, bias)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
-        x, gain, shift, weight = ctx.saved_tensors
+        *before, columns = gradient.shape  # PyTorch sees to it that it is the output's
+        vector = (ctx.channels,)
+        shapes = (*before, *vector), vector, vector, (columns, *vector), gradient.shape
+        kept = zip((*ctx.saved_tensors, gradient), shapes, strict=True)
+        x, gain, shift, weight, gradient = (as_forward_kept(*one) for one in kept)
         linear, of_norm, of_x = _Linear(weight, ctx.needs_input_grad[4]), _of_norm(gain), torch.empty_like(x)
-        _norm_linear_backward(x, gain, shift, ctx.eps, linear, gradient.contiguous(), None, of_norm, of_x)
+        _norm_linear_backward(x, gain, shift, ctx.eps, linear, gradient, None, of_norm, of_x)
         of_bias = linear.of_bias if ctx.needs_input_grad[5] else None
         return of_x, *of_norm.sum(0), None, linear.of_weight, of_bias
 
@@ -138,7 +178,7 @@ def _to_attention(
     gradient: Tensor,
     factors: tuple[Iterable[Tensor | None], Iterable[Tensor | None]],
     of: Parameters,
-    linear: dict[str, _Linear],
+    layers: dict[str, _Linear],
     of_norm: Tensor,
     eps: float,
 ) -> tuple[Tensor, Tensor]:
@@ -151,11 +191,11 @@ def _to_attention(
         of_branch = of_out if other is None else of_out * other
         product(of_branch, of.fc2, of_activated)
         pointwise.gelu_backward(between, of_activated, activated)
-        linear["fc2"].backward(of_branch, activated)
+        layers["fc2"].backward(of_branch, activated)
         pointwise.norm(rows, of.norm2, of.norm2_bias, eps, normed)
-        linear["fc1"].backward(of_activated, normed, out=normed)
+        layers["fc1"].backward(of_activated, normed, out=normed)
         pointwise.norm_backward(rows, normed, of.norm2, eps, of_out, of_norm, of_rows)
-        linear["proj"].backward(of_rows if one is None else of_rows * one, tokens, out=of_tokens)
+        layers["proj"].backward(of_rows if one is None else of_rows * one, tokens, out=of_tokens)
     return of_y, of_attended
 
 
@@ -186,7 +226,12 @@ def _by_token(factor: Tensor | None, x: Tensor) -> Iterable[Tensor | None]:
     """A branch's factor of each token, in the pieces that tokens come in."""
     if factor is None:
         return repeat(None)
-    return in_cache(factor.to(x.dtype).view(-1, 1, 1, 1).expand(*x.shape[:3], 1).contiguous())
+    return in_cache(factor.view(-1, 1, 1, 1).expand(*x.shape[:3], 1).contiguous())
+
+
+def _plain(factor: Tensor | None, x: Tensor) -> Tensor | None:
+    """A branch's factors in the type of x, one after the other in memory."""
+    return None if factor is None else factor.to(x.dtype).resolve_neg().contiguous()
 
 
 def _add_linear(

@@ -212,11 +212,16 @@ def test_narrow_inference_is_finite_at_any_size(dtype: torch.dtype) -> None:
 
 def test_the_norm_s_kernel_takes_alike_contiguous_rows_only() -> None:
     x, gain = torch.zeros(2, 4), torch.ones(4)
-    assert kernels.takes_rows(x, x, gain)
-    assert not kernels.takes_rows(x.double(), x.double())
-    assert not kernels.takes_rows(x, x.bfloat16())
-    assert not kernels.takes_rows(x, torch.zeros(4, 2).T)
-    assert not kernels.takes_rows(torch.zeros(1, 2 * kernels.LARGEST_ROW))
+    assert kernels.takes_rows(x, x, gain, gain)
+    assert kernels.takes_rows(x, x, gain, gain, gain)
+    assert not kernels.takes_rows(x.double(), x.double(), gain.double(), gain.double())
+    assert not kernels.takes_rows(x, x.bfloat16(), gain, gain)
+    assert not kernels.takes_rows(x, torch.zeros(4, 2).T, gain, gain)
+    assert not kernels.takes_rows(x, x[:1], gain, gain)
+    assert not kernels.takes_rows(x, x, gain, gain[:3])
+    assert not kernels.takes_rows(x, x, gain, gain, gain.to("meta"))
+    long = torch.zeros(1, 2 * kernels.LARGEST_ROW)
+    assert not kernels.takes_rows(long, long, long[0], long[0])
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: CUDA graphs record a GPU's work")

@@ -52,7 +52,7 @@ def wrong(dtype: torch.dtype, sizes: tuple[int, int, int], around: Around) -> li
     if around.gelu:
         certain, total = (total.abs() >= FAR) | (total == 0), total.relu()
     x, weight, bias, gain, shift, onto = (one.to(dtype) for one in (x, weight, bias, gain, shift, onto))
-    found = kernels.linear(
+    found = kernels.launch_linear(
         x,
         weight,
         bias if around.bias else None,
@@ -74,7 +74,7 @@ def wrong_sums(dtype: torch.dtype) -> Iterator[str]:
         )
         signs, middle = balanced(channels, channels), 8 * x[:, :1]
         given = [one.to(dtype) for one in (x, middle + signs - x, gain[0], shift[0])]
-        found = kernels.add_norm(*given, 3.0, later[0].to(dtype) if ahead else None)
+        found = kernels.launch_add_norm(*given, 3.0, later[0].to(dtype) if ahead else None)
         exact = middle + signs + later * ahead, (0.5 * signs * gain + shift).expand(rows, -1)
         if not all(torch.equal(one, other.to(dtype)) for one, other in zip(found, exact, strict=True)):
             yield f"sum and norm of {rows} rows of {channels} channels, ahead {ahead}"

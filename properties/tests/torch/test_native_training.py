@@ -16,6 +16,7 @@ from swin_properties.judging.gradients import slopes
 from swin_properties.judging.implementation import load_implementation
 from swin_properties.laws.law import LAWS, Derivative
 
+from swin_torch.fitting import parameters
 from swin_torch.fusing import _plan, fuse, fused_block, keep_all
 from swin_torch.modules import SwinBlock
 from swin_torch.native import blocks, pointwise, training
@@ -116,9 +117,9 @@ def test_the_same_gradients_at_each_run_of_several_threads(
 @pytest.mark.usefixtures("compiler")
 def test_a_norm_without_a_bias_is_called(trained: SwinBlock) -> None:
     x = torch.randn(1, 5, 7, 12)
-    assert blocks.takes(trained, x, _plan(x, trained, 1))
+    assert blocks.takes(parameters(trained), x, _plan(x, trained, 1))
     trained.norm2 = torch.nn.LayerNorm(12, bias=False)
-    assert not blocks.takes(trained, x, _plan(x, trained, 1))
+    assert not blocks.takes(parameters(trained), x, _plan(x, trained, 1))
     assert torch.equal(trained(x, 1), keep_all(trained, x, 1, None, None))
 
 

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 import swin_reference
 import torch
-from swin_properties.budget import deviation
-from swin_properties.cases import NetCase
-from swin_properties.logits import judged_logits
-from swin_properties.precision import PRECISIONS
+from swin_properties.budget.budget import deviation
+from swin_properties.budget.precision import PRECISIONS
+from swin_properties.cases.case import NetCase
+from swin_properties.predict.logits import judged_logits
 from swin_reference.checkpoint import flatten
 from swin_reference.config import CONVENTIONS
 from torch import Tensor, nn
