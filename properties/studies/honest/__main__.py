@@ -80,7 +80,7 @@ def written(table: Table, cases: int, precisions: list[str]) -> str:
             "",
             *largest,
             "",
-            f"Command: `python -m studies.honest --cases {cases}`.",
+            f"Command: `PYTHONPATH=properties python -m studies.honest --cases {cases}`.",
             f"Machine: {machine()}.",
             f"Versions: {versions()}.",
             "",

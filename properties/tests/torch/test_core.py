@@ -213,8 +213,9 @@ def test_fusing_changes_the_blocks_of_that_model_alone() -> None:
 
 INTERPRETED = """
 import sys
-from swin_properties import check, gradient
-from swin_properties.cases import GridCase
+from swin_properties import check
+from swin_properties.cases.case import GridCase
+from swin_properties.judging import gradients
 from swin_properties.judging.compare import evaluate
 from swin_properties.judging.implementation import load_implementation
 from swin_properties.laws.law import LAWS
@@ -223,7 +224,7 @@ from swin_torch.kernels import launch, products
 
 launched, run = set(), launch.run
 launch.run = lambda kernel, *args, **kwargs: (launched.add(kernel), run(kernel, *args, **kwargs))
-gradient.COTANGENTS = 4
+gradients.COTANGENTS = 4
 precision, *cases = sys.argv[1:]
 attention, block = "shifted_window_attention/", "swin_block/"
 small = "window=2 grid=3x4 shift=1 heads=1 head_dim=3 batch=2"
