@@ -10,6 +10,7 @@ import torch
 from studies.misshapen import CASES, asked_for, judged
 from swin_properties.cases.case import GridCase
 from swin_properties.judging.compare import evaluate
+from swin_properties.judging.implementation import load_implementation
 from swin_properties.laws.law import LAWS
 from torch import Tensor, nn
 

@@ -18,8 +18,8 @@ from swin_properties.budget.budget import deviation
 from swin_properties.budget.precision import PRECISIONS
 from swin_properties.cases.case import NetCase
 from swin_properties.predict.logits import judged_logits
-from swin_weights import flatten
 from swin_reference.config import CONVENTIONS
+from swin_weights import flatten
 from torch import Tensor, nn
 from torch.export import Dim
 
