@@ -15,7 +15,7 @@ from swin_torch import kernels
 from swin_torch.add_norm import add_norm
 from swin_torch.core import shifted_window_attention_core
 from swin_torch.decisions import CANONICAL, Convention, margins
-from swin_torch.fitting import block_fits, is_whole, norm_linear_fits, parameters
+from swin_torch.fitting import block_fits, is_whole, layers_of, norm_linear_fits, parameters
 from swin_torch.functional import drop_path
 from swin_torch.modules import SwinBlock, WindowAttention, written_out
 from swin_torch.native import blocks, training
@@ -82,10 +82,11 @@ def fused_block(
     """
     whole = block, x, shift_size, kept_attention, kept_mlp
     kept, training_it, by_kernels = whole[3:], torch.is_grad_enabled(), kernels.asked_for(x)
-    by_parameters = _by_parameters(*_layers(block))
+    layers = layers_of(block)
+    by_parameters = _by_parameters(*layers)
     if by_parameters:
-        of = parameters(block)
-        if not block_fits(block, of, x, kept):
+        of = parameters(block, layers)
+        if not block_fits(layers, of, x, block.attn.window_size, kept):
             return written_out(*whole)
         by_parameters = is_whole(of)
     keeping = keeping or _suiting(by_kernels)
@@ -187,10 +188,6 @@ def _attention_half(block: SwinBlock, x: Tensor, shift_size: Size) -> Tensor:
 
 def _mlp_half(block: SwinBlock, x: Tensor) -> Tensor:
     return block.mlp(block.norm2(x))
-
-
-def _layers(block: SwinBlock) -> tuple[nn.Module, ...]:
-    return block.norm1, block.attn.qkv, block.attn.proj, block.norm2, block.mlp.fc1, block.mlp.fc2
 
 
 def _suiting(by_kernels: bool) -> str:
