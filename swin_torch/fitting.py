@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,8 @@ from swin_torch.sizes import Size, checked_window
 
 OWN = Tensor, nn.Parameter
 """Types whose numbers lie where they say; others may have theirs elsewhere, or none."""
+
+FLOAT, DENSE = torch.float32, torch.strided
 
 Shape = tuple[int, ...]
 
@@ -39,38 +41,61 @@ class Parameters(NamedTuple):
     fc2_bias: Tensor
 
 
-def parameters(block: SwinBlock) -> Parameters:
-    """Returns those of its layers and its bias table."""
+def layers_of(block: SwinBlock) -> tuple[Any, ...]:
+    """Returns a block's norms and linear layers, in their order."""
     attn, mlp = block.attn, block.mlp
-    layers = block.norm1, attn.qkv, attn.proj, block.norm2, mlp.fc1, mlp.fc2
-    (norm1, qkv, proj, norm2, fc1, fc2) = ((layer.weight, layer.bias) for layer in layers)
-    return Parameters(*norm1, *qkv, attn.relative_position_bias_table, *proj, *norm2, *fc1, *fc2)
+    return block.norm1, attn.qkv, attn.proj, block.norm2, mlp.fc1, mlp.fc2
+
+
+def parameters(block: SwinBlock, layers: tuple[Any, ...] | None = None) -> Parameters:
+    """Returns those of its layers and its bias table; with the layers at hand it takes less time."""
+    norm1, qkv, proj, norm2, fc1, fc2 = layers_of(block) if layers is None else layers
+    return Parameters(
+        norm1.weight,
+        norm1.bias,
+        qkv.weight,
+        qkv.bias,
+        block.attn.relative_position_bias_table,
+        proj.weight,
+        proj.bias,
+        norm2.weight,
+        norm2.bias,
+        fc1.weight,
+        fc1.bias,
+        fc2.weight,
+        fc2.bias,
+    )
 
 
 def is_whole(of: Parameters) -> bool:
     """Returns whether only the bias of qkv is missing, if any."""
-    return all(one is not None for one in of[:3] + of[4:])
+    return all(one is not None or place == 3 for place, one in enumerate(of))
 
 
-def block_fits(block: SwinBlock, of: Parameters, x: Tensor, kept: Sequence[Tensor | None]) -> bool:
+def block_fits(
+    layers: tuple[Any, ...], of: Parameters, x: Tensor, window_size: Size, kept: Sequence[Tensor | None]
+) -> bool:
     """Returns whether x, drop path's factors and a block's parameters have the shapes that go together.
 
     What is missing fits; x has at least one token, each layer at least one channel.
     """
-    if x.dim() != 4 or x.is_meta or not x.numel() or of.table is None or of.fc1 is None:
+    device, table, fc1 = x.device, of.table, of.fc1
+    if x.dim() != 4 or x.is_meta or not x.numel() or table is None or fc1 is None:
         return False
-    if not of.table.is_floating_point() or of.table.device != x.device or of.table.layout != torch.strided:
+    if not table.is_floating_point() or table.device != device or table.layout != torch.strided:
         return False  # layers refuse what is not as they are, an addition of the bias does not
-    (batch, _, _, channels), table, fc1 = x.shape, of.table.shape, of.fc1.shape
-    norms = block.norm1.normalized_shape, block.norm2.normalized_shape
-    if len(table) != 2 or len(fc1) != 2 or norms != ((channels,), (channels,)):
+    if table.dim() != 2 or fc1.dim() != 2:
         return False
-    wanted = block_shapes(channels, fc1[0], table[1], block.attn.window_size)
-    if not wanted or any(
-        one is not None and one.shape != shape for one, shape in zip(of, wanted, strict=True)
-    ):
+    batch, _, _, channels = x.shape
+    if layers[0].normalized_shape != (channels,) or layers[3].normalized_shape != (channels,):
         return False
-    return all(one is None or (one.shape == (batch,) and one.device == x.device) for one in kept)
+    wanted = block_shapes(channels, fc1.shape[0], table.shape[1], window_size)
+    if not wanted:
+        return False
+    for one, shape in zip(of, wanted, strict=True):
+        if one is not None and one.shape != shape:
+            return False
+    return all(one is None or (one.shape == (batch,) and one.device == device) for one in kept)
 
 
 @lru_cache(maxsize=64)
@@ -104,7 +129,7 @@ def norm_linear_fits(x: Tensor, norm: nn.LayerNorm, layer: nn.Linear) -> bool:
 
 def lies_plainly(x: Tensor) -> bool:
     """Returns whether the numbers lie in a CPU's memory as C reads them: float32, row after row."""
-    if type(x) not in OWN or not x.is_cpu or x.dtype != torch.float32 or x.layout != torch.strided:
+    if type(x) not in OWN or not x.is_cpu or x.dtype is not FLOAT or x.layout is not DENSE:
         return False
     try:
         return x.is_contiguous() and not x.is_neg() and x.data_ptr() != 0
@@ -112,17 +137,31 @@ def lies_plainly(x: Tensor) -> bool:
         return False
 
 
-def as_forward_kept(x: Tensor, shape: Shape) -> Tensor:
-    """Returns a tensor for backward, laid out as C reads it.
+def as_forward_kept(xs: Sequence[Any], shapes: Sequence[Shape]) -> list[Any]:
+    """Returns tensors for backward, laid out as C reads them; None stays None.
 
-    Errors: ``RuntimeError`` unless it has the shape and type that forward saw.
+    Errors: ``RuntimeError`` unless they have the shapes and types that forward saw.
     """
-    if lies_plainly(x) and x.shape == shape:
-        return x
+    found = []
+    for x, shape in zip(xs, shapes, strict=True):  # a call for each would take as long as its checks
+        plain = x is None or (
+            x.shape == shape
+            and x.dtype is FLOAT
+            and type(x) in OWN
+            and x.is_cpu
+            and x.layout is DENSE
+            and x.is_contiguous()
+            and not x.is_neg()
+        )
+        found.append(x if plain else _laid_out_anew(x, shape))
+    return found
+
+
+def _laid_out_anew(x: Tensor, shape: Shape) -> Tensor:
     if x.shape != shape or x.dtype != torch.float32 or not x.is_cpu or x.layout != torch.strided:
         raise RuntimeError(
-            f"backward needs what forward saw, float32 of shape {shape} on a CPU, got {x.dtype} of shape "
-            f"{tuple(x.shape)} on {x.device}, {x.layout}: between the two leave a parameter's data alone, "
-            "and have hooks return what they were given"
+            f"backward needs what forward saw, float32 of shape {tuple(shape)} on a CPU, got {x.dtype} of "
+            f"shape {tuple(x.shape)} on {x.device}, {x.layout}: leave a parameter's data alone "
+            "between the two, and have hooks return what they were given"
         )
     return x.resolve_neg().clone(memory_format=torch.contiguous_format)

@@ -16,7 +16,7 @@ from swin_torch.add_norm import add_norm
 from swin_torch.core import shifted_window_attention_core
 from swin_torch.decisions import CANONICAL, Convention, margins
 from swin_torch.exported import exporting
-from swin_torch.fitting import block_fits, is_whole, norm_linear_fits, parameters
+from swin_torch.fitting import block_fits, is_whole, layers_of, norm_linear_fits, parameters
 from swin_torch.functional import drop_path
 from swin_torch.kernels import choices
 from swin_torch.modules import Mlp, SwinBlock, WindowAttention, written_out
@@ -98,8 +98,9 @@ def fused_block(
     kept, training_it, by_kernels = whole[3:], torch.is_grad_enabled(), kernels.asked_for(x)
     by_parameters = not torch.compiler.is_compiling()
     if by_parameters:
-        of = parameters(block)
-        if not block_fits(block, of, x, kept):
+        layers = layers_of(block)
+        of = parameters(block, layers)
+        if not block_fits(layers, of, x, block.attn.window_size, kept):
             return written_out(*whole)
         by_parameters = is_whole(of)
     keeping = keeping or _suiting(by_kernels)

@@ -68,7 +68,7 @@ def backward(
     of_bias = torch.zeros(parts, plan.heads, call.wide, call.wide)
     of_pad = torch.zeros(parts, qkv.shape[3])
     call.run("differentiate", gradient, of_qkv, of_bias, of_pad, parts=parts)
-    return of_qkv, call.table_of(of_bias).to(bias_table.dtype), of_pad.sum(0)
+    return of_qkv, call.table_of(of_bias).to(bias_table.dtype), of_pad.sum(0) if parts > 1 else of_pad[0]
 
 
 class _Structure(ctypes.Structure):
@@ -97,7 +97,12 @@ class _Call:
         self.kernel = _attention(_upto(plan.tokens), _upto(head_dim), qkv.dtype)
         self.wide = self.kernel.wide()
         self.windows = len(qkv) * prod(plan.counts)
-        pad = qkv.new_zeros(qkv.shape[3]) if pad_qkv is None else pad_qkv.detach().to(qkv.dtype).contiguous()
+        if not plan.is_padded:
+            pad = qkv  # which is not read
+        elif pad_qkv is None:
+            pad = qkv.new_zeros(qkv.shape[3])
+        else:
+            pad = pad_qkv.detach().to(qkv.dtype).contiguous()
         spare = self.kernel.spare()
         place, classes, masks, self.index = _windows(plan, mask_value, self.wide, spare)
         bias = torch.empty(plan.heads * self.wide + spare, self.wide)

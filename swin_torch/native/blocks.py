@@ -70,9 +70,11 @@ def sizes(block: SwinBlock, plan: Plan) -> tuple[Plan, float, float]:
 
 def in_cache(grid: Tensor) -> tuple[Tensor, ...]:
     """The tokens, so many at a time that what is computed from them stays in the caches of all threads."""
-    return grid.view(-1, grid.shape[-1]).split(ROWS * torch.get_num_threads())
+    rows, most = grid.view(-1, grid.shape[-1]), ROWS * torch.get_num_threads()
+    return (rows,) if rows.shape[0] <= most else rows.split(most)
 
 
 def _images(grid: Tensor) -> tuple[Tensor, ...]:
     """The images, as many at a time as have about so many tokens, and at least one."""
-    return grid.split(max(1, ROWS * torch.get_num_threads() // (grid.shape[1] * grid.shape[2])))
+    most = max(1, ROWS * torch.get_num_threads() // (grid.shape[1] * grid.shape[2]))
+    return (grid,) if grid.shape[0] <= most else grid.split(most)

@@ -75,7 +75,7 @@ class _Block(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
-        x, qkv, attended, y, before, gradient, *kept, of = _checked(ctx, gradient)
+        x, qkv, attended, y, before, *kept, of, gradient = _checked(ctx, gradient)
         plan, scale, mask_value = ctx.sizes
         wanted = dict(zip(Parameters._fields, ctx.needs_input_grad[5:], strict=True))
         layers = {name: _Linear(getattr(of, name), wanted[name]) for name in ("qkv", "proj", "fc1", "fc2")}
@@ -115,18 +115,12 @@ def _checked(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
 
     What is kept may have changed: a hook gave something else, or a parameter has another memory.
     """
-    x, qkv, attended, y, before, kept_attention, kept_mlp, *given = ctx.saved_tensors
     shape, plan = tuple(gradient.shape), ctx.sizes[0]  # PyTorch sees to it that it is the output's
-    batch, height, width, channels = shape
-    x, attended, y, gradient = (as_forward_kept(one, shape) for one in (x, attended, y, gradient))
-    qkv = as_forward_kept(qkv, (batch, height, width, 3 * channels))
-    before = as_forward_kept(before, (batch, height, width, ctx.hidden))
-    factors = (one if one is None else as_forward_kept(one, (batch,)) for one in (kept_attention, kept_mlp))
-    shapes = block_shapes(channels, ctx.hidden, plan.heads, plan.window)
-    of: Iterable[Any] = (
-        one if one is None else as_forward_kept(one, own) for one, own in zip(given, shapes, strict=True)
-    )
-    return x, qkv, attended, y, before, gradient, *factors, Parameters(*of)
+    *grid, channels = shape
+    of_tokens = shape, (*grid, 3 * channels), shape, shape, (*grid, ctx.hidden), shape[:1], shape[:1]
+    of_parameters = block_shapes(channels, ctx.hidden, plan.heads, plan.window)
+    kept = as_forward_kept((*ctx.saved_tensors, gradient), (*of_tokens, *of_parameters, shape))
+    return *kept[:7], Parameters(*kept[7:-1]), kept[-1]
 
 
 class _NormLinear(Function):
@@ -144,8 +138,7 @@ class _NormLinear(Function):
         *before, columns = gradient.shape  # PyTorch sees to it that it is the output's
         vector = (ctx.channels,)
         shapes = (*before, *vector), vector, vector, (columns, *vector), gradient.shape
-        kept = zip((*ctx.saved_tensors, gradient), shapes, strict=True)
-        x, gain, shift, weight, gradient = (as_forward_kept(*one) for one in kept)
+        x, gain, shift, weight, gradient = as_forward_kept((*ctx.saved_tensors, gradient), shapes)
         linear, of_norm, of_x = _Linear(weight, ctx.needs_input_grad[4]), _of_norm(gain), torch.empty_like(x)
         _norm_linear_backward(x, gain, shift, ctx.eps, linear, gradient, None, of_norm, of_x)
         of_bias = linear.of_bias if ctx.needs_input_grad[5] else None
