@@ -40,8 +40,8 @@ def load(name: str) -> Any:
 def name_of(implementation: Any) -> str:
     """The import string of an object, where it has one; an import string is its own.
 
-    >>> name_of("mine.py:adapter"), name_of(sys), name_of(Implementation), name_of({})
-    ('mine.py:adapter', 'sys', 'swin_properties.adapters.implementation:Implementation', '<dict object>')
+    >>> name_of("mine.py:adapter"), name_of(sys), name_of(name_of), name_of({})
+    ('mine.py:adapter', 'sys', 'swin_properties.adapters.load:name_of', '<dict object>')
     """
     if isinstance(implementation, str):
         return implementation
