@@ -4,7 +4,7 @@ swin-oracle check examples/torch_module.py
 """
 
 import torch
-from swin_properties.adapters.torch import TorchAdapter
+from swin_properties import TorchAdapter
 from torch import nn
 from torch.nn.functional import pad, scaled_dot_product_attention
 

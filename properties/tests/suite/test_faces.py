@@ -54,7 +54,7 @@ def run_pytest(tmp_path: Path) -> Pytest:
 
 
 def schema() -> Any:
-    text = resources.files("swin_properties").joinpath("report.schema.json").read_text()
+    text = resources.files("swin_properties.reports").joinpath("report.schema.json").read_text()
     jsonschema.Draft202012Validator.check_schema(json.loads(text))
     return json.loads(text)
 
