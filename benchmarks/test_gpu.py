@@ -325,6 +325,31 @@ def of_a_card(folder: Path, share: float = 0.4) -> None:
     )
 
 
+@pytest.mark.usefixtures("use_choices")
+def test_a_search_that_goes_on_keeps_what_was_found_before(tmp_path: Path) -> None:
+    from benchmarks.gpu import search
+
+    text = choices.written({"interpreter": {"from": "a card", "block": {"a": "library's products"}}})
+    (tmp_path / "tuned.json").write_text(text)
+    found = search.earlier(tmp_path, "interpreter")
+    part = Part(Record(tmp_path, "search"), deadline(iter([0.0] * 9)), Clock(), tmp_path, True)
+    found.setdefault("linear", {})["b"] = choices.MOVING
+    search.write(part, "interpreter", found)
+    assert choices.read(tmp_path / "tuned.json")["interpreter"] == {
+        "from": "an interpreted rehearsal, commit unknown",
+        "block": {"a": "library's products"},
+        "linear": {"b": choices.MOVING},
+    }
+    assert choices._in_use["interpreter"]["block"] == {"a": "library's products"}
+
+
+def test_choices_of_an_earlier_run_are_not_this_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schedule, "run", lambda *_: [])
+    (tmp_path / "tuned.json").write_text("{}")
+    assert __main__.main(["--out", str(tmp_path)]) == 0
+    assert not (tmp_path / "tuned.json").exists()
+
+
 def test_the_page_explains_a_miss_by_its_share_of_the_floor(tmp_path: Path) -> None:
     of_a_card(tmp_path)
     told = page.text([tmp_path])

@@ -35,6 +35,7 @@ def main(words: list[str] | None = None) -> int:
         return 2
     for part in schedule.SHARES:  # an earlier run's results are not this one's
         (given.out / f"{part}.json").unlink(missing_ok=True)
+    (given.out / "tuned.json").unlink(missing_ok=True)
     unfinished = schedule.run(given.out, given.minutes)
     missed = page.missed(given.out)
     print(page.text([given.out]), end="")

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from swin_properties.reports import files
 
-from benchmarks.gpu import here, record
+from benchmarks.gpu import record
 from benchmarks.gpu.part import Part, end_with_parent, reason
 from benchmarks.gpu.targets import Choice, Target, targets
 from swin_torch.kernels import choices, launch
@@ -34,15 +34,22 @@ TUNED = "tuned.json"
 def run(part: Part) -> None:
     """Searches target after target while time is left."""
     helpers = [] if part.reduced else compilers(os.cpu_count() or 2)
-    found: dict[str, Any] = {}
-    device = torch.device(part.device)
-    capability = choices.capability(device)
+    capability = choices.capability(torch.device(part.device))
+    found = earlier(part.folder, capability)
     try:
         for target in targets(part.device, part.reduced):
             part.each({target.name: partial(search, part, target, capability, found)})
     finally:
         for helper in helpers:
             helper.kill()
+
+
+def earlier(folder: Path, capability: str) -> dict[str, Any]:
+    """Returns what a process before this one found, and takes it into use: the part may go on after it."""
+    use(folder)
+    path = folder / TUNED
+    tables = choices.read(path).get(capability, {}) if path.exists() else {}
+    return {table: entries for table, entries in tables.items() if table != "from"}
 
 
 def search(part: Part, target: Target, capability: str, found: dict[str, Any]) -> None:
@@ -92,8 +99,8 @@ def launched(capability: str, target: Target, choice: Choice) -> None:
 def write(part: Part, capability: str, found: dict[str, Any]) -> None:
     """Writes what was found so far as a file of choices."""
     path = record.path_of(part.folder, "here")
-    card = record.read(path)["found"].get("card") if path.exists() else None
-    origin = f"{card or 'an interpreted rehearsal'}, commit {here.commit()}"
+    known = record.read(path)["found"] if path.exists() else {}
+    origin = f"{known.get('card') or 'an interpreted rehearsal'}, commit {known.get('commit', 'unknown')}"
     files.write(str(part.folder / TUNED), choices.written({capability: found | {"from": origin}}))
 
 

@@ -127,8 +127,8 @@ def serve(connection: Connection, request: Request, explain: Explain) -> None:
     except ValueError as error:
         connection.send(str(error))
         return
-    court = InProcess(request, judged, explain)
-    connection.send((court.precision, court.convention, court.chosen, court.missing))
+    runner = InProcess(request, judged, explain)
+    connection.send((runner.precision, runner.convention, runner.chosen, runner.missing))
     watcher = Announcer(connection)
     while True:
         try:
@@ -136,7 +136,7 @@ def serve(connection: Connection, request: Request, explain: Explain) -> None:
         except EOFError:
             return
         report = isinstance(asked, Report)
-        connection.send(court.diagnosis(asked) if report else court.ask(LAWS[asked], watcher))
+        connection.send(runner.diagnosis(asked) if report else runner.ask(LAWS[asked], watcher))
 
 
 class Announcer(Watcher):

@@ -137,26 +137,26 @@ class InProcess:
         """Nothing was taken."""
 
 
-def again(request: Request, court: Runner) -> str:
-    """The command that asks a court's implementation again, but for law and case."""
-    declared = court.chosen in ("declared", "assumed")  # then it is chosen again by itself, at no cost
-    return request.again(court.precision, "" if declared else court.convention)
+def again(request: Request, runner: Runner) -> str:
+    """The command that asks a runner's implementation again, but for law and case."""
+    declared = runner.chosen in ("declared", "assumed")  # then it is chosen again by itself, at no cost
+    return request.again(runner.precision, "" if declared else runner.convention)
 
 
-def ask_laws(request: Request, court: Runner, watcher: Watcher) -> Report:
+def ask_laws(request: Request, runner: Runner, watcher: Watcher) -> Report:
     """Asks every law of the request, in order."""
     results = []
     for law in request.laws:
-        results.append(court.ask(law, watcher))
+        results.append(runner.ask(law, watcher))
         watcher.answered(law, results[-1])
     implementation, effort, seed = request.implementation, request.effort, request.seed
     return Report(
         implementation,
-        court.precision,
+        runner.precision,
         effort,
         seed,
         results,
-        court.missing,
-        convention=court.convention,
-        chosen=court.chosen,
+        runner.missing,
+        convention=runner.convention,
+        chosen=runner.chosen,
     )
