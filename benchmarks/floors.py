@@ -11,7 +11,7 @@ from math import prod
 
 from swin_reference.config import SwinConfig
 from swin_reference.conventions import CANONICAL
-from swin_reference.decisions import stage_grids
+from swin_reference.rules import stage_grids
 from swin_reference.sizes import pair
 
 from benchmarks import operations

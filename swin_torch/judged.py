@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any, Concatenate, ParamSpec
 
 import torch
-from swin_reference.config import CONVENTIONS, SwinConfig, named
+from swin_reference.config import CONVENTIONS, SwinConfig, convention_named
 from torch import Tensor, nn
 
 from swin_torch import functional
@@ -73,7 +73,7 @@ class Adapter:
             raise ValueError(
                 f"{self.label} computes in {', '.join(self.precisions)}, got {precision!r}: use one of these"
             )
-        self.decided = named(convention)
+        self.decided = convention_named(convention)
         self.name = f"{self.label} in {precision} on {device}, {convention}"
         self.precision = precision
         self.device = device

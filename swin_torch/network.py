@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 import torch
-from swin_reference.config import NAMED, SwinConfig, named
+from swin_reference.config import NAMED, SwinConfig, convention_named
 from torch import Tensor, nn
 from torch.nn.init import trunc_normal_, zeros_
 
@@ -39,7 +39,7 @@ class SwinTransformer(nn.Module):
         """The parameters are initialised as the paper trains them."""
         super().__init__()
         self.config = config
-        self.convention = named(config.convention)
+        self.convention = convention_named(config.convention)
         self.patch_embed = PatchEmbed(
             config.embed_dim, config.patch_size, config.in_channels, config.patch_norm, self.convention
         )

@@ -12,10 +12,11 @@ from typing import Any as _Any
 
 from swin_reference import direct as direct
 from swin_reference.attention import shifted_window_attention, window_attention
+from swin_reference.bias_resizing import resize_relative_position_bias
+from swin_reference.block import stage_blocks, swin_block, swin_stage
 from swin_reference.config import SwinConfig, load_config, swin_b, swin_l, swin_s, swin_t
-from swin_reference.conventions import CONVENTIONS, Convention, named
-from swin_reference.decisions import Rejected
-from swin_reference.elementary import (
+from swin_reference.conventions import CONVENTIONS, Convention, convention_named
+from swin_reference.layers import (
     drop_path,
     drop_path_factors,
     drop_path_rates,
@@ -25,11 +26,11 @@ from swin_reference.elementary import (
     mlp,
     softmax,
 )
-from swin_reference.model import stage_blocks, swin_block, swin_features, swin_stage, swin_transformer
+from swin_reference.network import swin_features, swin_transformer
 from swin_reference.parameters import hot_parameters, initial_parameters, parameter_shapes
 from swin_reference.patches import patch_embed, patch_merging
 from swin_reference.relative_position import relative_position_bias, relative_position_index
-from swin_reference.resizing import resize_relative_position_bias
+from swin_reference.rules import Rejected
 from swin_reference.windows import (
     cyclic_shift,
     reverse_cyclic_shift,
@@ -43,6 +44,7 @@ __all__ = [
     "Convention",
     "Rejected",
     "SwinConfig",
+    "convention_named",
     "cyclic_shift",
     "direct",
     "drop_path",
@@ -55,7 +57,6 @@ __all__ = [
     "linear",
     "load_config",
     "mlp",
-    "named",
     "parameter_shapes",
     "patch_embed",
     "patch_merging",
@@ -92,7 +93,7 @@ def under(convention: Convention) -> _SimpleNamespace:
     >>> under(CONVENTIONS["official"]).patch_merging(np.ones((1, 3, 2, 1)), {})
     Traceback (most recent call last):
     ...
-    swin_reference.decisions.Rejected: the official convention merges grids with even sides, got 3x2: use an \
+    swin_reference.rules.Rejected: the official convention merges grids with even sides, got 3x2: use an \
 image whose grid is even before each merge
     """
 
@@ -114,7 +115,7 @@ def variant(precision: str = "float64", convention: str = "canonical") -> _Simpl
     """
     if precision not in ("float32", "float64"):
         raise ValueError(f"the oracle computes in float64 or float32, got {precision!r}: use one of these")
-    implementation = under(named(convention))
+    implementation = under(convention_named(convention))
     implementation.name = f"swin_reference in {precision}, {convention}"
     implementation.precision, implementation.convention = precision, convention
     implementation.with_precision = lambda other: variant(other, convention)

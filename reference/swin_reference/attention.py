@@ -7,9 +7,9 @@ from math import sqrt
 import numpy as np
 
 from swin_reference.conventions import CANONICAL, Convention
-from swin_reference.decisions import pads_before_roll
-from swin_reference.elementary import linear, softmax
+from swin_reference.layers import linear, softmax
 from swin_reference.relative_position import relative_position_bias
+from swin_reference.rules import pads_before_roll
 from swin_reference.sizes import Size, shift_pair, window_pair
 from swin_reference.types import Inexact, Params
 from swin_reference.windows import (

@@ -10,7 +10,7 @@ from typing import Any
 from swin_reference.conventions import CONVENTIONS as CONVENTIONS
 from swin_reference.conventions import DECISIONS as DECISIONS
 from swin_reference.conventions import Convention as Convention
-from swin_reference.conventions import named as named
+from swin_reference.conventions import convention_named as convention_named
 from swin_reference.sizes import Size, pair, window_pair
 
 
@@ -73,7 +73,7 @@ class SwinConfig:
                 f"mlp_ratio={self.mlp_ratio}, in_channels={self.in_channels}, "
                 f"num_classes={self.num_classes}: use positive values"
             )
-        named(self.convention)
+        convention_named(self.convention)
 
     @property
     def channels(self) -> tuple[int, ...]:

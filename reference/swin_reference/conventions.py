@@ -90,12 +90,12 @@ official is microsoft's classification code, detection its object detection and 
 CANONICAL = CONVENTIONS["canonical"]
 
 
-def named(name: str) -> Convention:
+def convention_named(name: str) -> Convention:
     """The convention of a name.
 
     Errors: ``ValueError`` listing the names, and the near one first, for an unknown name.
 
-    >>> named("timm").grid
+    >>> convention_named("timm").grid
     'built for, ceil'
     """
     if name not in CONVENTIONS:

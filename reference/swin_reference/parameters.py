@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from swin_reference.config import SwinConfig
-from swin_reference.conventions import Convention, named
-from swin_reference.decisions import stage_grids, stage_windows
+from swin_reference.conventions import Convention, convention_named
+from swin_reference.rules import stage_grids, stage_windows
 from swin_reference.sizes import Size, pair, window_pair
 
 Shapes = Mapping[str, Any]
@@ -132,7 +132,7 @@ def parameter_shapes(config: SwinConfig, convention: Convention | None = None) -
     >>> sum(prod(shape) for shape in flatten(parameter_shapes(swin_t)).values())
     28288354
     """
-    convention = named(config.convention) if convention is None else convention
+    convention = convention_named(config.convention) if convention is None else convention
     shapes: dict[str, Any] = {
         "patch_embed": patch_embed_shapes(
             config.embed_dim, config.patch_size, config.in_channels, config.patch_norm

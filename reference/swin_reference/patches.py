@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from swin_reference.conventions import CANONICAL, Convention
-from swin_reference.decisions import merged_grid, pixels_taken
-from swin_reference.elementary import layer_norm, linear
+from swin_reference.layers import layer_norm, linear
+from swin_reference.rules import merged_grid, pixels_taken
 from swin_reference.sizes import Size, window_pair
 from swin_reference.types import Inexact, Params
 from swin_reference.windows import pad_to_multiple

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
-from swin_reference.config import SwinConfig, named
-from swin_reference.decisions import stage_windows, token_grid
+from swin_reference.config import SwinConfig, convention_named
 from swin_reference.relative_position import relative_position_index
+from swin_reference.rules import stage_windows, token_grid
 from swin_reference.sizes import Size, pair, window_pair
 from swin_reference.windows import shifted_window_mask
 
@@ -25,7 +25,7 @@ def disagreeing(buffers: Mapping[str, Any], config: SwinConfig) -> list[str]:
     >>> disagreeing(buffers, SwinConfig(window_size=1))
     ['layers.0.blocks.0.attn.relative_position_index']
     """
-    windows = stage_windows(config, named(config.convention))
+    windows = stage_windows(config, convention_named(config.convention))
     wrong = []
     for name, x in buffers.items():
         stage, block = _stage(name), int(name.split(".")[3])
@@ -65,7 +65,7 @@ def index_buffers(names: Iterable[str], config: SwinConfig) -> dict[str, Any]:
     >>> list(index_buffers(["layers.0.blocks.0.attn.relative_position_bias_table"], SwinConfig()))
     ['layers.0.blocks.0.attn.relative_position_index']
     """
-    windows = stage_windows(config, named(config.convention))
+    windows = stage_windows(config, convention_named(config.convention))
     return {
         name.removesuffix(TABLE) + INDEX: relative_position_index(windows[_stage(name)])
         for name in names
@@ -79,7 +79,7 @@ def first_grid(config: SwinConfig) -> tuple[int, int]:
     >>> first_grid(SwinConfig())
     (56, 56)
     """
-    return token_grid(pair(config.image_size), config.patch_size, named(config.convention))
+    return token_grid(pair(config.image_size), config.patch_size, convention_named(config.convention))
 
 
 def _stage(name: str) -> int:

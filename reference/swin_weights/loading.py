@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from swin_reference.config import SwinConfig, config_values, named
+from swin_reference.config import SwinConfig, config_values, convention_named
 from swin_reference.sizes import pair
 
 from swin_weights.layout_names import Names, names_in
@@ -157,7 +157,7 @@ def _refuse_disagreeing(buffers: Mapping[str, Any], config: SwinConfig, named_in
 
 def _ask_for_image_size(config: SwinConfig, unknown: tuple[str, ...]) -> None:
     """Some conventions build a network for one image size: then the file or the caller has to say it."""
-    convention = named(config.convention)
+    convention = convention_named(config.convention)
     if "image_size" in unknown and (convention.grid != "run time" or convention.window.startswith("shrink")):
         raise ValueError(
             f"the {convention.name} convention builds a network for one image size, and the file does not "

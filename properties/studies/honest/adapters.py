@@ -13,7 +13,7 @@ from swin_properties.adapters.contract import SHAPES
 from swin_properties.budget.precision import PRECISIONS, Precision
 from swin_properties.bugs.backward.complex_step import fresh_oracle
 from swin_reference.attention import add_mask, merge_heads, split_heads
-from swin_reference.elementary import linear
+from swin_reference.layers import linear
 from swin_reference.relative_position import relative_position_bias
 
 __all__ = ["FORMULATIONS", "Skipped", "adapter"]

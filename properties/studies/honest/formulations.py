@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from studies.honest.emulated import accumulator, emulated
 from swin_properties.budget.precision import Precision
-from swin_reference.elementary import softmax
+from swin_reference.layers import softmax
 
 Attend = Callable[[Any, Any, Any, Any, float, Precision], Any]
 """(q, k, v, bias, scale, precision) -> attended."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from math import prod
 from typing import Any
 
-from swin_reference import decisions
+from swin_reference import rules
 from swin_reference.config import Convention
 from swin_reference.sizes import pair
 
@@ -106,6 +106,6 @@ def result_shape(name: str, args: tuple[Any, ...], convention: Convention) -> An
     if name in ("patch_embed", "swin_features") and convention.image == "drop":
         images, params, sizes = args
         patch_size = sizes if name == "patch_embed" else sizes.patch_size
-        bottom, right = decisions.pixels_taken(images.shape[2:], patch_size, convention)
+        bottom, right = rules.pixels_taken(images.shape[2:], patch_size, convention)
         args = images[:, :, :bottom, :right], params, sizes
     return SHAPES[name](*args)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from swin_reference import decisions
+from swin_reference import rules
 from swin_reference.config import Convention
 
 
@@ -20,43 +20,43 @@ def refusal(name: str, args: tuple[Any, ...], convention: Convention) -> str:
     if name in REFUSALS:
         try:
             REFUSALS[name](args, convention)
-        except decisions.Rejected as rejected:
+        except rules.Rejected as rejected:
             return str(rejected)
     return ""
 
 
 def _refuse_embed(args: tuple[Any, ...], convention: Convention) -> None:
-    decisions.pixels_taken(args[0].shape[2:], args[2], convention)
+    rules.pixels_taken(args[0].shape[2:], args[2], convention)
 
 
 def _refuse_merge(args: tuple[Any, ...], convention: Convention) -> None:
-    decisions.merged_grid(args[0].shape[1:3], convention)
+    rules.merged_grid(args[0].shape[1:3], convention)
 
 
 def _refuse_attention(args: tuple[Any, ...], convention: Convention) -> None:
-    decisions.pads_before_roll(args[0].shape[1:3], args[3], convention)
+    rules.pads_before_roll(args[0].shape[1:3], args[3], convention)
 
 
-def _refuse_blocks(grid: decisions.Grid, window_size: Any, convention: Convention) -> None:
-    window = decisions.stage_window(grid, window_size, convention)
-    decisions.pads_before_roll(grid, window, convention)
+def _refuse_blocks(grid: rules.Grid, window_size: Any, convention: Convention) -> None:
+    window = rules.stage_window(grid, window_size, convention)
+    rules.pads_before_roll(grid, window, convention)
 
 
 def _refuse_stage(args: tuple[Any, ...], convention: Convention) -> None:
     x, params, _, _, window_size = args
     _refuse_blocks(x.shape[1:3], window_size, convention)
     if "downsample" in params:
-        decisions.merged_grid(x.shape[1:3], convention)
+        rules.merged_grid(x.shape[1:3], convention)
 
 
 def _refuse_network(args: tuple[Any, ...], convention: Convention) -> None:
     images, _, config = args
-    decisions.check_image(images.shape[2:], config, convention)
-    grid = decisions.token_grid(images.shape[2:], config.patch_size, convention)
+    rules.check_image(images.shape[2:], config, convention)
+    grid = rules.token_grid(images.shape[2:], config.patch_size, convention)
     for stage in range(len(config.depths)):
         _refuse_blocks(grid, config.window_size, convention)
         if stage < len(config.depths) - 1:
-            grid = decisions.merged_grid(grid, convention)
+            grid = rules.merged_grid(grid, convention)
 
 
 REFUSALS: dict[str, Callable[..., None]] = {

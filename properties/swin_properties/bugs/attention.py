@@ -14,18 +14,18 @@ def attending(
     o: Any, logits: Callable[..., Any], weights: Callable[[Any], Any] | None = None
 ) -> Replacements:
     """Window attention with other logits(q, k, scale, bias), and perhaps other weights(logits)."""
-    elementary, a = o.elementary, o.attention
-    softmax = elementary.softmax
+    layers, a = o.layers, o.attention
+    softmax = layers.softmax
 
     def attention(
         x: Any, params: Any, num_heads: int, window_size: Any, mask: Any = None, qk_scale: Any = None
     ) -> Any:
-        q, k, v = a.split_heads(elementary.linear(x, **params["qkv"]), num_heads)
+        q, k, v = a.split_heads(layers.linear(x, **params["qkv"]), num_heads)
         bias = a.relative_position_bias(params["relative_position_bias_table"], window_size)
         scores = logits(q, k, q.shape[-1] ** -0.5 if qk_scale is None else qk_scale, bias)
         scores = scores if mask is None else a.add_mask(scores, mask)
         attended = (weights or softmax)(scores) @ v
-        return elementary.linear(a.merge_heads(attended), **params["proj"])
+        return layers.linear(a.merge_heads(attended), **params["proj"])
 
     return {"attention.window_attention": attention}
 
@@ -94,7 +94,7 @@ def right(q: Any, k: Any, scale: Any, bias: Any) -> Any:
 
 @bug("softmax-over-queries", "The softmax runs over the queries.", "Columns sum to 1, rows do not.")
 def softmax_over_queries(o: Any) -> Replacements:
-    softmax = o.elementary.softmax
+    softmax = o.layers.softmax
 
     def weights(logits: Any) -> Any:
         finite = np.where(np.isfinite(logits.real), logits, -1e4)
@@ -105,7 +105,7 @@ def softmax_over_queries(o: Any) -> Replacements:
 
 @bug("softmax-over-heads", "The softmax runs over the heads.", "With one head every weight is 1.")
 def softmax_over_heads(o: Any) -> Replacements:
-    softmax = o.elementary.softmax
+    softmax = o.layers.softmax
 
     def weights(logits: Any) -> Any:
         finite = np.where(np.isfinite(logits.real), logits, -1e4)
@@ -146,16 +146,16 @@ def softmax_unshifted(o: Any) -> Replacements:
 
 @bug("bias-after-softmax", "The position bias is added after the softmax.", "Rows no longer sum to 1.")
 def bias_after_softmax(o: Any) -> Replacements:
-    elementary, a = o.elementary, o.attention
+    layers, a = o.layers, o.attention
 
     def attention(
         x: Any, params: Any, num_heads: int, window_size: Any, mask: Any = None, qk_scale: Any = None
     ) -> Any:
-        q, k, v = a.split_heads(elementary.linear(x, **params["qkv"]), num_heads)
+        q, k, v = a.split_heads(layers.linear(x, **params["qkv"]), num_heads)
         scores = product(q * (q.shape[-1] ** -0.5 if qk_scale is None else qk_scale), k)
-        weights = elementary.softmax(scores if mask is None else a.add_mask(scores, mask))
+        weights = layers.softmax(scores if mask is None else a.add_mask(scores, mask))
         weights = weights + a.relative_position_bias(params["relative_position_bias_table"], window_size)
-        return elementary.linear(a.merge_heads(weights @ v), **params["proj"])
+        return layers.linear(a.merge_heads(weights @ v), **params["proj"])
 
     return {"attention.window_attention": attention}
 

@@ -15,7 +15,7 @@ V1 = "Checkpoints load and outputs are wrong."
 
 def block(o: Any, formula: Block) -> Replacements:
     """A block from ``formula(x, norms, attention, mlp)``, drop path included in the two branches."""
-    e, attend = o.elementary, o.attention.shifted_window_attention
+    e, attend = o.layers, o.attention.shifted_window_attention
 
     def swin_block(
         x: Any,
@@ -39,7 +39,7 @@ def block(o: Any, formula: Block) -> Replacements:
         norms = [lambda y, name=name: e.layer_norm(y, params[name]) for name in ("norm1", "norm2")]
         return formula(x, norms, attention, mlp)
 
-    return {"model.swin_block": swin_block}
+    return {"block.swin_block": swin_block}
 
 
 def post_norm(x: Any, norms: Any, attention: Any, mlp: Any) -> Any:
@@ -147,7 +147,7 @@ for _name, (_wrong, _effect, _seen, _formula) in BLOCKS.items():
     "transformers 5.23, V1.",
 )
 def drop_path_attention_only(o: Any) -> Replacements:
-    original = o.model.swin_block
+    original = o.block.swin_block
 
     def swin_block(
         x: Any, params: Any, heads: int, window: Any, shift: Any, kept: Any = None, *rest: Any
@@ -155,7 +155,7 @@ def drop_path_attention_only(o: Any) -> Replacements:
         only = None if kept is None else (kept[0], np.ones_like(kept[1]))
         return original(x, params, heads, window, shift, only, *rest)
 
-    return {"model.swin_block": swin_block}
+    return {"block.swin_block": swin_block}
 
 
 @bug(
@@ -164,7 +164,7 @@ def drop_path_attention_only(o: Any) -> Replacements:
     "Samples lose whole blocks or nothing; less noise than trained for.",
 )
 def drop_path_one_draw(o: Any) -> Replacements:
-    original = o.model.swin_block
+    original = o.block.swin_block
 
     def swin_block(
         x: Any, params: Any, heads: int, window: Any, shift: Any, kept: Any = None, *rest: Any
@@ -172,4 +172,4 @@ def drop_path_one_draw(o: Any) -> Replacements:
         one = None if kept is None else (kept[0], kept[0])
         return original(x, params, heads, window, shift, one, *rest)
 
-    return {"model.swin_block": swin_block}
+    return {"block.swin_block": swin_block}

@@ -16,14 +16,14 @@ from swin_properties.bugs.gallery import Replacements, bug
     "In-place kernels called on tensors that are still needed.",
 )
 def linear_overwrites_input(o: Any) -> Replacements:
-    original = o.elementary.linear
+    original = o.layers.linear
 
     def linear(x: Any, weight: Any, bias: Any = None) -> Any:
         y = original(x, weight, bias)
         x[...] = 0.0
         return y
 
-    return {"elementary.linear": linear}
+    return {"layers.linear": linear}
 
 
 @bug(
@@ -33,13 +33,13 @@ def linear_overwrites_input(o: Any) -> Replacements:
     "`x -= x.mean()` on the tensor that was passed in.",
 )
 def norm_in_place(o: Any) -> Replacements:
-    original = o.elementary.layer_norm
+    original = o.layers.layer_norm
 
     def layer_norm(x: Any, params: Any, eps: float = 1e-5) -> Any:
         x[...] = original(x, params, eps)
         return x
 
-    return {"elementary.layer_norm": layer_norm}
+    return {"layers.layer_norm": layer_norm}
 
 
 @bug(
@@ -97,10 +97,10 @@ def images_normed_in_place(o: Any) -> Replacements:
     "`x += branch` for the residual.",
 )
 def stage_in_place(o: Any) -> Replacements:
-    original = o.model.stage_blocks
+    original = o.block.stage_blocks
 
     def stage_blocks(x: Any, *args: Any) -> Any:
         x[...] = original(x, *args)
         return x
 
-    return {"model.stage_blocks": stage_blocks}
+    return {"block.stage_blocks": stage_blocks}

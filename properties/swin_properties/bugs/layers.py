@@ -86,28 +86,28 @@ def whole(x: Any) -> Any:
 
 for _name, (_wrong, _effect, _seen, _statistics) in NORMS.items():
     bug(_name, _wrong, _effect, _seen)(
-        lambda o, statistics=_statistics: {"elementary.layer_norm": normed(statistics)}  # type: ignore[misc]
+        lambda o, statistics=_statistics: {"layers.layer_norm": normed(statistics)}  # type: ignore[misc]
     )
 
 
 @bug("norm-gamma-dropped", "LayerNorm does not multiply by gamma.", "Trained scales are lost.")
 def norm_gamma_dropped(o: Any) -> Replacements:
-    original = o.elementary.layer_norm
+    original = o.layers.layer_norm
 
     def layer_norm(x: Any, params: Any, eps: float = 1e-5) -> Any:
         return original(x, {"weight": np.ones_like(params["bias"]), "bias": params["bias"]}, eps)
 
-    return {"elementary.layer_norm": layer_norm}
+    return {"layers.layer_norm": layer_norm}
 
 
 @bug("norm-beta-dropped", "LayerNorm does not add beta.", "Trained offsets are lost.")
 def norm_beta_dropped(o: Any) -> Replacements:
-    original = o.elementary.layer_norm
+    original = o.layers.layer_norm
 
     def layer_norm(x: Any, params: Any, eps: float = 1e-5) -> Any:
         return original(x, {"weight": params["weight"], "bias": np.zeros_like(params["weight"])}, eps)
 
-    return {"elementary.layer_norm": layer_norm}
+    return {"layers.layer_norm": layer_norm}
 
 
 GELUS: dict[str, tuple[str, str, str, Callable[[Any], Any]]] = {
@@ -128,25 +128,25 @@ GELUS: dict[str, tuple[str, str, str, Callable[[Any], Any]]] = {
 }
 for _name, (_wrong, _effect, _seen, _form) in GELUS.items():
     bug(_name, _wrong, _effect, _seen)(
-        lambda o, form=_form: {"elementary.gelu": form}  # type: ignore[misc]
+        lambda o, form=_form: {"layers.gelu": form}  # type: ignore[misc]
     )
 
 
 @bug("mlp-bias-dropped", "The MLP's last layer has no bias.", "A constant is missing from every branch.")
 def mlp_bias_dropped(o: Any) -> Replacements:
-    e = o.elementary
+    e = o.layers
     linear = e.linear
 
     def mlp(x: Any, params: Any) -> Any:
         return linear(e.gelu(linear(x, **params["fc1"])), params["fc2"]["weight"])
 
-    return {"elementary.mlp": mlp}
+    return {"layers.mlp": mlp}
 
 
 @bug("gelu-twice", "The activation is applied after both layers.", "Branches can no longer subtract.")
 def gelu_twice(o: Any) -> Replacements:
-    original, gelu = o.elementary.mlp, o.elementary.gelu
-    return {"elementary.mlp": lambda x, params: gelu(original(x, params))}
+    original, gelu = o.layers.mlp, o.layers.gelu
+    return {"layers.mlp": lambda x, params: gelu(original(x, params))}
 
 
 @bug(
@@ -155,12 +155,12 @@ def gelu_twice(o: Any) -> Replacements:
     "Branches are stronger in evaluation than in training.",
 )
 def drop_path_not_rescaled(o: Any) -> Replacements:
-    original = o.elementary.drop_path
+    original = o.layers.drop_path
 
     def drop_path(branch: Any, kept: Any) -> Any:
         return original(branch, None if kept is None else np.minimum(kept, 1.0))
 
-    return {"elementary.drop_path": drop_path}
+    return {"layers.drop_path": drop_path}
 
 
 @bug(
@@ -175,7 +175,7 @@ def drop_path_per_token(o: Any) -> Replacements:
         rows = np.resize(np.asarray(kept), branch.shape[:2])
         return branch * rows.reshape(*rows.shape, *[1] * (branch.ndim - 2))
 
-    return {"elementary.drop_path": drop_path}
+    return {"layers.drop_path": drop_path}
 
 
 @bug(
@@ -187,7 +187,7 @@ def drop_path_whole_batch(o: Any) -> Replacements:
     def drop_path(branch: Any, kept: Any) -> Any:
         return branch if kept is None else branch * float(np.asarray(kept).ravel()[0])
 
-    return {"elementary.drop_path": drop_path}
+    return {"layers.drop_path": drop_path}
 
 
 @bug(
@@ -197,13 +197,13 @@ def drop_path_whole_batch(o: Any) -> Replacements:
     "Gated MLPs (GLU) with V1's weights.",
 )
 def gelu_half_the_units(o: Any) -> Replacements:
-    original = o.elementary.gelu
+    original = o.layers.gelu
 
     def gelu(x: Any) -> Any:
         half = x.shape[-1] // 2
         return np.concatenate([x[..., :half], original(x[..., half:])], axis=-1)
 
-    return {"elementary.gelu": gelu}
+    return {"layers.gelu": gelu}
 
 
 @bug(
@@ -213,9 +213,9 @@ def gelu_half_the_units(o: Any) -> Replacements:
     "MLPs with a depthwise convolution (LeFF), loaded with V1's weights.",
 )
 def mlp_mixes_tokens(o: Any) -> Replacements:
-    original = o.elementary.gelu
+    original = o.layers.gelu
 
     def gelu(x: Any) -> Any:
         return original(x + 0.5 * np.roll(x, 1, axis=-2)) if x.ndim > 1 else original(x)
 
-    return {"elementary.gelu": gelu}
+    return {"layers.gelu": gelu}

@@ -175,19 +175,19 @@ def mask_first_window(o: Any) -> Replacements:
     "Border tokens are dimmed by the weight that the hidden tokens took.",
 )
 def mask_after_softmax(o: Any) -> Replacements:
-    elementary, a = o.elementary, o.attention
+    layers, a = o.layers, o.attention
 
     def attention(
         x: Any, params: Any, num_heads: int, window_size: Any, mask: Any = None, qk_scale: Any = None
     ) -> Any:
-        q, k, v = a.split_heads(elementary.linear(x, **params["qkv"]), num_heads)
+        q, k, v = a.split_heads(layers.linear(x, **params["qkv"]), num_heads)
         scale = q.shape[-1] ** -0.5 if qk_scale is None else qk_scale
         bias = a.relative_position_bias(params["relative_position_bias_table"], window_size)
-        weights = elementary.softmax((q * scale) @ k.swapaxes(-1, -2) + bias)
+        weights = layers.softmax((q * scale) @ k.swapaxes(-1, -2) + bias)
         if mask is not None:
             weights = a.add_mask(weights, np.where(mask < 0, -np.inf, 0.0))
             weights = np.where(np.isfinite(weights), weights, 0.0)
-        return elementary.linear(a.merge_heads(weights @ v), **params["proj"])
+        return layers.linear(a.merge_heads(weights @ v), **params["proj"])
 
     return {"attention.window_attention": attention}
 

@@ -28,10 +28,10 @@ def shifting(o: Any, rule: Callable[[int, Any, Any], Any]) -> Replacements:
         for number in range(depth):
             shift = rule(number, x.shape[1:3], window_pair(window))
             kept_block = None if kept is None else kept[number]
-            x = o.model.swin_block(x, params["blocks"][number], heads, window, shift, kept_block, qk_scale)
+            x = o.block.swin_block(x, params["blocks"][number], heads, window, shift, kept_block, qk_scale)
         return x
 
-    return {"model.stage_blocks": stage_blocks}
+    return {"block.stage_blocks": stage_blocks}
 
 
 def halves(grid: Any, window: Any) -> tuple[int, int]:
@@ -92,7 +92,7 @@ for _name, (_wrong, _effect, _seen, _rule) in SHIFTS.items():
 
 @bug("merge-missing", "The stage does not merge although it has the weights.", "Shapes go wrong at once.")
 def merge_missing(o: Any) -> Replacements:
-    return {"model.swin_stage": o.model.stage_blocks}
+    return {"block.swin_stage": o.block.stage_blocks}
 
 
 @bug(
@@ -101,26 +101,26 @@ def merge_missing(o: Any) -> Replacements:
     "Detection heads get maps of half the size and twice the channels.",
 )
 def features_after_merge(o: Any) -> Replacements:
-    original, merge = o.model.swin_features, o.patches.patch_merging
+    original, merge = o.network.swin_features, o.patches.patch_merging
 
     def features(images: Any, params: Any, config: Any, kept: Any = None, *_: Any) -> Any:
         maps = original(images, params, config, kept)
         stages = zip(maps, params["layers"], strict=True)
         return [merge(y, layer["downsample"]) if "downsample" in layer else y for y, layer in stages]
 
-    return {"model.swin_features": features}
+    return {"network.swin_features": features}
 
 
 def classifier(o: Any, pooled: Callable[[Any, Any], Any]) -> Replacements:
     """A classifier whose head reads ``pooled(last map, norm)``."""
-    e = o.elementary
+    e = o.layers
 
     def swin_transformer(images: Any, params: Any, config: Any, kept: Any = None, *_: Any) -> Any:
-        last = o.model.swin_features(images, params, config, kept)[-1]
+        last = o.network.swin_features(images, params, config, kept)[-1]
         y = pooled(last, lambda x: e.layer_norm(x, params["norm"]))
         return e.linear(y, **params["head"]) if config.num_classes else y
 
-    return {"model.swin_transformer": swin_transformer}
+    return {"network.swin_transformer": swin_transformer}
 
 
 def mean(x: Any) -> Any:
@@ -161,7 +161,7 @@ for _name, (_wrong, _effect, _seen, _pooled) in POOLS.items():
     "Only models that have one are wrong.",
 )
 def position_embedding_dropped(o: Any) -> Replacements:
-    return {"model.add_position_embedding": lambda x, embedding, config: x}
+    return {"network.add_position_embedding": lambda x, embedding, config: x}
 
 
 @bug(
@@ -173,4 +173,4 @@ def position_embedding_by_columns(o: Any) -> Replacements:
     def add(x: Any, embedding: Any, config: Any) -> Any:
         return x + embedding.reshape(x.shape[2], x.shape[1], x.shape[3]).swapaxes(0, 1)[None]
 
-    return {"model.add_position_embedding": add}
+    return {"network.add_position_embedding": add}

@@ -87,7 +87,7 @@ def reached(modules: Mapping[str, ModuleType], start: str) -> set[str]:
     """The functions, as ``module.function``, that calling ``start`` can reach, itself included.
 
     >>> sorted(reached(fresh_modules(), "mlp"))
-    ['elementary.gelu', 'elementary.linear', 'elementary.mlp']
+    ['layers.gelu', 'layers.linear', 'layers.mlp']
     """
     functions = {
         (module, name): value

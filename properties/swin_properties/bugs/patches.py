@@ -130,7 +130,7 @@ def merge_duplicates(o: Any) -> Replacements:
     "`torch.nn.PixelUnshuffle`, which does just that.",
 )
 def merge_channels_interleaved(o: Any) -> Replacements:
-    e, pad = o.elementary, o.windows.pad_to_multiple
+    e, pad = o.layers, o.windows.pad_to_multiple
 
     def merge(x: Any, params: Any, *_: Any) -> Any:
         x = pad(x, 2)
@@ -148,7 +148,7 @@ def merge_channels_interleaved(o: Any) -> Replacements:
     "V2's order.",
 )
 def merge_norm_after(o: Any) -> Replacements:
-    e, pad = o.elementary, o.windows.pad_to_multiple
+    e, pad = o.layers, o.windows.pad_to_multiple
 
     def merge(x: Any, params: Any, *_: Any) -> Any:
         x = pad(x, 2)
@@ -162,7 +162,7 @@ def merge_norm_after(o: Any) -> Replacements:
 
 @bug("merge-norm-missing", "The merge does not norm.", "Activations grow from stage to stage.")
 def merge_norm_missing(o: Any) -> Replacements:
-    e, pad = o.elementary, o.windows.pad_to_multiple
+    e, pad = o.layers, o.windows.pad_to_multiple
 
     def merge(x: Any, params: Any, *_: Any) -> Any:
         x = pad(x, 2)

@@ -29,17 +29,17 @@ def numbered(count: int, like: Any) -> Any:
 def resize_corners_aligned(o: Any) -> Replacements:
     def interpolation(length: int, new_length: int, like: Any) -> Any:
         step = (length - 1) / max(new_length - 1, 1)
-        return taps(numbered(new_length, like) * step, length, o.resizing.cubic_kernel)
+        return taps(numbered(new_length, like) * step, length, o.bias_resizing.cubic_kernel)
 
-    return {"resizing.interpolation": interpolation}
+    return {"bias_resizing.interpolation": interpolation}
 
 
 @bug("resize-no-half-pixel", "Pixels are taken at their corners, not their middles.", "The bias leans aside.")
 def resize_no_half_pixel(o: Any) -> Replacements:
     def interpolation(length: int, new_length: int, like: Any) -> Any:
-        return taps(numbered(new_length, like) * (length / new_length), length, o.resizing.cubic_kernel)
+        return taps(numbered(new_length, like) * (length / new_length), length, o.bias_resizing.cubic_kernel)
 
-    return {"resizing.interpolation": interpolation}
+    return {"bias_resizing.interpolation": interpolation}
 
 
 @bug("resize-catmull-rom", "The cubic kernel's a is -1/2, not -3/4.", FINE_TUNED, "Pillow, TensorFlow, JAX.")
@@ -47,50 +47,50 @@ def resize_catmull_rom(o: Any) -> Replacements:
     def kernel(d: Any) -> Any:
         return np.where(d <= 1, (1.5 * d - 2.5) * d * d + 1, ((-0.5 * d + 2.5) * d - 4) * d + 2)
 
-    return {"resizing.cubic_kernel": kernel}
+    return {"bias_resizing.cubic_kernel": kernel}
 
 
 @bug("resize-bilinear", "The interpolation is linear, not cubic.", FINE_TUNED)
 def resize_bilinear(o: Any) -> Replacements:
-    return {"resizing.cubic_kernel": lambda d: np.maximum(0.0, 1.0 - d)}
+    return {"bias_resizing.cubic_kernel": lambda d: np.maximum(0.0, 1.0 - d)}
 
 
 @bug("resize-zero-edge", "Beyond the table's edge the bias is zero.", "The farthest offsets lose their bias.")
 def resize_zero_edge(o: Any) -> Replacements:
     def interpolation(length: int, new_length: int, like: Any) -> Any:
         s = (numbered(new_length, like) + 0.5) * (length / new_length) - 0.5
-        return taps(s, length, o.resizing.cubic_kernel, edges=lambda pixels: pixels)
+        return taps(s, length, o.bias_resizing.cubic_kernel, edges=lambda pixels: pixels)
 
-    return {"resizing.interpolation": interpolation}
+    return {"bias_resizing.interpolation": interpolation}
 
 
 @bug("resize-xy", "The table is read as (width, height).", "Right for square windows.")
 def resize_xy(o: Any) -> Replacements:
-    original = o.resizing.resize_relative_position_bias
+    original = o.bias_resizing.resize_relative_position_bias
 
     def resize(table: Any, window_size: Any, new_window_size: Any) -> Any:
         return original(table, window_pair(window_size)[::-1], window_pair(new_window_size)[::-1])
 
-    return {"resizing.resize_relative_position_bias": resize}
+    return {"bias_resizing.resize_relative_position_bias": resize}
 
 
 @bug("resize-heads-first", "The result stays (heads, offsets), reshaped.", "Heads and offsets are mixed.")
 def resize_heads_first(o: Any) -> Replacements:
-    original = o.resizing.resize_relative_position_bias
+    original = o.bias_resizing.resize_relative_position_bias
 
     def resize(table: Any, window_size: Any, new_window_size: Any) -> Any:
         right = original(table, window_size, new_window_size)
         return right.T.reshape(right.shape)
 
-    return {"resizing.resize_relative_position_bias": resize}
+    return {"bias_resizing.resize_relative_position_bias": resize}
 
 
 @bug("resize-cropped", "A smaller window takes the first rows of the table.", "Offset 0 becomes another.")
 def resize_cropped(o: Any) -> Replacements:
-    original = o.resizing.resize_relative_position_bias
+    original = o.bias_resizing.resize_relative_position_bias
 
     def resize(table: Any, window_size: Any, new_window_size: Any) -> Any:
         right = original(table, window_size, new_window_size)
         return table[: len(right)] if len(right) <= len(table) else right
 
-    return {"resizing.resize_relative_position_bias": resize}
+    return {"bias_resizing.resize_relative_position_bias": resize}

@@ -37,14 +37,14 @@ def mask_stale(o: Any) -> Replacements:
     "transformers 5.23, V1, writes what it decided at one size back into the model.",
 )
 def shift_remembered(o: Any) -> Replacements:
-    original = o.decisions.stage_shift
+    original = o.rules.stage_shift
     cache: dict[Any, Any] = {}
 
     def stage_shift(grid: Any, window_size: Any, convention: Any) -> Any:
         key = window_pair(window_size)
         return cache.setdefault(key, original(grid, window_size, convention))
 
-    return {"decisions.stage_shift": stage_shift}
+    return {"rules.stage_shift": stage_shift}
 
 
 @bug(
@@ -54,14 +54,14 @@ def shift_remembered(o: Any) -> Replacements:
     "BatchNorm left in training mode.",
 )
 def norm_running_mean(o: Any) -> Replacements:
-    original, running = o.elementary.layer_norm, [0.0]
+    original, running = o.layers.layer_norm, [0.0]
 
     def layer_norm(x: Any, params: Any, eps: float = 1e-5) -> Any:
         y = original(x, params, eps) - running[0]
         running[0] = 0.9 * running[0] + 0.1 * float(np.mean(np.real(y)))
         return y
 
-    return {"elementary.layer_norm": layer_norm}
+    return {"layers.layer_norm": layer_norm}
 
 
 @bug(
@@ -71,7 +71,7 @@ def norm_running_mean(o: Any) -> Replacements:
     "C and CUDA code that takes a pointer and ignores the strides.",
 )
 def memory_order_trusted(o: Any) -> Replacements:
-    original, embed = o.elementary.linear, o.patches.patch_embed
+    original, embed = o.layers.linear, o.patches.patch_embed
 
     def in_memory(x: Any) -> Any:
         return x.ravel(order="K").reshape(x.shape)
@@ -80,7 +80,7 @@ def memory_order_trusted(o: Any) -> Replacements:
         return original(x, in_memory(weight), bias)
 
     return {
-        "elementary.linear": linear,
+        "layers.linear": linear,
         "patches.patch_embed": lambda images, *rest: embed(in_memory(images), *rest),
     }
 
@@ -92,13 +92,13 @@ def memory_order_trusted(o: Any) -> Replacements:
     "BatchNorm before the head, in training mode.",
 )
 def batch_statistics(o: Any) -> Replacements:
-    original = o.model.swin_transformer
+    original = o.network.swin_transformer
 
     def swin_transformer(*args: Any) -> Any:
         logits = original(*args)
         return logits - logits.mean(axis=0, keepdims=True)
 
-    return {"model.swin_transformer": swin_transformer}
+    return {"network.swin_transformer": swin_transformer}
 
 
 @bug(
@@ -114,7 +114,7 @@ def norm_without_eps(o: Any) -> Replacements:
             variance = (centred * centred).sum(axis=-1, keepdims=True) / x.shape[-1]
             return centred / np.sqrt(variance) * params["weight"] + params["bias"]
 
-    return {"elementary.layer_norm": layer_norm}
+    return {"layers.layer_norm": layer_norm}
 
 
 @bug(
@@ -123,12 +123,12 @@ def norm_without_eps(o: Any) -> Replacements:
     "Branches are stronger in training than in evaluation.",
 )
 def drop_path_rescaled_twice(o: Any) -> Replacements:
-    original = o.elementary.drop_path
+    original = o.layers.drop_path
 
     def drop_path(branch: Any, kept: Any) -> Any:
         return branch if kept is None else original(branch, np.asarray(kept) * 1.25)
 
-    return {"elementary.drop_path": drop_path}
+    return {"layers.drop_path": drop_path}
 
 
 @bug(
@@ -176,5 +176,5 @@ def results_promoted(o: Any) -> Replacements:
 
         return call
 
-    linear, layer_norm = o.elementary.linear, o.elementary.layer_norm
-    return {"elementary.linear": wider(linear), "elementary.layer_norm": wider(layer_norm)}
+    linear, layer_norm = o.layers.linear, o.layers.layer_norm
+    return {"layers.linear": wider(linear), "layers.layer_norm": wider(layer_norm)}

@@ -7,8 +7,8 @@ from math import prod
 from typing import Any, Self
 
 import numpy as np
-from swin_reference import decisions, parameters, sizes
-from swin_reference.config import SwinConfig, named
+from swin_reference import parameters, rules, sizes
+from swin_reference.config import SwinConfig, convention_named
 
 from swin_properties.cases import recipes
 from swin_properties.cases.remembered import remembered
@@ -189,21 +189,21 @@ class NetCase(Case):
     @property
     def grid(self) -> tuple[int, int]:
         """The token grid of the first stage."""
-        return decisions.stage_grids(self.config, named(self.convention))[0]
+        return rules.stage_grids(self.config, convention_named(self.convention))[0]
 
     @property
     def stage_windows(self) -> list[tuple[int, int]]:
         """The window of every stage, of which the convention may shrink some."""
-        return decisions.stage_windows(self.config, named(self.convention))
+        return rules.stage_windows(self.config, convention_named(self.convention))
 
     @property
     def stage_window(self) -> tuple[int, int]:
         """The window of the first stage: its grid may have shrunk it."""
-        return decisions.stage_window(self.grid, self.window, named(self.convention))
+        return rules.stage_window(self.grid, self.window, convention_named(self.convention))
 
     def shift(self, block: int) -> tuple[int, int]:
         """The shift of a block of the first stage, counted from 0."""
-        shift = decisions.stage_shift(self.grid, self.stage_window, named(self.convention))
+        shift = rules.stage_shift(self.grid, self.stage_window, convention_named(self.convention))
         return shift if block % 2 else (0, 0)
 
     @remembered

@@ -8,7 +8,7 @@ from typing import Any
 from xml.etree.ElementTree import Element
 
 from rich.console import Console
-from swin_reference.decisions import stage_shift
+from swin_reference.rules import stage_shift
 from swin_reference.sizes import window_pair
 
 from swin_properties.commands.words import Work

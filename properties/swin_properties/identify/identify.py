@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import swin_reference
-from swin_reference.config import CONVENTIONS, DECISIONS, Convention, named
+from swin_reference.config import CONVENTIONS, DECISIONS, Convention, convention_named
 from swin_reference.conventions import differences
 from swin_reference.parameters import hot_parameters, parameter_shapes
 
@@ -98,7 +98,11 @@ def found(judged: Implementation) -> tuple[Convention, str]:
         seen = Identity([*seen.answers, answer])
         if len(seen.fits) < 2:
             break
-    return (named(seen.fits[0]), "identified") if seen.fits else (CANONICAL, "assumed: it follows none")
+    return (
+        (convention_named(seen.fits[0]), "identified")
+        if seen.fits
+        else (CANONICAL, "assumed: it follows none")
+    )
 
 
 def _answer(judged: Implementation, name: str, size: Size, explain: bool) -> Answer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from swin_reference.config import named
+from swin_reference.config import convention_named
 
 from swin_properties.adapters.implementation import Implementation
 from swin_properties.adapters.load import loaded
@@ -23,10 +23,10 @@ def load_implementation(
     """
     found, precision = loaded(implementation, dtype)
     if convention is not None:
-        asked = named(convention)
+        asked = convention_named(convention)
         if callable(getattr(found, "with_convention", None)):
             found = found.with_convention(convention)
         return Implementation(found, precision, asked, "as asked")
     if (own := getattr(found, "convention", None)) is not None:
-        return Implementation(found, precision, named(own), "declared")
+        return Implementation(found, precision, convention_named(own), "declared")
     return Implementation(found, precision, *identify.found(Implementation(found, precision)))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from swin_reference.config import named
+from swin_reference.config import convention_named
 
 from swin_properties.adapters.contract import SHAPES
 from swin_properties.adapters.implementation import Implementation
@@ -60,7 +60,7 @@ def make_request(
     cannot be.
     """
     if convention is not None:
-        named(convention)
+        convention_named(convention)
     required = tuple(required)
     if unknown := [name for name in required if name.partition(".")[0] not in SHAPES]:
         raise ValueError(

@@ -16,7 +16,7 @@ from swin_properties.cases.strategies import exhaustive
 from swin_properties.judging import one_law
 from swin_properties.judging.implementation import load_implementation
 from swin_properties.laws.law import LAWS
-from swin_reference import direct, operations
+from swin_reference import cost, direct
 from swin_reference.config import NAMED, SwinConfig
 from swin_reference.parameters import (
     block_shapes,
@@ -82,11 +82,11 @@ def test_operation_counts_of_the_paper(height: int, width: int) -> None:
     x = np.ones((1, height, width, channels))
     with counting() as counted:
         swin.shifted_window_attention(x, params, 2, window, 2)
-    expected = operations.window_attention_operations(height, width, channels, window)
+    expected = cost.window_attention_operations(height, width, channels, window)
     assert counted.operations == expected
     with counting() as counted:
         direct.global_attention(x, params, 2)
-    assert counted.operations == operations.global_attention_operations(height, width, channels)
+    assert counted.operations == cost.global_attention_operations(height, width, channels)
 
 
 def test_windows_are_linear_in_pixels_and_global_attention_quadratic() -> None:
@@ -94,10 +94,10 @@ def test_windows_are_linear_in_pixels_and_global_attention_quadratic() -> None:
         return int(count) - 4 * side * side * 96**2
 
     windows = [
-        attention_only(operations.window_attention_operations(side, side, 96, 7), side) for side in (56, 112)
+        attention_only(cost.window_attention_operations(side, side, 96, 7), side) for side in (56, 112)
     ]
     everywhere = [
-        attention_only(operations.global_attention_operations(side, side, 96), side) for side in (56, 112)
+        attention_only(cost.global_attention_operations(side, side, 96), side) for side in (56, 112)
     ]
     assert windows[1] == 4 * windows[0]
     assert everywhere[1] == 16 * everywhere[0]

@@ -108,7 +108,7 @@ def test_the_second_oracle_shares_only_softmax_and_linear() -> None:
         for alias in node.names
         if not (node.module or "").startswith("swin_reference.direct")
     }
-    data = {"CONVENTIONS", "Convention", "SwinConfig", "named", "Params", "Inexact"}
+    data = {"CONVENTIONS", "Convention", "SwinConfig", "convention_named", "Params", "Inexact"}
     assert files
     assert shared == {"softmax", "linear"} | data
 

@@ -9,7 +9,7 @@ import pytest
 from swin_properties.budget.budget import budget, deviation
 from swin_properties.budget.precision import PRECISIONS
 from swin_properties.budget.rounding import Rounded, Rounding
-from swin_reference.elementary import gelu, layer_norm, softmax
+from swin_reference.layers import gelu, layer_norm, softmax
 
 FLOAT32 = PRECISIONS["float32"]
 

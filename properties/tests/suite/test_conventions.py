@@ -21,7 +21,7 @@ from swin_properties.cases import recipes
 from swin_properties.identify import identify
 from swin_properties.identify.sizes import FEW, SWEEP, Size
 from swin_properties.judging.implementation import load_implementation
-from swin_reference.config import CONVENTIONS, Convention, SwinConfig, named
+from swin_reference.config import CONVENTIONS, Convention, SwinConfig, convention_named
 from swin_reference.parameters import hot_parameters, parameter_shapes
 
 import swin_torch
@@ -48,7 +48,7 @@ def network(size: Size, convention: str) -> tuple[Any, Any, SwinConfig]:
 
 def rejected(size: Size, convention: str) -> str:
     images = np.zeros((1, 3, *size.image))
-    return refusal("swin_transformer", (images, None, size.config), named(convention))
+    return refusal("swin_transformer", (images, None, size.config), convention_named(convention))
 
 
 @pytest.mark.parametrize("convention", CONVENTIONS)
@@ -67,7 +67,7 @@ def test_both_oracles_and_swin_torch_agree_or_reject_at_every_size(convention: s
         ran += 1
         args = network(size, convention)
         expected = swin_reference.swin_transformer(*args)
-        beta = identify.budget_of(args, named(convention), PRECISIONS["float64"])
+        beta = identify.budget_of(args, convention_named(convention), PRECISIONS["float64"])
         for other in (swin_reference.direct.swin_transformer(*args), adapter.swin_transformer(*args)):
             assert deviation(other.ravel(), expected.ravel(), beta).holds, size
     assert ran >= 4
@@ -94,7 +94,7 @@ def test_an_undeclared_convention_is_found_and_said() -> None:
 
 
 def test_where_no_convention_fits_the_decision_that_explains_is_named() -> None:
-    odd = replace(named("canonical"), name="odd", image="drop")
+    odd = replace(convention_named("canonical"), name="odd", image="drop")
     swin = swin_reference.under(odd)
     odd_one = SimpleNamespace(swin_transformer=swin.swin_transformer, precision="float64")
     found = identify.identify(Implementation(odd_one, PRECISIONS["float64"]), [Size((31, 37))])
@@ -129,7 +129,7 @@ def test_under_a_convention_the_oracle_falls_on_its_findings_and_nothing_else(
 
 
 def test_what_a_convention_rejects_must_be_rejected() -> None:
-    official = named("official")
+    official = convention_named("official")
     x = np.ones((1, 3, 4, 2))
     parameters = hot_parameters(swin_reference.parameters.merging_shapes(2))
     with pytest.raises(Declined, match="even sides"):

@@ -19,7 +19,7 @@ from swin_properties.bugs.backward.kills import DTYPES, case, falls, laws
 from swin_properties.judging import gradients
 from swin_properties.judging.compare import evaluate
 from swin_properties.laws.law import LAWS
-from swin_reference.elementary import gelu, softmax
+from swin_reference.layers import gelu, softmax
 
 
 def test_a_right_backward_pass_holds_every_law() -> None:

@@ -24,7 +24,7 @@ from swin_properties.judging.one_law import EFFORTS, run_case, run_law
 from swin_properties.judging.report import Known, LawResult
 from swin_properties.laws.law import LAWS
 from swin_properties.reports import known_failures
-from swin_reference.config import named
+from swin_reference.config import convention_named
 from swin_reference.parameters import hot_parameters, window_attention_shapes
 
 INSTALLED = tuple(name for name, needs_checkout in PEERS.items() if not needs_checkout)
@@ -49,7 +49,7 @@ def peer(request: pytest.FixtureRequest) -> str:
 
 def judged_in_float64(peer: str, convention: str | None = None) -> Implementation:
     adapter = load.load(peer).with_precision("float64")
-    return Implementation(adapter, PRECISIONS["float64"], named(convention or adapter.convention))
+    return Implementation(adapter, PRECISIONS["float64"], convention_named(convention or adapter.convention))
 
 
 def asked(judged: Implementation, image: tuple[int, ...]) -> tuple[LawResult, bool]:

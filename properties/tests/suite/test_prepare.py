@@ -13,7 +13,7 @@ from swin_properties.adapters.load import load
 from swin_properties.adapters.torch import TorchAdapter
 from swin_properties.cases.case import GridCase, NetCase
 from swin_reference import parameters
-from swin_reference.config import named
+from swin_reference.config import convention_named
 from torch import Tensor, nn
 
 from swin_torch import Adapter
@@ -91,7 +91,7 @@ def test_a_prepared_callable_gives_what_the_call_gives(implementation: str) -> N
 def test_a_prepared_vjp_gives_the_gradients_and_does_not_add_them_up(implementation: str) -> None:
     adapter, rng, asked = load(implementation), np.random.default_rng(0), 0
     for name, args in arguments().items():
-        shape = result_shape(name, args, named("canonical"))
+        shape = result_shape(name, args, convention_named("canonical"))
         if hasattr(adapter, name) and name.startswith(("window_a", "shifted_window_a", "mlp", "swin")):
             draw = lambda shape: rng.standard_normal(shape).astype(np.float32)  # noqa: E731
             cotangent = [draw(one) for one in shape] if isinstance(shape, list) else draw(shape)

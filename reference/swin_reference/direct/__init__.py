@@ -12,9 +12,9 @@ from types import SimpleNamespace
 
 from swin_reference.config import Convention
 from swin_reference.direct.attention import global_attention, shifted_window_attention, window_attention
+from swin_reference.direct.bias_resizing import resize_relative_position_bias
 from swin_reference.direct.layers import layer_norm, mlp, patch_embed, patch_merging
 from swin_reference.direct.network import swin_block, swin_features, swin_stage, swin_transformer
-from swin_reference.direct.resizing import resize_relative_position_bias
 from swin_reference.direct.sizes import true_windows
 
 __all__ = [

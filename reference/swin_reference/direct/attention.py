@@ -9,7 +9,7 @@ import numpy as np
 
 from swin_reference.config import CONVENTIONS, Convention
 from swin_reference.direct.sizes import Sizes, brought_together, true_windows, two
-from swin_reference.elementary import linear, softmax
+from swin_reference.layers import linear, softmax
 from swin_reference.types import Inexact, Params
 
 CANONICAL = CONVENTIONS["canonical"]

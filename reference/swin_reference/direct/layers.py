@@ -9,7 +9,7 @@ from scipy.special import ndtr
 
 from swin_reference.config import CONVENTIONS, Convention
 from swin_reference.direct.sizes import Sizes, two
-from swin_reference.elementary import linear
+from swin_reference.layers import linear
 from swin_reference.types import Inexact, Params
 
 CANONICAL = CONVENTIONS["canonical"]

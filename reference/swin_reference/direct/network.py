@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from swin_reference.config import CONVENTIONS, Convention, SwinConfig, named
+from swin_reference.config import CONVENTIONS, Convention, SwinConfig, convention_named
 from swin_reference.direct.attention import shifted_window_attention
 from swin_reference.direct.layers import layer_norm, mlp, patch_embed, patch_merging
 from swin_reference.direct.sizes import Sizes, window_and_shift
-from swin_reference.elementary import linear
+from swin_reference.layers import linear
 from swin_reference.types import Params
 
 CANONICAL = CONVENTIONS["canonical"]
@@ -67,7 +67,7 @@ def swin_stage(
 
 def swin_features(images: Any, params: Params, config: SwinConfig) -> list[Any]:
     """The map of every stage, before its merge, not normed."""
-    convention = named(config.convention)
+    convention = convention_named(config.convention)
     x = patch_embed(images, params["patch_embed"], config.patch_size, convention)
     if "absolute_pos_embed" in params:
         x = x + params["absolute_pos_embed"][0].reshape(x.shape[1:])

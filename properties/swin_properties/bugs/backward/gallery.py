@@ -153,13 +153,13 @@ BUGS = {
             "detached attention branch",
             "The attention branch is computed under no_grad or on .detach()ed tokens, as when a fused kernel "
             "without a backward is wrapped by hand.  Outputs are right; attention never trains.",
-            {"model.shifted_window_attention": detached},
+            {"block.shifted_window_attention": detached},
         ),
         GradientBug(
             "detached mlp branch",
             "The MLP branch has no gradient: a checkpointed segment that lost requires_grad.  Outputs are "
             "right; half of the parameters never move.",
-            {"model.mlp": detached},
+            {"block.mlp": detached},
         ),
         GradientBug(
             "unscaled query gradient",

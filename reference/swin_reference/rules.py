@@ -21,8 +21,8 @@ def pixels_taken(image: Grid, patch_size: Size, convention: Convention) -> tuple
 
     Errors: `Rejected` where the convention rejects, or drops every pixel there is.
 
-    >>> from swin_reference.conventions import named
-    >>> pixels_taken((9, 8), 4, CANONICAL), pixels_taken((9, 8), 4, named("timm"))
+    >>> from swin_reference.conventions import convention_named
+    >>> pixels_taken((9, 8), 4, CANONICAL), pixels_taken((9, 8), 4, convention_named("timm"))
     ((12, 8), (8, 8))
     """
     (height, width), (ph, pw) = image, window_pair(patch_size)
@@ -40,8 +40,8 @@ def pixels_taken(image: Grid, patch_size: Size, convention: Convention) -> tuple
 def token_grid(image: Grid, patch_size: Size, convention: Convention) -> tuple[int, int]:
     """The grid of tokens that an image becomes.
 
-    >>> from swin_reference.conventions import named
-    >>> token_grid((9, 8), 4, CANONICAL), token_grid((9, 8), 4, named("timm"))
+    >>> from swin_reference.conventions import convention_named
+    >>> token_grid((9, 8), 4, CANONICAL), token_grid((9, 8), 4, convention_named("timm"))
     ((3, 2), (2, 2))
     """
     ph, pw = window_pair(patch_size)
@@ -54,10 +54,10 @@ def stage_window(grid: Grid, window_size: Size, convention: Convention) -> tuple
 
     Errors: `Rejected` for a grid smaller than the window where the convention rejects it.
 
-    >>> from swin_reference.conventions import named
-    >>> stage_window((8, 3), 4, CANONICAL), stage_window((8, 3), 4, named("official"))
+    >>> from swin_reference.conventions import convention_named
+    >>> stage_window((8, 3), 4, CANONICAL), stage_window((8, 3), 4, convention_named("official"))
     ((4, 4), (3, 3))
-    >>> stage_window((8, 3), 4, named("timm"))
+    >>> stage_window((8, 3), 4, convention_named("timm"))
     (4, 3)
     """
     (height, width), (mh, mw) = grid, window_pair(window_size)
@@ -78,8 +78,8 @@ def stage_shift(grid: Grid, window_size: Size, convention: Convention = CANONICA
 
     ``window_size`` is the stage's own.  (Official code: ``if min(input_resolution) <= window_size``.)
 
-    >>> from swin_reference.conventions import named
-    >>> stage_shift((56, 56), 7), stage_shift((7, 14), 7), stage_shift((7, 14), 7, named("timm"))
+    >>> from swin_reference.conventions import convention_named
+    >>> stage_shift((56, 56), 7), stage_shift((7, 14), 7), stage_shift((7, 14), 7, convention_named("timm"))
     ((3, 3), (0, 0), (0, 3))
     """
     (height, width), (mh, mw) = grid, window_pair(window_size)
@@ -96,8 +96,8 @@ def pads_before_roll(grid: Grid, window_size: Size, convention: Convention) -> b
 
     Errors: `Rejected` for a grid that is not made of whole windows where the convention rejects it.
 
-    >>> from swin_reference.conventions import named
-    >>> pads_before_roll((9, 9), 4, CANONICAL), pads_before_roll((9, 9), 4, named("timm"))
+    >>> from swin_reference.conventions import convention_named
+    >>> pads_before_roll((9, 9), 4, CANONICAL), pads_before_roll((9, 9), 4, convention_named("timm"))
     (True, False)
     """
     (height, width), (mh, mw) = grid, window_pair(window_size)
@@ -156,8 +156,8 @@ def stage_grids(config: SwinConfig, convention: Convention) -> list[tuple[int, i
 def stage_windows(config: SwinConfig, convention: Convention) -> list[tuple[int, int]]:
     """The window of every stage: where windows shrink, for images of ``config.image_size``.
 
-    >>> from swin_reference.conventions import named
-    >>> stage_windows(SwinConfig(image_size=64), named("timm"))
+    >>> from swin_reference.conventions import convention_named
+    >>> stage_windows(SwinConfig(image_size=64), convention_named("timm"))
     [(7, 7), (7, 7), (4, 4), (2, 2)]
     """
     if convention.window in ("keep", "reject"):
