@@ -1,4 +1,4 @@
-"""Writes into the READMEs what their commands print: ``make readme``."""
+"""Writes into the README and its pages what their commands print: ``make readme``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
-PAGES = (README, ROOT / "properties" / "README.md")
+PAGES = (README, ROOT / "docs" / "read-a-report.md")
 BLOCK = re.compile(r"```console\n\$ swin-oracle (.*)\n(?:.*\n)*?```\n")
 
 
