@@ -11,21 +11,21 @@ import swin_reference
 
 from swin_properties.adapters.arguments import leaves, rebuilt
 from swin_properties.adapters.contract import SHAPES
-from swin_properties.bugs.oracle_copy import callables, fresh_modules
+from swin_properties.bugs.oracle_copy import callables, copy_modules
 from swin_properties.judging.gradients import STEP
 
 Change = Callable[[Callable[..., Any]], Callable[..., Any]]
 """A function of the oracle -> what stands in its place."""
 
 
-def fresh_oracle(changes: Mapping[str, Change]) -> SimpleNamespace:
-    """A copy of the oracle, functions changed: ``name`` wherever it is used, ``module.name`` in one module.
+def change_oracle(changes: Mapping[str, Change]) -> SimpleNamespace:
+    """Returns a copy of the oracle with functions changed: ``name`` in every module, ``module.name`` in one.
 
-    >>> fresh_oracle({"gelu": lambda gelu: lambda x: 0 * x}).mlp(np.ones(1), {
+    >>> change_oracle({"gelu": lambda gelu: lambda x: 0 * x}).mlp(np.ones(1), {
     ...     "fc1": {"weight": np.eye(1)}, "fc2": {"weight": np.eye(1)}})
     array([0.])
     """
-    modules = fresh_modules()
+    modules = copy_modules()
     for name, change in changes.items():
         module, _, function = name.rpartition(".")
         places = [modules[module]] if module else list(modules.values())

@@ -16,7 +16,7 @@ import numpy as np
 import swin_reference
 from swin_weights import flatten, unflatten
 
-from swin_properties.bugs.backward.complex_step import Change, complex_step_vjp, fresh_oracle, with_vjp
+from swin_properties.bugs.backward.complex_step import Change, change_oracle, complex_step_vjp, with_vjp
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class GradientBug:
 
     def implementation(self, precision: str = "float64") -> SimpleNamespace:
         """The oracle's forward with this vjp, in float64 or float32."""
-        return with_vjp(self.name, complex_step_vjp(fresh_oracle(self.changes)), precision)
+        return with_vjp(self.name, complex_step_vjp(change_oracle(self.changes)), precision)
 
 
 def detached(function: Callable[..., Any]) -> Callable[..., Any]:
