@@ -22,7 +22,7 @@ from benchmarks.cases import UNTRAINED, Case, cases
 from benchmarks.contestants import adapter, contestants, offers
 from benchmarks.machine import ceilings
 from benchmarks.verdicts import fault, judged_by_the_oracle, wide
-from swin_torch.counting import launches
+from swin_torch.attention.counting import launches
 
 BACKWARD = 3
 """A training step's operations in those of its forward: each matmul has two more in backward."""

@@ -21,7 +21,9 @@ from benchmarks.cases import COMPONENTS, NETWORKS, SIZES, WORK, Case, cases
 from benchmarks.contestants import adapter, contestants, offers
 from benchmarks.rivals import rival
 from benchmarks.verdicts import fault_of, wide
-from swin_torch import SwinBlock, WindowAttention, counting, functional
+from swin_torch import SwinBlock, WindowAttention
+from swin_torch.attention import counting
+from swin_torch.geometry import functional
 
 ATTENTION = "shifted_window_attention"
 SMALL = Case(ATTENTION, "small")
