@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from inspect import unwrap
+from pathlib import Path
 from types import CodeType
 from typing import Any, Literal
 
@@ -38,6 +42,16 @@ class Law:
     """Whether the law asks either oracle; one that does not holds an implementation to itself."""
     expects: bool = True
     """Whether it asks the oracle under the implementation's convention, and not only what is true of Swin."""
+
+    @property
+    def where(self) -> str:
+        """Returns the file and line of the law, as ``swin_properties/laws/mask.py:41``.
+
+        The file is relative to the folder that holds the package.
+        """
+        code = _code(self.body)
+        file = Path(os.path.relpath(code.co_filename, Path(__file__).parents[2]))
+        return f"{file.as_posix()}:{code.co_firstlineno}"
 
     @property
     def enumerated(self) -> bool:
@@ -89,11 +103,18 @@ def law(
         sentence = " ".join((body.__doc__ or "").split("\n\n")[0].split())
         if not sentence:
             raise ValueError(f"a law is a sentence, {name} has no docstring: write one")
-        oracle, expects = (_mentions(body.__code__, w) for w in ({"expected", "direct"}, {"expected"}))
+        oracle, expects = (_mentions(_code(body), w) for w in ({"expected", "direct"}, {"expected"}))
         LAWS[name] = Law(name, sentence, body, tuple(needs), tier, cases, kind, oracle, expects)
         return body
 
     return enter
+
+
+def _code(body: Body) -> CodeType:
+    """Returns the code of a body as it stands in its file."""
+    function: Any = body.func if isinstance(body, partial) else body
+    code: CodeType = unwrap(function).__code__
+    return code
 
 
 def _mentions(code: CodeType, words: set[str]) -> bool:

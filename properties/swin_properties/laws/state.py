@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -65,10 +66,7 @@ def each(topic: str, *names: str, tier: Tier = "exact") -> Callable[[Callable[..
 
 def asked_of(name: str, ask: Callable[..., Any]) -> Body:
     """The body of the law for the callable ``name``."""
-
-    def body(swin: Any, case: Any) -> Any:
-        return ask(swin, case, name)
-
+    body = partial(ask, name=name)
     body.__doc__ = (ask.__doc__ or "").replace("{}", name)
     return body
 

@@ -18,14 +18,15 @@ from swin_properties.adapters.answers import Declined
 from swin_properties.adapters.contract import SHAPES
 from swin_timing.interleaved import ROUNDS, Paired, measured, on_one_core
 
-from benchmarks import machine, products
-from benchmarks.attention_core import Case as OperatorCase
-from benchmarks.attention_core import stages
-from benchmarks.cases import NETWORKS, Case
-from benchmarks.contestants import ON_GPU, peers, variants
-from benchmarks.goals import Measurement, read
-from benchmarks.rivals import COMPILED, FROZEN, SDPA, rival
-from benchmarks.verdicts import fault_of
+from benchmarks.cases.attention_operator import Case as OperatorCase
+from benchmarks.cases.attention_operator import stages
+from benchmarks.cases.case import NETWORKS, Case
+from benchmarks.cases.contestants import ON_GPU, peers, variants
+from benchmarks.cases.rivals import COMPILED, FROZEN, SDPA, rival
+from benchmarks.cases.verdicts import fault_of
+from benchmarks.machine import description
+from benchmarks.standing import products
+from benchmarks.standing.goals import Measurement
 
 WHOLE = "swin_transformer"
 
@@ -41,7 +42,7 @@ def missing(measurement: Measurement) -> str:
     needs = measurement.needs
     if needs == "gpu":
         return "" if torch.cuda.is_available() else "needs a GPU"
-    return "" if not needs or needs in machine.described()["instructions"] else f"needs {needs}"
+    return "" if not needs or needs in description.described()["instructions"] else f"needs {needs}"
 
 
 def not_timed(name: str, reason: Exception) -> None:
@@ -128,37 +129,9 @@ def measure(
     found = {}
     for name in names:
         if not missing(measurements[name]):
-            wait = machine.wait_for(measurements[name].device)
+            wait = description.wait_for(measurements[name].device)
             with on_one_core() if torch.get_num_threads() == 1 else nullcontext():
                 found[name] = measured(runs(measurements[name]), rounds, wait=wait, patience=PATIENCE)
             spread = found[name].disturbance
             print(f"{measurements[name]}: the anchor's spread was {spread:.0%}", flush=True)
     return found
-
-
-def main(names: list[str]) -> int:
-    """Measures all, writes the table into the page and draws the picture; 2 for a name that is none.
-
-    Given names of measurements, or the word "cpu" for all that a CPU can make, it prints theirs and writes
-    nothing.
-    """
-    from benchmarks import standing_counts, standing_page
-
-    try:
-        measurements, goals, limits = read()
-        of_cpu = [name for name, measurement in measurements.items() if measurement.device == "cpu"]
-        asked = of_cpu if names == ["cpu"] else names or list(measurements)
-        found = measure(measurements, asked)
-        if names:
-            goals = [goal for goal in goals if set(goal.measurements) & set(asked)]
-            print(standing_page.text(measurements, goals, found, []))
-        else:
-            print(standing_page.kept(measurements, goals, found, standing_counts.rows(limits)))
-    except ValueError as error:
-        print(f"standing: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from swin_properties.reports import files
 
-PAGE = Path(__file__).parent / "README.md"
+PAGE = Path(__file__).parents[1] / "README.md"
 
 
 def put(name: str, text: str, page: Path = PAGE) -> None:

@@ -17,7 +17,7 @@ from swin_properties.budget.budget import Deviation, deviation
 from torch import Tensor
 from torch.nn.functional import linear, scaled_dot_product_attention
 
-from benchmarks.verdicts import exact_and_budget
+from benchmarks.cases.verdicts import exact_and_budget
 from swin_torch import shifted_window_attention_core
 from swin_torch.geometry import functional
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.machine import described
+from benchmarks.machine.description import described
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,10 +1,10 @@
 """What `swin-oracle compare` catches and what it cries wolf at: planted slowdowns and A/A runs.
 
-    python benchmarks/tracker_power.py [--trials 20] [--write benchmarks/tracker-power.md]
+    python -m benchmarks.tracker_power [--trials 20] [--write benchmarks/tracker-power.md]
 
 A trial is what the command does with one case: both sides in processes of their own, interleaved, measured
 until there is a verdict; every measurement starts them anew.  The operator is `swin_torch`'s shifted
-window attention; the slowdowns are the adapters of `benchmarks.slowdowns`.
+window attention; the slowdowns are the adapters of `benchmarks.tracker_power.slowdowns`.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from swin_timing.revisions.judging import BASE, HEAD
 from swin_timing.revisions.process import Pair, Process, Tree
 from swin_timing.revisions.trees import Repository
 
-from benchmarks import slowdowns
-from benchmarks.slowdowns import SLOWDOWN
+from benchmarks.tracker_power import slowdowns
+from benchmarks.tracker_power.slowdowns import SLOWDOWN
 
 SIZES = "stage2"
 (QUESTION,) = (q for q in QUESTIONS if q.call == "shifted_window_attention" and q.sizes == SIZES)
@@ -91,7 +91,7 @@ class Trials:
 @contextmanager
 def pairs(planted: str) -> Iterator[list[Pair]]:
     """New processes, as the command starts them for every measurement."""
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     tree = Tree("this file", root, tuple(Repository.around(root).path(root)), ".", root)
 
     def start() -> tuple[Process, Process]:

@@ -6,7 +6,6 @@ the number of tokens, and of global attention quadratic.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import log
@@ -19,11 +18,12 @@ from swin_timing.interleaved import Paired, measured
 from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import drawing, operations, pages
-from benchmarks.cases import Case
-from benchmarks.formulations import SWIN, TABLE, Formulation
-from benchmarks.machine import sentence
-from benchmarks.verdicts import fault_of
+from benchmarks.cases import operations
+from benchmarks.cases.case import Case
+from benchmarks.cases.verdicts import fault_of
+from benchmarks.claims.formulations import SWIN, TABLE, Formulation
+from benchmarks.machine.description import sentence
+from benchmarks.pages import markdown
 from swin_torch import WindowAttention
 
 STAGES = {
@@ -173,7 +173,7 @@ def table5_text(found: dict[str, Paired]) -> str:
     ]
     spread = max(paired.disturbance for paired in found.values())
     heads = ["attention of one block, ms", *found, "all 12 blocks", "against cyclic"]
-    return f"{pages.table(heads, rows)}\n\n{_note(spread)}"
+    return f"{markdown.table(heads, rows)}\n\n{_note(spread)}"
 
 
 def _sum(found: dict[str, Paired], name: str) -> float:
@@ -195,30 +195,10 @@ def growth_text(found: dict[str, Growth], spread: float) -> str:
         rows.append(
             [f"{kind}, ms", *(f"{1e3 * s:.1f}" for s in cost.seconds), f"{exponent(cost.seconds):.2f}"]
         )
-    return (
-        f"{pages.table(['cost', *(f'{side}x{side}' for side in SIDES), 'exponent'], rows)}\n\n{_note(spread)}"
-    )
+    heads = ["cost", *(f"{side}x{side}" for side in SIDES), "exponent"]
+    return f"{markdown.table(heads, rows)}\n\n{_note(spread)}"
 
 
 def _note(spread: float) -> str:
     disturbed = "; **the machine was disturbed, read ratios with care**" if spread > 0.25 else ""
     return f"{sentence()}. The anchor's spread was {spread:.0%}{disturbed}."
-
-
-def main() -> int:
-    """Measures, writes both tables into the page and draws both pictures; 2 where a formulation is wrong."""
-    try:
-        found, (costs, spread) = table5(), growth()
-        pages.put("table5", table5_text(found))
-        pages.put("growth", growth_text(costs, spread))
-    except ValueError as error:
-        print(f"claims: {error}", file=sys.stderr)
-        return 2
-    from benchmarks.claims_drawn import growth_drawn, table5_drawn
-
-    print(drawing.keep(table5_drawn(found), "table5"), drawing.keep(growth_drawn(costs), "growth"))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

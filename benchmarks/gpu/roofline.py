@@ -14,7 +14,7 @@ from swin_reference.conventions import CANONICAL
 from swin_reference.rules import stage_grids
 from swin_reference.sizes import pair
 
-from benchmarks import operations
+from benchmarks.cases import operations
 
 Work = tuple[int, int]
 """Operations, and numbers moved."""

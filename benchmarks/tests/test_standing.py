@@ -8,18 +8,14 @@ import pytest
 from swin_reference.config import SwinConfig, swin_b, swin_t
 from swin_timing.interleaved import Paired
 
-from benchmarks import (
-    claims,
-    goals,
-    machine,
-    operations,
-    pages,
-    products,
-    standing,
-    standing_counts,
-    standing_page,
-)
-from benchmarks.goals import Goal, Measurement
+from benchmarks.cases import operations
+from benchmarks.claims import __main__ as claims_main
+from benchmarks.claims import measuring as claims
+from benchmarks.machine import description
+from benchmarks.pages import markdown
+from benchmarks.standing import __main__ as standing
+from benchmarks.standing import counts, goals, measuring, page, products
+from benchmarks.standing.goals import Goal, Measurement
 
 GOAL = Goal(("inference",), ("peer:timm", "peer:torchvision"), 1.25, 1.5, 1.75)
 MEASUREMENTS = {"inference": Measurement("inference", "Swin-T", "inference", "T-224", 2)}
@@ -39,14 +35,14 @@ def times(ours: float, theirs: float, anchor: tuple[float, ...] = QUIET) -> dict
 def test_the_fastest_of_ours_is_compared_with_the_fastest_rival_of_the_goal(
     theirs: float, reached: str
 ) -> None:
-    (row,) = standing_page.rows([GOAL], MEASUREMENTS, times(1.0, theirs))
+    (row,) = page.rows([GOAL], MEASUREMENTS, times(1.0, theirs))
     assert row[1:3] == ["swin_torch:fused 1000.0", f"peer:timm {1000 * theirs:.1f}"]
     assert row[3].startswith(f"{theirs:.2f}x (")
     assert row[5] == reached
 
 
 def test_a_disturbed_machine_makes_it_inconclusive() -> None:
-    (row,) = standing_page.rows([GOAL], MEASUREMENTS, times(1.0, 2.0, DISTURBED))
+    (row,) = page.rows([GOAL], MEASUREMENTS, times(1.0, 2.0, DISTURBED))
     assert row[5] == "inconclusive (anchor's spread 100%); as it is: moonshot"
 
 
@@ -54,22 +50,22 @@ def test_what_the_machine_lacks_is_said(monkeypatch: pytest.MonkeyPatch) -> None
     needy = Measurement(
         "inference", "Swin-T", "inference", "T-224", 2, precision="bfloat16", needs="amx_bf16"
     )
-    monkeypatch.setattr(machine, "described", lambda: {"instructions": ["avx2"]})
-    (row,) = standing_page.rows([GOAL], {"inference": needy}, {})
+    monkeypatch.setattr(description, "described", lambda: {"instructions": ["avx2"]})
+    (row,) = page.rows([GOAL], {"inference": needy}, {})
     assert row[5] == "needs amx_bf16"
-    monkeypatch.setattr(machine, "described", lambda: {"instructions": ["amx_bf16"]})
-    assert standing.missing(needy) == ""
+    monkeypatch.setattr(description, "described", lambda: {"instructions": ["amx_bf16"]})
+    assert measuring.missing(needy) == ""
 
 
 def test_a_picture_has_a_bar_for_each() -> None:
-    (axes,) = standing_page.drawn({"Swin-T": times(1.0, 2.0)["inference"]}).axes
+    (axes,) = page.drawn({"Swin-T": times(1.0, 2.0)["inference"]}).axes
     assert [label.get_text() for label in axes.get_yticklabels()][-1] == "peer:transformers"
     assert len(axes.patches) == 5
 
 
 def test_the_goals_of_the_file_are_for_measurements_it_has() -> None:
     measurements, found, limits = goals.read()
-    assert {limit.count for limit in limits} == standing_counts.COUNTS.keys()
+    assert {limit.count for limit in limits} == counts.COUNTS.keys()
     assert {name for goal in found for name in goal.measurements} == measurements.keys()
 
 
@@ -114,7 +110,7 @@ def test_the_products_alone_are_all_linear_layers(config: SwinConfig) -> None:
 def test_the_page_says_what_the_products_leave_to_win() -> None:
     alone = dict(zip(products.BY, [(3.5,), (3.0,)], strict=True))
     times = {"swin_torch": (4.0,), "peer:timm": (6.0,), "peer:x": (8.0,), **alone}
-    said = list(standing_page._limits({"inference": Paired(times, (1.0,)), "operator": Paired({}, (1.0,))}))
+    said = list(page._limits({"inference": Paired(times, (1.0,)), "operator": Paired({}, (1.0,))}))
     assert said == [
         "inference: the linear layers take 3500.0 ms (products alone, PyTorch's) and 3000.0 ms (products "
         "alone, swin_torch's): by the quicker no ratio to peer:timm passes 2.00x."
@@ -124,27 +120,27 @@ def test_the_page_says_what_the_products_leave_to_win() -> None:
 def test_some_measurements_are_printed_and_the_page_left_alone(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(standing, "runs", lambda _: {"fused": lambda: None, "sdpa": lambda: None})
-    before = pages.PAGE.read_text()
+    monkeypatch.setattr(measuring, "runs", lambda _: {"fused": lambda: None, "sdpa": lambda: None})
+    before = markdown.PAGE.read_text()
     assert standing.main(["operator-stage1"]) == 0
     assert "| shifted operator, stage 1" in capsys.readouterr().out
-    assert pages.PAGE.read_text() == before
+    assert markdown.PAGE.read_text() == before
 
 
 def test_a_page_is_written_between_its_marks_and_nowhere_else(tmp_path: Path) -> None:
     page = tmp_path / "README.md"
     page.write_text("a\n<!-- x -->\nold\n<!-- /x -->\nb\n")
-    pages.put("x", "new", page)
+    markdown.put("x", "new", page)
     assert page.read_text() == "a\n<!-- x -->\nnew\n<!-- /x -->\nb\n"
     with pytest.raises(ValueError, match="each once"):
-        pages.put("y", "new", page)
+        markdown.put("y", "new", page)
 
 
 def test_claims_of_another_function_are_refused_in_one_sentence(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(claims, "fault_of", lambda _, name, __: f"{name} computes another function")
-    before = pages.PAGE.read_text()
-    assert claims.main() == 2
+    before = markdown.PAGE.read_text()
+    assert claims_main.main() == 2
     assert capsys.readouterr().err.count("\n") == 1
-    assert pages.PAGE.read_text() == before
+    assert markdown.PAGE.read_text() == before

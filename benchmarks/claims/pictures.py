@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from swin_timing.interleaved import Paired
 
-from benchmarks import drawing
-from benchmarks.claims import SIDES, TABLE, Growth, exact_exponent, exponent
+from benchmarks.claims.measuring import SIDES, TABLE, Growth, exact_exponent, exponent
+from benchmarks.pages import drawing
 
 COLOURS = ("#9ecae1", "#d62728", "#ff9896", "#9467bd", "#7f7f7f")
 COLOURED = {"window": "#d62728", "global": "#7f7f7f", "global, attending": "#1f77b4"}

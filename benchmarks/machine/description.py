@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from swin_timing.interleaved import nothing, timed
 
-from benchmarks.gpu.here import commit
+from benchmarks.machine.checkout import commit
 
 INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 PACKAGES = ("torch", "timm", "torchvision", "transformers", "numpy")

@@ -5,13 +5,12 @@ A run is comparable with others of the same processor: those of the newest run's
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from benchmarks import drawing, results
-from benchmarks.results import Run
+from benchmarks.history import results
+from benchmarks.history.results import Run
+from benchmarks.pages import drawing
 
 COLUMNS = 5
 
@@ -75,18 +74,3 @@ def drawn(runs: Sequence[Run]) -> Any:
     figure.legend(named.values(), named.keys(), loc="outside upper center", ncols=len(named), fontsize=8)
     figure.supylabel("ms, the least of a run", fontsize=8)
     return figure
-
-
-def main(folder: Path = results.FOLDER) -> int:
-    """Draws the picture; 2 where a file is none of ours or there is none."""
-    try:
-        runs = comparable([results.read(path) for path in sorted(folder.glob(results.NAMES))])
-    except ValueError as error:
-        print(f"history: {error}", file=sys.stderr)
-        return 2
-    print(f"{len(runs)} runs on {runs[-1].processor}: {drawing.keep(drawn(runs), 'history')}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

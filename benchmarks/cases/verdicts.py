@@ -12,8 +12,8 @@ from swin_properties.adapters.implementation import Expected, Implementation, Pe
 from swin_properties.budget.budget import Deviation, budget, deviation, perturbed_residuals
 from swin_properties.budget.precision import PRECISIONS
 
-from benchmarks.cases import Case
-from benchmarks.contestants import adapter
+from benchmarks.cases.case import Case
+from benchmarks.cases.contestants import adapter
 
 
 @cache

@@ -17,11 +17,11 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from swin_properties.adapters.answers import Declined
 from swin_properties.adapters.contract import SHAPES
 
-from benchmarks import counters, operations
-from benchmarks.cases import UNTRAINED, Case, cases
-from benchmarks.contestants import adapter, contestants, offers
-from benchmarks.machine import ceilings
-from benchmarks.verdicts import fault, judged_by_the_oracle, wide
+from benchmarks.cases import counters, operations
+from benchmarks.cases.case import UNTRAINED, Case, cases
+from benchmarks.cases.contestants import adapter, contestants, offers
+from benchmarks.cases.verdicts import fault, judged_by_the_oracle, wide
+from benchmarks.machine.description import ceilings
 from swin_torch.attention.counting import launches
 
 BACKWARD = 3

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.contestants import adapter
+from benchmarks.cases.contestants import adapter
 from swin_torch.variants import FusedAdapter
 
 SDPA, FROZEN, COMPILED = "+sdpa", ", frozen", ", compiled"

@@ -1,6 +1,6 @@
 """Runs of the cases kept as files: pytest-benchmark's JSON, one file a run, named by date and commit.
 
-python -m benchmarks.results [pytest's own words]
+python -m benchmarks.history.results [pytest's own words]
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import Any
 
 from swin_properties.reports import files
 
-FOLDER = Path(__file__).parent / "results"
+FOLDER = Path(__file__).parents[1] / "results"
 NAMES = "[0-9]*.json"
 """A run begins with its date; what `make gpu` keeps there does not."""
-CASES = str(FOLDER.with_name("test_cases.py"))
+CASES = str(FOLDER.with_name("tests") / "test_cases.py")
 WORDS = ["--benchmark-enable", "--benchmark-only", "-q"]
 
 

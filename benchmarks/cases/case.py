@@ -13,7 +13,7 @@ from swin_properties.cases import recipes
 from swin_reference import parameters
 from swin_reference.config import SwinConfig, swin_b, swin_b_384, swin_s, swin_t
 
-from benchmarks import operations
+from benchmarks.cases import operations
 
 LEVELS = "small", "bench", "heavy"
 """Which run takes a case: each, `make bench`, `make bench-heavy`."""

@@ -19,10 +19,11 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.gpu import ROOT, __main__, laws, page, record, schedule
+from benchmarks.gpu import __main__, laws, page, record, schedule
 from benchmarks.gpu.clock import Clock, LyingClock
 from benchmarks.gpu.part import Part
 from benchmarks.gpu.record import Record
+from benchmarks.machine.checkout import ROOT
 from swin_torch import swin_t
 from swin_torch.backends import triton as kernels
 from swin_torch.backends.triton import choices

@@ -10,7 +10,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from swin_properties.reports import files
 
-FOLDER = Path(__file__).parent / "pictures"
+FOLDER = Path(__file__).parents[1] / "pictures"
 COLOURS = {
     "swin_torch": "#1f77b4",
     "swin_torch:fused": "#d62728",

@@ -16,11 +16,16 @@ from swin_weights import flatten
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import claims, counters, formulations, history, results, test_cases, verdicts
-from benchmarks.cases import COMPONENTS, NETWORKS, SIZES, WORK, Case, cases
-from benchmarks.contestants import adapter, contestants, offers
-from benchmarks.rivals import rival
-from benchmarks.verdicts import fault_of, wide
+from benchmarks.cases import counters, verdicts
+from benchmarks.cases.case import COMPONENTS, NETWORKS, SIZES, WORK, Case, cases
+from benchmarks.cases.contestants import adapter, contestants, offers
+from benchmarks.cases.rivals import rival
+from benchmarks.cases.verdicts import fault_of, wide
+from benchmarks.claims import formulations
+from benchmarks.claims import measuring as claims
+from benchmarks.history import __main__ as history
+from benchmarks.history import results, trends
+from benchmarks.tests import test_cases
 from swin_torch import SwinBlock, WindowAttention
 from swin_torch.attention import counting
 from swin_torch.geometry import functional
@@ -172,7 +177,7 @@ def test_a_kept_run_reads_back_and_is_drawn(tmp_path: Path, monkeypatch: pytest.
     name = "test_inference[layer_norm-small-batch1-swin_torch]"
     assert run.seconds[name] > 0
     assert run.beside[name]["launches"] == 1
-    figure = history.drawn([run, run])
+    figure = trends.drawn([run, run])
     assert [line.get_label() for line in figure.axes[0].get_lines()] == [
         "oracle",
         "swin_torch",

@@ -9,10 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from swin_timing.interleaved import Paired
 
-from benchmarks import machine, pages, products
-from benchmarks.contestants import ON_GPU
-from benchmarks.goals import HEADS, Goal, Measurement
-from benchmarks.standing import missing
+from benchmarks.cases.contestants import ON_GPU
+from benchmarks.machine import description
+from benchmarks.pages import markdown
+from benchmarks.standing import products
+from benchmarks.standing.goals import HEADS, Goal, Measurement
+from benchmarks.standing.measuring import missing
 
 
 def kept(
@@ -22,8 +24,8 @@ def kept(
     counted: list[list[str]],
 ) -> Path:
     """Writes the table into the page, and the picture beside it."""
-    pages.put("standing", text(measurements, goals, found, counted))
-    from benchmarks import drawing
+    markdown.put("standing", text(measurements, goals, found, counted))
+    from benchmarks.pages import drawing
 
     named = {str(measurements[name]): paired for name, paired in found.items()}
     return drawing.keep(drawn(named), "standing")
@@ -36,9 +38,9 @@ def text(
     counted: list[list[str]],
 ) -> str:
     """The table, what was counted below what was timed, and the machine it was made on."""
-    table = pages.table(HEADS, [*rows(goals, measurements, found), *counted])
+    table = markdown.table(HEADS, [*rows(goals, measurements, found), *counted])
     named = {str(measurements[name]): paired for name, paired in found.items()}
-    return "\n\n".join([table, *_limits(named), f"{machine.sentence()}.{_disturbance(found)}"])
+    return "\n\n".join([table, *_limits(named), f"{description.sentence()}.{_disturbance(found)}"])
 
 
 def _limits(named: dict[str, Paired]) -> Iterator[str]:
@@ -119,7 +121,7 @@ def fastest(paired: Paired, names: list[str]) -> str | None:
 
 def drawn(named: dict[str, Paired]) -> Any:
     """A part a measurement: the least time of each, ours coloured, the quartiles of its rounds as a line."""
-    from benchmarks import drawing
+    from benchmarks.pages import drawing
 
     figure = drawing.figure(9, 0.6 + sum(0.5 + 0.24 * len(paired.times) for paired in named.values()))
     heights = [1 + 0.5 * len(paired.times) for paired in named.values()]

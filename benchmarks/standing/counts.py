@@ -7,12 +7,12 @@ from collections.abc import Callable
 import torch
 
 import swin_torch
-from benchmarks.cases import Case
-from benchmarks.contestants import ON_GPU, peers
-from benchmarks.counters import saved_bytes as kept_by_peer
-from benchmarks.goals import Limit
-from benchmarks.rivals import SDPA, rival
-from benchmarks.verdicts import fault
+from benchmarks.cases.case import Case
+from benchmarks.cases.contestants import ON_GPU, peers
+from benchmarks.cases.counters import saved_bytes as kept_by_peer
+from benchmarks.cases.rivals import SDPA, rival
+from benchmarks.cases.verdicts import fault
+from benchmarks.standing.goals import Limit
 from swin_torch.attention.counting import as_on_a_gpu, launches, launches_on_a_gpu, saved_bytes
 
 WHOLE = "swin_transformer"
