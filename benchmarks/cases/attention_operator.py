@@ -18,7 +18,8 @@ from torch import Tensor
 from torch.nn.functional import linear, scaled_dot_product_attention
 
 from benchmarks.cases.verdicts import exact_and_budget
-from swin_torch import functional, shifted_window_attention_core
+from swin_torch import shifted_window_attention_core
+from swin_torch.geometry import functional
 
 
 class Sizes(NamedTuple):

@@ -13,7 +13,8 @@ from swin_properties.adapters.torch import TorchAdapter
 from torch import Tensor
 from torch.nn.functional import pad, unfold
 
-from swin_torch import WindowAttention, functional
+from swin_torch import WindowAttention
+from swin_torch.geometry import functional
 
 
 class Formulation(TorchAdapter):

@@ -214,7 +214,7 @@ def keep(folder: Path) -> Path:
 
     Errors: ``ValueError`` for a folder that holds no run.
     """
-    from swin_torch.kernels import choices
+    from swin_torch.backends.triton import choices
 
     known = of(parts(folder), "here")
     if "card" not in known:

@@ -23,10 +23,10 @@ from benchmarks.cases.attention_operator import Sizes
 from benchmarks.cases.case import SIZES
 from benchmarks.cases.case import Case as Component
 from benchmarks.cases.verdicts import exact_and_budget, wide
-from swin_torch import fusing
-from swin_torch.kernels import choices, launch, launch_rows
-from swin_torch.kernels.choices import Attention, Tile
-from swin_torch.plan import Plan
+from swin_torch.backends.triton import choices, launch, launch_rows
+from swin_torch.backends.triton.choices import Attention, Tile
+from swin_torch.blocks import ways as fusing
+from swin_torch.geometry.plan import Plan
 from swin_torch.variants import FusedAdapter
 
 PRECISION, DTYPE = "bfloat16", torch.bfloat16

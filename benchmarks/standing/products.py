@@ -9,7 +9,7 @@ import torch
 from swin_reference.config import SwinConfig
 from swin_reference.sizes import pair
 
-from swin_torch.native.products import product
+from swin_torch.backends.c.products import product
 
 BY = {"products alone, PyTorch's": torch.mm, "products alone, swin_torch's": product}
 """(left, right, out=...) by name."""

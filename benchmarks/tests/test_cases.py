@@ -22,7 +22,7 @@ from benchmarks.cases.case import UNTRAINED, Case, cases
 from benchmarks.cases.contestants import adapter, contestants, offers
 from benchmarks.cases.verdicts import fault, judged_by_the_oracle, wide
 from benchmarks.machine.description import ceilings
-from swin_torch.counting import launches
+from swin_torch.attention.counting import launches
 
 BACKWARD = 3
 """A training step's operations in those of its forward: each matmul has two more in backward."""

@@ -24,8 +24,10 @@ from benchmarks.gpu.clock import Clock, LyingClock
 from benchmarks.gpu.part import Part
 from benchmarks.gpu.record import Record
 from benchmarks.machine.checkout import ROOT
-from swin_torch import fusing, kernels, swin_t
-from swin_torch.kernels import choices
+from swin_torch import swin_t
+from swin_torch.backends import triton as kernels
+from swin_torch.backends.triton import choices
+from swin_torch.blocks import ways as fusing
 
 DEEP = os.environ.get("SWIN_ORACLE_PROFILE") == "deep"
 
@@ -414,7 +416,7 @@ def test_choices_that_are_none_are_refused_in_one_sentence(text: str, tmp_path: 
 def test_the_kernels_take_what_was_measured_and_else_what_arithmetic_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from swin_torch.kernels import launch
+    from swin_torch.backends.triton import launch
 
     given: list[dict[str, Any]] = []
     monkeypatch.setattr(launch, "run", lambda *_, **constants: given.append(constants))

@@ -26,7 +26,9 @@ from benchmarks.claims import measuring as claims
 from benchmarks.history import __main__ as history
 from benchmarks.history import results, trends
 from benchmarks.tests import test_cases
-from swin_torch import SwinBlock, WindowAttention, counting, functional
+from swin_torch import SwinBlock, WindowAttention
+from swin_torch.attention import counting
+from swin_torch.geometry import functional
 
 ATTENTION = "shifted_window_attention"
 SMALL = Case(ATTENTION, "small")
