@@ -51,7 +51,7 @@ def evaluate(
             return _compare_gradients(law, implementation, case)
         if law.tier == "exact":
             return _compare_exactly(law.pairs(implementation, case), case)
-        oracle = implementation.oracle if law.expects else implementation.truth
+        oracle = implementation.oracle if law.compares_with == "oracle" else implementation.truth
         call = partial(law.pairs, case=case)
         outcome = within_budget(call, implementation, oracle, implementation.precision, residuals)
         return describe_outcome(outcome, case)

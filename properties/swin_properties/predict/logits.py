@@ -30,6 +30,7 @@ class Logits(Comparison):
     def decided(self) -> Any:
         """For each image, whether the oracle's class is first by more than both logits may err together.
 
+        >>> from swin_properties.budget.budget import EQUAL
         >>> exact, beta = np.array([[1.0, 0.0], [1e-9, 0.0]]), np.full((2, 2), 1e-8)
         >>> Logits(exact, exact, beta, EQUAL).decided
         array([ True, False])
