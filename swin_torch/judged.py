@@ -12,16 +12,16 @@ import torch
 from swin_reference.config import CONVENTIONS, SwinConfig, convention_named
 from torch import Tensor, nn
 
-from swin_torch import functional
 from swin_torch.conversion import arrays, tensors
-from swin_torch.decisions import fitted_window
+from swin_torch.geometry import functional
+from swin_torch.geometry.bias_resizing import resize_relative_position_bias
+from swin_torch.geometry.conventions import fitted_window
+from swin_torch.geometry.sizes import Size
 from swin_torch.loading import Module, Params, hidden_width, loaded
-from swin_torch.modules import Mlp, SwinBlock, SwinStage, WindowAttention, written_out
-from swin_torch.network import SwinTransformer
-from swin_torch.patches import PatchEmbed, PatchMerging, norm_reduce
+from swin_torch.model.layers import Mlp, SwinBlock, SwinStage, WindowAttention, written_out
+from swin_torch.model.network import SwinTransformer
+from swin_torch.model.patches import PatchEmbed, PatchMerging, norm_reduce
 from swin_torch.preparing import prepared, pulled_back
-from swin_torch.resizing import resize_relative_position_bias
-from swin_torch.sizes import Size
 
 PRECISIONS = {
     "float64": torch.float64,

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from swin_torch.fusing import fused_block, fused_norm_reduce, shifted_window_attention
+from swin_torch.blocks.ways import fused_block, fused_norm_reduce, shifted_window_attention
 from swin_torch.judged import PRECISIONS, Adapter
 from swin_torch.judged import adapter as eager
 from swin_torch.loading import Params

@@ -18,15 +18,15 @@ from swin_properties.laws import choosing
 from swin_properties.laws.law import LAWS
 from torch import Tensor
 
-from benchmarks.attention_core import Case as AttentionCase
-from benchmarks.attention_core import Sizes
-from benchmarks.cases import SIZES
-from benchmarks.cases import Case as Component
-from benchmarks.verdicts import exact_and_budget, wide
-from swin_torch import fusing
-from swin_torch.kernels import choices, launch, launch_rows
-from swin_torch.kernels.choices import Attention, Tile
-from swin_torch.plan import Plan
+from benchmarks.cases.attention_operator import Case as AttentionCase
+from benchmarks.cases.attention_operator import Sizes
+from benchmarks.cases.case import SIZES
+from benchmarks.cases.case import Case as Component
+from benchmarks.cases.verdicts import exact_and_budget, wide
+from swin_torch.backends.triton import choices, launch, launch_rows
+from swin_torch.backends.triton.choices import Attention, Tile
+from swin_torch.blocks import ways as fusing
+from swin_torch.geometry.plan import Plan
 from swin_torch.variants import FusedAdapter
 
 PRECISION, DTYPE = "bfloat16", torch.bfloat16

@@ -25,9 +25,9 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from swin_torch import PatchMerging, SwinBlock, fuse
-from swin_torch.fusing import around_products, keep_all
-from swin_torch.modules import written_out
-from swin_torch.patches import norm_reduce
+from swin_torch.blocks.ways import around_products, keep_all
+from swin_torch.model.layers import written_out
+from swin_torch.model.patches import norm_reduce
 
 WINDOW, SHIFT, GRID, HEADS, CHANNELS, HIDDEN = (4, 3), (2, 1), (5, 7), 4, 32, 48
 

@@ -12,6 +12,7 @@ from swin_properties.adapters.implementation import Expected, Implementation
 from swin_properties.budget.precision import PRECISIONS
 from swin_properties.cases.case import Case
 from swin_properties.cases.draws import each_drawn
+from swin_properties.cases.strategies import Listed
 from swin_properties.judging.compare import decided, expected_residuals, judged_within
 from swin_properties.laws.choosing import chosen
 from swin_properties.laws.law import Law
@@ -44,8 +45,8 @@ def laws() -> list[Law]:
 
 def cases(law: Law, number: int, seed: int = 0) -> list[Case]:
     """Random cases of a law; of an enumerated one, a random choice."""
-    if law.enumerated:
-        every = law.cases(4, 3)  # type: ignore[operator]
+    if isinstance(law.cases, Listed):
+        every = law.cases.every(4, 3)
         order = np.random.default_rng(seed).permutation(len(every))[:number]
         return [every[i] for i in sorted(order)]
     drawn: list[Case] = []
@@ -53,7 +54,7 @@ def cases(law: Law, number: int, seed: int = 0) -> list[Case]:
     def keep(case: Case) -> None:
         drawn.append(case)
 
-    each_drawn(law.cases, keep, number, seed, shrink=False)  # type: ignore[arg-type]
+    each_drawn(law.cases.strategy, keep, number, seed, shrink=False)
     return drawn
 
 

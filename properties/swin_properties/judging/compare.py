@@ -108,7 +108,7 @@ def expected_residuals(
 
     def perturbed(number: int) -> Pairs:
         judged.expected.replay()
-        functions = judged.oracle if law.expects else judged.truth
+        functions = judged.oracle if law.compares_with == "oracle" else judged.truth
         return law.pairs(Perturbed(judged.precision, judged.expected, number, bound, functions), case)
 
     return perturbed_residuals(perturbed, runs)

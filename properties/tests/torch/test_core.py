@@ -16,10 +16,12 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from torch.utils.checkpoint import checkpoint
 
 import swin_torch
-from swin_torch import fusing, kernels, modules
-from swin_torch.core import shifted_window_attention_core
-from swin_torch.decisions import margins
-from swin_torch.slower import say_once
+from swin_torch.attention.operator import shifted_window_attention_core
+from swin_torch.backends import triton as kernels
+from swin_torch.backends.slower import say_once
+from swin_torch.blocks import ways as fusing
+from swin_torch.geometry.conventions import margins
+from swin_torch.model import layers as modules
 
 OPERATOR = torch.ops.swin_torch.shifted_window_attention.default
 BACKWARD = torch.ops.swin_torch.shifted_window_attention_backward.default
@@ -220,7 +222,7 @@ from swin_properties.judging.compare import evaluate
 from swin_properties.judging.implementation import load_implementation
 from swin_properties.laws.law import LAWS
 import swin_properties.laws
-from swin_torch.kernels import launch, products
+from swin_torch.backends.triton import launch, products
 
 launched, run = set(), launch.run
 launch.run = lambda kernel, *args, **kwargs: (launched.add(kernel), run(kernel, *args, **kwargs))

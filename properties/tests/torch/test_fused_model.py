@@ -22,8 +22,10 @@ from torch import nn
 from torch._dynamo.testing import CompileCounterWithBackend
 
 import swin_torch
-from swin_torch import fusing, kernels, thrifty
-from swin_torch.counting import as_on_a_gpu, launches, launches_on_a_gpu, saved_bytes
+from swin_torch.attention.counting import as_on_a_gpu, launches, launches_on_a_gpu, saved_bytes
+from swin_torch.backends import triton as kernels
+from swin_torch.blocks import recompute as thrifty
+from swin_torch.blocks import ways as fusing
 from swin_torch.variants import CompiledAdapter, FusedAdapter
 
 PUBLISHED = 53.3e6

@@ -16,10 +16,12 @@ from swin_properties.judging.gradients import slopes
 from swin_properties.judging.implementation import load_implementation
 from swin_properties.laws.law import LAWS, Derivative
 
-from swin_torch.fitting import parameters
-from swin_torch.fusing import _plan, fuse, fused_block, keep_all
-from swin_torch.modules import SwinBlock
-from swin_torch.native import blocks, pointwise, training
+from swin_torch.backends.c import pointwise
+from swin_torch.blocks import cpu_inference as blocks
+from swin_torch.blocks import cpu_training as training
+from swin_torch.blocks.fitting import parameters
+from swin_torch.blocks.ways import _plan, fuse, fused_block, keep_all
+from swin_torch.model.layers import SwinBlock
 from swin_torch.variants import FusedAdapter
 
 TRAINED = "window=3 grid=7x8 shift=1 heads=2 head_dim=5", "window=4 grid=4x4 shift=0 heads=1 head_dim=8"

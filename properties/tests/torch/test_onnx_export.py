@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 import swin_torch
-from swin_torch.fusing import KEEPING
+from swin_torch.blocks.ways import KEEPING
 
 Exported = Callable[[Tensor], Tensor]
 

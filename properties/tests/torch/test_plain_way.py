@@ -19,8 +19,8 @@ from torch.nn.modules import module as every
 from torch.nn.utils import parametrizations, parametrize, prune
 
 import swin_torch
-from swin_torch import fusing
-from swin_torch.patches import norm_reduce
+from swin_torch.blocks import ways as fusing
+from swin_torch.model.patches import norm_reduce
 
 KEEPING = (None, *fusing.KEEPING)
 PARTS = ("", "norm1", "attn", "attn.qkv", "attn.proj", "norm2", "mlp", "mlp.fc1", "mlp.fc2")
@@ -121,7 +121,7 @@ def counted() -> Iterator[Counter[str]]:
 
     def of_a_block(*args: Any) -> Tensor:
         found["blocks"] += 1
-        return swin_torch.modules.written_out(*args)
+        return swin_torch.model.layers.written_out(*args)
 
     def of_a_merge(*args: Any) -> Tensor:
         found["merges"] += 1
