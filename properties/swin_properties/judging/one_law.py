@@ -17,7 +17,7 @@ from swin_properties.adapters.implementation import Implementation
 from swin_properties.cases.case import Case, NetCase
 from swin_properties.cases.draws import each_drawn
 from swin_properties.cases.strategies import Listed
-from swin_properties.judging.compare import Outcome, evaluate
+from swin_properties.judging.compare import CaseResult, evaluate
 from swin_properties.judging.report import Counterexample, LawResult, printable
 from swin_properties.laws.law import Law
 
@@ -70,7 +70,7 @@ def run_law(
     if missing := law.missing(judged):
         return replace(result, status="not offered", missing=tuple(missing))
     rhos: list[float | None] = []
-    last: list[tuple[Case, Outcome]] = []
+    last: list[tuple[Case, CaseResult]] = []
     declined: list[str] = []
 
     def ask(case: Case) -> None:
@@ -117,7 +117,7 @@ def run_case(
     return result if outcome.seen is None else fallen(result, case, outcome, reproduce)
 
 
-def fallen(result: LawResult, case: Case, outcome: Outcome, reproduce: str) -> LawResult:
+def fallen(result: LawResult, case: Case, outcome: CaseResult, reproduce: str) -> LawResult:
     """The result of a law that fell on a case."""
     line = f"{reproduce} --only {law_word(result.law)} --case {shlex.quote(str(case))}"
     seen = printable(outcome.seen or "")
