@@ -20,7 +20,6 @@ from swin_torch.geometry.functional import (
     window_partition,
     window_reverse,
 )
-from swin_torch.judged import Adapter, adapter, adapters
 from swin_torch.model.from_checkpoint import from_checkpoint
 from swin_torch.model.graphs import graphed
 from swin_torch.model.layers import (
@@ -31,7 +30,6 @@ from swin_torch.model.layers import (
 )
 from swin_torch.model.network import SwinTransformer, swin_b, swin_l, swin_s, swin_t
 from swin_torch.model.patches import PatchEmbed, PatchMerging
-from swin_torch.variants import compiled, eager, fused, on_a_gpu
 
 __all__ = [
     "Adapter",
@@ -72,8 +70,14 @@ __all__ = [
 ]
 
 
+_JUDGED = "Adapter", "adapter", "adapters", "compiled", "eager", "fused"
+"""What is loaded when it is asked for, with the suite that judges by it."""
+
+
 def __getattr__(name: str) -> Any:
-    """``swin_torch.cuda``: only where there is a GPU."""
-    if name == "cuda":
-        return on_a_gpu()
+    """Loads the adapters; ``swin_torch.cuda`` exists only where there is a GPU."""
+    if name in _JUDGED or name == "cuda":
+        from swin_torch import torch_adapter
+
+        return torch_adapter.on_a_gpu() if name == "cuda" else getattr(torch_adapter, name)
     raise AttributeError(f"module 'swin_torch' has no attribute {name!r}")
