@@ -8,7 +8,7 @@ from functools import cache
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-from swin_properties.adapters.contract import SHAPES
+from swin_properties.adapters.contract import CONTRACT
 from swin_properties.bugs import oracle_copy
 
 Replacements = Mapping[str, Callable[..., Any]]
@@ -61,7 +61,7 @@ def bug(name: str, wrong: str, effect: str, seen: str = NOT_SEEN) -> Callable[[P
 def _reach() -> tuple[dict[str, ModuleType], dict[str, set[str]]]:
     """One copy of the oracle, and the functions that each callable reaches: the same for every bug."""
     modules = oracle_copy.fresh_modules()
-    return modules, {start: oracle_copy.reached(modules, start) for start in SHAPES}
+    return modules, {start: oracle_copy.reached(modules, start) for start in CONTRACT}
 
 
 @cache

@@ -10,7 +10,7 @@ from typing import Any
 
 import swin_reference
 
-from swin_properties.adapters.contract import SHAPES
+from swin_properties.adapters.contract import CONTRACT
 
 PACKAGE = "swin_reference"
 DATA = tuple(f"swin_reference.{name}" for name in ("config", "conventions", "types", "checkpoint"))
@@ -81,7 +81,7 @@ def callables(modules: Mapping[str, ModuleType]) -> SimpleNamespace:
 
     Another module's name for it may have been changed alone.
     """
-    homes = {name: getattr(swin_reference, name).__module__.rpartition(".")[2] for name in SHAPES}
+    homes = {name: getattr(swin_reference, name).__module__.rpartition(".")[2] for name in CONTRACT}
     return SimpleNamespace(**{name: getattr(modules[home], name) for name, home in homes.items()})
 
 
