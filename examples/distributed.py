@@ -23,7 +23,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from swin_torch import SwinTransformer, fuse
-from swin_torch.blocks.ways import KEEPING
+from swin_torch.blocks.parts import KEEPING
 from swin_torch.conversion import gradient
 
 CASE = NetCase(

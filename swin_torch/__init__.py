@@ -3,7 +3,8 @@
 from typing import Any
 
 from swin_torch.attention.operator import shifted_window_attention_core
-from swin_torch.blocks.ways import fuse
+from swin_torch.blocks.explain import explain
+from swin_torch.blocks.parts import fuse
 from swin_torch.geometry import functional
 from swin_torch.geometry.bias_resizing import resize_relative_position_bias
 from swin_torch.geometry.functional import (
@@ -47,6 +48,7 @@ __all__ = [
     "cyclic_shift",
     "drop_path",
     "eager",
+    "explain",
     "from_checkpoint",
     "functional",
     "fuse",

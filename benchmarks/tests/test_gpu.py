@@ -25,10 +25,12 @@ from benchmarks.gpu.part import Part
 from benchmarks.gpu.record import Record
 from benchmarks.machine.checkout import ROOT
 from swin_torch import swin_t
+from swin_torch.attention.counting import as_on_a_gpu
 from swin_torch.backends import triton as kernels
 from swin_torch.backends.triton import choices
-from swin_torch.blocks import ways as fusing
+from swin_torch.blocks.ways import recorded
 
+AROUND_PRODUCTS = "fused attention between products"
 DEEP = os.environ.get("SWIN_ORACLE_PROFILE") == "deep"
 
 triton = pytest.importorskip("triton", reason="triton is not installed")
@@ -437,7 +439,9 @@ def test_a_block_goes_the_way_that_was_measured(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(kernels, "asked_for", lambda _: True)
     block = swin_t(embed_dim=96).layers[0].blocks[0].bfloat16()
     x = torch.zeros(1, 7, 7, 96, dtype=torch.bfloat16)
-    of = list(block.parameters())
-    assert fusing._launches(x, of)
-    choices.put("interpreter", "block", choices.way_key(x), "library's products")
-    assert not fusing._launches(x, of)
+    block.choose("fast")
+    for way in choices.WAYS:
+        choices.put("interpreter", "block", choices.way_key(x), way)
+        with torch.no_grad(), as_on_a_gpu(), recorded() as taken:
+            block(x)
+        assert taken[0].way == {"five launches": "five Triton kernels"}.get(way, AROUND_PRODUCTS)

@@ -57,10 +57,26 @@ def shifted_window_attention_core(
     """
     window, shift = checked_window(window_size), checked_shift(shift_size, window_size)
     _check_qkv(qkv, num_heads)
-    padded = _checked_padded(qkv.shape[1:3], window, padded_size)
-    scale = (qkv.shape[3] // 3 // num_heads) ** -0.5 if qk_scale is None else float(qk_scale)
-    sizes = num_heads, window, shift, padded, roll_first, scale, mask_value
+    grid = qkv.shape[1], qkv.shape[2]
+    plan = Plan(grid, _checked_padded(grid, window, padded_size), window, shift, num_heads, roll_first)
+    return attend(qkv, bias_table, pad_qkv, plan, scale_of(qkv.shape[3], num_heads, qk_scale), mask_value)
+
+
+def attend(
+    qkv: Tensor, bias_table: Tensor, pad_qkv: Tensor | None, plan: Plan, scale: float, mask_value: float
+) -> Tensor:
+    """Returns the attention of `shifted_window_attention_core` by a plan, whose sizes the operator checks."""
+    sizes = plan.heads, plan.window, plan.shift, plan.padded, plan.roll_first, scale, mask_value
     return _forward(qkv, bias_table, pad_qkv, *sizes)
+
+
+def scale_of(channels: int, num_heads: int, qk_scale: float | None) -> float:
+    """Returns the factor of q k^T for the 3 C channels of qkv: head_dim^-1/2 unless ``qk_scale`` is given.
+
+    >>> scale_of(24, 2, None), scale_of(24, 2, 1)
+    (0.5, 1.0)
+    """
+    return (channels // 3 // num_heads) ** -0.5 if qk_scale is None else float(qk_scale)
 
 
 @torch.library.custom_op("swin_torch::shifted_window_attention", mutates_args=())

@@ -1,34 +1,52 @@
-"""A block without gradients on a CPU: products, and what lies between them in as few passes as can be."""
+"""A block without gradients on a CPU: products in C, and few passes over the tokens between them."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
+from swin_torch.attention.operator import scale_of
 from swin_torch.backends import c
 from swin_torch.backends.c import pointwise
+from swin_torch.backends.c.layout import lies_plainly
 from swin_torch.backends.c.products import product
 from swin_torch.backends.c.rooms import room
-from swin_torch.blocks.fitting import Parameters, is_whole
+from swin_torch.blocks.parts import Block, Parameters
 from swin_torch.geometry.plan import Plan
-from swin_torch.model.layers import SwinBlock
 
 ROWS = 784
-"""Tokens a thread has at a time: the MLP of 96 channels takes 7 to 10 % less than for all at once."""
+"""The tokens that a thread computes at a time: the MLP of 96 channels takes 7 to 10 % less time so."""
 
 
-def takes(of: Parameters, x: Tensor, plan: Plan) -> bool:
-    """Whether this call is one for it, its shapes going together: float32, and a kernel for such windows."""
-    return is_whole(of) and pointwise.takes(x, *of) and c.fits(plan, x.shape[3] // plan.heads)
+def find_refusal(of: Parameters, x: Tensor, plan: Plan) -> str | None:
+    """Returns why C cannot compute a block of these tensors, whose shapes fit; None if it can."""
+    if not pointwise.takes(x, *of):
+        return _without_layout({"x": x, **of._asdict()})
+    head_dim = x.shape[3] // plan.heads
+    if not c.fits(plan, head_dim):
+        return f"C has no kernel for windows of {plan.tokens} tokens and heads of {head_dim} channels"
+    return None
 
 
-def takes_norm_linear(x: Tensor, norm: nn.LayerNorm, layer: nn.Linear) -> bool:
-    """Whether `norm_linear` takes these layers, whose shapes go together."""
-    return pointwise.takes(x, norm.weight, norm.bias, layer.weight, layer.bias)
+def find_refusal_of_norm_linear(x: Tensor, norm: nn.LayerNorm, layer: nn.Linear) -> str | None:
+    """Returns why C cannot compute these layers, whose shapes fit; None if it can."""
+    if pointwise.takes(x, norm.weight, norm.bias, layer.weight, layer.bias):
+        return None
+    named = {"norm": norm.weight, "norm_bias": norm.bias, "weight": layer.weight, "bias": layer.bias}
+    return _without_layout({"x": x, **named})
 
 
-def forward(block: SwinBlock, of: Parameters, x: Tensor, plan: Plan) -> Tensor:
-    """The block's output, (B, H, W, C) -> same: a few images after the other."""
+def _without_layout(named: dict[str, Tensor | None]) -> str:
+    """Returns which tensor C does not read; if it reads all, there is no compiled C."""
+    for name, one in named.items():
+        if one is not None and not lies_plainly(one):
+            kind = f"{one.dtype} on {one.device}".removeprefix("torch.")
+            return f"{name} is {kind}, C reads float32 on a CPU, row after row"
+    return "no C is compiled: there is no compiler, or SWIN_TORCH_NATIVE is 0"
+
+
+def forward(block: Block, of: Parameters, x: Tensor, plan: Plan) -> Tensor:
+    """Returns the output of a block, (B, H, W, C) -> same, computed a few images at a time."""
     out = torch.empty_like(x)
     for given, found in zip(*map(_images, (x, out)), strict=True):
         qkv = room("qkv", *given.shape[:3], len(of.qkv))
@@ -53,7 +71,7 @@ def norm_linear(
     bias: Tensor | None,
     out: Tensor | None = None,
 ) -> Tensor:
-    """A linear layer of LayerNorm(x): (..., C) -> (..., len(weight))."""
+    """Returns a linear layer of LayerNorm(x): (..., C) -> (..., len(weight))."""
     out = x.new_empty(*x.shape[:-1], len(weight)) if out is None else out
     for given, rows in zip(in_cache(x), in_cache(out), strict=True):
         normed = pointwise.norm(given, gain, shift, eps, room("normed", *given.shape))
@@ -61,20 +79,20 @@ def norm_linear(
     return out
 
 
-def sizes(block: SwinBlock, plan: Plan) -> tuple[Plan, float, float]:
-    """What the attention takes beside its tensors: the plan, the factor of q k^T, and what is masked with."""
+def sizes(block: Block, plan: Plan) -> tuple[Plan, float, float]:
+    """Returns the arguments of the attention beside tensors: plan, factor of q k^T, mask's value."""
     attn = block.attn
-    scale = (attn.proj.in_features // plan.heads) ** -0.5 if attn.qk_scale is None else attn.qk_scale
+    scale = scale_of(3 * attn.proj.in_features, plan.heads, attn.qk_scale)
     return plan, scale, block.convention.mask_value
 
 
 def in_cache(grid: Tensor) -> tuple[Tensor, ...]:
-    """The tokens, so many at a time that what is computed from them stays in the caches of all threads."""
+    """Returns the tokens in pieces so small that what is computed from one stays in the caches."""
     rows, most = grid.view(-1, grid.shape[-1]), ROWS * torch.get_num_threads()
     return (rows,) if rows.shape[0] <= most else rows.split(most)
 
 
 def _images(grid: Tensor) -> tuple[Tensor, ...]:
-    """The images, as many at a time as have about so many tokens, and at least one."""
+    """Returns the images in pieces of about as many tokens as `in_cache` has, and of at least one image."""
     most = max(1, ROWS * torch.get_num_threads() // (grid.shape[1] * grid.shape[2]))
     return (grid,) if grid.shape[0] <= most else grid.split(most)

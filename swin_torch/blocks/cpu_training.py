@@ -23,16 +23,15 @@ from swin_torch.backends.c.products import product
 from swin_torch.backends.c.rooms import room
 from swin_torch.blocks import cpu_inference
 from swin_torch.blocks.cpu_inference import in_cache, sizes
-from swin_torch.blocks.fitting import Parameters, block_shapes
+from swin_torch.blocks.parts import Block, Parameters, block_shapes
 from swin_torch.geometry.plan import Plan
-from swin_torch.model.layers import SwinBlock
 
 LARGE = 2**18
 """Numbers of a weight whose gradient is not in the cache any more when it is read."""
 
 
 def forward(
-    block: SwinBlock, of: Parameters, x: Tensor, plan: Plan, kept: tuple[Tensor | None, Tensor | None]
+    block: Block, of: Parameters, x: Tensor, plan: Plan, kept: tuple[Tensor | None, Tensor | None]
 ) -> Tensor:
     """The block's output, (B, H, W, C) -> same; ``kept`` are drop path's factors of its branches, (B)."""
     eps = block.norm1.eps, block.norm2.eps

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from swin_torch.geometry import functional
+from swin_torch.geometry.conventions import Convention, margins
+from swin_torch.geometry.sizes import Size, checked_shift, checked_window
 
 Pair = tuple[int, int]
 
@@ -81,6 +83,21 @@ class Plan(NamedTuple):
                     down,
                     right,
                 )
+
+
+def make_plan(grid: Pair, window_size: Size, shift_size: Size, heads: int, convention: Convention) -> Plan:
+    """Returns the plan of an attention on a grid, padded as the convention says.
+
+    Errors: ``ValueError`` for a shift outside 0 <= shift < window, or a grid that the convention rejects.
+
+    >>> from swin_torch.geometry.conventions import CANONICAL
+    >>> make_plan((3, 4), 2, 1, 1, CANONICAL).padded
+    (4, 4)
+    """
+    window = checked_window(window_size)
+    before, after = margins(grid, window, convention)
+    padded = grid[0] + before[0] + after[0], grid[1] + before[1] + after[1]
+    return Plan(grid, padded, window, checked_shift(shift_size, window), heads, any(after))
 
 
 @lru_cache(maxsize=64)

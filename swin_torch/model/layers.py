@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu
 from torch.nn.init import trunc_normal_
 
+from swin_torch.blocks.parts import Attention, Block, MlpLayers
+from swin_torch.blocks.ways import compute_block
 from swin_torch.geometry import functional
 from swin_torch.geometry.conventions import CANONICAL, Convention, fitted_shift, fitted_window
 from swin_torch.geometry.exported import required, shifted_alike
@@ -20,7 +22,7 @@ Kept = tuple[Tensor, Tensor]
 """Drop path's factors for one block: two (B,) tensors, for the attention and the MLP branch."""
 
 
-class WindowAttention(nn.Module):
+class WindowAttention(Attention):
     """Self-attention inside each window: softmax(scale q k^T + bias + mask) v, projected.
 
     Errors: ``ValueError`` unless channels divide into heads.
@@ -59,7 +61,7 @@ class WindowAttention(nn.Module):
         return self.proj(functional.window_attention(self.qkv(x), bias, mask, self.qk_scale))
 
 
-class Mlp(nn.Module):
+class Mlp(MlpLayers):
     """The block's MLP, token by token: fc2(gelu(fc1(x))).
 
     >>> Mlp(4, hidden=16)(torch.zeros(2, 4)).shape
@@ -77,7 +79,7 @@ class Mlp(nn.Module):
         return self.fc2(gelu(self.fc1(x)))
 
 
-class SwinBlock(nn.Module):
+class SwinBlock(Block):
     """One block: x + (S)W-MSA(norm1(x)), then x + MLP(norm2(x)).
 
     In training each sample loses either branch with probability ``drop_path_rate``.
@@ -86,9 +88,6 @@ class SwinBlock(nn.Module):
     >>> block(torch.zeros(1, 5, 7, 8), shift_size=2).shape
     torch.Size([1, 5, 7, 8])
     """
-
-    compute: Callable[..., Tensor]
-    """(block, x, shift, kept of either branch) -> the block's output; `swin_torch.fuse` replaces it."""
 
     def __init__(
         self,
@@ -100,9 +99,11 @@ class SwinBlock(nn.Module):
         qk_scale: float | None = None,
         drop_path_rate: float = 0.0,
         convention: Convention = CANONICAL,
+        ways: str = "plain",
+        keeping: str | None = None,
     ) -> None:
-        """The shift is no size of the block: it depends on the grid, and comes with it."""
-        super().__init__()
+        """The shift is an argument of `forward`, for it depends on the grid."""
+        super().__init__(ways, keeping)
         self.convention = convention
         self.drop_path_rate = drop_path_rate
         self.norm1 = nn.LayerNorm(channels)
@@ -113,8 +114,7 @@ class SwinBlock(nn.Module):
 
     def forward(self, x: Tensor, shift_size: Size = 0, kept: Kept | None = None) -> Tensor:
         """(B, H, W, C), any H and W -> same; ``kept`` replaces the random factors of drop path."""
-        kept_attention, kept_mlp = kept or (self._draw_kept(x), self._draw_kept(x))
-        return self.compute(self, x, shift_size, kept_attention, kept_mlp)
+        return compute_block(self, x, shift_size, kept or (self._draw_kept(x), self._draw_kept(x)))
 
     def _draw_kept(self, x: Tensor) -> Tensor | None:
         if not self.training or self.drop_path_rate == 0:
@@ -122,17 +122,14 @@ class SwinBlock(nn.Module):
         return x.new_empty(x.shape[0]).bernoulli_(1 - self.drop_path_rate) / (1 - self.drop_path_rate)
 
 
-def written_out(
-    block: SwinBlock, x: Tensor, shift_size: Size, kept_attention: Tensor | None, kept_mlp: Tensor | None
-) -> Tensor:
-    """A block as its equations say, the attention step by step."""
-    attn = block.attn
-    grid = block.norm1(x), attn, attn.window_size, shift_size, block.convention
-    x = x + functional.drop_path(functional.shifted_window_attention(*grid), kept_attention)
-    return x + functional.drop_path(block.mlp(block.norm2(x)), kept_mlp)
-
-
-SwinBlock.compute = staticmethod(written_out)
+SwinBlock.kinds = {
+    "": SwinBlock,
+    "norm1": nn.LayerNorm,
+    "attn": WindowAttention,
+    "norm2": nn.LayerNorm,
+    "mlp": Mlp,
+    **dict.fromkeys(("qkv", "proj", "fc1", "fc2"), nn.Linear),
+}
 
 
 class SwinStage(nn.Module):
@@ -157,6 +154,8 @@ class SwinStage(nn.Module):
         qk_scale: float | None = None,
         drop_path_rates: Sequence[float] | None = None,
         convention: Convention = CANONICAL,
+        ways: str = "plain",
+        keeping: str | None = None,
     ) -> None:
         """``hidden`` is the MLPs' width; without ``drop_path_rates`` nothing is dropped.
 
@@ -167,10 +166,22 @@ class SwinStage(nn.Module):
         self.window_size = checked_window(window_size)
         rates = (0.0,) * depth if drop_path_rates is None else drop_path_rates
         self.blocks = nn.ModuleList(
-            SwinBlock(channels, num_heads, window_size, hidden, qkv_bias, qk_scale, rates[block], convention)
+            SwinBlock(
+                channels,
+                num_heads,
+                window_size,
+                hidden,
+                qkv_bias,
+                qk_scale,
+                rates[block],
+                convention,
+                ways,
+                keeping,
+            )
             for block in range(depth)
         )
-        self.downsample = PatchMerging(channels, convention) if merge else nn.Identity()
+        merging = PatchMerging(channels, convention, ways, keeping) if merge else None
+        self.downsample = nn.Identity() if merging is None else merging
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, ceil(H/2), ceil(W/2), 2 C), or the same shape without a merge."""

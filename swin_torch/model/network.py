@@ -35,8 +35,14 @@ class SwinTransformer(nn.Module):
 
     absolute_pos_embed: Tensor | None
 
-    def __init__(self, config: SwinConfig, drop_path_rate: float = 0.0) -> None:
-        """The parameters are initialised as the paper trains them."""
+    def __init__(
+        self,
+        config: SwinConfig,
+        drop_path_rate: float = 0.0,
+        ways: str = "plain",
+        keeping: str | None = None,
+    ) -> None:
+        """Initialises the parameters as the paper trains them."""
         super().__init__()
         self.config = config
         self.convention = convention_named(config.convention)
@@ -64,6 +70,8 @@ class SwinTransformer(nn.Module):
                 qk_scale=config.qk_scale,
                 drop_path_rates=rates[stage],
                 convention=self.convention,
+                ways=ways,
+                keeping=keeping,
             )
             for stage, channels in enumerate(config.channels)
         )
@@ -131,40 +139,48 @@ def drop_path_rates(drop_path_rate: float, depths: Sequence[int]) -> list[list[f
     ]
 
 
-def swin_t(drop_path_rate: float = 0.0, **overrides: Any) -> SwinTransformer:
+def swin_t(
+    drop_path_rate: float = 0.0, ways: str = "plain", keeping: str | None = None, **overrides: Any
+) -> SwinTransformer:
     """Swin-T, 28 M parameters; ``overrides`` are fields of SwinConfig.
 
     >>> sum(parameter.numel() for parameter in swin_t().parameters())
     28288354
     """
-    return SwinTransformer(replace(NAMED["swin_t"], **overrides), drop_path_rate)
+    return SwinTransformer(replace(NAMED["swin_t"], **overrides), drop_path_rate, ways, keeping)
 
 
-def swin_s(drop_path_rate: float = 0.0, **overrides: Any) -> SwinTransformer:
+def swin_s(
+    drop_path_rate: float = 0.0, ways: str = "plain", keeping: str | None = None, **overrides: Any
+) -> SwinTransformer:
     """Swin-S, 50 M parameters; ``overrides`` are fields of SwinConfig.
 
     >>> len(swin_s(embed_dim=12).layers[2].blocks)
     18
     """
-    return SwinTransformer(replace(NAMED["swin_s"], **overrides), drop_path_rate)
+    return SwinTransformer(replace(NAMED["swin_s"], **overrides), drop_path_rate, ways, keeping)
 
 
-def swin_b(drop_path_rate: float = 0.0, **overrides: Any) -> SwinTransformer:
+def swin_b(
+    drop_path_rate: float = 0.0, ways: str = "plain", keeping: str | None = None, **overrides: Any
+) -> SwinTransformer:
     """Swin-B, 88 M parameters; ``overrides`` are fields of SwinConfig.
 
     >>> swin_b(depths=(1, 1, 1, 1), num_classes=10).head
     Linear(in_features=1024, out_features=10, bias=True)
     """
-    return SwinTransformer(replace(NAMED["swin_b"], **overrides), drop_path_rate)
+    return SwinTransformer(replace(NAMED["swin_b"], **overrides), drop_path_rate, ways, keeping)
 
 
-def swin_l(drop_path_rate: float = 0.0, **overrides: Any) -> SwinTransformer:
+def swin_l(
+    drop_path_rate: float = 0.0, ways: str = "plain", keeping: str | None = None, **overrides: Any
+) -> SwinTransformer:
     """Swin-L, 197 M parameters; ``overrides`` are fields of SwinConfig.
 
     >>> swin_l(depths=(1,), num_heads=(6,)).head
     Linear(in_features=192, out_features=1000, bias=True)
     """
-    return SwinTransformer(replace(NAMED["swin_l"], **overrides), drop_path_rate)
+    return SwinTransformer(replace(NAMED["swin_l"], **overrides), drop_path_rate, ways, keeping)
 
 
 def _initialise(module: nn.Module) -> None:

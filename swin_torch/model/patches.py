@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from torch import Tensor, nn
 from torch.nn.functional import linear, pad
 
-from swin_torch.blocks.untouched import untouched
+from swin_torch.blocks.parts import Merge
+from swin_torch.blocks.touched import Kinds, find_touch
+from swin_torch.blocks.ways import compute_merge
 from swin_torch.geometry import functional
 from swin_torch.geometry.conventions import CANONICAL, Convention, check_merge, image_margin
 from swin_torch.geometry.sizes import Size, pair
 
+CONVOLUTION: Kinds = {"": nn.Conv2d}
 
-class PatchMerging(nn.Module):
+
+class PatchMerging(Merge):
     """Merges 2x2 tokens into one: concatenate, LayerNorm(4C), linear 4C -> 2C without bias.
 
     >>> import torch
@@ -21,12 +23,15 @@ class PatchMerging(nn.Module):
     torch.Size([1, 2, 2, 8])
     """
 
-    norm_reduce: Callable[..., Tensor]
-    """(merged tokens, merging) -> reduced tokens; `swin_torch.fuse` replaces it."""
-
-    def __init__(self, channels: int, convention: Convention = CANONICAL) -> None:
-        """``channels`` are those before the merge."""
-        super().__init__()
+    def __init__(
+        self,
+        channels: int,
+        convention: Convention = CANONICAL,
+        ways: str = "plain",
+        keeping: str | None = None,
+    ) -> None:
+        """``channels`` are those before the merge; `Merge` says what ``ways`` and ``keeping`` are."""
+        super().__init__(ways, keeping)
         self.convention = convention
         self.norm = nn.LayerNorm(4 * channels)
         self.reduction = nn.Linear(4 * channels, 2 * channels, bias=False)
@@ -37,15 +42,10 @@ class PatchMerging(nn.Module):
         Errors: ``ValueError`` for an odd side that the convention rejects.
         """
         check_merge(x.shape[1:3], self.convention)
-        return self.norm_reduce(functional.merge_neighbours(x), self)
+        return compute_merge(self, functional.merge_neighbours(x))
 
 
-def norm_reduce(merged: Tensor, merging: PatchMerging) -> Tensor:
-    """The norm and the linear layer of a merge."""
-    return merging.reduction(merging.norm(merged))
-
-
-PatchMerging.norm_reduce = staticmethod(norm_reduce)
+PatchMerging.kinds = {"": PatchMerging, "norm": nn.LayerNorm, "reduction": nn.Linear}
 
 
 class PatchEmbed(nn.Module):
@@ -78,7 +78,7 @@ class PatchEmbed(nn.Module):
         """
         bottom, right = image_margin(images.shape[2:], self.patch_size, self.convention)
         padded = pad(images, (0, right, 0, bottom)) if bottom or right else images  # below zero it crops
-        if not untouched(self.proj, nn.Conv2d, {}):
+        if find_touch(self.proj, CONVOLUTION) is not None:
             return self.norm(self.proj(padded).permute(0, 2, 3, 1))
         # One matmul: a convolution of 3 channels in bfloat16 gave NaN for finite images on CPU, now and then.
         (ph, pw), weight = self.patch_size, self.proj.weight

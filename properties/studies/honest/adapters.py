@@ -11,7 +11,7 @@ from studies.honest.emulated import accumulator, emulated
 from studies.honest.formulations import FORMULATIONS, Attend, Skipped
 from swin_properties.adapters.contract import CONTRACT
 from swin_properties.budget.precision import PRECISIONS, Precision
-from swin_properties.bugs.backward.complex_step import fresh_oracle
+from swin_properties.bugs.backward.complex_step import change_oracle
 from swin_reference.attention import add_mask, merge_heads, split_heads
 from swin_reference.layers import linear
 from swin_reference.relative_position import relative_position_bias
@@ -32,7 +32,7 @@ def adapter(formulation: str, precision: str) -> SimpleNamespace:
     """
     rounding = PRECISIONS[precision]
     attention = window_attention(FORMULATIONS[formulation], rounding)
-    oracle = fresh_oracle(
+    oracle = change_oracle(
         {"window_attention": lambda _: attention, "layer_norm": lambda norm: wide(norm, rounding)}
     )
     return SimpleNamespace(

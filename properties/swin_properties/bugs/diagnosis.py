@@ -85,9 +85,9 @@ def diagnose(judged: Implementation, report: Report) -> Diagnosis | None:
 def _excluded(bug: Bug, report: Report) -> bool:
     """Whether a law that kills the bug on this very report's cases held: then it is not this bug."""
     known = report.seed == 0 and report.convention == "canonical"  # else a law asks for something else
-    tables = shipped().get(report.effort, {}) if known else {}
-    killers = tables.get(report.precision, {}).get(bug.name, [])
-    return any(result.law in killers and not result.declined for result in report.of("held"))
+    kills = shipped().get(report.effort, {}).get(bug.name, {}) if known else {}
+    kill = [law for law, where in kills.items() if report.precision in where]
+    return any(result.law in kill and not result.declined for result in report.of("held"))
 
 
 def _pairs(law: Law, implementation: Implementation, case: Case) -> Pairs | None:
