@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from studies.honest.emulated import accumulator, emulated
 from studies.honest.formulations import FORMULATIONS, Attend, Skipped
-from swin_properties.adapters.contract import SHAPES
+from swin_properties.adapters.contract import CONTRACT
 from swin_properties.budget.precision import PRECISIONS, Precision
 from swin_properties.bugs.backward.complex_step import change_oracle
 from swin_reference.attention import add_mask, merge_heads, split_heads
@@ -36,7 +36,7 @@ def adapter(formulation: str, precision: str) -> SimpleNamespace:
         {"window_attention": lambda _: attention, "layer_norm": lambda norm: wide(norm, rounding)}
     )
     return SimpleNamespace(
-        **{name: on_emulated(getattr(oracle, name), rounding) for name in SHAPES if name in OFFERED},
+        **{name: on_emulated(getattr(oracle, name), rounding) for name in CONTRACT if name in OFFERED},
         name=f"{formulation} in {precision}",
         precision=precision,
     )

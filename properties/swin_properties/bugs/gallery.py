@@ -9,7 +9,7 @@ from operator import attrgetter
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-from swin_properties.adapters.contract import SHAPES
+from swin_properties.adapters.contract import CONTRACT
 from swin_properties.bugs import oracle_copy
 
 Replacements = Mapping[str, Callable[..., Any]]
@@ -86,7 +86,7 @@ def _reach() -> tuple[dict[str, ModuleType], dict[str, set[str]]]:
     """Returns a copy of the oracle, and the functions that each callable reaches in it."""
     modules = oracle_copy.copy_modules()
     functions = vars(oracle_copy.callables(modules))
-    return modules, {name: oracle_copy.reached(functions[name]) for name in SHAPES}
+    return modules, {name: oracle_copy.reached(functions[name]) for name in CONTRACT}
 
 
 @cache

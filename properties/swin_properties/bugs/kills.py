@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import swin_reference
 
-from swin_properties.adapters.contract import SHAPES
+from swin_properties.adapters.contract import CONTRACT
 from swin_properties.adapters.implementation import Implementation
 from swin_properties.budget.precision import PRECISIONS, Precision
 from swin_properties.budget.within import Residuals, perturb
@@ -54,7 +54,7 @@ def in_precision(functions: Any, precision: Precision) -> Implementation:
 
         return wraps(function)(call)
 
-    return Implementation(SimpleNamespace(**{name: rounded(name) for name in SHAPES}), precision)
+    return Implementation(SimpleNamespace(**{name: rounded(name) for name in CONTRACT}), precision)
 
 
 @cache

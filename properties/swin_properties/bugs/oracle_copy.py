@@ -11,7 +11,7 @@ from typing import Any
 
 import swin_reference
 
-from swin_properties.adapters.contract import SHAPES
+from swin_properties.adapters.contract import CONTRACT
 
 PACKAGE = "swin_reference"
 DATA = ("config", "conventions", "types")
@@ -47,7 +47,7 @@ def copy_modules() -> dict[str, ModuleType]:
 def _module_names() -> list[str]:
     """Returns the modules that define the callables, and those whose functions they use."""
     found: list[str] = []
-    waiting = [_home(getattr(swin_reference, name)) for name in SHAPES]
+    waiting = [_home(getattr(swin_reference, name)) for name in CONTRACT]
     while waiting:
         name = waiting.pop(0)
         if name and name not in (*found, *DATA):
@@ -94,7 +94,7 @@ def callables(modules: Mapping[str, ModuleType]) -> SimpleNamespace:
 
     Another module's name for the callable may have been replaced alone.
     """
-    homes = {name: _home(getattr(swin_reference, name)) for name in SHAPES}
+    homes = {name: _home(getattr(swin_reference, name)) for name in CONTRACT}
     return SimpleNamespace(**{name: getattr(modules[home], name) for name, home in homes.items()})
 
 

@@ -46,7 +46,7 @@ def test_the_example_of_loading_weights_runs(tmp_path: Path, monkeypatch: pytest
 
 
 def test_every_callable_is_documented() -> None:
-    from swin_properties.adapters.contract import SHAPES
+    from swin_properties.adapters.contract import CONTRACT
 
     text = readme.README.read_text()
-    assert all(f"`{name}(" in text for name in SHAPES)
+    assert all(f"`{name}(" in text for name in CONTRACT)

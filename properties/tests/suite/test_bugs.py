@@ -91,7 +91,7 @@ def test_replacing_reaches_names_that_other_modules_imported() -> None:
     ],
 )
 def test_a_classic_fault_is_named_from_one_callable(bug: str, offered: str) -> None:
-    implementation = kills.planted(GALLERY[bug], PRECISIONS["float32"]).implementation
+    implementation = kills.planted(GALLERY[bug], PRECISIONS["float32"]).adapter
     judged = only(implementation, offered)
     report = asked(judged)
     assert report.exit_code == 1

@@ -24,7 +24,7 @@ import swin_torch
 from swin_torch.attention.counting import as_on_a_gpu, launches, launches_on_a_gpu, saved_bytes
 from swin_torch.backends import triton as kernels
 from swin_torch.blocks import recompute as thrifty
-from swin_torch.variants import CompiledAdapter, FusedAdapter
+from swin_torch.torch_adapter import CompiledAdapter, FusedAdapter
 
 PUBLISHED = 53.3e6
 """Bytes an image that Swin-T keeps in bfloat16 in official, timm and torchvision: each layer its own."""

@@ -10,7 +10,7 @@ import numpy as np
 import swin_reference
 
 from swin_properties.adapters.arguments import leaves, rebuilt
-from swin_properties.adapters.contract import SHAPES
+from swin_properties.adapters.contract import CONTRACT
 from swin_properties.bugs.oracle_copy import callables, copy_modules
 from swin_properties.judging.gradients import STEP
 
@@ -84,7 +84,7 @@ def complex_step_vjp(functions: Any) -> Callable[..., tuple[Any, ...]]:
 
 def with_vjp(name: str, vjp: Callable[..., Any], precision: str) -> SimpleNamespace:
     """Returns the oracle's forward functions and a vjp, as an implementation."""
-    forward = {function: getattr(swin_reference, function) for function in SHAPES}
+    forward = {function: getattr(swin_reference, function) for function in CONTRACT}
     return SimpleNamespace(
         **forward,
         vjp=vjp,
