@@ -118,6 +118,20 @@ def test_an_unknown_fault_is_located() -> None:
     assert "in what shifted_window_attention adds" in str(found)
 
 
+def test_what_writes_to_its_inputs_in_a_way_of_its_own_is_diagnosed() -> None:
+    """The bug's own rounding is asked also for laws that look at the arguments after the call."""
+
+    def layer_norm(x: Any, params: Any, eps: float = 1e-5) -> Any:
+        result = swin_reference.layer_norm(x, params, eps)
+        x *= np.float32(1.0009765625)
+        return result
+
+    judged = only(SimpleNamespace(layer_norm=layer_norm), "layer_norm")
+    found = diagnose(judged, asked(judged, "layer_norm/keeps-inputs"))
+    assert found is not None
+    assert found.bugs == ()
+
+
 def test_a_conforming_implementation_needs_no_diagnosis() -> None:
     judged = only(swin_reference, "layer_norm", "mlp")
     report = asked(judged, "mlp/*")
