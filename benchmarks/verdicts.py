@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import swin_reference
-from swin_properties.adapters.answers import Declined, Fall
+from swin_properties.adapters.answers import BadAnswer, Declined
 from swin_properties.adapters.implementation import Expected, Implementation, Perturbed
 from swin_properties.budget.budget import Deviation, budget, deviation, perturbed_residuals
 from swin_properties.budget.precision import PRECISIONS
@@ -41,7 +41,7 @@ def fault_of(found: Any, name: str, small: Case, precision: str = "float32") -> 
         got = getattr(judged, small.component)(*wide(small.arguments))
     except Declined as reason:
         return f"{name} does not take these sizes: {reason}"
-    except Fall as reason:
+    except BadAnswer as reason:
         return f"{name} computes nothing here: {reason}"
     apart = judged_by_the_oracle(got, small, precision)
     if apart.holds:

@@ -73,7 +73,7 @@ class CudaAdapter(FusedAdapter):
 def on_a_gpu() -> CudaAdapter:
     """``swin_torch.cuda``.
 
-    Errors: ``ValueError`` where PyTorch sees no GPU: that is no fall of an implementation.
+    Errors: ``ValueError`` where PyTorch sees no GPU: that breaks no law.
     """
     if not torch.cuda.is_available():
         raise ValueError(

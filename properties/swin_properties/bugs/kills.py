@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import swin_reference
 
-from swin_properties.adapters.answers import Fall
+from swin_properties.adapters.answers import BadAnswer
 from swin_properties.adapters.contract import SHAPES
 from swin_properties.adapters.implementation import Expected, Implementation
 from swin_properties.budget.budget import budget
@@ -59,7 +59,7 @@ def in_precision(functions: Any, precision: Precision) -> Implementation:
 
 @cache
 def cases(law: Law, effort: str, seed: int) -> tuple[Case, ...]:
-    """The cases that a run of this effort and seed asks a law on, as long as none falls."""
+    """The cases that a run of this effort and seed asks a law on, as long as none breaks it."""
     found: list[Case] = []
 
     def note(case: Case) -> None:
@@ -87,14 +87,14 @@ def budgets(law: Law, case: Case, precision: Precision) -> list[Any]:
     return [budget(errors, y, precision) for y, errors in zip(exact, residuals, strict=True)]
 
 
-def falls(law: Law, judged: Implementation, case: Case) -> bool:
-    """Whether a law falls on a case: what `evaluate` finds, with the perturbed runs remembered."""
+def breaks(law: Law, judged: Implementation, case: Case) -> bool:
+    """Returns whether a law is broken on a case, as `evaluate` does, with the perturbed runs remembered."""
     if law.tier != "budget":
         return evaluate(law, judged, case).seen is not None
     judged.expected.record()
     try:
         pairs = law.pairs(judged, case)
-    except Fall:
+    except BadAnswer:
         return True
     if any(np.shape(got) != np.shape(expected) for got, expected in pairs):
         return True
@@ -111,7 +111,7 @@ def killers(bug: Bug, laws: Iterable[Law], precision: Precision, effort: str, se
         for law in laws
         if not law.missing(judged)
         and touched(bug.name) & {need.partition(".")[0] for need in law.needs}
-        and any(falls(law, judged, case) for case in cases(law, effort, seed))
+        and any(breaks(law, judged, case) for case in cases(law, effort, seed))
     ]
 
 
@@ -147,9 +147,9 @@ def caught(
 def catches(report: Report) -> str:
     """What a pass at a report's cases is worth, in one sentence; empty where nothing was asked.
 
-    Laws that fell have judged, so they count as well; known failures do not.
+    Broken laws have judged, so they count as well; known failures do not.
     """
-    asked = [result for result in report.results if result.status in ("held", "fell")]
+    asked = [result for result in report.results if result.status in ("holds", "broken")]
     tables = shipped().get(report.effort, {})
     if not asked:
         return ""

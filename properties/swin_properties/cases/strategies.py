@@ -76,7 +76,7 @@ def networks(
     is no position embedding.
 
     A network of one block alone is left to a law of its own: where it divides by the blocks after the first,
-    every law would fall on it, and show nothing else.
+    it would break every law, and show nothing else.
     """
     depths = tuple(draw(st.lists(st.integers(1, 1 if rolls else 3), min_size=fewest, max_size=deepest)))
     if depths == (1,):

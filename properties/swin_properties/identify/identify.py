@@ -13,7 +13,7 @@ from swin_reference.config import CONVENTIONS, DECISIONS, Convention, convention
 from swin_reference.conventions import differences
 from swin_reference.parameters import hot_parameters, parameter_shapes
 
-from swin_properties.adapters.answers import Declined, Fall
+from swin_properties.adapters.answers import BadAnswer, Declined
 from swin_properties.adapters.implementation import CANONICAL, Expected, Implementation, Perturbed, under
 from swin_properties.adapters.refusals import refusal
 from swin_properties.budget.budget import budget, deviation, perturbed_residuals
@@ -140,7 +140,7 @@ class _Trials:
             self.judged.fresh()
             try:
                 self.given[key] = _flat(getattr(self.judged, self.name)(self.images, params, self.config))
-            except (Fall, Declined) as refused:
+            except (BadAnswer, Declined) as refused:
                 self.given[key] = str(refused)
         return self.given[key]
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import swin_reference
 
-from swin_properties.adapters.answers import Declined, Fall
+from swin_properties.adapters.answers import BadAnswer, Declined
 from swin_properties.adapters.implementation import Implementation, Perturbed
 from swin_properties.budget.budget import (
     MORE_RUNS,
@@ -37,9 +37,9 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one case of one law showed: the worst rho, and what fell, if anything, with its evidence.
+    """What one case of one law showed: the worst rho, and if the law is broken, what was seen, with evidence.
 
-    ``near``: it fell by so little that more perturbed runs must decide.
+    ``near``: it is broken by so little that more perturbed runs must decide.
     """
 
     rho: float | None = None
@@ -66,8 +66,8 @@ def _evaluated(law: Law, judged: Implementation, case: Case) -> Outcome:
         return _gradient(law, judged, case)
     try:
         pairs = law.pairs(judged, case)
-    except Fall as fall:
-        return Outcome(seen=str(fall))
+    except BadAnswer as bad:
+        return Outcome(seen=str(bad))
     for got, expected in pairs:
         if np.shape(got) != np.shape(expected):
             return Outcome(seen=f"got shape {np.shape(got)}, expected {np.shape(expected)}")
@@ -135,8 +135,8 @@ def _gradient(law: Law, judged: Implementation, case: Case) -> Outcome:
         worst = max(slopes(judged, asked, case), key=lambda one: one.rho)
         if RHO_LIMIT < worst.rho <= NEAR * RHO_LIMIT:
             worst = max(slopes(judged, asked, case, bound=True), key=lambda one: one.rho)
-    except Fall as fall:
-        return Outcome(seen=str(fall))
+    except BadAnswer as bad:
+        return Outcome(seen=str(bad))
     if worst.rho <= RHO_LIMIT:
         return Outcome(worst.rho)
     where = tuple(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from swin_reference.parameters import merging_shapes, mlp_shapes, norm_shapes, patch_embed_shapes
 
-from swin_properties.adapters.answers import Declined, Fall
+from swin_properties.adapters.answers import BadAnswer, Declined
 from swin_properties.cases.case import Case, GridCase, NetCase
 from swin_properties.cases.strategies import grids, networks
 from swin_properties.laws.law import Body, Tier, law
@@ -151,7 +151,7 @@ def unmoved_by_other_sizes(swin: Any, case: Any, name: str) -> Any:
     results = [call(x, *rest)]
     for other in other_sizes(case, name):
         # They may be refused, by the oracle too where it stands in: what is asked is what this leaves behind.
-        with suppress(Fall, Declined, ValueError):
+        with suppress(BadAnswer, Declined, ValueError):
             call(other, *rest)
         results.append(call(x, *rest))
     return [(result, results[-1]) for result in results[:-1]]

@@ -46,8 +46,8 @@ def _expected(name: str, dtype: str) -> Any:
     return gradients.oracle_side(law.body(None, case(law)), case(law), PRECISIONS[dtype])
 
 
-def falls(name: str, implementation: Any, dtype: str) -> bool:
-    """Whether a law falls on its tiny case."""
+def breaks(name: str, implementation: Any, dtype: str) -> bool:
+    """Returns whether an implementation breaks a law on its tiny case."""
     law, judged = LAWS[name], Implementation(implementation.with_precision(dtype))
     if missing := law.missing(judged):
         raise ValueError(f"a planted backward pass offers every callable, {name} misses {missing}")
@@ -60,7 +60,7 @@ def falls(name: str, implementation: Any, dtype: str) -> bool:
 def killers(bug: str, dtype: str) -> list[str]:
     """The laws that kill a planted bug of the backward pass."""
     implementation = BUGS[bug].implementation()
-    return [name for name in laws() if falls(name, implementation, dtype)]
+    return [name for name in laws() if breaks(name, implementation, dtype)]
 
 
 @cache
