@@ -2,10 +2,12 @@
 
 from typing import Any
 
-from swin_torch import functional
-from swin_torch.checkpoints import from_checkpoint
-from swin_torch.core import shifted_window_attention_core
-from swin_torch.functional import (
+from swin_torch.attention.operator import shifted_window_attention_core
+from swin_torch.blocks.explain import explain
+from swin_torch.blocks.parts import fuse
+from swin_torch.geometry import functional
+from swin_torch.geometry.bias_resizing import resize_relative_position_bias
+from swin_torch.geometry.functional import (
     cyclic_shift,
     drop_path,
     merge_neighbours,
@@ -18,18 +20,17 @@ from swin_torch.functional import (
     window_partition,
     window_reverse,
 )
-from swin_torch.fusing import fuse
-from swin_torch.graphs import graphed
 from swin_torch.judged import Adapter, adapter, adapters
-from swin_torch.modules import (
+from swin_torch.model.from_checkpoint import from_checkpoint
+from swin_torch.model.graphs import graphed
+from swin_torch.model.layers import (
     Mlp,
     SwinBlock,
     SwinStage,
     WindowAttention,
 )
-from swin_torch.network import SwinTransformer, swin_b, swin_l, swin_s, swin_t
-from swin_torch.patches import PatchEmbed, PatchMerging
-from swin_torch.resizing import resize_relative_position_bias
+from swin_torch.model.network import SwinTransformer, swin_b, swin_l, swin_s, swin_t
+from swin_torch.model.patches import PatchEmbed, PatchMerging
 from swin_torch.variants import compiled, eager, fused, on_a_gpu
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "cyclic_shift",
     "drop_path",
     "eager",
+    "explain",
     "from_checkpoint",
     "functional",
     "fuse",

@@ -12,16 +12,16 @@ import torch
 from swin_reference.config import CONVENTIONS, SwinConfig, convention_named
 from torch import Tensor, nn
 
-from swin_torch import functional
 from swin_torch.conversion import arrays, tensors
-from swin_torch.decisions import fitted_window
+from swin_torch.geometry import functional
+from swin_torch.geometry.bias_resizing import resize_relative_position_bias
+from swin_torch.geometry.conventions import fitted_window
+from swin_torch.geometry.sizes import Size
 from swin_torch.loading import Module, Params, hidden_width, loaded
-from swin_torch.modules import Mlp, SwinBlock, SwinStage, WindowAttention, written_out
-from swin_torch.network import SwinTransformer
-from swin_torch.patches import PatchEmbed, PatchMerging, norm_reduce
+from swin_torch.model.layers import Mlp, SwinBlock, SwinStage, WindowAttention
+from swin_torch.model.network import SwinTransformer
+from swin_torch.model.patches import PatchEmbed, PatchMerging
 from swin_torch.preparing import prepared, pulled_back
-from swin_torch.resizing import resize_relative_position_bias
-from swin_torch.sizes import Size
 
 PRECISIONS = {
     "float64": torch.float64,
@@ -63,8 +63,8 @@ class Adapter:
     label = "swin_torch"
     precisions = PRECISIONS
     attend_grid: Callable[..., Tensor] = staticmethod(functional.shifted_window_attention)
-    compute_block: Callable[..., Tensor] = staticmethod(written_out)
-    norm_reduce: Callable[..., Tensor] = staticmethod(norm_reduce)
+    ways = "plain"
+    keeping: str | None = None
     _loaded: Callable[..., Any] = staticmethod(loaded)
 
     def __init__(self, precision: str = "float32", device: str = "cpu", convention: str = "canonical"):
@@ -243,10 +243,8 @@ class Adapter:
         """A module that has blocks, loaded; they attend as this adapter does."""
         module = self._loaded(params, kind, *sizes, **options)
         for part in module.modules():
-            if isinstance(part, SwinBlock):
-                part.compute = self.compute_block
-            elif isinstance(part, PatchMerging):
-                part.norm_reduce = self.norm_reduce
+            if isinstance(part, (SwinBlock, PatchMerging)):
+                part.choose(self.ways, self.keeping)
         return module
 
     def _under(self, config: SwinConfig) -> SwinConfig:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from swin_torch.fusing import fused_block, fused_norm_reduce, shifted_window_attention
+from swin_torch.blocks.ways import shifted_window_attention
 from swin_torch.judged import PRECISIONS, Adapter
 from swin_torch.judged import adapter as eager
 from swin_torch.loading import Params
@@ -23,8 +23,7 @@ class FusedAdapter(Adapter):
 
     label = "swin_torch:fused"
     attend_grid = staticmethod(shifted_window_attention)
-    compute_block = staticmethod(fused_block)
-    norm_reduce = staticmethod(fused_norm_reduce)
+    ways = "fast"
 
 
 class CompiledAdapter(FusedAdapter):

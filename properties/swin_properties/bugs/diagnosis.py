@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from swin_properties.adapters.answers import BadAnswer, Declined
-from swin_properties.adapters.implementation import Implementation, Perturbed
-from swin_properties.budget.budget import RUNS, budget, deviation
+from swin_properties.adapters.implementation import Implementation
+from swin_properties.budget.within import Pairs, compare_pairs, within_budget
 from swin_properties.bugs import GALLERY, Bug, touched
-from swin_properties.bugs.kills import budgets, cases, planted, shipped
+from swin_properties.bugs.kills import cases, planted, residuals, shipped
 from swin_properties.cases.case import Case
 from swin_properties.judging.report import Report
-from swin_properties.laws.law import LAWS, Law, Pairs
+from swin_properties.laws.law import LAWS, Law
 
 MOST_LAWS, MOST_CASES = 4, 4
 """How many broken laws, and cases of each, a planted bug must explain."""
@@ -89,31 +90,30 @@ def _excluded(bug: Bug, report: Report) -> bool:
     return any(result.law in killers and not result.declined for result in report.of("holds"))
 
 
-def _pairs(law: Law, judged: Implementation, case: Case) -> Pairs | None:
-    """What the implementation gives and should give; None where it does not answer at all."""
-    judged.expected.record()
+def _pairs(law: Law, implementation: Implementation, case: Case) -> Pairs | None:
+    """Returns what the implementation gives and should give; None where it does not answer at all."""
     try:
-        return law.pairs(judged, case)
+        return law.pairs(implementation, case)
     except (BadAnswer, Declined):
         return None
 
 
-def _explains(bug: Bug, judged: Implementation, seen: Sequence[tuple[Law, Case, Pairs]]) -> bool:
-    """Whether a planted bug gives the implementation's output everywhere, and not the oracle's."""
-    wrong = planted(bug, judged.precision)
+def _explains(bug: Bug, implementation: Implementation, seen: Sequence[tuple[Law, Case, Pairs]]) -> bool:
+    """Tells whether a planted bug gives the implementation's output everywhere, and not the oracle's."""
+    wrong = planted(bug, implementation.precision)
     differs = False
     for law, case, pairs in seen:
         own = _pairs(law, wrong, case)
         if own is None or [np.shape(got) for got, _ in own] != [np.shape(got) for got, _ in pairs]:
             return False
-        if not _same(law, case, wrong, bug, pairs, own):
+        if not _same(law, case, implementation, bug, pairs, own):
             return False
         differs = differs or any(np.any(np.asarray(theirs) != np.asarray(right)) for theirs, right in own)
     return differs
 
 
-def _same(law: Law, case: Case, wrong: Implementation, bug: Bug, pairs: Pairs, own: Pairs) -> bool:
-    """Whether two implementations agree: truth values exactly, numbers within the bug's own budget.
+def _same(law: Law, case: Case, implementation: Implementation, bug: Bug, pairs: Pairs, own: Pairs) -> bool:
+    """Tells whether an implementation and a bug agree: truth values exactly, numbers within the bug's budget.
 
     Numbers of an exact law too: it is exact for the right Swin, not for a wrong one.
     """
@@ -121,18 +121,17 @@ def _same(law: Law, case: Case, wrong: Implementation, bug: Bug, pairs: Pairs, o
     numbers = [i for i, (_, theirs) in enumerate(both) if theirs.dtype.kind == "f"]
     if not all(np.array_equal(*both[i]) for i in range(len(both)) if i not in numbers):
         return False
-    if not numbers or all(np.array_equal(*both[i]) for i in numbers):
+    if all(np.array_equal(*both[i]) for i in numbers):
         return True
-    betas = budgets(law, case, wrong.precision)
-    if law.tier == "budget" and any(deviation(*both[i], betas[i]).rho > FAR for i in numbers):
-        return False
-    functions = bug.implementation()
-    runs = []
-    for number in range(RUNS):
-        wrong.expected.replay()
-        runs.append(law.pairs(Perturbed(wrong.precision, wrong.expected, number, functions=functions), case))
-    return all(
-        deviation(got, theirs, budget([run[i][0] - theirs for run in runs], theirs, wrong.precision)).holds
-        for i, (got, theirs) in enumerate(both)
-        if i in numbers
-    )
+    if law.tier == "budget":
+        outcome = compare_pairs(
+            both, residuals(law, case, implementation.precision), implementation.precision
+        )
+        if any(outcome.pairs[i].deviation.rho > FAR for i in numbers):
+            return False
+
+    def beside_the_bug(swin: Any) -> Pairs:
+        left = law.pairs(swin, case)
+        return [(left[i][0], both[i][1]) for i in numbers]
+
+    return within_budget(beside_the_bug, implementation, bug.implementation(), implementation.precision).holds

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from functools import cache, wraps
+from functools import cache, partial, wraps
 from importlib import resources
 from types import SimpleNamespace
 from typing import Any
@@ -12,15 +12,14 @@ from typing import Any
 import numpy as np
 import swin_reference
 
-from swin_properties.adapters.answers import BadAnswer
 from swin_properties.adapters.contract import SHAPES
-from swin_properties.adapters.implementation import Expected, Implementation
-from swin_properties.budget.budget import budget
+from swin_properties.adapters.implementation import Implementation
 from swin_properties.budget.precision import PRECISIONS, Precision
+from swin_properties.budget.within import Residuals, perturb
 from swin_properties.bugs import GALLERY, Bug, touched
 from swin_properties.cases.case import Case
 from swin_properties.judging import one_law
-from swin_properties.judging.compare import decided, evaluate, expected_residuals, judged_within
+from swin_properties.judging.compare import evaluate
 from swin_properties.judging.report import Report
 from swin_properties.laws.law import LAWS, Law
 
@@ -52,9 +51,7 @@ def in_precision(functions: Any, precision: Precision) -> Implementation:
 
         return wraps(function)(call)
 
-    judged = Implementation(SimpleNamespace(**{name: rounded(name) for name in SHAPES}), precision)
-    judged.expected = Expected(swin_reference)
-    return judged
+    return Implementation(SimpleNamespace(**{name: rounded(name) for name in SHAPES}), precision)
 
 
 @cache
@@ -70,37 +67,15 @@ def cases(law: Law, effort: str, seed: int) -> tuple[Case, ...]:
 
 
 @cache
-def honest_errors(law: Law, case: Case, precision: Precision) -> tuple[list[Any], list[list[Any]]]:
-    """For every pair of a law on a case: the exact right side, and what perturbed runs differ by.
-
-    It does not depend on who is judged.
-    """
-    oracle = in_precision(swin_reference, precision)
-    oracle.expected.record()
-    pairs = law.pairs(oracle, case)
-    return [expected for _, expected in pairs], expected_residuals(law, oracle, case)
+def residuals(law: Law, case: Case, precision: Precision) -> Residuals:
+    """Returns what perturbed runs of a law differ by on a case: the same for every bug."""
+    return perturb(partial(law.pairs, case=case), swin_reference, precision)
 
 
-def budgets(law: Law, case: Case, precision: Precision) -> list[Any]:
-    """The budget of every pair that a law compares on a case."""
-    exact, residuals = honest_errors(law, case, precision)
-    return [budget(errors, y, precision) for y, errors in zip(exact, residuals, strict=True)]
-
-
-def breaks(law: Law, judged: Implementation, case: Case) -> bool:
-    """Returns whether a law is broken on a case, as `evaluate` does, with the perturbed runs remembered."""
-    if law.tier != "budget":
-        return evaluate(law, judged, case).seen is not None
-    judged.expected.record()
-    try:
-        pairs = law.pairs(judged, case)
-    except BadAnswer:
-        return True
-    if any(np.shape(got) != np.shape(expected) for got, expected in pairs):
-        return True
-    outcome = judged_within(judged.precision, case, pairs, honest_errors(law, case, judged.precision)[1])
-    outcome = decided(law, judged, case, pairs) if outcome.near else outcome
-    return outcome.seen is not None
+def breaks(law: Law, implementation: Implementation, case: Case) -> bool:
+    """Tells whether a law is broken on a case."""
+    known = residuals(law, case, implementation.precision) if law.tier == "budget" else None
+    return evaluate(law, implementation, case, known).seen is not None
 
 
 def killers(bug: Bug, laws: Iterable[Law], precision: Precision, effort: str, seed: int = 0) -> list[str]:

@@ -35,7 +35,9 @@ def fresh_modules() -> dict[str, ModuleType]:
         if not _is_data(name):
             del sys.modules[name]
     try:
-        importlib.import_module(PACKAGE)
+        package = importlib.import_module(PACKAGE)
+        for name in package.__all__:
+            getattr(package, name)  # the package imports each of its modules when a name of it is first used
         copies = ours()
     finally:
         for name in ours():

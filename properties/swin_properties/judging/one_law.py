@@ -16,7 +16,8 @@ from swin_properties.adapters.answers import Declined
 from swin_properties.adapters.implementation import Implementation
 from swin_properties.cases.case import Case, NetCase
 from swin_properties.cases.draws import each_drawn
-from swin_properties.judging.compare import Outcome, evaluate
+from swin_properties.cases.strategies import Listed
+from swin_properties.judging.compare import CaseResult, evaluate
 from swin_properties.judging.report import Counterexample, LawResult, printable
 from swin_properties.laws.law import Law
 
@@ -69,7 +70,7 @@ def run_law(
     if missing := law.missing(judged):
         return replace(result, status="not offered", missing=tuple(missing))
     rhos: list[float | None] = []
-    last: list[tuple[Case, Outcome]] = []
+    last: list[tuple[Case, CaseResult]] = []
     declined: list[str] = []
 
     def ask(case: Case) -> None:
@@ -116,7 +117,7 @@ def run_case(
     return result if outcome.seen is None else mark_broken(result, case, outcome, reproduce)
 
 
-def mark_broken(result: LawResult, case: Case, outcome: Outcome, reproduce: str) -> LawResult:
+def mark_broken(result: LawResult, case: Case, outcome: CaseResult, reproduce: str) -> LawResult:
     """Returns the result of a law that is broken on a case."""
     line = f"{reproduce} --only {law_word(result.law)} --case {shlex.quote(str(case))}"
     seen = printable(outcome.seen or "")
@@ -130,8 +131,8 @@ def law_word(name: str) -> str:
 
 def ask_all(law: Law, ask: Callable[[Any], None], effort: Effort, seed: int) -> None:
     """Asks every case in order, or as many drawn ones as the effort says, and shrinks one that breaks it."""
-    if law.enumerated:
-        for case in law.cases(effort.largest_window, effort.largest_count):  # type: ignore[operator]
+    if isinstance(law.cases, Listed):
+        for case in law.cases.every(effort.largest_window, effort.largest_count):
             with suppress(Declined):
                 ask(case)
         return
@@ -143,4 +144,4 @@ def ask_all(law: Law, ask: Callable[[Any], None], effort: Effort, seed: int) -> 
             reject()
 
     # The law's name in the seed: laws that share a strategy are not all asked on the same cases.
-    each_drawn(law.cases, taken, effort.examples(law), crc32(f"{seed} {law.name}".encode()))  # type: ignore[arg-type]
+    each_drawn(law.cases.strategy, taken, effort.examples(law), crc32(f"{seed} {law.name}".encode()))

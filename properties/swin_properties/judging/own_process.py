@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from swin_properties.cases.case import Case
-from swin_properties.judging.compare import Outcome
+from swin_properties.judging.compare import CaseResult
 from swin_properties.judging.implementation import load_implementation
 from swin_properties.judging.one_law import mark_broken
 from swin_properties.judging.report import LawResult, Report
@@ -58,7 +58,7 @@ class OwnProcess:
             self.gone.add(law.name)
             result = LawResult(law.name, law.sentence, "holds", cases=len(cases))
             last = cases[-1] if cases else law.kind()  # type: ignore[call-arg]
-            return mark_broken(result, last, Outcome(seen=str(gone)), again(self.request, self))
+            return mark_broken(result, last, CaseResult(seen=str(gone)), again(self.request, self))
         return answer  # type: ignore[no-any-return]
 
     def diagnosis(self, report: Report) -> str:

@@ -43,7 +43,7 @@ def projected(params: Any, weight: Any, bias: Any) -> Any:
     return params | {"qkv": {"weight": weight.reshape(bias.size, -1), "bias": bias.ravel()}}
 
 
-@law("shifted_window_attention/head-order", SWA, grids(enough=True, heads=2))
+@law("shifted_window_attention/head-order", SWA, grids(enough=True, heads=2), compares_with="itself")
 def head_order(swin: Any, case: GridCase) -> Any:
     """Heads may be permuted, together with their rows of qkv, columns of the table and of proj."""
     x, params = case.tokens(), case.attention()
@@ -59,7 +59,7 @@ def head_order(swin: Any, case: GridCase) -> Any:
     return attend(swin, case, x, permuted), attend(swin, case, x, projected(params, weight, bias))
 
 
-@law("shifted_window_attention/gauge", SWA, Plain)
+@law("shifted_window_attention/gauge", SWA, Plain, compares_with="itself")
 def gauge(swin: Any, case: GridCase) -> Any:
     """Queries times A and keys times A^-T, for an invertible A of every head, change nothing.
 
@@ -81,7 +81,7 @@ def gauge(swin: Any, case: GridCase) -> Any:
     return attend(swin, case, x, projected(params, turned, turned_bias)), plain
 
 
-@law("shifted_window_attention/key-bias", SWA, Plain)
+@law("shifted_window_attention/key-bias", SWA, Plain, compares_with="itself")
 def key_bias(swin: Any, case: GridCase) -> Any:
     """The bias of the keys changes nothing: it moves all logits of a query alike."""
     x, params = case.tokens(), case.attention()
@@ -92,7 +92,7 @@ def key_bias(swin: Any, case: GridCase) -> Any:
     return tuple(attend(swin, case, x, projected(params, weight, keys)) for keys in (strong, without))
 
 
-@law("shifted_window_attention/value-bias", SWA, Plain)
+@law("shifted_window_attention/value-bias", SWA, Plain, compares_with="itself")
 def value_bias(swin: Any, case: GridCase) -> Any:
     """A bias c of the values adds W_o c to every output: the weights of a query sum to 1."""
     x, params = case.tokens(), case.attention()
@@ -105,7 +105,12 @@ def value_bias(swin: Any, case: GridCase) -> Any:
     return got, attend(swin, case, x, projected(params, weight, without)) + added
 
 
-@law("shifted_window_attention/hull", SWA, grids(("generic", "peaked"), whole=True, enough=True))
+@law(
+    "shifted_window_attention/hull",
+    SWA,
+    grids(("generic", "peaked"), whole=True, enough=True),
+    compares_with="itself",
+)
 def hull(swin: Any, case: GridCase) -> Any:
     """With identity values and projection an output lies between its true window's least and largest values.
 
@@ -124,7 +129,7 @@ def hull(swin: Any, case: GridCase) -> Any:
     return y, np.clip(y, least, largest)
 
 
-@law("shifted_window_attention/scale", SWA, Plain)
+@law("shifted_window_attention/scale", SWA, Plain, compares_with="itself")
 def scale(swin: Any, case: GridCase) -> Any:
     """The scale is head_dim^-1/2: idle heads change nothing, nor heads 4 times as wide with queries doubled.
 
@@ -156,7 +161,7 @@ def scale(swin: Any, case: GridCase) -> Any:
     return pairs
 
 
-@law("shifted_window_attention/extreme-logits", SWA, Plain)
+@law("shifted_window_attention/extreme-logits", SWA, Plain, compares_with="definition")
 def extreme_logits(swin: Any, case: GridCase) -> Any:
     """With logits 2^13 apart a token is the mean over its keys of largest logit; raising all is nothing."""
     x, params = case.tokens(), case.attention()

@@ -10,7 +10,7 @@ from swin_reference import direct
 
 from swin_properties.cases.case import GridCase
 from swin_properties.cases.recipes import scaled
-from swin_properties.cases.strategies import exhaustive, grids
+from swin_properties.cases.strategies import SmallGrids, grids
 from swin_properties.laws.law import law
 
 RECIPES = ("generic", "flat", "impulse", "uniform", "peaked")
@@ -25,7 +25,7 @@ def random_masks(case: GridCase, windows: int) -> Any:
     return np.where(hidden, -np.inf, 0.0)
 
 
-@law("window_attention/oracle", ["window_attention"], grids(RECIPES, enough=True))
+@law("window_attention/oracle", ["window_attention"], grids(RECIPES, enough=True), compares_with="oracle")
 def window_oracle(swin: Any, case: GridCase) -> Any:
     """Window attention is the oracle's: softmax(q k^T / sqrt(d) + bias) v, projected."""
     x, params = case.windows(), case.attention()
@@ -33,7 +33,7 @@ def window_oracle(swin: Any, case: GridCase) -> Any:
     return swin.window_attention(*args), swin.expected.window_attention(*args)
 
 
-@law("window_attention/mask", ["window_attention.mask"], grids(enough=True))
+@law("window_attention/mask", ["window_attention.mask"], grids(enough=True), compares_with="oracle")
 def window_mask(swin: Any, case: GridCase) -> Any:
     """A mask is added to the logits, window n of an image getting mask n, for every image of the batch."""
     x, params = case.windows(), case.attention()
@@ -42,7 +42,7 @@ def window_mask(swin: Any, case: GridCase) -> Any:
     return swin.window_attention(*args, mask=mask), swin.expected.window_attention(*args, mask=mask)
 
 
-@law("window_attention/mask-order", ["window_attention.mask"], grids(enough=True))
+@law("window_attention/mask-order", ["window_attention.mask"], grids(enough=True), compares_with="itself")
 def window_mask_order(swin: Any, case: GridCase) -> Any:
     """Each window of an image, in all images of the batch, is what it is alone under its own mask."""
     x, params = case.windows(), case.attention()
@@ -55,7 +55,7 @@ def window_mask_order(swin: Any, case: GridCase) -> Any:
     return got, alone
 
 
-@law("window_attention/qk-scale", ["window_attention.qk_scale"], grids(enough=True))
+@law("window_attention/qk-scale", ["window_attention.qk_scale"], grids(enough=True), compares_with="oracle")
 def window_qk_scale(swin: Any, case: GridCase) -> Any:
     """An explicit qk_scale replaces head_dim^-1/2."""
     x, params = case.windows(), case.attention()
@@ -64,7 +64,7 @@ def window_qk_scale(swin: Any, case: GridCase) -> Any:
     return got, swin.expected.window_attention(*args, qk_scale=0.25)
 
 
-@law("window_attention/own-scale", ["window_attention.qk_scale"], grids(enough=True))
+@law("window_attention/own-scale", ["window_attention.qk_scale"], grids(enough=True), compares_with="itself")
 def window_own_scale(swin: Any, case: GridCase) -> Any:
     """Unless given, the scale is head_dim^-1/2: giving it changes nothing, twice it doubles the queries."""
     x, params, own = case.windows(), case.attention(), case.head_dim**-0.5
@@ -79,14 +79,19 @@ def window_own_scale(swin: Any, case: GridCase) -> Any:
     ]
 
 
-@law("shifted_window_attention/oracle", SWA, grids(RECIPES, enough=True))
+@law("shifted_window_attention/oracle", SWA, grids(RECIPES, enough=True), compares_with="oracle")
 def shifted_oracle(swin: Any, case: GridCase) -> Any:
     """(S)W-MSA on any grid is the oracle's: pad, shift, partition, attend, reverse, shift back, crop."""
     args = case.tokens(), case.attention(), case.heads, case.window, case.shift
     return swin.shifted_window_attention(*args), swin.expected.shifted_window_attention(*args)
 
 
-@law("shifted_window_attention/true-windows", SWA, grids(("generic", "peaked"), enough=True))
+@law(
+    "shifted_window_attention/true-windows",
+    SWA,
+    grids(("generic", "peaked"), enough=True),
+    compares_with="definition",
+)
 def true_windows(swin: Any, case: GridCase) -> Any:
     """(S)W-MSA is attention inside each true shifted window: no roll, no partition, no mask needed.
 
@@ -99,7 +104,7 @@ def true_windows(swin: Any, case: GridCase) -> Any:
     return swin.shifted_window_attention(*args), direct.shifted_window_attention(*args)
 
 
-@law("shifted_window_attention/exhaustive", SWA, exhaustive)
+@law("shifted_window_attention/exhaustive", SWA, SmallGrids, compares_with="definition")
 def every_small_grid(swin: Any, case: GridCase) -> Any:
     """For every small window, every shift, on each axis, and every small grid: attention in true windows."""
     enough = -(-1000 // (prod(case.grid) * case.channels))
@@ -110,7 +115,13 @@ def every_small_grid(swin: Any, case: GridCase) -> Any:
     return swin.shifted_window_attention(*args), direct.shifted_window_attention(*args)
 
 
-@law("shifted_window_attention/locality", SWA, grids(("gentle",), channels=2), "exact")
+@law(
+    "shifted_window_attention/locality",
+    SWA,
+    grids(("gentle",), channels=2),
+    "exact",
+    compares_with="definition",
+)
 def locality(swin: Any, case: GridCase) -> Any:
     """Changing a token changes the tokens of its true window, all of them, and no others.
 
@@ -130,7 +141,7 @@ def locality(swin: Any, case: GridCase) -> Any:
     return moved, expected
 
 
-@law("shifted_window_attention/hard-mask", SWA, grids(shifted=True), "exact")
+@law("shifted_window_attention/hard-mask", SWA, grids(shifted=True), "exact", compares_with="definition")
 def hard_mask(swin: Any, case: GridCase) -> Any:
     """A masked token weighs exactly 0, even where its logit is hundreds above all others.
 
@@ -156,7 +167,7 @@ def hard_mask(swin: Any, case: GridCase) -> Any:
     return leaked, np.zeros_like(leaked)
 
 
-@law("shifted_window_attention/mean", SWA, grids(("uniform",), enough=True))
+@law("shifted_window_attention/mean", SWA, grids(("uniform",), enough=True), compares_with="definition")
 def mean(swin: Any, case: GridCase) -> Any:
     """With no query and no bias every token becomes the mean of its true window, padding included."""
     x, params = case.tokens(), case.attention()
@@ -171,7 +182,7 @@ def mean(swin: Any, case: GridCase) -> Any:
     return swin.shifted_window_attention(x, params, case.heads, case.window, case.shift), expected
 
 
-@law("shifted_window_attention/global", SWA, grids(shifted=False, enough=True))
+@law("shifted_window_attention/global", SWA, grids(shifted=False, enough=True), compares_with="definition")
 def global_attention(swin: Any, case: GridCase) -> Any:
     """With one window as large as the grid and no bias it is plain global attention, a ViT's."""
     params = case.attention()

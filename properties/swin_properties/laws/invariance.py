@@ -15,7 +15,7 @@ from swin_properties.laws.law import law
 MODEL, MAPS = ["swin_transformer"], ["swin_features"]
 
 
-@law("swin_transformer/own-sample", MODEL, networks(deepest=2, enough=False), "exact", NetCase)
+@law("swin_transformer/own-sample", MODEL, networks(deepest=2, enough=False), "exact", compares_with="itself")
 def own_sample(swin: Any, case: NetCase) -> Any:
     """A sample's logits do not depend on the other samples, bitwise: no statistics of the batch."""
     case = replace(case, batch=3)
@@ -28,7 +28,7 @@ def own_sample(swin: Any, case: NetCase) -> Any:
     return after, before
 
 
-@law("swin_transformer/batch-order", MODEL, networks(deepest=2, longest=4), kind=NetCase)
+@law("swin_transformer/batch-order", MODEL, networks(deepest=2, longest=4), compares_with="itself")
 def batch_order(swin: Any, case: NetCase) -> Any:
     """Permuting the images permutes the logits, and an image is what it is in a smaller batch."""
     case = replace(case, batch=max(2, case.batch))
@@ -39,7 +39,7 @@ def batch_order(swin: Any, case: NetCase) -> Any:
     return [(swin.swin_transformer(x[order], *args), y[order]), (np.concatenate(halves), y)]
 
 
-@law("swin_features/roll", MAPS, networks(maps=True, rolls=True), kind=NetCase)
+@law("swin_features/roll", MAPS, networks(maps=True, rolls=True), compares_with="itself")
 def features_roll(swin: Any, case: NetCase) -> Any:
     """Where nothing is shifted, rolling the image by a window of the last stage rolls every map."""
     x, args, stages = case.images(), (case.network(), case.config), len(case.depths)
@@ -77,7 +77,7 @@ def transposed(case: NetCase, params: Any, name: str = "", window: tuple[int, in
     return params.swapaxes(2, 3) if params.ndim == 4 else params  # the embedding's convolution
 
 
-@law("swin_features/transpose", MAPS, networks(maps=True), kind=NetCase)
+@law("swin_features/transpose", MAPS, networks(maps=True), compares_with="itself")
 def features_transpose(swin: Any, case: NetCase) -> Any:
     """Swapping height and width in image, sizes and the parameters that know them swaps them in every map."""
     turned = replace(case, image=case.image[::-1], patch=case.patch[::-1], window=case.window[::-1])
@@ -88,7 +88,7 @@ def features_transpose(swin: Any, case: NetCase) -> Any:
     return [(after.swapaxes(1, 2), map_) for after, map_ in zip(got, maps, strict=True)]
 
 
-@law("swin_transformer/zeros", MODEL, networks(enough=False), "exact", NetCase)
+@law("swin_transformer/zeros", MODEL, networks(enough=False), "exact", compares_with="definition")
 def zeros(swin: Any, case: NetCase) -> Any:
     """Black images have finite logits, also with no bias anywhere: tokens of zeros come to no harm."""
     params = case.network()

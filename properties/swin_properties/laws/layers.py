@@ -47,21 +47,26 @@ def moved(swin: Any, name: str, case: GridCase, params: Any) -> Any:
     return np.any(function(x, params) != function(nudged, params), axis=-1) & ~changed
 
 
-@law("layer_norm/oracle", ["layer_norm"], Normed)
+@law("layer_norm/oracle", ["layer_norm"], Normed, compares_with="oracle")
 def layer_norm_oracle(swin: Any, case: GridCase) -> Any:
     """LayerNorm is the oracle's: biased variance, eps 1e-5 inside the root, gamma and beta."""
     x, params = case.tokens(), norm(case)
     return swin.layer_norm(x, params), swin.expected.layer_norm(x, params)
 
 
-@law("layer_norm/eps", ["layer_norm.eps"], Normed)
+@law("layer_norm/eps", ["layer_norm.eps"], Normed, compares_with="itself")
 def layer_norm_eps(swin: Any, case: GridCase) -> Any:
     """Scaling the input by a is scaling eps by 1 / a^2."""
     x, params = case.tokens(), norm(case)
     return swin.layer_norm(4 * x, params, eps=2.0**-6), swin.layer_norm(x, params, eps=2.0**-10)
 
 
-@law("layer_norm/centred", ["layer_norm"], grids(shifted=False, enough=True, channels=4))
+@law(
+    "layer_norm/centred",
+    ["layer_norm"],
+    grids(shifted=False, enough=True, channels=4),
+    compares_with="itself",
+)
 def layer_norm_centred(swin: Any, case: GridCase) -> Any:
     """Adding a constant to a token changes nothing; with gamma 1 and beta 0, the sign passes through."""
     x, params = np.round(case.tokens() * 32) / 64, plain_norm(case)
@@ -69,7 +74,7 @@ def layer_norm_centred(swin: Any, case: GridCase) -> Any:
     return [(swin.layer_norm(x + 1.0, params), y), (swin.layer_norm(-x, params), -y)]
 
 
-@law("layer_norm/variance", ["layer_norm"], Normed)
+@law("layer_norm/variance", ["layer_norm"], Normed, compares_with="definition")
 def layer_norm_variance(swin: Any, case: GridCase) -> Any:
     """With gamma 1 and beta 0 the mean square of a token is s^2 / (s^2 + eps), s^2 the biased variance."""
     x = case.tokens(batch=case.batch * case.channels)  # one number a token is compared
@@ -78,28 +83,33 @@ def layer_norm_variance(swin: Any, case: GridCase) -> Any:
     return mean_square, variance / (variance + 1e-5)
 
 
-@law("layer_norm/per-token", ["layer_norm"], Tokens, "exact")
+@law("layer_norm/per-token", ["layer_norm"], Tokens, "exact", compares_with="itself")
 def layer_norm_per_token(swin: Any, case: GridCase) -> Any:
     """A token's norm depends on that token alone."""
     others = moved(swin, "layer_norm", case, norm(case))
     return others, np.zeros_like(others)
 
 
-@law("layer_norm/zeros", ["layer_norm"], Tokens, "exact")
+@law("layer_norm/zeros", ["layer_norm"], Tokens, "exact", compares_with="definition")
 def layer_norm_zeros(swin: Any, case: GridCase) -> Any:
     """A token of zeros becomes beta, bitwise: eps keeps it finite in every precision."""
     x, params = np.zeros(case.tokens().shape), norm(case)
     return swin.layer_norm(x, params), x + params["bias"]
 
 
-@law("mlp/oracle", ["mlp"], grids(("generic", "big"), shifted=False, enough=True, largest_window=3))
+@law(
+    "mlp/oracle",
+    ["mlp"],
+    grids(("generic", "big"), shifted=False, enough=True, largest_window=3),
+    compares_with="oracle",
+)
 def mlp_oracle(swin: Any, case: GridCase) -> Any:
     """The MLP is the oracle's: fc2(gelu(fc1(x))) with the exact GELU."""
     x, params = case.tokens(), case.hot(mlp_shapes(case.channels, 4 * case.channels))
     return swin.mlp(x, params), swin.expected.mlp(x, params)
 
 
-@law("mlp/gelu", ["mlp"], Tokens)
+@law("mlp/gelu", ["mlp"], Tokens, compares_with="definition")
 def gelu_exact(swin: Any, case: GridCase) -> Any:
     """Between identities the MLP is x Phi(x), the erf form, probed where the tanh form is furthest off."""
     x = case.tokens() + np.where(case.tokens() < 0, -2.0, 2.0)
@@ -107,21 +117,21 @@ def gelu_exact(swin: Any, case: GridCase) -> Any:
     return swin.mlp(x, only_gelu(case.channels)), x * phi(x)
 
 
-@law("mlp/gelu-odd-part", ["mlp"], Tokens)
+@law("mlp/gelu-odd-part", ["mlp"], Tokens, compares_with="itself")
 def gelu_odd(swin: Any, case: GridCase) -> Any:
     """Between identities the MLP is GELU: gelu(x) - gelu(-x) = x."""
     x, params = case.tokens(), only_gelu(case.channels)
     return swin.mlp(x, params) - swin.mlp(-x, params), x
 
 
-@law("mlp/per-token", ["mlp"], Tokens, "exact")
+@law("mlp/per-token", ["mlp"], Tokens, "exact", compares_with="itself")
 def mlp_per_token(swin: Any, case: GridCase) -> Any:
     """A token's MLP depends on that token alone."""
     others = moved(swin, "mlp", case, case.hot(mlp_shapes(case.channels, 2 * case.channels)))
     return others, np.zeros_like(others)
 
 
-@law("mlp/hidden-order", ["mlp"], Tokens)
+@law("mlp/hidden-order", ["mlp"], Tokens, compares_with="itself")
 def hidden_order(swin: Any, case: GridCase) -> Any:
     """Hidden units may be permuted together with their weights."""
     x, hidden = case.tokens(), 3 * case.channels

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from swin_properties.cases.case import GridCase
-from swin_properties.cases.strategies import exhaustive, grids
+from swin_properties.cases.strategies import SmallGrids, grids
 from swin_properties.laws.law import law
 
 NEEDS = ["shifted_window_mask"]
@@ -27,13 +27,13 @@ def truly_visible(case: GridCase) -> Any:
     return case.together()[place[:, :, None], place[:, None, :]]
 
 
-@law("shifted_window_mask/definition", NEEDS, grids(whole=True), "exact")
+@law("shifted_window_mask/definition", NEEDS, grids(whole=True), "exact", compares_with="definition")
 def definition(swin: Any, case: GridCase) -> Any:
     """Tokens i and j see each other exactly when, before the roll, they are in the same true window."""
     return visible(swin, case), truly_visible(case)
 
 
-@law("shifted_window_mask/exhaustive", NEEDS, exhaustive, "exact")
+@law("shifted_window_mask/exhaustive", NEEDS, SmallGrids, "exact", compares_with="definition")
 def every_small_mask(swin: Any, case: GridCase) -> Any:
     """For every small window, every shift and every small grid: the mask is the true windows'.
 
@@ -45,7 +45,7 @@ def every_small_mask(swin: Any, case: GridCase) -> Any:
     return visible(swin, case), truly_visible(case)
 
 
-@law("shifted_window_mask/equivalence", NEEDS, grids(whole=True), "exact")
+@law("shifted_window_mask/equivalence", NEEDS, grids(whole=True), "exact", compares_with="itself")
 def equivalence(swin: Any, case: GridCase) -> Any:
     """Seeing each other is an equivalence: every token sees itself, and it is symmetric and transitive."""
     seen = visible(swin, case)
@@ -58,7 +58,7 @@ def equivalence(swin: Any, case: GridCase) -> Any:
     ]
 
 
-@law("shifted_window_mask/count", NEEDS, grids(whole=True), "exact")
+@law("shifted_window_mask/count", NEEDS, grids(whole=True), "exact", compares_with="definition")
 def count(swin: Any, case: GridCase) -> Any:
     """Masking is in the last row of windows if sh > 0 and in the last column if sw > 0, nowhere else."""
     rows, columns = case.grid[0] // case.window[0], case.grid[1] // case.window[1]
@@ -67,7 +67,7 @@ def count(swin: Any, case: GridCase) -> Any:
     return (~visible(swin, case)).any((1, 2)), expected.ravel()
 
 
-@law("shifted_window_mask/sign", NEEDS, grids(whole=True), "exact")
+@law("shifted_window_mask/sign", NEEDS, grids(whole=True), "exact", compares_with="definition")
 def sign(swin: Any, case: GridCase) -> Any:
     """The mask is 0 where a token may attend and negative where not: never positive."""
     mask = swin.shifted_window_mask(*case.grid, case.window, case.shift)

@@ -19,7 +19,7 @@ def stage(case: NetCase, number: int) -> tuple[Any, ...]:
     return case.network()["layers"][number], case.depths[number], case.heads[number], case.window
 
 
-@law("swin_stage/oracle", ["swin_stage"], networks(RECIPES, deepest=2, maps=True), kind=NetCase)
+@law("swin_stage/oracle", ["swin_stage"], networks(RECIPES, deepest=2, maps=True), compares_with="oracle")
 def stage_oracle(swin: Any, case: NetCase) -> Any:
     """A stage is the oracle's: its blocks, then the merge if it has one."""
     args = case.tokens(), *stage(case, 0)
@@ -30,7 +30,7 @@ def stage_oracle(swin: Any, case: NetCase) -> Any:
     "swin_stage/alternation",
     ["swin_stage", "swin_block"],
     networks(deepest=1, maps=True),
-    kind=NetCase,
+    compares_with="itself",
 )
 def stage_alternation(swin: Any, case: NetCase) -> Any:
     """Even blocks are not shifted, odd blocks by floor(M / 2), none once a window spans the grid."""
@@ -45,7 +45,7 @@ def stage_alternation(swin: Any, case: NetCase) -> Any:
     "swin_stage/merge-last",
     ["swin_stage", "patch_merging"],
     networks(fewest=2, deepest=2, maps=True),
-    kind=NetCase,
+    compares_with="itself",
 )
 def stage_merge_last(swin: Any, case: NetCase) -> Any:
     """A stage ends with its merge: it is the merge of the same stage without one."""
@@ -60,7 +60,7 @@ def stage_merge_last(swin: Any, case: NetCase) -> Any:
     ["swin_stage"],
     networks(("uniform",), deepest=1, enough=False),
     "exact",
-    NetCase,
+    compares_with="definition",
 )
 def receptive_field(swin: Any, case: NetCase) -> Any:
     """A changed token changes, block after block, exactly the tokens that share a window with a changed one.
@@ -84,14 +84,14 @@ def receptive_field(swin: Any, case: NetCase) -> Any:
     return changed, field
 
 
-@law("swin_features/oracle", ["swin_features"], networks(RECIPES, maps=True), kind=NetCase)
+@law("swin_features/oracle", ["swin_features"], networks(RECIPES, maps=True), compares_with="oracle")
 def features_oracle(swin: Any, case: NetCase) -> Any:
     """The features are the oracle's: the map of every stage before its merge, not normed."""
     args = case.images(), case.network(), case.config
     return list(zip(swin.swin_features(*args), swin.expected.swin_features(*args), strict=True))
 
 
-@law("swin_transformer/oracle", ["swin_transformer"], networks(RECIPES), kind=NetCase)
+@law("swin_transformer/oracle", ["swin_transformer"], networks(RECIPES), compares_with="oracle")
 def transformer_oracle(swin: Any, case: NetCase) -> Any:
     """The whole network is the oracle's: embedding, stages, norm, mean over the tokens, head."""
     args = case.images(), case.network(), case.config
@@ -102,7 +102,7 @@ def transformer_oracle(swin: Any, case: NetCase) -> Any:
     "swin_transformer/one-block",
     ["swin_transformer"],
     networks(deepest=1).map(lambda case: replace(case, depths=(1,))),
-    kind=NetCase,
+    compares_with="oracle",
 )
 def one_block(swin: Any, case: NetCase) -> Any:
     """A network of a single block is a network, the oracle's: the rate of its drop path is 0, not 0 / 0."""

@@ -27,7 +27,7 @@ def embedding(case: GridCase, norm: bool = False) -> Any:
     return case.hot(patch_embed_shapes(8 * case.channels, case.window, norm=norm))
 
 
-@law("patch_embed/oracle", ["patch_embed"], Images)
+@law("patch_embed/oracle", ["patch_embed"], Images, compares_with="oracle")
 def embed_oracle(swin: Any, case: GridCase) -> Any:
     """The embedding is the oracle's, with and without its norm, for any image size."""
     x = images(case)
@@ -37,7 +37,7 @@ def embed_oracle(swin: Any, case: GridCase) -> Any:
     ]
 
 
-@law("patch_embed/unfold", ["patch_embed"], WholeImages)
+@law("patch_embed/unfold", ["patch_embed"], WholeImages, compares_with="definition")
 def embed_unfold(swin: Any, case: GridCase) -> Any:
     """Without norm it is an unfold and one matmul, a patch's row ordered (channel, dy, dx)."""
     x, params, (ph, pw) = images(case), embedding(case), case.window
@@ -47,7 +47,7 @@ def embed_unfold(swin: Any, case: GridCase) -> Any:
     return swin.patch_embed(x, params, case.window), expected
 
 
-@law("patch_embed/own-pixels", ["patch_embed"], Images, "exact")
+@law("patch_embed/own-pixels", ["patch_embed"], Images, "exact", compares_with="itself")
 def embed_own_pixels(swin: Any, case: GridCase) -> Any:
     """A pixel moves no token but that of its own patch."""
     x, params, rng = images(case), embedding(case, norm=True), case.rng(3)
@@ -61,7 +61,7 @@ def embed_own_pixels(swin: Any, case: GridCase) -> Any:
     return moved, np.zeros_like(moved)
 
 
-@law("patch_embed/roll", ["patch_embed"], WholeImages)
+@law("patch_embed/roll", ["patch_embed"], WholeImages, compares_with="itself")
 def embed_roll(swin: Any, case: GridCase) -> Any:
     """Rolling the image by whole patches rolls the tokens."""
     x, params = images(case), embedding(case)
@@ -69,7 +69,7 @@ def embed_roll(swin: Any, case: GridCase) -> Any:
     return rolled, np.roll(swin.patch_embed(x, params, case.window), (1, 1), (1, 2))
 
 
-@law("patch_embed/affine", ["patch_embed"], Images)
+@law("patch_embed/affine", ["patch_embed"], Images, compares_with="itself")
 def embed_affine(swin: Any, case: GridCase) -> Any:
     """Without norm it is affine: f(x) + f(y) = f(x + y) + f(0)."""
     x, y = (np.round(image * 32) / 64 for image in (images(case), images(case)[::-1, ::-1]))
@@ -78,7 +78,7 @@ def embed_affine(swin: Any, case: GridCase) -> Any:
     return fx + fy - f0, sum_
 
 
-@law("patch_merging/oracle", ["patch_merging"], Tokens)
+@law("patch_merging/oracle", ["patch_merging"], Tokens, compares_with="oracle")
 def merging_oracle(swin: Any, case: GridCase) -> Any:
     """The merge is the oracle's: concatenate 2x2, LayerNorm(4C), linear 4C -> 2C, for even and odd sides."""
     x, params = case.tokens(), case.hot(merging_shapes(case.channels))
@@ -102,7 +102,7 @@ def even(case: GridCase) -> Any:
     return x.reshape(batch, 2 * height, 2 * width, case.channels)
 
 
-@law("patch_merging/permutation", ["patch_merging"], Tokens)
+@law("patch_merging/permutation", ["patch_merging"], Tokens, compares_with="definition")
 def merging_permutation(swin: Any, case: GridCase) -> Any:
     """Before its linear layer the merge is pixel-unshuffle with the row offset fastest, then LayerNorm."""
     x = even(case)
@@ -113,7 +113,7 @@ def merging_permutation(swin: Any, case: GridCase) -> Any:
     return gathered(swin, case, x), (cells - cells.mean(axis=-1, keepdims=True)) / spread
 
 
-@law("patch_merging/own-cell", ["patch_merging"], Tokens, "exact")
+@law("patch_merging/own-cell", ["patch_merging"], Tokens, "exact", compares_with="itself")
 def merging_own_cell(swin: Any, case: GridCase) -> Any:
     """A token moves no merged token but that of its own 2x2 cell."""
     x, params, rng = case.tokens(), case.hot(merging_shapes(case.channels)), case.rng(3)
@@ -125,7 +125,7 @@ def merging_own_cell(swin: Any, case: GridCase) -> Any:
     return moved, np.zeros_like(moved)
 
 
-@law("patch_merging/roll", ["patch_merging"], Tokens)
+@law("patch_merging/roll", ["patch_merging"], Tokens, compares_with="itself")
 def merging_roll(swin: Any, case: GridCase) -> Any:
     """Rolling the grid by two tokens rolls the merged grid by one."""
     x, params = even(case), case.hot(merging_shapes(case.channels))
@@ -133,7 +133,7 @@ def merging_roll(swin: Any, case: GridCase) -> Any:
     return rolled, np.roll(swin.patch_merging(x, params), (1, 1), (1, 2))
 
 
-@law("patch_merging/padding", ["patch_merging"], Tokens)
+@law("patch_merging/padding", ["patch_merging"], Tokens, compares_with="itself")
 def merging_padding(swin: Any, case: GridCase) -> Any:
     """An odd side is a side padded with zeros at its end."""
     x, params = case.tokens(), case.hot(merging_shapes(case.channels))
@@ -141,7 +141,7 @@ def merging_padding(swin: Any, case: GridCase) -> Any:
     return swin.patch_merging(x, params), swin.patch_merging(even_sides, params)
 
 
-@law("patch_merging/norm-first", ["patch_merging"], Tokens)
+@law("patch_merging/norm-first", ["patch_merging"], Tokens, compares_with="itself")
 def merging_norm_first(swin: Any, case: GridCase) -> Any:
     """The norm comes first: a constant on the input changes nothing, twice the weights double the output."""
     x, params = np.round(even(case) * 32) / 64, case.hot(merging_shapes(case.channels))

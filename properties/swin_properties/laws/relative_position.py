@@ -21,7 +21,7 @@ def offsets(case: GridCase) -> tuple[Any, Any]:
     return np.subtract.outer(h, h), np.subtract.outer(w, w)
 
 
-@law("relative_position_index/formula", INDEX, Windows, "exact")
+@law("relative_position_index/formula", INDEX, Windows, "exact", compares_with="definition")
 def formula(swin: Any, case: GridCase) -> Any:
     """The index is (dh + Mh - 1)(2 Mw - 1) + (dw + Mw - 1), where (dh, dw) = query - key."""
     (dh, dw), (mh, mw) = offsets(case), case.window
@@ -29,7 +29,7 @@ def formula(swin: Any, case: GridCase) -> Any:
     return index, (dh + mh - 1) * (2 * mw - 1) + (dw + mw - 1)
 
 
-@law("relative_position_index/antisymmetry", INDEX, Windows, "exact")
+@law("relative_position_index/antisymmetry", INDEX, Windows, "exact", compares_with="definition")
 def antisymmetry(swin: Any, case: GridCase) -> Any:
     """Index plus its transpose is (2 Mh - 1)(2 Mw - 1) - 1 everywhere; the diagonal is the centre."""
     index = swin.relative_position_index(case.window)
@@ -40,7 +40,7 @@ def antisymmetry(swin: Any, case: GridCase) -> Any:
     ]
 
 
-@law("relative_position_index/histogram", INDEX, Windows, "exact")
+@law("relative_position_index/histogram", INDEX, Windows, "exact", compares_with="definition")
 def histogram(swin: Any, case: GridCase) -> Any:
     """Offset (dh, dw) occurs (Mh - |dh|)(Mw - |dw|) times: no collision, nothing out of range."""
     index = swin.relative_position_index(case.window)
@@ -49,7 +49,7 @@ def histogram(swin: Any, case: GridCase) -> Any:
     return got, np.outer(*counts).ravel()
 
 
-@law("relative_position_index/offset-only", INDEX, Windows, "exact")
+@law("relative_position_index/offset-only", INDEX, Windows, "exact", compares_with="definition")
 def offset_only(swin: Any, case: GridCase) -> Any:
     """Two pairs of tokens have the same index exactly when they have the same offset."""
     index = swin.relative_position_index(case.window).ravel()
@@ -58,7 +58,13 @@ def offset_only(swin: Any, case: GridCase) -> Any:
     return np.equal.outer(index, index), same_offset
 
 
-@law("relative_position_bias/definition", ["relative_position_bias"], Windows, "exact")
+@law(
+    "relative_position_bias/definition",
+    ["relative_position_bias"],
+    Windows,
+    "exact",
+    compares_with="definition",
+)
 def bias_definition(swin: Any, case: GridCase) -> Any:
     """bias[head, query, key] is the table's entry for the offset query - key, bitwise."""
     table = case.attention()["relative_position_bias_table"]
@@ -78,7 +84,13 @@ def copying_attention(case: GridCase, table: Any) -> Any:
     }
 
 
-@law("shifted_window_attention/bias-as-shift", ["shifted_window_attention"], grids(whole=True), "exact")
+@law(
+    "shifted_window_attention/bias-as-shift",
+    ["shifted_window_attention"],
+    grids(whole=True),
+    "exact",
+    compares_with="definition",
+)
 def bias_as_shift(swin: Any, case: GridCase) -> Any:
     """With no query and one huge entry in the bias table, at offset D, token i becomes token i - D.
 
@@ -107,6 +119,7 @@ def bias_as_shift(swin: Any, case: GridCase) -> Any:
     "shifted_window_attention/bias-constant",
     ["shifted_window_attention"],
     grids(enough=True),
+    compares_with="itself",
 )
 def bias_constant(swin: Any, case: GridCase) -> Any:
     """Adding a constant to a head's column of the bias table changes nothing."""

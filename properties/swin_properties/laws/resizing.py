@@ -32,21 +32,27 @@ def as_table(offsets: Any) -> Any:
     return np.ascontiguousarray(offsets.reshape(-1, offsets.shape[2]))
 
 
-@law("resize_relative_position_bias/oracle", RESIZE, Tables)
+@law("resize_relative_position_bias/oracle", RESIZE, Tables, compares_with="oracle")
 def resize_oracle(swin: Any, case: GridCase) -> Any:
     """A bias table for another window is the oracle's: bicubic, a = -3/4, corners not aligned."""
     args = table(case), case.window, case.grid
     return swin.resize_relative_position_bias(*args), swin.expected.resize_relative_position_bias(*args)
 
 
-@law("resize_relative_position_bias/identity", RESIZE, grids(shifted=False), "exact")
+@law(
+    "resize_relative_position_bias/identity",
+    RESIZE,
+    grids(shifted=False),
+    "exact",
+    compares_with="definition",
+)
 def resize_identity(swin: Any, case: GridCase) -> Any:
     """A bias table resized to its own window is itself, bitwise."""
     given = table(case)
     return swin.resize_relative_position_bias(given, case.window, case.window), given
 
 
-@law("resize_relative_position_bias/constants", RESIZE, Tables)
+@law("resize_relative_position_bias/constants", RESIZE, Tables, compares_with="definition")
 def resize_constants(swin: Any, case: GridCase) -> Any:
     """A head whose bias is the same for every offset keeps it in every window."""
     head = table(case)[:1]
@@ -54,7 +60,7 @@ def resize_constants(swin: Any, case: GridCase) -> Any:
     return swin.resize_relative_position_bias(given, case.window, case.grid), new
 
 
-@law("resize_relative_position_bias/centre", RESIZE, grids(shifted=False))
+@law("resize_relative_position_bias/centre", RESIZE, grids(shifted=False), compares_with="definition")
 def resize_centre(swin: Any, case: GridCase) -> Any:
     """A token's bias for itself, at offset 0, is the same in every window."""
     given = table(case, columns=SMALLEST_OUTPUT)
@@ -62,7 +68,7 @@ def resize_centre(swin: Any, case: GridCase) -> Any:
     return resized[len(resized) // 2], given[len(given) // 2]
 
 
-@law("resize_relative_position_bias/flip", RESIZE, Tables)
+@law("resize_relative_position_bias/flip", RESIZE, Tables, compares_with="itself")
 def resize_flip(swin: Any, case: GridCase) -> Any:
     """Flipping a bias table along height or width flips the resized one."""
     given = table(case)
@@ -75,7 +81,7 @@ def resize_flip(swin: Any, case: GridCase) -> Any:
     return pairs
 
 
-@law("resize_relative_position_bias/transpose", RESIZE, Tables)
+@law("resize_relative_position_bias/transpose", RESIZE, Tables, compares_with="itself")
 def resize_transpose(swin: Any, case: GridCase) -> Any:
     """Swapping height and width, in the table and both windows, swaps them in the resized table."""
     given = table(case)

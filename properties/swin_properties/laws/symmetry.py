@@ -21,7 +21,7 @@ def retabled(case: GridCase, params: Any, change: Any) -> Any:
     return params | {"relative_position_bias_table": change(table).reshape(-1, case.heads)}
 
 
-@law("shifted_window_attention/flip", SWA, Whole)
+@law("shifted_window_attention/flip", SWA, Whole, compares_with="itself")
 def flip(swin: Any, case: GridCase) -> Any:
     """Flipping the image flips the output, once the shift becomes (M - s) mod M and the bias is flipped."""
     x, params = case.tokens(), case.attention()
@@ -37,7 +37,7 @@ def flip(swin: Any, case: GridCase) -> Any:
     return pairs
 
 
-@law("shifted_window_attention/transpose", SWA, grids(enough=True))
+@law("shifted_window_attention/transpose", SWA, grids(enough=True), compares_with="itself")
 def transpose(swin: Any, case: GridCase) -> Any:
     """Swapping height and width everywhere, in grid, window, shift and table, swaps them in the output."""
     x, params = case.tokens(), case.attention()
@@ -49,7 +49,7 @@ def transpose(swin: Any, case: GridCase) -> Any:
     return got.swapaxes(1, 2), y
 
 
-@law("shifted_window_attention/batch-order", SWA, grids(enough=True))
+@law("shifted_window_attention/batch-order", SWA, grids(enough=True), compares_with="itself")
 def batch_order(swin: Any, case: GridCase) -> Any:
     """Permuting the samples permutes the outputs, and a sample is what it is in a smaller batch."""
     x, params = case.tokens(batch=max(2, case.batch)), case.attention()
@@ -60,7 +60,12 @@ def batch_order(swin: Any, case: GridCase) -> Any:
     return [(swin.shifted_window_attention(x[order], *sizes), y[order]), (np.concatenate(halves), y)]
 
 
-@law("shifted_window_attention/roll", SWA, grids(whole=True, shifted=False, enough=True))
+@law(
+    "shifted_window_attention/roll",
+    SWA,
+    grids(whole=True, shifted=False, enough=True),
+    compares_with="itself",
+)
 def roll(swin: Any, case: GridCase) -> Any:
     """Without a shift, rolling the grid by whole windows rolls the output."""
     x, sizes = case.tokens(), (case.attention(), case.heads, case.window, case.shift)
@@ -68,7 +73,7 @@ def roll(swin: Any, case: GridCase) -> Any:
     return rolled, np.roll(swin.shifted_window_attention(x, *sizes), case.window, (1, 2))
 
 
-@law("shifted_window_attention/crop", SWA, grids(shifted=False, enough=True))
+@law("shifted_window_attention/crop", SWA, grids(shifted=False, enough=True), compares_with="itself")
 def crop(swin: Any, case: GridCase) -> Any:
     """Without a shift, the first windows are what they are without the rest of the grid."""
     rng, sizes = case.rng(3), (case.attention(), case.heads, case.window, case.shift)
@@ -81,7 +86,7 @@ def crop(swin: Any, case: GridCase) -> Any:
     return swin.shifted_window_attention(np.ascontiguousarray(x[:, :height, :width]), *sizes), y
 
 
-@law("shifted_window_attention/padding", SWA, grids(enough=True))
+@law("shifted_window_attention/padding", SWA, grids(enough=True), compares_with="itself")
 def padding(swin: Any, case: GridCase) -> Any:
     """A grid is padded before the shift, with tokens that take part: padding it by hand changes nothing."""
     x, (height, width) = case.tokens(), case.grid
@@ -91,7 +96,12 @@ def padding(swin: Any, case: GridCase) -> Any:
     return swin.shifted_window_attention(x, *sizes), y
 
 
-@law("window_attention/token-order", ["window_attention"], grids(shifted=False, enough=True))
+@law(
+    "window_attention/token-order",
+    ["window_attention"],
+    grids(shifted=False, enough=True),
+    compares_with="itself",
+)
 def token_order(swin: Any, case: GridCase) -> Any:
     """Without a bias the tokens of a window may be permuted: nothing else knows their places."""
     x, params = case.windows(), case.attention()
@@ -101,7 +111,7 @@ def token_order(swin: Any, case: GridCase) -> Any:
     return got, swin.window_attention(x, params, case.heads, case.window)[:, order]
 
 
-@law("window_attention/flip", ["window_attention"], grids(shifted=False, enough=True))
+@law("window_attention/flip", ["window_attention"], grids(shifted=False, enough=True), compares_with="itself")
 def window_flip(swin: Any, case: GridCase) -> Any:
     """Flipping every window along an axis flips its output, once the bias table is flipped as well."""
     x, params = case.windows(), case.attention()

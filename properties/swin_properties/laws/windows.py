@@ -11,7 +11,13 @@ from swin_properties.cases.strategies import grids
 from swin_properties.laws.law import law
 
 
-@law("window_partition/definition", ["window_partition"], grids(whole=True), "exact")
+@law(
+    "window_partition/definition",
+    ["window_partition"],
+    grids(whole=True),
+    "exact",
+    compares_with="definition",
+)
 def definition(swin: Any, case: GridCase) -> Any:
     """Window (b, i, j), token (u, v) is x[b, i Mh + u, j Mw + v]; windows are batch-major, then by rows."""
     x, (mh, mw) = case.tokens(), case.window
@@ -21,7 +27,13 @@ def definition(swin: Any, case: GridCase) -> Any:
     return swin.window_partition(x, case.window), there.reshape(-1, mh, mw, case.channels)
 
 
-@law("window_reverse/inverts-partition", ["window_partition", "window_reverse"], grids(whole=True), "exact")
+@law(
+    "window_reverse/inverts-partition",
+    ["window_partition", "window_reverse"],
+    grids(whole=True),
+    "exact",
+    compares_with="itself",
+)
 def reverse_inverts_partition(swin: Any, case: GridCase) -> Any:
     """Partition, then reverse, gives the grid back, bitwise."""
     x = case.tokens()
@@ -29,7 +41,13 @@ def reverse_inverts_partition(swin: Any, case: GridCase) -> Any:
     return swin.window_reverse(windows, case.window, *case.grid), x
 
 
-@law("window_partition/inverts-reverse", ["window_partition", "window_reverse"], grids(whole=True), "exact")
+@law(
+    "window_partition/inverts-reverse",
+    ["window_partition", "window_reverse"],
+    grids(whole=True),
+    "exact",
+    compares_with="itself",
+)
 def partition_inverts_reverse(swin: Any, case: GridCase) -> Any:
     """Reverse, then partition, gives the windows back, bitwise."""
     windows = case.windows().reshape(-1, *case.window, case.channels)
@@ -37,7 +55,13 @@ def partition_inverts_reverse(swin: Any, case: GridCase) -> Any:
     return swin.window_partition(grid, case.window), windows
 
 
-@law("window_reverse/adjoint", ["window_partition", "window_reverse"], grids(whole=True), "exact")
+@law(
+    "window_reverse/adjoint",
+    ["window_partition", "window_reverse"],
+    grids(whole=True),
+    "exact",
+    compares_with="itself",
+)
 def adjoint(swin: Any, case: GridCase) -> Any:
     """Reverse is the adjoint of partition: <partition x, y> = <x, reverse y>, summed exactly."""
     x = case.tokens()
@@ -46,7 +70,7 @@ def adjoint(swin: Any, case: GridCase) -> Any:
     return forward, np.sum(x * swin.window_reverse(y, case.window, *case.grid))
 
 
-@law("cyclic_shift/definition", ["cyclic_shift"], grids(shifted=True), "exact")
+@law("cyclic_shift/definition", ["cyclic_shift"], grids(shifted=True), "exact", compares_with="definition")
 def shift_definition(swin: Any, case: GridCase) -> Any:
     """The shift rolls by -s: y[b, h, w] = x[b, (h + sh) mod H, (w + sw) mod W]."""
     x, (height, width) = case.tokens(), case.grid
@@ -54,7 +78,13 @@ def shift_definition(swin: Any, case: GridCase) -> Any:
     return swin.cyclic_shift(x, case.shift), x[:, h % height][:, :, w % width]
 
 
-@law("reverse_cyclic_shift/definition", ["reverse_cyclic_shift"], grids(shifted=True), "exact")
+@law(
+    "reverse_cyclic_shift/definition",
+    ["reverse_cyclic_shift"],
+    grids(shifted=True),
+    "exact",
+    compares_with="definition",
+)
 def reverse_shift_definition(swin: Any, case: GridCase) -> Any:
     """The reverse shift rolls by +s: y[b, h, w] = x[b, (h - sh) mod H, (w - sw) mod W]."""
     x, (height, width) = case.tokens(), case.grid
@@ -67,6 +97,7 @@ def reverse_shift_definition(swin: Any, case: GridCase) -> Any:
     ["cyclic_shift", "reverse_cyclic_shift"],
     grids(shifted=True),
     "exact",
+    compares_with="itself",
 )
 def shift_inverse(swin: Any, case: GridCase) -> Any:
     """The shift and its reverse undo each other, bitwise, in either order."""
@@ -76,7 +107,9 @@ def shift_inverse(swin: Any, case: GridCase) -> Any:
     return [(there, x), (back, x)]
 
 
-@law("cyclic_shift/batch-and-channels", ["cyclic_shift"], grids(shifted=True), "exact")
+@law(
+    "cyclic_shift/batch-and-channels", ["cyclic_shift"], grids(shifted=True), "exact", compares_with="itself"
+)
 def shift_batch_and_channels(swin: Any, case: GridCase) -> Any:
     """The shift moves neither samples nor channels: it commutes with reversing their order, bitwise."""
     x = case.tokens(batch=5)  # more samples than a shift is long

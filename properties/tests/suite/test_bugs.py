@@ -125,7 +125,7 @@ def test_an_unknown_fault_is_cornered() -> None:
     def odd(x: Any, *args: Any) -> Any:
         return 1.5 * swin_reference.shifted_window_attention(x, *args)
 
-    implementation = SimpleNamespace(**vars(swin_reference) | {"shifted_window_attention": odd})
+    implementation = SimpleNamespace(**vars(swin_reference.variant()) | {"shifted_window_attention": odd})
     judged = only(implementation, "window_attention", "shifted_window_attention", "mlp")
     found = diagnose(judged, asked(judged, "*attention/*"))
     assert found is not None

@@ -29,7 +29,7 @@ FAULTS = {
 FAULTY = """
 import torch
 from swin_torch import Adapter, functional as F
-from swin_torch.sizes import pair
+from swin_torch.geometry.sizes import pair
 mask, bias, merge = F.shifted_window_mask, F.relative_position_bias, F.merge_neighbours
 def roll(sign):
     return lambda x, shift: x.roll([sign * s for s in pair(shift)], (1, 2))

@@ -15,11 +15,11 @@ from swin_properties import check
 from swin_properties.adapters.answers import BadAnswer, Declined
 from swin_properties.adapters.implementation import Implementation
 from swin_properties.adapters.refusals import refusal
-from swin_properties.budget.budget import deviation
 from swin_properties.budget.precision import PRECISIONS
+from swin_properties.budget.within import within_budget
 from swin_properties.cases import recipes
 from swin_properties.identify import identify
-from swin_properties.identify.sizes import FEW, SWEEP, Size
+from swin_properties.identify.sizes import FEW, SWEEP, SmallNetwork
 from swin_properties.judging.implementation import load_implementation
 from swin_reference.config import CONVENTIONS, Convention, SwinConfig, convention_named
 from swin_reference.parameters import hot_parameters, parameter_shapes
@@ -39,14 +39,14 @@ SMALL = [size for size in SWEEP if size.image[0] * size.image[1] <= 40 * 32]
 """The smaller sizes of the sweep: every decision is met among them."""
 
 
-def network(size: Size, convention: str) -> tuple[Any, Any, SwinConfig]:
+def network(size: SmallNetwork, convention: str) -> tuple[Any, Any, SwinConfig]:
     """Images, hot parameters and the configuration of one size under a convention."""
     config = replace(size.config, convention=convention, num_classes=1000)
     images = recipes.tokens("generic", (1, *size.image, 3), np.random.default_rng(0)).transpose(0, 3, 1, 2)
     return np.ascontiguousarray(images), hot_parameters(parameter_shapes(config)), config
 
 
-def rejected(size: Size, convention: str) -> str:
+def rejected(size: SmallNetwork, convention: str) -> str:
     images = np.zeros((1, 3, *size.image))
     return refusal("swin_transformer", (images, None, size.config), convention_named(convention))
 
@@ -67,9 +67,14 @@ def test_both_oracles_and_swin_torch_agree_or_reject_at_every_size(convention: s
         ran += 1
         args = network(size, convention)
         expected = swin_reference.swin_transformer(*args)
-        beta = identify.budget_of(args, convention_named(convention), PRECISIONS["float64"])
-        for other in (swin_reference.direct.swin_transformer(*args), adapter.swin_transformer(*args)):
-            assert deviation(other.ravel(), expected.ravel(), beta).holds, size
+        for other in (SimpleNamespace(swin_transformer=swin_reference.direct.swin_transformer), adapter):
+            outcome = within_budget(
+                lambda swin, args=args, expected=expected: (swin.swin_transformer(*args), expected),
+                other,
+                swin_reference,
+                PRECISIONS["float64"],
+            )
+            assert outcome.holds, size
     assert ran >= 4
 
 
@@ -97,7 +102,7 @@ def test_where_no_convention_fits_the_decision_that_explains_is_named() -> None:
     odd = replace(convention_named("canonical"), name="odd", image="drop")
     swin = swin_reference.under(odd)
     odd_one = SimpleNamespace(swin_transformer=swin.swin_transformer, precision="float64")
-    found = identify.identify(Implementation(odd_one, PRECISIONS["float64"]), [Size((31, 37))])
+    found = identify.identify(Implementation(odd_one, PRECISIONS["float64"]), [SmallNetwork((31, 37))])
     assert found.fits == []
     assert found.answers[0].decisions == (
         "canonical, but rows and columns of the image that fill no patch are dropped"
@@ -109,7 +114,7 @@ def test_what_no_decisions_explain_is_said() -> None:
         return 1.001 * swin_reference.swin_transformer(*args)
 
     wrong = SimpleNamespace(swin_transformer=scaled, precision="float64")
-    found = identify.identify(Implementation(wrong, PRECISIONS["float64"]), [Size((16, 16))])
+    found = identify.identify(Implementation(wrong, PRECISIONS["float64"]), [SmallNetwork((16, 16))])
     assert found.answers[0].follows == ()
     assert found.answers[0].decisions == ""
 

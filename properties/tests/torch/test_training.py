@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import swin_reference
+from swin_properties.budget.budget import EQUAL
 from swin_properties.budget.precision import PRECISIONS
 from swin_properties.predict.logits import Logits, judged_logits
 from swin_reference.config import CONVENTIONS, SwinConfig
@@ -191,7 +192,7 @@ def test_which_classes_the_budget_decides() -> None:
     """Two logits that are 20 budgets apart may err by 8 each; 15 apart they may change places."""
     expected = np.array([[20.0, 0.0, -50.0], [15.0, 0.0, -50.0], [-50.0, 0.0, 99.0]])
     got = np.array([[19.0, 0.0, -50.0], [0.0, 15.0, -50.0], [-50.0, 99.0, 0.0]])
-    side = Logits(got, expected, np.ones((3, 3)))
+    side = Logits(got, expected, np.ones((3, 3)), EQUAL)
     assert side.decided.tolist() == [True, False, True]
     assert side.agree.tolist() == [True, False, False]
 
