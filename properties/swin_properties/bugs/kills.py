@@ -153,9 +153,9 @@ def caught(
 def catches(report: Report) -> str:
     """What a pass at a report's cases is worth, in one sentence; empty where nothing was asked.
 
-    Laws that fell have judged, so they count as well; known failures do not.
+    Broken laws have judged, so they count as well; known failures do not.
     """
-    asked = [result for result in report.results if result.status in ("held", "fell")]
+    asked = [result for result in report.results if result.status in ("holds", "broken")]
     if not asked:
         return ""
     if report.seed != 0 or report.effort not in shipped() or report.convention != "canonical":

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from swin_reference.parameters import merging_shapes, mlp_shapes, norm_shapes, patch_embed_shapes
 
-from swin_properties.adapters.answers import Declined, Fall
+from swin_properties.adapters.answers import BadAnswer, Declined
 from swin_properties.cases.case import GridCase, NetCase
 from swin_properties.cases.strategies import grids, networks
 from swin_properties.laws.law import Tier, law
@@ -173,7 +173,7 @@ def unmoved_by_other_sizes(swin: Any, case: Any, name: str) -> Any:
     results = [call(x, *rest)]
     for other in other_sizes(case, name):
         # The call may be refused; the law asks only what it leaves behind.
-        with suppress(Fall, Declined, ValueError):
+        with suppress(BadAnswer, Declined, ValueError):
             call(other, *rest)
         results.append(call(x, *rest))
     return [(result, results[-1]) for result in results[:-1]]

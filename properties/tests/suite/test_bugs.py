@@ -1,4 +1,4 @@
-"""Planted bugs: each is killed, each law kills, and a fall is explained by the bug that made it."""
+"""Planted bugs: each is killed, each law kills, and broken laws are explained by the bug that broke them."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_an_unknown_fault_is_located() -> None:
     judged = only(implementation, "window_attention", "shifted_window_attention", "mlp")
     found = diagnose(judged, asked(judged, "*attention/*"))
     assert found is not None
-    assert (found.bugs, found.holding, found.fallen) == (
+    assert (found.bugs, found.holding, found.broken) == (
         (),
         ("window_attention",),
         ("shifted_window_attention",),
