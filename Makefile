@@ -28,7 +28,7 @@ honest: .venv/installed       ## honest code in every precision against the budg
 # One thread: threads that wait for each other measure the machine's other load.  Goals are those of two.
 TIMED := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python
 STANDING := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} $(BIN)/python -m benchmarks.standing
-CASES := -m pytest benchmarks/test_cases.py --benchmark-enable --benchmark-only --benchmark-columns=min,median,rounds \
+CASES := -m pytest benchmarks/tests/test_cases.py --benchmark-enable --benchmark-only --benchmark-columns=min,median,rounds \
          $(if $(K),-k "$(K)")
 
 bench: .venv/installed        ## every case once over: under 10 minutes on two cores; K="attention and timm" for some
@@ -38,7 +38,7 @@ bench-heavy: .venv/installed  ## the large ones: more than half an hour
 	$(TIMED) $(CASES) -m heavy
 
 bench-save: .venv/installed   ## make bench, kept in benchmarks/results
-	$(TIMED) -m benchmarks.results -m "not heavy"
+	$(TIMED) -m benchmarks.history.results -m "not heavy"
 
 standing: .venv/installed     ## ours beside every peer, against the goals: the table and plot of benchmarks/README.md
 	$(STANDING)
@@ -66,7 +66,7 @@ compare: .venv/installed      ## is a case slower than in BASE (default: the las
 	$(BIN)/swin-oracle compare "$(BASE)" $(HEAD) $(if $(K),-k "$(K)")
 
 tracker-power: .venv/installed  ## what compare catches: writes benchmarks/tracker-power.md
-	$(BIN)/python benchmarks/tracker_power.py --write benchmarks/tracker-power.md
+	$(BIN)/python -m benchmarks.tracker_power --write benchmarks/tracker-power.md
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from benchmarks import machine
 from benchmarks.gpu import record
 from benchmarks.gpu.part import Part
+from benchmarks.machine import description
 
 PRECISIONS = {
     "bfloat16": (torch.bfloat16, "ieee"),
@@ -34,10 +34,10 @@ def measure(part: Part, precision: str) -> None:
     dtype, product = PRECISIONS[precision]
     before = torch.backends.cuda.matmul.fp32_precision
     torch.backends.cuda.matmul.fp32_precision = product
-    machine.ceilings.cache_clear()
+    description.ceilings.cache_clear()
     try:
         sizes = REDUCED if part.reduced else {}
-        operations, moved = machine.ceilings(part.device, dtype, **sizes)
+        operations, moved = description.ceilings(part.device, dtype, **sizes)
     finally:
         torch.backends.cuda.matmul.fp32_precision = before
     part.record.add(precision, {"operations": operations, "bytes": moved})
@@ -50,4 +50,4 @@ def of(part: Part, precision: str) -> tuple[float, float]:
     found: dict[str, Any] = record.read(path)["found"] if path.exists() else {}
     if precision in found:
         return found[precision]["operations"], found[precision]["bytes"]
-    return machine.ceilings(part.device, PRECISIONS[precision][0], **(REDUCED if part.reduced else {}))
+    return description.ceilings(part.device, PRECISIONS[precision][0], **(REDUCED if part.reduced else {}))

@@ -9,8 +9,8 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 import swin_torch
-from benchmarks import goals, standing_counts
 from benchmarks.gpu.part import Part
+from benchmarks.standing import counts, goals
 
 BATCH = 128
 
@@ -33,7 +33,7 @@ def run(part: Part) -> None:
 
 def by_arithmetic(part: Part, limit: goals.Limit) -> None:
     """Writes down what a GPU would be given, counted without one, and the limit that it reaches."""
-    count = standing_counts.COUNTS[limit.count][0]()
+    count = counts.COUNTS[limit.count][0]()
     part.record.add(limit.what, {"count": count, "reached": limit.reached(count)})
 
 

@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from swin_timing.interleaved import Paired
 
-from benchmarks import floors, standing, standing_page
-from benchmarks.attention_core import stages
-from benchmarks.cases import NETWORKS
-from benchmarks.goals import Goal, Measurement, read
-from benchmarks.gpu import ceilings, search
+from benchmarks.cases.attention_operator import stages
+from benchmarks.cases.case import NETWORKS
+from benchmarks.cases.rivals import COMPILED
+from benchmarks.gpu import ceilings, roofline, search
 from benchmarks.gpu.part import Part, end_with_parent, reason
-from benchmarks.rivals import COMPILED
+from benchmarks.standing import measuring, page
+from benchmarks.standing.goals import Goal, Measurement, read
 
 REHEARSED = "gpu-operator-stage1", "gpu-backward-stage1", "gpu-inference"
 """What a rehearsal measures, at its own sizes."""
@@ -35,14 +35,14 @@ def run(part: Part) -> None:
 
 def small(m: Measurement) -> Measurement:
     """Returns a measurement as a rehearsal makes it: on the CPU, at a size for the interpreter."""
-    size = "reduced" if m.kind in standing.STEPS else "small"
+    size = "reduced" if m.kind in measuring.STEPS else "small"
     return replace(m, what=f"{m.what}, reduced", size=size, batch=1, needs="")
 
 
 def measure(part: Part, name: str, m: Measurement, wanted: list[Goal]) -> None:
     """Writes down the times of a measurement, and which of its goals are reached."""
     refused: dict[str, str] = {}
-    runs = standing.runs(m, lambda who, why: refused.update({who: reason(why)}))
+    runs = measuring.runs(m, lambda who, why: refused.update({who: reason(why)}))
     runs = {who: one for who, one in runs.items() if who.startswith(("swin_torch:", "fused", *PEERS))}
     paired = part.clock.measured(runs, part.wait)
     least = floor(m, ceilings.of(part, m.precision if not m.autocast else "bfloat16"))
@@ -67,7 +67,7 @@ def reached(name: str, wanted: list[Goal], paired: Paired) -> list[dict[str, Any
     """Returns what a measurement says of each of its goals."""
     found = []
     for goal in (goal for goal in wanted if name in goal.measurements):
-        if compared := standing_page.compared(goal, paired):
+        if compared := page.compared(goal, paired):
             ratio = paired.best("floor") / paired.best(compared.ours)
             found.append(asdict(goal) | compared._asdict() | {"of_floor": ratio})
     return found
@@ -75,13 +75,13 @@ def reached(name: str, wanted: list[Goal], paired: Paired) -> list[dict[str, Any
 
 def floor(m: Measurement, of_card: tuple[float, float]) -> float:
     """Returns the least seconds that the card needs for a measurement's work."""
-    if m.kind in standing.STEPS:
+    if m.kind in measuring.STEPS:
         sizes = stages()[m.size]
-        forward, backward = floors.attention(m.batch * sizes.side**2, sizes.channels, of_card)
-        return {"forward": forward, "backward": backward, "both": forward + backward}[standing.STEPS[m.kind]]
+        forward, backward = roofline.attention(m.batch * sizes.side**2, sizes.channels, of_card)
+        return {"forward": forward, "backward": backward, "both": forward + backward}[measuring.STEPS[m.kind]]
     config, _ = NETWORKS[m.size]
-    seconds = floors.network(config, m.batch, of_card)
-    return floors.TRAINING * seconds if m.kind == "training" else seconds
+    seconds = roofline.network(config, m.batch, of_card)
+    return roofline.TRAINING * seconds if m.kind == "training" else seconds
 
 
 def compile_ahead() -> None:
@@ -91,5 +91,5 @@ def compile_ahead() -> None:
     for m in measurements.values():
         if m.needs == "gpu" and m.kind in ("inference", "training"):
             with suppress(Exception):  # the part that measures says what is wrong with it
-                standing._network_run(m, f"peer:timm{standing.ON_GPU}{COMPILED}")()
+                measuring._network_run(m, f"peer:timm{measuring.ON_GPU}{COMPILED}")()
             torch.cuda.empty_cache()

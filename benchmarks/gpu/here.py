@@ -10,10 +10,9 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
-from benchmarks.gpu import ROOT
 from benchmarks.gpu.part import Part
+from benchmarks.machine.checkout import ROOT, commit
 
 PACKAGES = {
     "numpy": "all",
@@ -84,16 +83,6 @@ def version_of(package: str) -> str | None:
         return version(DISTRIBUTIONS.get(package, package))
     except PackageNotFoundError:
         return None
-
-
-def commit() -> str:
-    """Returns the checkout's commit, with a plus where files differ from it; "unknown" without git."""
-    words = ["git", "describe", "--always", "--exclude=*", "--dirty=+", "--abbrev=10"]
-    try:
-        done: Any = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return str(done.stdout.strip())
 
 
 def digest(root: Path) -> str:

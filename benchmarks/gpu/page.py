@@ -15,9 +15,10 @@ from typing import Any
 
 from swin_properties.reports import files
 
-from benchmarks import pages
-from benchmarks.goals import HEADS
-from benchmarks.gpu import ROOT, here, record, schedule
+from benchmarks.gpu import here, record, schedule
+from benchmarks.machine.checkout import ROOT, commit
+from benchmarks.pages import markdown
+from benchmarks.standing.goals import HEADS
 
 RESULTS = ROOT / "benchmarks" / "results" / "gpu"
 PAGE = ROOT / "benchmarks" / "gpu.md"
@@ -29,7 +30,7 @@ ABOUT = """# On a GPU
 the machine with the GPU, takes at most 8 minutes. Then `python3 -m benchmarks.gpu.page DIR` keeps the files.
 A goal's ratio is a rival's least time over ours, in interleaved runs; `floor` is the least time that the
 card's own matmul and copy allow, so that a ratio to it is a share. The goals are in
-[goals.toml](goals.toml)."""
+[goals.toml](standing/goals.toml)."""
 
 NOT_YET = "Not measured on a GPU yet."
 
@@ -93,7 +94,7 @@ def section(run: dict[str, dict[str, Any]]) -> Iterator[str]:
     for title, (heads, rows) in tables.items():
         if lines := list(rows):
             yield f"### {title}"
-            yield pages.table(heads, lines)
+            yield markdown.table(heads, lines)
     if missing := [*misses(of(run, "goals"))]:
         yield "### Goals that are missed"
         yield "\n".join(f"- {line}" for line in missing)
@@ -213,7 +214,7 @@ def keep(folder: Path) -> Path:
 
     Errors: ``ValueError`` for a folder that holds no run.
     """
-    from swin_torch.kernels import choices
+    from swin_torch.backends.triton import choices
 
     known = of(parts(folder), "here")
     if "card" not in known:
@@ -223,7 +224,7 @@ def keep(folder: Path) -> Path:
     path = record.path_of(folder, "here")
     if known["commit"] == "unknown" and known.get("sources") == here.digest(ROOT):
         data = record.read(path)  # the same sources, so that the commit is this one
-        data["found"]["commit"] = known["commit"] = here.commit()
+        data["found"]["commit"] = known["commit"] = commit()
         files.write(str(path), json.dumps(data, indent=1) + "\n")
     name = f"{known['date']}-{known['card'].replace(' ', '-')}-{known['commit'].rstrip('+')}"
     target = RESULTS / name

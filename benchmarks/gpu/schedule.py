@@ -15,8 +15,9 @@ from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 
-from benchmarks.gpu import ROOT, folders, record
+from benchmarks.gpu import record
 from benchmarks.gpu.clock import Deadline
+from benchmarks.machine.checkout import ROOT, folders
 
 SHARES = {"here": 2, "ceilings": 2, "laws": 9, "search": 8, "goals": 9, "counts": 2}
 """The parts in order, and the share of the time that is left which each may take."""

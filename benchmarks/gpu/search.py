@@ -20,7 +20,7 @@ from swin_properties.reports import files
 from benchmarks.gpu import record
 from benchmarks.gpu.part import Part, end_with_parent, reason
 from benchmarks.gpu.targets import Choice, Target, targets
-from swin_torch.kernels import choices, launch
+from swin_torch.backends.triton import choices, launch
 
 GAIN = 1.02
 """How many times as fast as today's a choice must be to replace it: less may be chance."""

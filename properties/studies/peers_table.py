@@ -93,7 +93,9 @@ def findings(report: Report) -> list[Finding]:
             cause = str(result.known) if result.known else f"It raises {raised[1]}." if raised else result.law
             grouped.setdefault(cause, []).append(result)
     return [
-        Finding(cause if len(laws) > 1 or laws[0].known else f"This is not true of it: {laws[0].sentence}", laws)
+        Finding(
+            cause if len(laws) > 1 or laws[0].known else f"This is not true of it: {laws[0].sentence}", laws
+        )
         for cause, laws in grouped.items()
     ]
 
@@ -101,7 +103,7 @@ def findings(report: Report) -> list[Finding]:
 def row(judgement: Judgement) -> str:
     """Returns a peer's line of the table."""
     report = judgement.report
-    counts = [len(report.of(status)) for status in ("held", "fell", "known failure", "not offered")]
+    counts = [len(report.of(status)) for status in ("holds", "broken", "known failure", "not offered")]
     cells = [judgement.name, judgement.version, judgement.convention, *map(str, counts)]
     return f"| {' | '.join(cells)} |"
 

@@ -1,43 +1,52 @@
 """The oracle: what Swin Transformer is, as plain NumPy functions.
 
-Every function takes the arguments of the adapter that implementations offer, so that this module is
-itself an implementation: ``swin-oracle check swin_reference``.
+Every function takes the arguments of the adapter that implementations offer.  So this module is itself an
+implementation: ``swin-oracle check swin_reference``.
+
+Each public name is imported when it is first used: ``import swin_reference.sizes`` loads neither NumPy nor
+SciPy.
 """
 
-from functools import partial as _partial
-from inspect import signature as _signature
-from types import FunctionType as _FunctionType
-from types import SimpleNamespace as _SimpleNamespace
-from typing import Any as _Any
+from __future__ import annotations
 
-from swin_reference import direct as direct
-from swin_reference.attention import shifted_window_attention, window_attention
-from swin_reference.bias_resizing import resize_relative_position_bias
-from swin_reference.block import stage_blocks, swin_block, swin_stage
-from swin_reference.config import SwinConfig, load_config, swin_b, swin_l, swin_s, swin_t
-from swin_reference.conventions import CONVENTIONS, Convention, convention_named
-from swin_reference.layers import (
-    drop_path,
-    drop_path_factors,
-    drop_path_rates,
-    gelu,
-    layer_norm,
-    linear,
-    mlp,
-    softmax,
-)
-from swin_reference.network import swin_features, swin_transformer
-from swin_reference.parameters import hot_parameters, initial_parameters, parameter_shapes
-from swin_reference.patches import patch_embed, patch_merging
-from swin_reference.relative_position import relative_position_bias, relative_position_index
-from swin_reference.rules import Rejected
-from swin_reference.windows import (
-    cyclic_shift,
-    reverse_cyclic_shift,
-    shifted_window_mask,
-    window_partition,
-    window_reverse,
-)
+from functools import partial
+from importlib import import_module
+from inspect import signature
+from types import FunctionType, SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from swin_reference import direct
+    from swin_reference.attention import shifted_window_attention, window_attention
+    from swin_reference.bias_resizing import resize_relative_position_bias
+    from swin_reference.block import stage_blocks, swin_block, swin_stage
+    from swin_reference.config import SwinConfig, load_config, swin_b, swin_l, swin_s, swin_t
+    from swin_reference.conventions import CONVENTIONS, Convention, convention_named
+    from swin_reference.layers import (
+        drop_path,
+        drop_path_factors,
+        drop_path_rates,
+        gelu,
+        layer_norm,
+        linear,
+        mlp,
+        softmax,
+    )
+    from swin_reference.network import swin_features, swin_transformer
+    from swin_reference.parameters import hot_parameters, initial_parameters, parameter_shapes
+    from swin_reference.patches import patch_embed, patch_merging
+    from swin_reference.relative_position import relative_position_bias, relative_position_index
+    from swin_reference.rules import Rejected
+    from swin_reference.windows import (
+        cyclic_shift,
+        reverse_cyclic_shift,
+        shifted_window_mask,
+        window_partition,
+        window_reverse,
+    )
+
+    adapters: SimpleNamespace
+    """The oracle under each named convention: ``swin-oracle identify swin_reference:adapters.timm``."""
 
 __all__ = [
     "CONVENTIONS",
@@ -81,15 +90,70 @@ __all__ = [
     "window_reverse",
 ]
 
+_NAMES = {
+    "attention": ("shifted_window_attention", "window_attention"),
+    "bias_resizing": ("resize_relative_position_bias",),
+    "block": ("stage_blocks", "swin_block", "swin_stage"),
+    "config": ("SwinConfig", "load_config", "swin_b", "swin_l", "swin_s", "swin_t"),
+    "conventions": ("CONVENTIONS", "Convention", "convention_named"),
+    "layers": (
+        "linear",
+        "softmax",
+        "layer_norm",
+        "gelu",
+        "mlp",
+        "drop_path",
+        "drop_path_rates",
+        "drop_path_factors",
+    ),
+    "network": ("swin_features", "swin_transformer"),
+    "parameters": ("hot_parameters", "initial_parameters", "parameter_shapes"),
+    "patches": ("patch_embed", "patch_merging"),
+    "relative_position": ("relative_position_bias", "relative_position_index"),
+    "rules": ("Rejected",),
+    "windows": (
+        "window_partition",
+        "window_reverse",
+        "cyclic_shift",
+        "reverse_cyclic_shift",
+        "shifted_window_mask",
+    ),
+    "direct": (),
+}
+"""For each module, the public names that come from it."""
+
+_HOMES = {name: module for module, names in _NAMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public name, or a module of the package, when it is first used."""
+    value: Any
+    if name == "adapters":
+        value = SimpleNamespace(**{key: variant(convention=key) for key in __getattr__("CONVENTIONS")})
+    elif name in _HOMES:
+        value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    elif name in _NAMES:
+        value = import_module(f"{__name__}.{name}")
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return globals().setdefault(name, value)
+
+
+def __dir__() -> list[str]:
+    """The public names, imported or not."""
+    return sorted({*globals(), *__all__, "adapters"})
+
+
 name = "swin_reference"
 precision = "float64"
 convention = "canonical"
 
 
-def under(convention: Convention) -> _SimpleNamespace:
-    """The same functions under a convention: what it decides is filled in, the signatures are the adapter's.
+def under(convention: Convention) -> SimpleNamespace:
+    """Returns the oracle's functions under a convention, with the adapter's signatures.
 
     >>> import numpy as np
+    >>> from swin_reference import CONVENTIONS
     >>> under(CONVENTIONS["official"]).patch_merging(np.ones((1, 3, 2, 1)), {})
     Traceback (most recent call last):
     ...
@@ -97,25 +161,28 @@ def under(convention: Convention) -> _SimpleNamespace:
 image whose grid is even before each merge
     """
 
-    def decided(function: _Any) -> _Any:
-        takes = "convention" in _signature(function).parameters
-        return _partial(function, convention=convention) if takes else function
+    def decided(function: FunctionType) -> Any:
+        takes = "convention" in signature(function).parameters
+        return partial(function, convention=convention) if takes else function
 
-    functions = {key: globals()[key] for key in __all__ if isinstance(globals()[key], _FunctionType)}
-    return _SimpleNamespace(**{key: decided(function) for key, function in functions.items()})
+    public = {name: __getattr__(name) for name in _HOMES}
+    functions = {name: decided(value) for name, value in public.items() if isinstance(value, FunctionType)}
+    return SimpleNamespace(**functions)
 
 
-def variant(precision: str = "float64", convention: str = "canonical") -> _SimpleNamespace:
-    """The oracle as an implementation in another precision, under another convention; it is generic in dtype.
+def variant(precision: str = "float64", convention: str = "canonical") -> SimpleNamespace:
+    """Returns the oracle as an implementation in another precision, under another convention.
 
-    Errors: ``ValueError`` for a precision that NumPy's arithmetic does not have, or an unknown convention.
+    Every function computes in the precision of its arguments.
+
+    Errors: ``ValueError`` for a precision other than float64 and float32, or an unknown convention.
 
     >>> variant("float32", "timm").name
     'swin_reference in float32, timm'
     """
     if precision not in ("float32", "float64"):
         raise ValueError(f"the oracle computes in float64 or float32, got {precision!r}: use one of these")
-    implementation = under(convention_named(convention))
+    implementation = under(__getattr__("convention_named")(convention))
     implementation.name = f"swin_reference in {precision}, {convention}"
     implementation.precision, implementation.convention = precision, convention
     implementation.with_precision = lambda other: variant(other, convention)
@@ -123,8 +190,8 @@ def variant(precision: str = "float64", convention: str = "canonical") -> _Simpl
     return implementation
 
 
-def with_precision(precision: str) -> _SimpleNamespace:
-    """The oracle as an implementation that computes in another precision.
+def with_precision(precision: str) -> SimpleNamespace:
+    """Returns the oracle as an implementation that computes in another precision.
 
     >>> with_precision("float32").precision
     'float32'
@@ -132,14 +199,10 @@ def with_precision(precision: str) -> _SimpleNamespace:
     return variant(precision)
 
 
-def with_convention(convention: str) -> _SimpleNamespace:
-    """The oracle as an implementation under another convention.
+def with_convention(convention: str) -> SimpleNamespace:
+    """Returns the oracle as an implementation under another convention.
 
     >>> with_convention("timm").convention
     'timm'
     """
     return variant(convention=convention)
-
-
-adapters = _SimpleNamespace(**{key: variant(convention=key) for key in CONVENTIONS})
-"""The oracle under each named convention: ``swin-oracle identify swin_reference:adapters.timm``."""

@@ -1,4 +1,4 @@
-"""``swin-oracle laws``: every law's name, tier and sentence."""
+"""``swin-oracle laws``: every law's name, tier, file and line, and sentence."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ def prepare(_args: argparse.Namespace) -> Work:
 
     def work(console: Console) -> int:
         for law in choosing.chosen():
-            console.print(f"[bold]{law.name}[/] ({law.tier}): ", end="", highlight=False)
+            about = f"[bold]{law.name}[/] ({law.tier}, {law.where}): "
+            console.print(about, end="", highlight=False, soft_wrap=True)
             console.print(law.sentence, markup=False, highlight=False, soft_wrap=True)
         return 0
 

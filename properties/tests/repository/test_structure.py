@@ -12,9 +12,9 @@ LIMITS = {
     "swin_reference": (17, 7, 60, 0),
     "swin_weights": (11, 5, 22, 0),
     "swin_properties": (15, 10, 60, 0),
-    "swin_timing": (4, 3, 5, 0),
-    "swin_torch": (28, 11, 86, 0),
-    "benchmarks": (30, 7, 90, 2),
+    "swin_timing": (4, 3, 2, 0),
+    "swin_torch": (7, 7, 25, 0),
+    "benchmarks": (10, 4, 18, 0),
 }
 
 

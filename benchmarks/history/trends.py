@@ -1,0 +1,76 @@
+"""The trend of every case over the runs that were kept: `make history` draws benchmarks/pictures/history.svg.
+
+A run is comparable with others of the same processor: those of the newest run's processor are drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks.history import results
+from benchmarks.history.results import Run
+from benchmarks.pages import drawing
+
+COLUMNS = 5
+
+
+def trends(runs: Sequence[Run]) -> dict[str, dict[str, list[tuple[int, float]]]]:
+    """For each case and step, each contestant's milliseconds with the number of the run.
+
+    >>> run = Run("", "", "", "", {"test_inference[mlp-stage1-batch1-peer:timm]": 0.002}, {})
+    >>> trends([run])
+    {'mlp-stage1-batch1 inference': {'peer:timm': [(0, 2.0)]}}
+    """
+    found: dict[str, dict[str, list[tuple[int, float]]]] = {}
+    for number, run in enumerate(runs):
+        for name, seconds in run.seconds.items():
+            case, contestant, step = parsed(name)
+            by_name = found.setdefault(f"{case} {step}", {})
+            by_name.setdefault(contestant, []).append((number, 1e3 * seconds))
+    return found
+
+
+def parsed(name: str) -> tuple[str, str, str]:
+    """The case, the contestant and the step of a test's name.
+
+    >>> parsed("test_training[mlp-stage1-batch1-swin_torch:fused]")
+    ('mlp-stage1-batch1', 'swin_torch:fused', 'training')
+    """
+    step, _, rest = name.removesuffix("]").partition("[")
+    case, _, contestant = rest.rpartition("-")
+    return case, contestant, step.removeprefix("test_")
+
+
+def comparable(runs: Sequence[Run]) -> list[Run]:
+    """The runs in order of time, of those of the newest one's processor.
+
+    Errors: ``ValueError`` where there are none.
+    """
+    if not runs:
+        raise ValueError(f"a history has runs, {results.FOLDER} has none: keep one with `make bench-save`")
+    ordered = sorted(runs, key=lambda run: run.date)
+    return [run for run in ordered if run.processor == ordered[-1].processor]
+
+
+def drawn(runs: Sequence[Run]) -> Any:
+    """A small picture a case, the contestants as lines over the runs."""
+    found = trends(runs)
+    rows = -(-len(found) // COLUMNS)
+    figure = drawing.figure(3.2 * COLUMNS, 1.9 * rows + 1)
+    labels = [run.commit[:7] for run in runs]
+    for number, (case, lines) in enumerate(found.items()):
+        axes = figure.add_subplot(rows, COLUMNS, number + 1)
+        for contestant, points in lines.items():
+            x, y = zip(*points, strict=True)
+            axes.plot(x, y, marker=".", lw=1, color=drawing.colour(contestant), label=contestant)
+        axes.set_title(case, fontsize=7)
+        axes.set_ylim(bottom=0)
+        axes.set_xlim(-0.5, len(runs) - 0.5)
+        axes.set_xticks(range(len(runs)), labels, fontsize=5, rotation=30)
+        axes.tick_params(axis="y", labelsize=6)
+        drawing.quiet(axes)
+    named = {line.get_label(): line for axes in figure.axes for line in axes.get_lines()}
+    figure.legend(named.values(), named.keys(), loc="outside upper center", ncols=len(named), fontsize=8)
+    figure.supylabel("ms, the least of a run", fontsize=8)
+    return figure
