@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from benchmarks.cases.contestants import adapter
-from swin_torch.variants import FusedAdapter
+from swin_torch.torch_adapter import FusedAdapter
 
 SDPA, FROZEN, COMPILED = "+sdpa", ", frozen", ", compiled"
 

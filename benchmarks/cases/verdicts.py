@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import swin_reference
-from swin_properties.adapters.answers import Declined, Fall
+from swin_properties.adapters.answers import BadAnswer, Declined
 from swin_properties.adapters.implementation import Implementation
 from swin_properties.budget.precision import PRECISIONS
 from swin_properties.budget.within import Call, Outcome, Residuals, perturb, within_budget
@@ -40,7 +40,7 @@ def fault_of(found: Any, name: str, small: Case, precision: str = "float32") -> 
         outcome = compare_with_oracle(Implementation(found, PRECISIONS[precision]), small, precision)
     except Declined as reason:
         return f"{name} does not take these sizes: {reason}"
-    except Fall as reason:
+    except BadAnswer as reason:
         return f"{name} computes nothing here: {reason}"
     if outcome.holds:
         return ""

@@ -29,7 +29,7 @@ from swin_torch.backends.triton.choices import Attention, Tile
 from swin_torch.blocks import ways
 from swin_torch.blocks.ways import Way, in_five_launches
 from swin_torch.geometry.plan import Plan
-from swin_torch.variants import FusedAdapter
+from swin_torch.torch_adapter import FusedAdapter
 
 PRECISION, DTYPE = "bfloat16", torch.bfloat16
 

@@ -1,4 +1,4 @@
-"""Sending every formulation through the budget laws, in every precision: nobody may fall."""
+"""Sending every formulation through the budget laws, in every precision: none may break a law."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Row:
     decided: int = 0
     rho: float = 0.0
     where: str = ""
-    falls: list[str] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
     skipped: str = ""
 
 
@@ -98,4 +98,4 @@ def one_case(law: Law, case: Case, precision: str, judged: dict[str, Implementat
         if (outcome.rho or 0.0) > row.rho:
             row.rho, row.where = outcome.rho or 0.0, f"{law.name}: {case}"
         if seen := describe_outcome(outcome, case).seen:
-            row.falls.append(f"{law.name}: {case}: {seen}")
+            row.broken.append(f"{law.name}: {case}: {seen}")

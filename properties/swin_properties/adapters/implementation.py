@@ -13,7 +13,7 @@ import swin_reference
 from swin_reference.config import CONVENTIONS, Convention
 from swin_weights import flatten
 
-from swin_properties.adapters.answers import Declined, Fall, checked
+from swin_properties.adapters.answers import BadAnswer, Declined, checked
 from swin_properties.adapters.arguments import labelled, leaves
 from swin_properties.adapters.contract import CONTRACT, find_refusal, result_shape
 from swin_properties.budget.precision import PRECISIONS, Precision
@@ -88,9 +88,9 @@ class Implementation:
         except (Exception, SystemExit) as error:
             if reason:
                 raise Declined(reason) from error
-            raise Fall(f"{name} raised {type(error).__name__}: {_first_line(error)}") from error
+            raise BadAnswer(f"{name} raised {type(error).__name__}: {_first_line(error)}") from error
         if reason:
-            raise Fall(f"{name} answered what its convention rejects: {reason}")
+            raise BadAnswer(f"{name} answered what its convention rejects: {reason}")
         return given, result
 
     def _given(self, value: Any) -> Any:
@@ -153,16 +153,18 @@ def vjp(judged: Implementation, name: str, cotangent: Any, *args: Any, **kwargs:
     That is a tuple with one entry for each positional argument: a gradient shaped like the array or the
     nested parameters, None for a size.  The entries of None may be left out.
 
-    Errors: `Fall` for an exception, a gradient that is missing, misshaped, no array or not finite.
+    Errors: `BadAnswer` for an exception, a gradient that is missing, misshaped, no array or not finite.
     """
     result = judged.raw("vjp", name, cotangent, *args, **kwargs)[1]
     if not isinstance(result, (tuple, list)):
-        raise Fall(f"vjp of {name} returned a {type(result).__name__}: it returns a tuple of gradients")
+        raise BadAnswer(f"vjp of {name} returned a {type(result).__name__}: it returns a tuple of gradients")
     given = [gradient for gradient in result if gradient is not None]
     wanted = [(label, x) for label, x in labelled(name, args) if isinstance(x, (np.ndarray, Mapping))]
     if len(given) != len(wanted):
         labels = ", ".join(label for label, _ in wanted)
-        raise Fall(f"vjp of {name} returned {len(given)} gradients: there are {len(wanted)}, for {labels}")
+        raise BadAnswer(
+            f"vjp of {name} returned {len(given)} gradients: there are {len(wanted)}, for {labels}"
+        )
     found: dict[str, Any] = {}
     for (label, x), gradient in zip(wanted, given, strict=True):
         found |= flatten(gradient) if isinstance(x, Mapping) else {label: gradient}
@@ -170,8 +172,10 @@ def vjp(judged: Implementation, name: str, cotangent: Any, *args: Any, **kwargs:
         gradient = found.get(label)
         if not isinstance(gradient, np.ndarray) or gradient.shape != x.shape:
             shape = gradient.shape if isinstance(gradient, np.ndarray) else type(gradient).__name__
-            raise Fall(f"vjp of {name} returned {shape} as the gradient of {label}: it should be {x.shape}")
+            raise BadAnswer(
+                f"vjp of {name} returned {shape} as the gradient of {label}: it should be {x.shape}"
+            )
         if not np.isfinite(gradient).all():
-            raise Fall(f"vjp of {name} returned a gradient of {label} that is not finite")
+            raise BadAnswer(f"vjp of {name} returned a gradient of {label} that is not finite")
         found[label] = gradient.astype(np.float64)
     return found

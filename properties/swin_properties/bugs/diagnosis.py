@@ -1,4 +1,4 @@
-"""What explains a fall: the planted bug whose output the implementation's is, or the corner it is in."""
+"""What explains broken laws: a planted bug with the same output, or the component that the fault is in."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from swin_properties.adapters.answers import Declined, Fall
+from swin_properties.adapters.answers import BadAnswer, Declined
 from swin_properties.adapters.implementation import Implementation
 from swin_properties.budget.within import Pairs, compare_pairs, within_budget
 from swin_properties.bugs import GALLERY, Bug, touched
@@ -18,7 +18,7 @@ from swin_properties.judging.report import Report
 from swin_properties.laws.law import LAWS, Law
 
 MOST_LAWS, MOST_CASES = 4, 4
-"""Fallen laws, and cases of each, on which a planted bug has to give the implementation's output."""
+"""How many broken laws, and cases of each, a planted bug must explain."""
 
 FAR = 1e3
 """A rho, in units of the oracle's budget, beyond which a closer look at a bug's own budget is spared."""
@@ -26,20 +26,20 @@ FAR = 1e3
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """The planted bugs that explain every fall looked at, and the components that hold and that fell."""
+    """The planted bugs that explain the broken laws, and the components whose laws hold and are broken."""
 
     bugs: tuple[Bug, ...]
     holding: tuple[str, ...]
-    fallen: tuple[str, ...]
+    broken: tuple[str, ...]
 
     def __str__(self) -> str:
         if self.bugs:
             return " Or: ".join(f"{bug.note} [{bug.name}; seen: {bug.seen}]" for bug in self.bugs)
         if not self.holding:
-            return f"No planted bug explains it. Every component asked falls: {', '.join(self.fallen)}."
+            return f"No planted bug explains it. Every component breaks a law: {', '.join(self.broken)}."
         return (
-            f"No planted bug explains it. These hold: {', '.join(self.holding)}; these fall: "
-            f"{', '.join(self.fallen)}. The fault is in what {self.fallen[0]} adds to the ones that hold."
+            f"No planted bug explains it. These hold: {', '.join(self.holding)}; these are broken: "
+            f"{', '.join(self.broken)}. The fault is in what {self.broken[0]} adds to the ones that hold."
         )
 
 
@@ -49,19 +49,19 @@ def explain(judged: Implementation, report: Report) -> str:
 
 
 def diagnose(judged: Implementation, report: Report) -> Diagnosis | None:
-    """What explains the falls of a report; None where nothing fell.
+    """Returns what explains the broken laws of a report; None where no law is broken.
 
-    A planted bug explains them when, on the smallest cases and on some drawn ones of the fallen laws, it
+    A planted bug explains them when, on the smallest cases and on some drawn ones of the broken laws, it
     gives the implementation's own output within the budget, while the oracle's is another.
     """
-    results = [r for r in report.of("fell") if r.counterexample]
+    results = [r for r in report.of("broken") if r.counterexample]
     if not results:
         return None
     told = [
         r for r in results if LAWS[r.law].tier != "gradient"
-    ]  # a gradient falls with a sentence of its own
-    fallen = {r.law.partition("/")[0] for r in results}
-    holding = {r.law.partition("/")[0] for r in report.of("held")} - fallen
+    ]  # a broken gradient law says itself what is wrong
+    broken = {r.law.partition("/")[0] for r in results}
+    holding = {r.law.partition("/")[0] for r in report.of("holds")} - broken
     order = list(dict.fromkeys(name.partition("/")[0] for name in LAWS))
     exhibits = [
         (LAWS[r.law], case)
@@ -73,28 +73,28 @@ def diagnose(judged: Implementation, report: Report) -> Diagnosis | None:
     explaining = [
         bug
         for bug in GALLERY.values()
-        if touched(bug.name) & fallen and not _excluded(bug, report) and _explains(bug, judged, seen)
+        if touched(bug.name) & broken and not _excluded(bug, report) and _explains(bug, judged, seen)
     ]
     return Diagnosis(
         tuple(explaining if seen else ()),
         tuple(name for name in order if name in holding),
-        tuple(name for name in order if name in fallen),
+        tuple(name for name in order if name in broken),
     )
 
 
 def _excluded(bug: Bug, report: Report) -> bool:
-    """Whether a law that kills the bug on this very report's cases held: then it is not this bug."""
+    """Whether a law that kills the bug on the cases of this report holds: then it is not this bug."""
     known = report.seed == 0 and report.convention == "canonical"  # else a law asks for something else
     kills = shipped().get(report.effort, {}).get(bug.name, {}) if known else {}
     kill = [law for law, where in kills.items() if report.precision in where]
-    return any(result.law in kill and not result.declined for result in report.of("held"))
+    return any(result.law in kill and not result.declined for result in report.of("holds"))
 
 
 def _pairs(law: Law, implementation: Implementation, case: Case) -> Pairs | None:
     """Returns what the implementation gives and should give; None where it does not answer at all."""
     try:
         return law.pairs(implementation, case)
-    except (Fall, Declined):
+    except (BadAnswer, Declined):
         return None
 
 

@@ -35,12 +35,12 @@ SHIPPED = ("default",)
 
 @cache
 def planted(bug: Bug, precision: Precision) -> Implementation:
-    """A planted bug as an implementation in some precision."""
+    """Returns a planted bug as an implementation in some precision."""
     return in_precision(bug.implementation(), precision)
 
 
 def in_precision(functions: Any, precision: Precision) -> Implementation:
-    """The oracle's functions, right or wrong, judged by the first oracle: computed, then rounded once."""
+    """Returns the oracle's functions, right or wrong, as an implementation that rounds each result once."""
 
     def once(y: Any) -> Any:
         return precision.rounded(y).astype(y.dtype) if y.dtype in (np.float32, np.float64) else y
@@ -59,7 +59,7 @@ def in_precision(functions: Any, precision: Precision) -> Implementation:
 
 @cache
 def cases(law: Law, effort: str, seed: int) -> tuple[Case, ...]:
-    """The cases that a run of this effort and seed asks a law on, as long as none falls."""
+    """Returns the cases that a run of this effort and seed asks a law on, as long as the law holds."""
     found: list[Case] = []
 
     def note(case: Case) -> None:
@@ -75,8 +75,8 @@ def residuals(law: Law, case: Case, precision: Precision) -> Residuals:
     return perturb(partial(law.pairs, case=case), swin_reference, precision)
 
 
-def is_broken(law: Law, implementation: Implementation, case: Case) -> bool:
-    """Tells whether a law is broken on a case."""
+def breaks(law: Law, implementation: Implementation, case: Case) -> bool:
+    """Returns whether an implementation breaks a law on a case."""
     known = residuals(law, case, implementation.precision) if law.tier == "budget" else None
     return evaluate(law, implementation, case, known).seen is not None
 
@@ -91,7 +91,7 @@ def laws_that_kill(
         for law in laws
         if not law.missing(wrong)
         and touched(bug.name) & {need.partition(".")[0] for need in law.needs}
-        and any(is_broken(law, wrong, case) for case in cases(law, effort, seed))
+        and any(breaks(law, wrong, case) for case in cases(law, effort, seed))
     ]
 
 
@@ -153,9 +153,9 @@ def caught(
 def catches(report: Report) -> str:
     """What a pass at a report's cases is worth, in one sentence; empty where nothing was asked.
 
-    Laws that fell have judged, so they count as well; known failures do not.
+    Broken laws have judged, so they count as well; known failures do not.
     """
-    asked = [result for result in report.results if result.status in ("held", "fell")]
+    asked = [result for result in report.results if result.status in ("holds", "broken")]
     if not asked:
         return ""
     if report.seed != 0 or report.effort not in shipped() or report.convention != "canonical":

@@ -14,7 +14,7 @@ from swin_reference.config import CONVENTIONS, DECISIONS, Convention, convention
 from swin_reference.conventions import differences
 from swin_reference.parameters import hot_parameters, parameter_shapes
 
-from swin_properties.adapters.answers import Declined, Fall
+from swin_properties.adapters.answers import BadAnswer, Declined
 from swin_properties.adapters.contract import find_refusal
 from swin_properties.adapters.implementation import CANONICAL, Implementation, under
 from swin_properties.budget.within import Residuals, perturb, within_budget
@@ -144,7 +144,7 @@ class _Comparing:
             network = getattr(self.implementation, self.name)
             try:
                 self.given[key] = _flatten(network(self.images, params, self.config))
-            except (Fall, Declined) as refused:
+            except (BadAnswer, Declined) as refused:
                 self.given[key] = str(refused)
         return self.given[key]
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import swin_reference
 
-from swin_properties.adapters.answers import Declined, Fall
+from swin_properties.adapters.answers import BadAnswer, Declined
 from swin_properties.adapters.implementation import Implementation
 from swin_properties.budget.budget import NEAR, RHO_LIMIT
 from swin_properties.budget.within import Outcome, Pairs, Residuals, within_budget
@@ -55,8 +55,8 @@ def evaluate(
         call = partial(law.pairs, case=case)
         outcome = within_budget(call, implementation, oracle, implementation.precision, residuals)
         return describe_outcome(outcome, case)
-    except Fall as fall:
-        return CaseResult(seen=str(fall))
+    except BadAnswer as bad:
+        return CaseResult(seen=str(bad))
     except swin_reference.Rejected as rejected:  # by the case itself, or by the oracle
         raise Declined(str(rejected)) from rejected
 

@@ -100,7 +100,7 @@ class Runner(Protocol):
         """What one law found."""
 
     def diagnosis(self, report: Report) -> str:
-        """What explains the falls of a report, if it can be told."""
+        """What explains the broken laws of a report, if it can be told."""
 
     def close(self) -> None:
         """Lets go of what asking took."""

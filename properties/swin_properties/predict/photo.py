@@ -14,7 +14,7 @@ from swin_reference.config import SwinConfig, config_values, load_config
 from swin_reference.parameters import hot_parameters, parameter_shapes
 from swin_reference.sizes import pair
 
-from swin_properties.adapters.answers import Declined, Fall
+from swin_properties.adapters.answers import BadAnswer, Declined
 from swin_properties.adapters.implementation import Implementation
 from swin_properties.budget.budget import Deviation
 from swin_properties.predict.logits import judged_logits
@@ -84,8 +84,8 @@ def predict(implementation: Implementation, weights: Weights, image: str) -> Pre
     )
     try:
         got, seconds = _timed(lambda: implementation.swin_transformer(images, params, config))
-    except (Fall, Declined) as fall:
-        raise ValueError(f"the implementation gives logits for a photograph, it did not: {fall}") from None
+    except (BadAnswer, Declined) as bad:
+        raise ValueError(f"the implementation gives logits for a photograph, it did not: {bad}") from None
     given = images, params, config, implementation.precision, implementation.oracle
     apart = judged_logits(got, expected, *given).deviation
     return Prediction(got[0], expected[0], apart, seconds, oracle_seconds, weights.source)

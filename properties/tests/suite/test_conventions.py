@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import swin_reference
 from swin_properties import check
-from swin_properties.adapters.answers import Declined, Fall
+from swin_properties.adapters.answers import BadAnswer, Declined
 from swin_properties.adapters.contract import find_refusal
 from swin_properties.adapters.implementation import Implementation
 from swin_properties.budget.precision import PRECISIONS
@@ -27,12 +27,12 @@ from swin_reference.parameters import hot_parameters, parameter_shapes
 import swin_torch
 
 LEAKS = {f"shifted_window_attention/{law}" for law in ("hard-mask", "true-windows", "hull", "extreme-logits")}
-"""What falls under every convention whose mask is a number, some of it at more cases than are asked here."""
+"""What is broken under every convention whose mask is a number, some of it only on more cases than here."""
 AFTER_ROLL = {
     *(f"shifted_window_attention/{law}" for law in ("locality", "mean", "padding")),
     "swin_stage/receptive-field",
 }
-"""What falls besides where padding comes after the roll: tokens of opposite edges meet."""
+"""What is broken besides where padding comes after the roll: tokens of opposite edges meet."""
 
 
 SMALL = [size for size in SWEEP if size.image[0] * size.image[1] <= 40 * 32]
@@ -121,16 +121,16 @@ def test_what_no_decisions_explain_is_said() -> None:
 
 @pytest.mark.parametrize(("convention", "findings"), [("torchvision", LEAKS), ("timm", LEAKS | AFTER_ROLL)])
 @pytest.mark.parametrize("laws", ["shifted_window_attention/*", "swin_stage/*"])
-def test_under_a_convention_the_oracle_falls_on_its_findings_and_nothing_else(
+def test_under_a_convention_the_oracle_breaks_the_laws_of_its_findings_and_no_other(
     convention: str, findings: set[str], laws: str
 ) -> None:
     report = check(getattr(swin_reference.adapters, convention), only=laws, effort="quick")
-    fell = {result.law for result in report.of("fell")}
-    assert fell <= findings
-    assert len(report.of("held")) >= 5
+    broken = {result.law for result in report.of("broken")}
+    assert broken <= findings
+    assert len(report.of("holds")) >= 5
     if laws.startswith("shifted"):
-        assert "shifted_window_attention/hard-mask" in fell
-        assert ("shifted_window_attention/locality" in fell) == (convention == "timm")
+        assert "shifted_window_attention/hard-mask" in broken
+        assert ("shifted_window_attention/locality" in broken) == (convention == "timm")
 
 
 def test_what_a_convention_rejects_must_be_rejected() -> None:
@@ -139,7 +139,7 @@ def test_what_a_convention_rejects_must_be_rejected() -> None:
     parameters = hot_parameters(swin_reference.parameters.merging_shapes(2))
     with pytest.raises(Declined, match="even sides"):
         Implementation(swin_reference.adapters.official, convention=official).patch_merging(x, parameters)
-    with pytest.raises(Fall, match="answered what its convention rejects"):
+    with pytest.raises(BadAnswer, match="answered what its convention rejects"):
         Implementation(swin_torch.adapters.canonical, convention=official).patch_merging(x, parameters)
 
 
@@ -153,7 +153,7 @@ def test_what_an_adapter_declines_is_counted_and_said() -> None:
     report = check(square, only="window_partition/*", effort="quick")
     assert report.exit_code == 0
     assert list(report.declined) == ["windows are square here"]
-    assert all(result.cases for result in report.of("held"))
+    assert all(result.cases for result in report.of("holds"))
 
 
 def test_conventions_are_data_that_is_checked() -> None:

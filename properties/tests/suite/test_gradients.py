@@ -15,7 +15,7 @@ from swin_properties.budget.rounding import Rounding
 from swin_properties.bugs.backward import kills
 from swin_properties.bugs.backward.complex_step import complex_step_vjp, with_vjp
 from swin_properties.bugs.backward.gallery import BUGS
-from swin_properties.bugs.backward.kills import DTYPES, case, is_broken, laws
+from swin_properties.bugs.backward.kills import DTYPES, breaks, case, laws
 from swin_properties.bugs.kills import at_precision
 from swin_properties.judging import gradients
 from swin_properties.judging.compare import evaluate
@@ -25,7 +25,7 @@ from swin_reference.layers import gelu, softmax
 
 def test_a_right_backward_pass_holds_every_law() -> None:
     right = with_vjp("right", complex_step_vjp(swin_reference), "float64")
-    broken = [(name, dtype) for name in laws() for dtype in DTYPES if is_broken(name, right, dtype)]
+    broken = [(name, dtype) for name in laws() for dtype in DTYPES if breaks(name, right, dtype)]
     assert not broken
 
 
@@ -69,7 +69,7 @@ def test_what_is_no_gradient_breaks_the_law(returned: Any, said: str) -> None:
 def test_entries_of_sizes_may_be_left_out() -> None:
     vjp = complex_step_vjp(swin_reference)
     short = with_vjp("short", lambda *args: [g for g in vjp(*args) if g is not None], "float64")
-    assert not is_broken("window_attention/gradient", short, "float64")
+    assert not breaks("window_attention/gradient", short, "float64")
 
 
 def test_the_complex_step_is_the_derivative() -> None:

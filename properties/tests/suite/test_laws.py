@@ -1,4 +1,4 @@
-"""The catalogue: every law is named, stated once, held by the oracle, and says truly what it asks."""
+"""The catalogue: every law is named, stated once, true of the oracle, and says truly what it asks."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_every_law_holds_for_the_oracle(name: str) -> None:
     (law,) = choosing.chosen(name)
     judged = Implementation(swin_reference, PRECISIONS["float32"])
     result = one_law.run_law(law, judged, one_law.EFFORTS["quick"], 1, "")
-    assert result.status == "held", result
+    assert result.status == "holds", result
 
 
 @pytest.mark.parametrize("name", [law.name for law in LAWS if "vjp" not in law.needs])

@@ -19,7 +19,7 @@ from swin_torch.backends import c as native
 from swin_torch.backends import triton as kernels
 from swin_torch.backends.c.threads import pointer
 from swin_torch.blocks.add_norm import add_norm
-from swin_torch.variants import FusedAdapter
+from swin_torch.torch_adapter import FusedAdapter
 
 FINE = {"same error", "right numbers"}
 OPERATOR = torch.ops.swin_torch.shifted_window_attention

@@ -22,7 +22,7 @@ from swin_torch.blocks import cpu_training as training
 from swin_torch.blocks.parts import fuse
 from swin_torch.blocks.ways import by_its_layers, make_call, recorded
 from swin_torch.model.layers import SwinBlock
-from swin_torch.variants import FusedAdapter
+from swin_torch.torch_adapter import FusedAdapter
 
 TRAINED = "window=3 grid=7x8 shift=1 heads=2 head_dim=5", "window=4 grid=4x4 shift=0 heads=1 head_dim=8"
 

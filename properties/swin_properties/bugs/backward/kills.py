@@ -44,8 +44,8 @@ def _expected(name: str, dtype: str) -> Any:
     return gradients.oracle_side(law.body(None, case(law)), case(law), PRECISIONS[dtype])
 
 
-def is_broken(name: str, implementation: Any, dtype: str) -> bool:
-    """Tells whether an implementation breaks a law on its tiny case."""
+def breaks(name: str, implementation: Any, dtype: str) -> bool:
+    """Returns whether an implementation breaks a law on its tiny case."""
     law, judged = LAWS[name], Implementation(implementation.with_precision(dtype))
     if missing := law.missing(judged):
         raise ValueError(f"a planted backward pass offers every callable, {name} misses {missing}")
@@ -58,7 +58,7 @@ def is_broken(name: str, implementation: Any, dtype: str) -> bool:
 def laws_that_kill(bug: str, dtype: str) -> list[str]:
     """Returns the laws that kill a planted bug of the backward pass."""
     implementation = BUGS[bug].implementation()
-    return [name for name in laws() if is_broken(name, implementation, dtype)]
+    return [name for name in laws() if breaks(name, implementation, dtype)]
 
 
 @cache
