@@ -55,7 +55,7 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Finding:
-    """Laws that are broken for one cause, as far as it can be told; the first one's smallest case is shown."""
+    """Laws that are broken for one cause; of the first the smallest case is shown."""
 
     cause: str
     laws: list[LawResult]
@@ -113,7 +113,7 @@ RULE = "| --- | --- | --- | --- | --- | --- | --- |"
 
 
 def item(judgement: Judgement, finding: Finding) -> list[str]:
-    """Returns a finding's lines: its cause, its laws, the smallest case of the first and what was seen there."""
+    """Returns the lines of a finding: its cause, its laws, and the smallest case of the first."""
     first = finding.laws[0]
     assert first.counterexample is not None  # a finding is made of broken laws
     laws = ", ".join(f"`{result.law}`" for result in finding.laws)
