@@ -1,6 +1,7 @@
 """Swin Transformer in PyTorch, held to the oracle: modules, functions on tensors, and the adapter."""
 
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from swin_torch.attention.operator import shifted_window_attention_core
 from swin_torch.blocks.explain import explain
@@ -20,7 +21,6 @@ from swin_torch.geometry.functional import (
     window_partition,
     window_reverse,
 )
-from swin_torch.model.from_checkpoint import from_checkpoint
 from swin_torch.model.graphs import graphed
 from swin_torch.model.layers import (
     Mlp,
@@ -30,6 +30,10 @@ from swin_torch.model.layers import (
 )
 from swin_torch.model.network import SwinTransformer, swin_b, swin_l, swin_s, swin_t
 from swin_torch.model.patches import PatchEmbed, PatchMerging
+
+if TYPE_CHECKING:
+    from swin_torch.model.from_checkpoint import from_checkpoint
+    from swin_torch.torch_adapter import Adapter, adapter, adapters, compiled, eager, fused
 
 __all__ = [
     "Adapter",
@@ -70,14 +74,19 @@ __all__ = [
 ]
 
 
-_JUDGED = "Adapter", "adapter", "adapters", "compiled", "eager", "fused"
-"""What is loaded when it is asked for, with the suite that judges by it."""
+_HOMES = {
+    "from_checkpoint": "model.from_checkpoint",
+    **dict.fromkeys(("Adapter", "adapter", "adapters", "compiled", "eager", "fused"), "torch_adapter"),
+}
+"""The names that are loaded when they are first asked for, each with its module."""
 
 
 def __getattr__(name: str) -> Any:
-    """Loads the adapters; ``swin_torch.cuda`` exists only where there is a GPU."""
-    if name in _JUDGED or name == "cuda":
-        from swin_torch import torch_adapter
+    """Loads a name of `_HOMES`; ``swin_torch.cuda`` exists only where there is a GPU."""
+    if name == "cuda":
+        from swin_torch.torch_adapter import on_a_gpu
 
-        return torch_adapter.on_a_gpu() if name == "cuda" else getattr(torch_adapter, name)
-    raise AttributeError(f"module 'swin_torch' has no attribute {name!r}")
+        return on_a_gpu()
+    if name not in _HOMES:
+        raise AttributeError(f"module 'swin_torch' has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

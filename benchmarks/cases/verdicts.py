@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import swin_reference
-from swin_properties.adapters.answers import Declined, Fall
-from swin_properties.adapters.implementation import Expected, Implementation, Perturbed
-from swin_properties.budget.budget import Deviation, budget, deviation, perturbed_residuals
+from swin_properties.adapters.answers import BadAnswer, Declined
+from swin_properties.adapters.implementation import Implementation
 from swin_properties.budget.precision import PRECISIONS
+from swin_properties.budget.within import Call, Outcome, Residuals, perturb, within_budget
 
 from benchmarks.cases.case import Case
 from benchmarks.cases.contestants import adapter
@@ -37,45 +37,54 @@ def fault(contestant: str, small: Case) -> str:
 def fault_of(found: Any, name: str, small: Case, precision: str = "float32") -> str:
     """The same of an adapter in its precision, by what it is called."""
     try:
-        judged = Implementation(found, PRECISIONS[precision])
-        got = getattr(judged, small.component)(*wide(small.arguments))
+        outcome = compare_with_oracle(Implementation(found, PRECISIONS[precision]), small, precision)
     except Declined as reason:
         return f"{name} does not take these sizes: {reason}"
-    except Fall as reason:
+    except BadAnswer as reason:
         return f"{name} computes nothing here: {reason}"
-    apart = judged_by_the_oracle(got, small, precision)
-    if apart.holds:
+    if outcome.holds:
         return ""
+    apart = outcome.pairs[0].deviation
     return (
         f"{name} computes another function: its {small.component} is {apart.rho:.3g} budgets from the "
         f"oracle's, {apart.rho_max:.3g} at the worst element"
     )
 
 
-def judged_by_the_oracle(got: Any, small: Case, precision: str) -> Deviation:
-    """How far a result for a small case is from the oracle's."""
-    exact, beta = _expected(small, precision)
-    if small.component == "shifted_window_mask":  # any negative number may stand where a token may not attend
-        got, exact, beta = got < 0, exact < 0, np.ones(exact.shape)
-    return deviation(got, exact, beta)
+def compare_with_oracle(swin: Any, small: Case, precision: str) -> Outcome:
+    """Compares the result of a Swin for a small case with the oracle's, within the error budget."""
+    residuals = _residuals(small, precision)
+    return within_budget(_call(small), swin, swin_reference, PRECISIONS[precision], residuals)
 
 
 @cache
-def _expected(small: Case, precision: str) -> tuple[Any, Any]:
-    return exact_and_budget(small.component, wide(small.arguments), precision)
+def _residuals(small: Case, precision: str) -> Residuals:
+    return perturb(_call(small), swin_reference, PRECISIONS[precision])
+
+
+def _call(small: Case) -> Call:
+    """Returns what asks a Swin, and the exact one beside it, for the result of a small case."""
+    arguments = wide(small.arguments)
+
+    def call(swin: Any) -> tuple[Any, Any]:
+        got, exact = (getattr(one, small.component)(*arguments) for one in (swin, swin.expected))
+        if small.component == "shifted_window_mask":  # any negative number may hide a token
+            return got < 0, exact < 0
+        return got, exact
+
+    return call
 
 
 def exact_and_budget(component: str, arguments: tuple[Any, ...], precision: str) -> tuple[Any, Any]:
     """The oracle's result, and how far from it an honest implementation may end, by element."""
-    exact = getattr(swin_reference, component)(*arguments)
 
-    def perturbed(number: int) -> list[tuple[Any, Any]]:
-        run = Perturbed(PRECISIONS[precision], Expected(swin_reference), number)
-        return [(getattr(run, component)(*arguments), exact)]
+    def call(swin: Any) -> tuple[Any, Any]:
+        return getattr(swin, component)(*arguments), getattr(swin.expected, component)(*arguments)
 
-    with np.errstate(invalid="ignore"):  # -inf is -inf, however it is rounded
-        (residuals,) = perturbed_residuals(perturbed)
-    return exact, budget(residuals, exact, PRECISIONS[precision])
+    rounding = PRECISIONS[precision]
+    residuals = perturb(call, swin_reference, rounding)
+    (found,) = within_budget(call, swin_reference, swin_reference, rounding, residuals).pairs
+    return found.expected, found.beta
 
 
 def wide(value: Any) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 from functools import partial
 from time import perf_counter
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,12 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 from swin_properties.adapters.answers import Declined
-from swin_properties.adapters.contract import SHAPES
+from swin_properties.adapters.contract import CONTRACT
 
 from benchmarks.cases import counters, operations
 from benchmarks.cases.case import UNTRAINED, Case, cases
 from benchmarks.cases.contestants import adapter, contestants, offers
-from benchmarks.cases.verdicts import fault, judged_by_the_oracle, wide
+from benchmarks.cases.verdicts import compare_with_oracle, fault, wide
 from benchmarks.machine.description import ceilings
 from swin_torch.attention.counting import launches
 
@@ -77,7 +78,7 @@ def test_inference(benchmark: BenchmarkFixture, case: Case, name: str) -> None:
 @pytest.mark.parametrize(("case", "name"), parameters(training=True))
 def test_training(benchmark: BenchmarkFixture, case: Case, name: str) -> None:
     _refuse_others(case, name)
-    shape = SHAPES[case.component](*case.arguments)
+    shape = CONTRACT[case.component].shape(*case.arguments)
     cotangent = np.random.default_rng(2).standard_normal(shape, np.float32)
     run = _prepared(case, name, "vjp", case.component, cotangent, *case.arguments)
     _time(benchmark, case, name, "training", run)
@@ -112,7 +113,8 @@ def _time(benchmark: BenchmarkFixture, case: Case, name: str, step: str, run: An
     assert _finite(result)
     if case.level == "small" and step == "inference" and name != "oracle":
         got = result.double().cpu().numpy()
-        assert judged_by_the_oracle(got, case, "float32").holds, "what is timed is another function"
+        timed = SimpleNamespace(**{case.component: lambda *_: got})
+        assert compare_with_oracle(timed, case, "float32").holds, "what is timed is another function"
     if not benchmark.disabled:
         benchmark.extra_info |= _information(case, name, step == "training", run, benchmark.stats.stats.min)
 
@@ -121,7 +123,7 @@ def _information(case: Case, name: str, training: bool, run: Any, seconds: float
     """The shares of this machine's ceilings that the work, as formulas have it, reaches; memory; counts."""
     device = getattr(adapter(name), "device", "cpu")
     matmul, copy = ceilings(device)
-    out = int(np.prod(SHAPES[case.component](*case.arguments)))
+    out = int(np.prod(CONTRACT[case.component].shape(*case.arguments)))
     moved = 4 * (operations.numbers(case.arguments) + out) * (2 if training else 1)
     work = case.work * (BACKWARD if training else 1)
     found = {

@@ -12,7 +12,7 @@ import torch
 from swin_weights import flatten
 from torch import Tensor, nn
 
-from swin_properties.adapters.contract import SHAPES
+from swin_properties.adapters.contract import CONTRACT
 from swin_properties.adapters.replay import Replay
 
 PRECISIONS = {
@@ -62,7 +62,7 @@ class TorchAdapter:
 
     def __init_subclass__(cls) -> None:
         """Makes the callables that a subclass writes for tensors take and give arrays."""
-        for name in SHAPES.keys() & vars(cls).keys():
+        for name in CONTRACT.keys() & vars(cls).keys():
             setattr(cls, name, _on_arrays(vars(cls)[name]))
 
     def with_precision(self, name: str) -> Any:

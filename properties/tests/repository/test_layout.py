@@ -122,6 +122,12 @@ def test_importing_the_oracle_loads_neither_torch_nor_the_test_tools() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_importing_swin_torch_loads_torch_and_little_else() -> None:
+    others = "scipy", "triton", "hypothesis", "safetensors", "swin_weights", "swin_properties", "pytest"
+    code = f"import sys, swin_torch; found = {set(others)} & set(sys.modules); assert not found, found"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_an_installed_checkout_offers_its_packages_and_no_folder_besides(tmp_path: Path) -> None:
     code = (
         "from importlib.util import find_spec as find;"

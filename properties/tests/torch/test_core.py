@@ -58,7 +58,7 @@ def fused(tensors: Any, window: Any, shift: Any, convention: Any) -> Any:
 def test_it_follows_a_convention_s_padding_roll_and_mask_value(law: str, convention: str) -> None:
     only = f"shifted_window_attention/{law}"
     report = check(swin_torch.fused, only=only, dtype="float64", convention=convention)
-    assert report.exit_code == 0, report.of("fell")
+    assert report.exit_code == 0, report.of("broken")
     assert report.convention == convention
 
 
@@ -66,7 +66,7 @@ def test_it_follows_a_convention_s_padding_roll_and_mask_value(law: str, convent
 @pytest.mark.parametrize("only", ["shifted_window_attention/[opg]*", "swin_block/[obr]*"])
 def test_laws_hold_for_the_fused_adapter(only: str, dtype: str, deep: bool) -> None:
     report = check("swin_torch:fused", dtype=dtype, effort="default" if deep else "quick", only=only)
-    assert report.exit_code == 0, report.of("fell")
+    assert report.exit_code == 0, report.of("broken")
     assert not report.of("not offered")
 
 

@@ -93,7 +93,7 @@ def test_every_gradient_is_that_of_one_process_and_of_the_oracle() -> None:
         assert 0 < float(by_one) <= 1
 
 
-def test_a_gradient_that_is_not_averaged_or_left_out_falls(tmp_path: Path) -> None:
+def test_a_gradient_that_is_not_averaged_or_left_out_breaks_a_law(tmp_path: Path) -> None:
     text, planted = EXAMPLE.read_text(), tmp_path / "distributed.py"
     assert text.count(PARTS) == text.count("\n\nWAYS = ") == 1
     planted.write_text(re.sub(r"\n\nWAYS = .*\n", lambda _: FAULTS, text).replace(PARTS, FEW))

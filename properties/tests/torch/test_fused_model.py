@@ -61,7 +61,7 @@ def images(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
 def test_gradients_are_right_whatever_is_kept(adapter: type[FusedAdapter], dtype: str) -> None:
     for only in ("swin_block/gradient", "swin_stage/gradient"):
         report = check(adapter(dtype), only=only, effort="quick")
-        assert report.exit_code == 0, report.of("fell")
+        assert report.exit_code == 0, report.of("broken")
 
 
 @pytest.mark.parametrize("adapter", [Little, Halves, FusedAdapter])
@@ -82,7 +82,7 @@ def test_compiled_it_holds_the_laws_of_a_block_and_a_network(deep: bool) -> None
     effort = "default" if deep else "quick"
     for only in ("swin_block/[og]r*", "swin_transformer/oracle"):
         report = check(TracedAdapter("float32"), only=only, effort=effort)
-        assert report.exit_code == 0, report.of("fell")
+        assert report.exit_code == 0, report.of("broken")
 
 
 def test_layers_that_keep_little_have_the_gradients_of_finite_differences() -> None:
