@@ -55,16 +55,15 @@ def compiled(
     shape = launch.compiled_shape(name, plan, qkv)
     precision = "tf32" if dtype == torch.float32 else "ieee"  # a meta tensor is on no GPU
     constants = {"const": shape.constants["const"]._replace(PRECISION=precision)}
-    types: dict[str, Any] = dict.fromkeys(("qkv", "pad", "out", "d_out", "d_qkv"), NARROW[dtype])
+    types = dict.fromkeys(("qkv", "pad", "out", "d_out", "d_qkv"), NARROW[dtype])
     types |= dict.fromkeys(("table", "d_bias", "stats"), "*fp32")
     types |= dict.fromkeys(("scale", "mask_value"), "fp32") | dict.fromkeys(constants, "constexpr")
-    types["sizes"] = windows.Sizes(*["i32"] * len(windows.Sizes._fields))
-    return built(kernel, types, "", constants, shape), choices.attention(name, plan, qkv)
+    return built(kernel, types, "i32", constants, shape), choices.attention(name, plan, qkv)
 
 
 def built(
     kernel: Any,
-    types: dict[str, Any],
+    types: dict[str, str],
     others: str,
     constants: dict[str, Any],
     shape: launch.Shape,
@@ -100,6 +99,12 @@ def dumped(kernel: Any, how: str, folder: Path) -> str:
     binary.write_bytes(kernel.asm["cubin"])
     run = subprocess.run([TOOLS / "cuobjdump", how, binary], capture_output=True, text=True, check=True)
     return run.stdout
+
+
+@pytest.mark.parametrize(("name", "window"), KERNELS)
+def test_no_size_of_a_call_is_compiled_for(name: str, window: int) -> None:
+    unspecialized = [one.name for one in launch.KERNELS[window <= 8][name].params if one.do_not_specialize]
+    assert unspecialized == [*windows.Sizes._fields]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import triton.language as tl
 from swin_torch.backends.triton.windows import (
     LOG2E,
     SIZES,
+    Sizes,
     bias_tile,
     find_share,
     find_tokens,
@@ -24,11 +25,20 @@ from swin_torch.backends.triton.windows import (
 
 
 @triton.jit(do_not_specialize=SIZES)
-def forward(qkv, table, pad, out, sizes, scale, mask_value, const: tl.constexpr):
+def forward(
+    qkv, table, pad, out,
+    batch, heads, height, width, rows, columns, period_h, period_w, roll_h, roll_w, cut_h, cut_w,
+    end_inside, end_bottom, end_right, end_corner,
+    scale, mask_value, const: tl.constexpr,
+):  # fmt: skip
     """Writes out = softmax(scale q k^T + bias + mask) v for the blocks of program (head, p).
 
     The running maximum, sum and average are Milakov & Gimelshein's (2018).
     """
+    sizes = Sizes(
+        batch, heads, height, width, rows, columns, period_h, period_w, roll_h, roll_w, cut_h, cut_w,
+        end_inside, end_bottom, end_right, end_corner,
+    )  # fmt: skip
     head = tl.program_id(0)
     share = find_share(tl.program_id(1), sizes, const)
     N: tl.constexpr = const.MH * const.MW

@@ -12,6 +12,7 @@ import triton.language as tl
 from swin_torch.backends.triton.windows import (
     LOG2E,
     SIZES,
+    Sizes,
     bias_tile,
     find_share,
     find_tokens,
@@ -32,12 +33,21 @@ def find_stats(stats, window, head, sizes, const: tl.constexpr):
 
 
 @triton.jit(do_not_specialize=SIZES)
-def queries(d_out, qkv, table, pad, d_qkv, stats, sizes, scale, mask_value, const: tl.constexpr):
+def queries(
+    d_out, qkv, table, pad, d_qkv, stats,
+    batch, heads, height, width, rows, columns, period_h, period_w, roll_h, roll_w, cut_h, cut_w,
+    end_inside, end_bottom, end_right, end_corner,
+    scale, mask_value, const: tl.constexpr,
+):  # fmt: skip
     """Writes d_q for the blocks of program (head, p), and stats (windows, heads, 2, N) for the other kernels.
 
     The statistics of each query are the normaliser, log2 of the sum of 2^logits, and delta, the sum of
     weights times their gradients.
     """
+    sizes = Sizes(
+        batch, heads, height, width, rows, columns, period_h, period_w, roll_h, roll_w, cut_h, cut_w,
+        end_inside, end_bottom, end_right, end_corner,
+    )  # fmt: skip
     head = tl.program_id(0)
     share = find_share(tl.program_id(1), sizes, const)
     N: tl.constexpr = const.MH * const.MW
@@ -94,8 +104,17 @@ def queries(d_out, qkv, table, pad, d_qkv, stats, sizes, scale, mask_value, cons
 
 
 @triton.jit(do_not_specialize=SIZES)
-def keys(d_out, qkv, table, pad, d_qkv, stats, sizes, scale, mask_value, const: tl.constexpr):
+def keys(
+    d_out, qkv, table, pad, d_qkv, stats,
+    batch, heads, height, width, rows, columns, period_h, period_w, roll_h, roll_w, cut_h, cut_w,
+    end_inside, end_bottom, end_right, end_corner,
+    scale, mask_value, const: tl.constexpr,
+):  # fmt: skip
     """Writes d_k and d_v for the blocks of program (head, p)."""
+    sizes = Sizes(
+        batch, heads, height, width, rows, columns, period_h, period_w, roll_h, roll_w, cut_h, cut_w,
+        end_inside, end_bottom, end_right, end_corner,
+    )  # fmt: skip
     head = tl.program_id(0)
     share = find_share(tl.program_id(1), sizes, const)
     N: tl.constexpr = const.MH * const.MW

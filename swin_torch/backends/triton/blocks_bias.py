@@ -12,6 +12,7 @@ from swin_torch.backends.triton.blocks_backward import find_stats
 from swin_torch.backends.triton.windows import (
     LOG2E,
     SIZES,
+    Sizes,
     bias_tile,
     find_share,
     find_tokens,
@@ -23,8 +24,17 @@ from swin_torch.backends.triton.windows import (
 
 
 @triton.jit(do_not_specialize=SIZES)
-def bias_gradient(d_out, qkv, table, pad, d_bias, stats, sizes, scale, mask_value, const: tl.constexpr):
+def bias_gradient(
+    d_out, qkv, table, pad, d_bias, stats,
+    batch, heads, height, width, rows, columns, period_h, period_w, roll_h, roll_w, cut_h, cut_w,
+    end_inside, end_bottom, end_right, end_corner,
+    scale, mask_value, const: tl.constexpr,
+):  # fmt: skip
     """Writes one tile (BLOCK, BLOCK) of d_bias, the sum over the windows of program (head, p, tile)."""
+    sizes = Sizes(
+        batch, heads, height, width, rows, columns, period_h, period_w, roll_h, roll_w, cut_h, cut_w,
+        end_inside, end_bottom, end_right, end_corner,
+    )  # fmt: skip
     head, p = tl.program_id(0), tl.program_id(1)
     share = find_share(p, sizes, const)
     N: tl.constexpr = const.MH * const.MW

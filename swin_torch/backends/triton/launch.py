@@ -126,7 +126,7 @@ def _launch(
         KERNELS[plan.tokens <= ONE_TILE][name],
         (plan.heads, ends[-1], tiles),
         *tensors,
-        Sizes(len(qkv), plan.heads, *plan.grid, *plan.counts, ph, pw, *rolls_and_cuts, *ends),
+        *Sizes(len(qkv), plan.heads, *plan.grid, *plan.counts, ph, pw, *rolls_and_cuts, *ends),
         scale,
         mask_value,
         **shape.constants,

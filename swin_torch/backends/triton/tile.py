@@ -11,6 +11,7 @@ import triton.language as tl
 from swin_torch.backends.triton.windows import (
     LOG2E,
     SIZES,
+    Sizes,
     bias_tile,
     find_share,
     find_tokens,
@@ -24,8 +25,17 @@ from swin_torch.backends.triton.windows import (
 
 
 @triton.jit(do_not_specialize=SIZES)
-def forward(qkv, table, pad, out, sizes, scale, mask_value, const: tl.constexpr):
+def forward(
+    qkv, table, pad, out,
+    batch, heads, height, width, rows, columns, period_h, period_w, roll_h, roll_w, cut_h, cut_w,
+    end_inside, end_bottom, end_right, end_corner,
+    scale, mask_value, const: tl.constexpr,
+):  # fmt: skip
     """Writes out = softmax(scale q k^T + bias + mask) v for the windows of program (head, p)."""
+    sizes = Sizes(
+        batch, heads, height, width, rows, columns, period_h, period_w, roll_h, roll_w, cut_h, cut_w,
+        end_inside, end_bottom, end_right, end_corner,
+    )  # fmt: skip
     head = tl.program_id(0)
     share = find_share(tl.program_id(1), sizes, const)
     channels = sizes.heads * const.D
@@ -48,8 +58,17 @@ def forward(qkv, table, pad, out, sizes, scale, mask_value, const: tl.constexpr)
 
 
 @triton.jit(do_not_specialize=SIZES)
-def backward(d_out, qkv, table, pad, d_qkv, d_bias, sizes, scale, mask_value, const: tl.constexpr):
+def backward(
+    d_out, qkv, table, pad, d_qkv, d_bias,
+    batch, heads, height, width, rows, columns, period_h, period_w, roll_h, roll_w, cut_h, cut_w,
+    end_inside, end_bottom, end_right, end_corner,
+    scale, mask_value, const: tl.constexpr,
+):  # fmt: skip
     """Writes d_qkv for the windows of program (head, p), and the sum of their d_bias."""
+    sizes = Sizes(
+        batch, heads, height, width, rows, columns, period_h, period_w, roll_h, roll_w, cut_h, cut_w,
+        end_inside, end_bottom, end_right, end_corner,
+    )  # fmt: skip
     head, p = tl.program_id(0), tl.program_id(1)
     share = find_share(p, sizes, const)
     channels = sizes.heads * const.D

@@ -12,7 +12,8 @@ Every attention kernel has this signature, with some of the tensors:
     pad          (3 C): the qkv of every padded token; any tensor where no token is padded
     d_bias       (programs, heads, N, N): the bias's gradient, a sum for each program p
     stats        (B windows, heads, 2, N): see `blocks_backward.queries`
-    sizes        `Sizes`: numbers
+    batch ... end_corner   the fields of `Sizes`, which the kernel puts together: in a tuple Triton would
+                 specialize for each number that is 1 or a multiple of 16, and compile again
     scale        the factor of q k^T
     mask_value   what is added to the logits of masked pairs
     const        `Constants`: what the kernel is compiled for
@@ -28,9 +29,6 @@ import triton.language as tl
 
 LOG2E = tl.constexpr(1.4426950408889634)
 """The softmax uses powers of 2: logits are multiplied by log2(e)."""
-
-SIZES = ["sizes"]
-"""Arguments that Triton must not specialize for: it would compile again for 1 and for multiples of 16."""
 
 INTERPRETED = tl.constexpr(os.environ.get("TRITON_INTERPRET") == "1")
 
@@ -54,6 +52,10 @@ class Sizes(NamedTuple):
     end_bottom: int
     end_right: int
     end_corner: int  # the number of programs
+
+
+SIZES = [*Sizes._fields]
+"""Arguments that Triton must not specialize for."""
 
 
 class Constants(NamedTuple):
