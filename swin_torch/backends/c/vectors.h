@@ -18,6 +18,7 @@
 #define LANES 4
 #endif
 
+/* THREAD_LOCAL declares an array of floats that each thread has once: large arrays do not belong on the stack. */
 #define INLINE static inline __attribute__((always_inline))
 #define NOINLINE static __attribute__((noinline)) void
 #define THREAD_LOCAL static _Thread_local __attribute__((aligned(64))) float
@@ -25,6 +26,7 @@
 typedef float vec __attribute__((vector_size(4 * LANES)));
 typedef int32_t ivec __attribute__((vector_size(4 * LANES)));
 
+/* Makes the compiler hold x in a register here. */
 #if defined(__x86_64__)
 #define KEEP_IN_REGISTER(x) __asm__("" : "+x"(x))
 #else
@@ -70,7 +72,7 @@ INLINE vec max_of(vec x, vec y) { return choose(x > y, x, y); }
 
 /* Returns the integer nearest to x, for |x| < 2^22. */
 INLINE vec round_to_nearest(vec x) {
-    const vec shifter = broadcast(12582912.0f); /* 1.5 2^23: floats of this size are integers, so the sum is rounded */
+    const vec shifter = broadcast(12582912.0f); /* 1.5 2^23: floats of this size are integers */
     return (x + shifter) - shifter;
 }
 
@@ -89,7 +91,8 @@ INLINE vec scale_by_power(vec p, vec n, vec x, float least) {
  *
  * e^x = 2^n e^r with |r| <= ln 2 / 2.  A polynomial gives e^r with a relative error of at most 4e-9. */
 INLINE vec exp_of_negative(vec x) {
-    const vec n = round_to_nearest(x * broadcast(1.44269504f)), r = (x - n * broadcast(0.693359375f)) - n * broadcast(-2.12194440e-4f);
+    const vec n = round_to_nearest(x * broadcast(1.44269504f));
+    const vec r = (x - n * broadcast(0.693359375f)) - n * broadcast(-2.12194440e-4f); /* ln 2 in two parts */
     vec p = broadcast(0.0013814320554956794f);
     p = p * r + broadcast(0.00836885068565607f);
     p = p * r + broadcast(0.041668400168418884f);

@@ -13,13 +13,13 @@ from swin_torch.backends.triton.windows import (
     LOG2E,
     SIZES,
     Sizes,
-    bias_tile,
     find_share,
     find_tokens,
     find_window,
     load_part,
-    product,
-    rounded,
+    make_bias,
+    multiply,
+    round_to,
     store_tokens,
 )
 
@@ -61,8 +61,8 @@ def forward(
             keys = find_tokens(j, window, sizes, const)
             k = load_part(1, qkv, pad, keys, channels, const)
             v = load_part(2, qkv, pad, keys, channels, const)
-            bias = bias_tile(table, 1, i[:, None], j[None, :], share, sizes, mask_value, const)
-            logits = product(q, tl.trans(k), const.PRECISION) * (scale * LOG2E) + bias
+            bias = make_bias(table, 1, i[:, None], j[None, :], share, sizes, mask_value, const)
+            logits = multiply(q, tl.trans(k), const.PRECISION) * (scale * LOG2E) + bias
             higher = tl.maximum(top, tl.max(logits, 1))
             # While all keys so far are masked the maximum is -inf, and -inf - -inf would be NaN.
             base = tl.where(higher == float("-inf"), 0.0, higher)
@@ -70,7 +70,7 @@ def forward(
             kept = tl.exp2(top - base)
             total = total * kept + tl.sum(weights, 1)
             attended *= kept[:, None]
-            attended += product(rounded(weights, v.dtype), v, const.PRECISION)
+            attended += multiply(round_to(weights, v.dtype), v, const.PRECISION)
             top = higher
         attended /= total[:, None]
         store_tokens(out, queries, channels, attended, const)

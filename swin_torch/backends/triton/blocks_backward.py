@@ -13,14 +13,14 @@ from swin_torch.backends.triton.windows import (
     LOG2E,
     SIZES,
     Sizes,
-    bias_tile,
     find_share,
     find_tokens,
     find_window,
     load_part,
     load_tokens,
-    product,
-    rounded,
+    make_bias,
+    multiply,
+    round_to,
     store_tokens,
 )
 
@@ -72,14 +72,14 @@ def queries(
             columns = find_tokens(j, window, sizes, const)
             k = load_part(1, qkv, pad, columns, channels, const)
             v = load_part(2, qkv, pad, columns, channels, const)
-            bias = bias_tile(table, 1, i[:, None], j[None, :], share, sizes, mask_value, const)
-            logits = product(q, tl.trans(k), const.PRECISION) * (scale * LOG2E) + bias
+            bias = make_bias(table, 1, i[:, None], j[None, :], share, sizes, mask_value, const)
+            logits = multiply(q, tl.trans(k), const.PRECISION) * (scale * LOG2E) + bias
             higher = tl.maximum(top, tl.max(logits, 1))
             # While all keys so far are masked the maximum is -inf, and -inf - -inf would be NaN.
             base = tl.where(higher == float("-inf"), 0.0, higher)
             weights = tl.exp2(logits - base[:, None])
             kept = tl.exp2(top - base)
-            d_weights = product(d_o, tl.trans(v), const.PRECISION)
+            d_weights = multiply(d_o, tl.trans(v), const.PRECISION)
             total = total * kept + tl.sum(weights, 1)
             delta = delta * kept + tl.sum(weights * d_weights, 1)
             top = higher
@@ -91,12 +91,12 @@ def queries(
             columns = find_tokens(j, window, sizes, const)
             k = load_part(1, qkv, pad, columns, channels, const)
             v = load_part(2, qkv, pad, columns, channels, const)
-            bias = bias_tile(table, 1, i[:, None], j[None, :], share, sizes, mask_value, const)
-            logits = product(q, tl.trans(k), const.PRECISION) * (scale * LOG2E) + bias
+            bias = make_bias(table, 1, i[:, None], j[None, :], share, sizes, mask_value, const)
+            logits = multiply(q, tl.trans(k), const.PRECISION) * (scale * LOG2E) + bias
             weights = tl.exp2(logits - normaliser[:, None])
-            d_weights = product(d_o, tl.trans(v), const.PRECISION)
+            d_weights = multiply(d_o, tl.trans(v), const.PRECISION)
             d_logits = weights * (d_weights - delta[:, None])
-            d_q += product(rounded(d_logits, k.dtype), k, const.PRECISION)
+            d_q += multiply(round_to(d_logits, k.dtype), k, const.PRECISION)
         store_tokens(d_qkv, rows, 3 * channels, d_q * scale, const)
         own = find_stats(stats, window, head, sizes, const)
         tl.store(own + i, normaliser, i < N)
@@ -140,13 +140,13 @@ def keys(
             q = load_part(0, qkv, pad, columns, channels, const)
             d_o = load_tokens(d_out, columns, channels, const)
             # Rows are keys and columns queries: the sums over queries need no transpose.
-            bias = bias_tile(table, 1, i[None, :], j[:, None], share, sizes, mask_value, const)
-            logits = product(k, tl.trans(q), const.PRECISION) * (scale * LOG2E) + bias
+            bias = make_bias(table, 1, i[None, :], j[:, None], share, sizes, mask_value, const)
+            logits = multiply(k, tl.trans(q), const.PRECISION) * (scale * LOG2E) + bias
             # A normaliser of inf gives queries beyond the window weights of 0.
             weights = tl.exp2(logits - tl.load(own + i, i < N, float("inf"))[None, :])
-            d_v += product(rounded(weights, v.dtype), d_o, const.PRECISION)
-            d_weights = product(v, tl.trans(d_o), const.PRECISION)
+            d_v += multiply(round_to(weights, v.dtype), d_o, const.PRECISION)
+            d_weights = multiply(v, tl.trans(d_o), const.PRECISION)
             d_logits = weights * (d_weights - tl.load(own + N + i, i < N, 0.0)[None, :])
-            d_k += product(rounded(d_logits, q.dtype), q, const.PRECISION)
+            d_k += multiply(round_to(d_logits, q.dtype), q, const.PRECISION)
         store_tokens(d_qkv + channels, rows, 3 * channels, d_k * scale, const)
         store_tokens(d_qkv + 2 * channels, rows, 3 * channels, d_v, const)

@@ -13,13 +13,13 @@ from swin_torch.backends.triton.windows import (
     LOG2E,
     SIZES,
     Sizes,
-    bias_tile,
     find_share,
     find_tokens,
     find_window,
     load_part,
     load_tokens,
-    product,
+    make_bias,
+    multiply,
 )
 
 
@@ -48,7 +48,7 @@ def bias_gradient(
     i = tile // BLOCKS * const.BLOCK + tl.arange(0, const.BLOCK)
     j = tile % BLOCKS * const.BLOCK + tl.arange(0, const.BLOCK)
     d_bias_sum = tl.zeros((const.BLOCK, const.BLOCK), tl.float32)
-    bias = bias_tile(table, 1, i[:, None], j[None, :], share, sizes, mask_value, const)
+    bias = make_bias(table, 1, i[:, None], j[None, :], share, sizes, mask_value, const)
     for w in tl.range(share.first, sizes.batch * share.rows * share.columns, share.step):
         window = find_window(w, share)
         own = find_stats(stats, window, head, sizes, const)
@@ -58,9 +58,9 @@ def bias_gradient(
         k = load_part(1, qkv, pad, keys, channels, const)
         v = load_part(2, qkv, pad, keys, channels, const)
         d_o = load_tokens(d_out, queries, channels, const)
-        logits = product(q, tl.trans(k), const.PRECISION) * (scale * LOG2E) + bias
+        logits = multiply(q, tl.trans(k), const.PRECISION) * (scale * LOG2E) + bias
         weights = tl.exp2(logits - tl.load(own + i, i < N, 0.0)[:, None])
-        d_weights = product(d_o, tl.trans(v), const.PRECISION)
+        d_weights = multiply(d_o, tl.trans(v), const.PRECISION)
         d_bias_sum += weights * (d_weights - tl.load(own + N + i, i < N, 0.0)[:, None])
     d_bias += (p * sizes.heads + head) * N * N
     tl.store(d_bias + i[:, None] * N + j[None, :], d_bias_sum, (i < N)[:, None] & (j < N)[None, :])

@@ -189,7 +189,7 @@ def _padding_gradient(d_out: Tensor, d_qkv: Tensor, plan: Plan) -> Tensor:
 
 
 def precision(qkv: Tensor) -> str:
-    """Returns how `windows.product` multiplies tensors such as this one."""
+    """Returns how `windows.multiply` multiplies tensors such as this one."""
     if qkv.dtype == torch.bfloat16 and not qkv.is_cuda:
         return "widened"
     tf32 = qkv.dtype == torch.float32 and torch.backends.cuda.matmul.fp32_precision == "tf32"

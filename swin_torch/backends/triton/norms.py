@@ -5,7 +5,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from swin_torch.backends.triton.windows import rounded
+from swin_torch.backends.triton.windows import round_to
 
 
 @triton.jit
@@ -23,13 +23,13 @@ def add_norm(
     own = first + channel
     total = tl.load(x + own, inside, 0.0).to(tl.float32) + tl.load(branch + own, inside, 0.0).to(tl.float32)
     # The norm takes the rounded sum, as it does where sum and norm are computed apart.
-    total = rounded(total, y.dtype.element_ty).to(tl.float32)
+    total = round_to(total, y.dtype.element_ty).to(tl.float32)
     mean = tl.sum(total, 0) / channels
     centred = tl.where(inside, total - mean, 0.0)
     scale = 1.0 / tl.sqrt(tl.sum(centred * centred, 0) / channels + eps)
     weight = tl.load(gain + channel, inside, 0.0).to(tl.float32)
     bias = tl.load(shift + channel, inside, 0.0).to(tl.float32)
-    tl.store(normed + own, rounded(centred * scale * weight + bias, normed.dtype.element_ty), inside)
+    tl.store(normed + own, round_to(centred * scale * weight + bias, normed.dtype.element_ty), inside)
     if AHEAD:
         total += tl.load(ahead + channel, inside, 0.0).to(tl.float32)
-    tl.store(y + own, rounded(total, y.dtype.element_ty), inside)
+    tl.store(y + own, round_to(total, y.dtype.element_ty), inside)

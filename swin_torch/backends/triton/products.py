@@ -5,7 +5,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from swin_torch.backends.triton.windows import product, rounded
+from swin_torch.backends.triton.windows import multiply, round_to
 
 
 @triton.jit(do_not_specialize=["rows"])
@@ -28,7 +28,7 @@ def linear(
     BIAS: tl.constexpr,
     GELU: tl.constexpr,
     ONTO: tl.constexpr,
-    PRECISION: tl.constexpr,  # how `product` multiplies
+    PRECISION: tl.constexpr,  # how `multiply` multiplies
 ):
     """Writes out = onto + gelu(norm(x) weight^T + bias).
 
@@ -54,9 +54,9 @@ def linear(
             if NORM:
                 by = tl.load(gain + channel, inside, 0.0).to(tl.float32)[None, :]
                 to = tl.load(shift + channel, inside, 0.0).to(tl.float32)[None, :]
-                tokens = rounded((tokens.to(tl.float32) - mean) * scale * by + to, weight.dtype.element_ty)
+                tokens = round_to((tokens.to(tl.float32) - mean) * scale * by + to, weight.dtype.element_ty)
             place = weight + column[None, :] * CHANNELS + channel[:, None]
-            total += product(tokens, tl.load(place, inside[:, None] & wanted[None, :], 0.0), PRECISION)
+            total += multiply(tokens, tl.load(place, inside[:, None] & wanted[None, :], 0.0), PRECISION)
         if BIAS:
             total += tl.load(bias + column, wanted, 0.0).to(tl.float32)[None, :]
         if GELU:
@@ -64,7 +64,7 @@ def linear(
         place = row * columns + column[None, :]
         if ONTO:
             total += tl.load(onto + place, there & wanted[None, :], 0.0).to(tl.float32)
-        tl.store(out + place, rounded(total, out.dtype.element_ty), there & wanted[None, :])
+        tl.store(out + place, round_to(total, out.dtype.element_ty), there & wanted[None, :])
 
 
 @triton.jit

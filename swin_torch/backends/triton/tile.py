@@ -12,14 +12,14 @@ from swin_torch.backends.triton.windows import (
     LOG2E,
     SIZES,
     Sizes,
-    bias_tile,
     find_share,
     find_tokens,
     find_window,
     load_part,
     load_tokens,
-    product,
-    rounded,
+    make_bias,
+    multiply,
+    round_to,
     store_tokens,
 )
 
@@ -41,7 +41,7 @@ def forward(
     channels = sizes.heads * const.D
     i = tl.arange(0, const.BLOCK)
     table += head
-    bias = bias_tile(table, sizes.heads, i[:, None], i[None, :], share, sizes, mask_value, const)
+    bias = make_bias(table, sizes.heads, i[:, None], i[None, :], share, sizes, mask_value, const)
     qkv += head * const.D
     pad += head * const.D
     out += head * const.D
@@ -50,10 +50,10 @@ def forward(
         q = load_part(0, qkv, pad, tokens, channels, const)
         k = load_part(1, qkv, pad, tokens, channels, const)
         v = load_part(2, qkv, pad, tokens, channels, const)
-        logits = product(q, tl.trans(k), const.PRECISION) * (scale * LOG2E) + bias
+        logits = multiply(q, tl.trans(k), const.PRECISION) * (scale * LOG2E) + bias
         weights = tl.exp2(logits - tl.max(logits, 1)[:, None])
         total = tl.sum(weights, 1)
-        attended = product(rounded(weights, v.dtype), v, const.PRECISION) / total[:, None]
+        attended = multiply(round_to(weights, v.dtype), v, const.PRECISION) / total[:, None]
         store_tokens(out, tokens, channels, attended, const)
 
 
@@ -74,7 +74,7 @@ def backward(
     channels = sizes.heads * const.D
     i = tl.arange(0, const.BLOCK)
     table += head
-    bias = bias_tile(table, sizes.heads, i[:, None], i[None, :], share, sizes, mask_value, const)
+    bias = make_bias(table, sizes.heads, i[:, None], i[None, :], share, sizes, mask_value, const)
     qkv += head * const.D
     pad += head * const.D
     d_out += head * const.D
@@ -87,19 +87,19 @@ def backward(
         v = load_part(2, qkv, pad, tokens, channels, const)
         # Padded queries are cropped: their gradient is 0.
         d_o = load_tokens(d_out, tokens, channels, const)
-        logits = product(q, tl.trans(k), const.PRECISION) * (scale * LOG2E) + bias
+        logits = multiply(q, tl.trans(k), const.PRECISION) * (scale * LOG2E) + bias
         weights = tl.exp2(logits - tl.max(logits, 1)[:, None])
         weights *= (1.0 / tl.sum(weights, 1))[:, None]
         # Each gradient is stored as soon as it is computed: this kernel is short of registers.
-        d_v = product(tl.trans(rounded(weights, v.dtype)), d_o, const.PRECISION)
+        d_v = multiply(tl.trans(round_to(weights, v.dtype)), d_o, const.PRECISION)
         store_tokens(d_qkv + 2 * channels, tokens, 3 * channels, d_v, const)
-        d_weights = product(d_o, tl.trans(v), const.PRECISION)
+        d_weights = multiply(d_o, tl.trans(v), const.PRECISION)
         d_logits = weights * (d_weights - tl.sum(weights * d_weights, 1)[:, None])
         d_bias_sum += d_logits
-        narrow = rounded(d_logits, q.dtype)
-        d_q = product(narrow, k, const.PRECISION) * scale
+        narrow = round_to(d_logits, q.dtype)
+        d_q = multiply(narrow, k, const.PRECISION) * scale
         store_tokens(d_qkv, tokens, 3 * channels, d_q, const)
-        d_k = product(tl.trans(narrow), q, const.PRECISION) * scale
+        d_k = multiply(tl.trans(narrow), q, const.PRECISION) * scale
         store_tokens(d_qkv + channels, tokens, 3 * channels, d_k, const)
     N: tl.constexpr = const.MH * const.MW
     d_bias += (p * sizes.heads + head) * N * N

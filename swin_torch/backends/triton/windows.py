@@ -48,8 +48,8 @@ class Sizes(NamedTuple):
     roll_w: int
     cut_h: int  # from this row on, a bottom window's tokens came round the edge
     cut_w: int
-    end_inside: int  # program p has the class inside where 0 <= p < end_inside
-    end_bottom: int
+    end_inside: int  # programs 0 to end_inside (excluded) have the class inside
+    end_bottom: int  # programs end_inside to end_bottom the class bottom, and so on
     end_right: int
     end_corner: int  # the number of programs
 
@@ -70,24 +70,24 @@ class Constants(NamedTuple):
     PADDED: bool  # whether some tokens are padding
     SHIFTED_ROWS: int  # whether the last row of windows has classes of its own
     SHIFTED_COLUMNS: int
-    PRECISION: str  # how `product` multiplies
+    PRECISION: str  # how `multiply` multiplies
 
 
 class Share(NamedTuple):
-    """The windows of a program, on the GPU: every step-th of a rectangle of windows of each image."""
+    """A program's windows, in a kernel: every step-th of a rectangle of windows of each image."""
 
     down: Any  # whether the class is bottom or corner
     right: Any  # whether the class is right or corner
-    row: Any  # the rectangle's first row and column of windows, and its size
+    row: Any  # the rectangle's first row and column
     column: Any
-    rows: Any
+    rows: Any  # how many it has
     columns: Any
-    first: Any
+    first: Any  # the program's first window, counted through all images
     step: Any
 
 
 class Window(NamedTuple):
-    """A window, on the GPU: its image, row and column."""
+    """A window, in a kernel: its image, row and column."""
 
     image: Any
     row: Any
@@ -95,16 +95,16 @@ class Window(NamedTuple):
 
 
 class Tokens(NamedTuple):
-    """Tokens of a window, on the GPU, one a row of a tile."""
+    """Some tokens of a window, in a kernel: vectors of as many elements."""
 
-    position: Any  # in the batch, as (B H W)
+    position: Any  # the index into (B H W)
     inside: Any  # whether it is a token of the image
-    is_pad: Any  # whether it is padding; neither is beyond the last token of the window
+    is_pad: Any  # whether it is padding; beyond the window's last token both are false
 
 
 @triton.jit
-def product(a, b, PRECISION: tl.constexpr):
-    """a b, summed in float32: "tf32" rounds float32 first, "widened" is bfloat16 under the interpreter."""
+def multiply(a, b, PRECISION: tl.constexpr):
+    """Returns a b, summed in float32: "tf32" rounds float32 first, "widened" is bfloat16 when interpreted."""
     if PRECISION == "widened":  # Triton 3.7's interpreter multiplies the bits of bfloat16 as integers
         c = tl.dot(a.to(tl.float32), b.to(tl.float32))
     else:
@@ -113,7 +113,7 @@ def product(a, b, PRECISION: tl.constexpr):
 
 
 @triton.jit
-def rounded(x, kind: tl.constexpr):
+def round_to(x, kind: tl.constexpr):
     """Converts float32 to another type: rounds to nearest, ties to even."""
     if INTERPRETED and kind == tl.bfloat16:  # Triton 3.7's interpreter cuts bits off
         bits = x.to(tl.uint32, bitcast=True)
@@ -192,12 +192,12 @@ def store_tokens(base, tokens, stride, x, const: tl.constexpr):
     """Stores a tile (tokens, BLOCK_D) where the tokens lie; padding is not stored."""
     k = tl.arange(0, const.BLOCK_D)
     where = tokens.inside[:, None] & (k < const.D)[None, :]
-    tl.store(base + tokens.position[:, None] * stride + k[None, :], rounded(x, base.dtype.element_ty), where)
+    tl.store(base + tokens.position[:, None] * stride + k[None, :], round_to(x, base.dtype.element_ty), where)
 
 
 @triton.jit
-def bias_tile(table, stride, i, j, share, sizes, mask_value, const: tl.constexpr):
-    """Returns bias + mask of queries i and keys j, times log2(e); -inf for keys beyond the window.
+def make_bias(table, stride, i, j, share, sizes, mask_value, const: tl.constexpr):
+    """Returns bias + mask of queries i and keys j, times log2(e); -inf for keys beyond the window's last.
 
     i and j are (n, 1) and (1, n), or the other way round.  The head's table has an entry every ``stride``.
     """
