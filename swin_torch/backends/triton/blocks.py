@@ -43,6 +43,7 @@ def forward(
     share = find_share(tl.program_id(1), sizes, const)
     N: tl.constexpr = const.MH * const.MW
     BLOCKS: tl.constexpr = (N + const.BLOCK - 1) // const.BLOCK
+    PRECISION: tl.constexpr = const.PRECISION
     channels = sizes.heads * const.D
     table += head * (2 * const.MH - 1) * (2 * const.MW - 1)
     qkv += head * const.D
@@ -62,7 +63,7 @@ def forward(
             k = load_part(1, qkv, pad, keys, channels, const)
             v = load_part(2, qkv, pad, keys, channels, const)
             bias = make_bias(table, 1, i[:, None], j[None, :], share, sizes, mask_value, const)
-            logits = multiply(q, tl.trans(k), const.PRECISION) * (scale * LOG2E) + bias
+            logits = multiply(q, tl.trans(k), PRECISION) * (scale * LOG2E) + bias
             higher = tl.maximum(top, tl.max(logits, 1))
             # While all keys so far are masked the maximum is -inf, and -inf - -inf would be NaN.
             base = tl.where(higher == float("-inf"), 0.0, higher)
@@ -70,7 +71,7 @@ def forward(
             kept = tl.exp2(top - base)
             total = total * kept + tl.sum(weights, 1)
             attended *= kept[:, None]
-            attended += multiply(round_to(weights, v.dtype), v, const.PRECISION)
+            attended += multiply(round_to(weights, v.dtype), v, PRECISION)
             top = higher
         attended /= total[:, None]
         store_tokens(out, queries, channels, attended, const)

@@ -52,6 +52,7 @@ def queries(
     share = find_share(tl.program_id(1), sizes, const)
     N: tl.constexpr = const.MH * const.MW
     BLOCKS: tl.constexpr = (N + const.BLOCK - 1) // const.BLOCK
+    PRECISION: tl.constexpr = const.PRECISION
     channels = sizes.heads * const.D
     table += head * (2 * const.MH - 1) * (2 * const.MW - 1)
     qkv += head * const.D
@@ -73,13 +74,13 @@ def queries(
             k = load_part(1, qkv, pad, columns, channels, const)
             v = load_part(2, qkv, pad, columns, channels, const)
             bias = make_bias(table, 1, i[:, None], j[None, :], share, sizes, mask_value, const)
-            logits = multiply(q, tl.trans(k), const.PRECISION) * (scale * LOG2E) + bias
+            logits = multiply(q, tl.trans(k), PRECISION) * (scale * LOG2E) + bias
             higher = tl.maximum(top, tl.max(logits, 1))
             # While all keys so far are masked the maximum is -inf, and -inf - -inf would be NaN.
             base = tl.where(higher == float("-inf"), 0.0, higher)
             weights = tl.exp2(logits - base[:, None])
             kept = tl.exp2(top - base)
-            d_weights = multiply(d_o, tl.trans(v), const.PRECISION)
+            d_weights = multiply(d_o, tl.trans(v), PRECISION)
             total = total * kept + tl.sum(weights, 1)
             delta = delta * kept + tl.sum(weights * d_weights, 1)
             top = higher
@@ -92,11 +93,11 @@ def queries(
             k = load_part(1, qkv, pad, columns, channels, const)
             v = load_part(2, qkv, pad, columns, channels, const)
             bias = make_bias(table, 1, i[:, None], j[None, :], share, sizes, mask_value, const)
-            logits = multiply(q, tl.trans(k), const.PRECISION) * (scale * LOG2E) + bias
+            logits = multiply(q, tl.trans(k), PRECISION) * (scale * LOG2E) + bias
             weights = tl.exp2(logits - normaliser[:, None])
-            d_weights = multiply(d_o, tl.trans(v), const.PRECISION)
+            d_weights = multiply(d_o, tl.trans(v), PRECISION)
             d_logits = weights * (d_weights - delta[:, None])
-            d_q += multiply(round_to(d_logits, k.dtype), k, const.PRECISION)
+            d_q += multiply(round_to(d_logits, k.dtype), k, PRECISION)
         store_tokens(d_qkv, rows, 3 * channels, d_q * scale, const)
         own = find_stats(stats, window, head, sizes, const)
         tl.store(own + i, normaliser, i < N)
@@ -119,6 +120,7 @@ def keys(
     share = find_share(tl.program_id(1), sizes, const)
     N: tl.constexpr = const.MH * const.MW
     BLOCKS: tl.constexpr = (N + const.BLOCK - 1) // const.BLOCK
+    PRECISION: tl.constexpr = const.PRECISION
     channels = sizes.heads * const.D
     table += head * (2 * const.MH - 1) * (2 * const.MW - 1)
     qkv += head * const.D
@@ -141,12 +143,12 @@ def keys(
             d_o = load_tokens(d_out, columns, channels, const)
             # Rows are keys and columns queries: the sums over queries need no transpose.
             bias = make_bias(table, 1, i[None, :], j[:, None], share, sizes, mask_value, const)
-            logits = multiply(k, tl.trans(q), const.PRECISION) * (scale * LOG2E) + bias
+            logits = multiply(k, tl.trans(q), PRECISION) * (scale * LOG2E) + bias
             # A normaliser of inf gives queries beyond the window weights of 0.
             weights = tl.exp2(logits - tl.load(own + i, i < N, float("inf"))[None, :])
-            d_v += multiply(round_to(weights, v.dtype), d_o, const.PRECISION)
-            d_weights = multiply(v, tl.trans(d_o), const.PRECISION)
+            d_v += multiply(round_to(weights, v.dtype), d_o, PRECISION)
+            d_weights = multiply(v, tl.trans(d_o), PRECISION)
             d_logits = weights * (d_weights - tl.load(own + N + i, i < N, 0.0)[None, :])
-            d_k += multiply(round_to(d_logits, q.dtype), q, const.PRECISION)
+            d_k += multiply(round_to(d_logits, q.dtype), q, PRECISION)
         store_tokens(d_qkv + channels, rows, 3 * channels, d_k * scale, const)
         store_tokens(d_qkv + 2 * channels, rows, 3 * channels, d_v, const)

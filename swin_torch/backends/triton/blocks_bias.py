@@ -39,6 +39,7 @@ def bias_gradient(
     share = find_share(p, sizes, const)
     N: tl.constexpr = const.MH * const.MW
     BLOCKS: tl.constexpr = (N + const.BLOCK - 1) // const.BLOCK
+    PRECISION: tl.constexpr = const.PRECISION
     channels = sizes.heads * const.D
     table += head * (2 * const.MH - 1) * (2 * const.MW - 1)
     qkv += head * const.D
@@ -58,9 +59,9 @@ def bias_gradient(
         k = load_part(1, qkv, pad, keys, channels, const)
         v = load_part(2, qkv, pad, keys, channels, const)
         d_o = load_tokens(d_out, queries, channels, const)
-        logits = multiply(q, tl.trans(k), const.PRECISION) * (scale * LOG2E) + bias
+        logits = multiply(q, tl.trans(k), PRECISION) * (scale * LOG2E) + bias
         weights = tl.exp2(logits - tl.load(own + i, i < N, 0.0)[:, None])
-        d_weights = multiply(d_o, tl.trans(v), const.PRECISION)
+        d_weights = multiply(d_o, tl.trans(v), PRECISION)
         d_bias_sum += weights * (d_weights - tl.load(own + N + i, i < N, 0.0)[:, None])
     d_bias += (p * sizes.heads + head) * N * N
     tl.store(d_bias + i[:, None] * N + j[None, :], d_bias_sum, (i < N)[:, None] & (j < N)[None, :])

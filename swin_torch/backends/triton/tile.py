@@ -38,6 +38,7 @@ def forward(
     )  # fmt: skip
     head = tl.program_id(0)
     share = find_share(tl.program_id(1), sizes, const)
+    PRECISION: tl.constexpr = const.PRECISION
     channels = sizes.heads * const.D
     i = tl.arange(0, const.BLOCK)
     table += head
@@ -50,10 +51,10 @@ def forward(
         q = load_part(0, qkv, pad, tokens, channels, const)
         k = load_part(1, qkv, pad, tokens, channels, const)
         v = load_part(2, qkv, pad, tokens, channels, const)
-        logits = multiply(q, tl.trans(k), const.PRECISION) * (scale * LOG2E) + bias
+        logits = multiply(q, tl.trans(k), PRECISION) * (scale * LOG2E) + bias
         weights = tl.exp2(logits - tl.max(logits, 1)[:, None])
         total = tl.sum(weights, 1)
-        attended = multiply(round_to(weights, v.dtype), v, const.PRECISION) / total[:, None]
+        attended = multiply(round_to(weights, v.dtype), v, PRECISION) / total[:, None]
         store_tokens(out, tokens, channels, attended, const)
 
 
@@ -71,6 +72,7 @@ def backward(
     )  # fmt: skip
     head, p = tl.program_id(0), tl.program_id(1)
     share = find_share(p, sizes, const)
+    PRECISION: tl.constexpr = const.PRECISION
     channels = sizes.heads * const.D
     i = tl.arange(0, const.BLOCK)
     table += head
@@ -87,19 +89,19 @@ def backward(
         v = load_part(2, qkv, pad, tokens, channels, const)
         # Padded queries are cropped: their gradient is 0.
         d_o = load_tokens(d_out, tokens, channels, const)
-        logits = multiply(q, tl.trans(k), const.PRECISION) * (scale * LOG2E) + bias
+        logits = multiply(q, tl.trans(k), PRECISION) * (scale * LOG2E) + bias
         weights = tl.exp2(logits - tl.max(logits, 1)[:, None])
         weights *= (1.0 / tl.sum(weights, 1))[:, None]
         # Each gradient is stored as soon as it is computed: this kernel is short of registers.
-        d_v = multiply(tl.trans(round_to(weights, v.dtype)), d_o, const.PRECISION)
+        d_v = multiply(tl.trans(round_to(weights, v.dtype)), d_o, PRECISION)
         store_tokens(d_qkv + 2 * channels, tokens, 3 * channels, d_v, const)
-        d_weights = multiply(d_o, tl.trans(v), const.PRECISION)
+        d_weights = multiply(d_o, tl.trans(v), PRECISION)
         d_logits = weights * (d_weights - tl.sum(weights * d_weights, 1)[:, None])
         d_bias_sum += d_logits
         narrow = round_to(d_logits, q.dtype)
-        d_q = multiply(narrow, k, const.PRECISION) * scale
+        d_q = multiply(narrow, k, PRECISION) * scale
         store_tokens(d_qkv, tokens, 3 * channels, d_q, const)
-        d_k = multiply(tl.trans(narrow), q, const.PRECISION) * scale
+        d_k = multiply(tl.trans(narrow), q, PRECISION) * scale
         store_tokens(d_qkv + channels, tokens, 3 * channels, d_k, const)
     N: tl.constexpr = const.MH * const.MW
     d_bias += (p * sizes.heads + head) * N * N
