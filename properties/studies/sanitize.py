@@ -129,10 +129,10 @@ def layers() -> int:
 
 def run() -> None:
     """Runs all calls, in memory that is new each time: a reading past its end would be another's else."""
-    from swin_torch.backends.c import pointwise, rooms
+    from swin_torch.backends.c import pointwise, scratch
 
-    rooms._keep_what_is_freed()
-    rooms.LARGEST = -1
+    scratch._keep_freed_memory()
+    scratch.LARGEST = -1
     pointwise.FEW = 100  # every thread has something to do
     print(f"{attend()} calls of the attention, {layers()} of layers and blocks")
 

@@ -31,7 +31,7 @@ ODD = Plan((9, 13), (12, 15), (4, 3), (1, 2), 2, False)
 @pytest.fixture
 def anew(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """As in a new process: nothing is compiled, no compiler known, nothing said."""
-    kept = native._attention, building._compiler, say_once
+    kept = native._kernel, building._compiler, say_once
     for function in kept:
         function.cache_clear()
     yield monkeypatch
@@ -259,7 +259,7 @@ def test_a_compiler_that_fails_is_done_without(anew: pytest.MonkeyPatch, tmp_pat
     with pytest.warns(UserWarning, match="slower: .*false did not compile it"):
         assert not native.takes(arguments()[0], ODD)
     assert not list(tmp_path.iterdir()), "nothing half made is left"
-    native._attention.cache_clear()
+    native._kernel.cache_clear()
     building._compiler.cache_clear()
     anew.setenv("SWIN_TORCH_NATIVE", "0")
     assert not native.takes(arguments()[0], ODD), "told not to, it says nothing"
@@ -271,4 +271,4 @@ def test_what_c_does_is_counted() -> None:
     with torch.no_grad():
         found = launches(lambda: block(torch.zeros(1, 4, 4, 8)))
     assert found["norm"] == 2
-    assert found["spread"] == found["attend"] == 1
+    assert found["expand_bias"] == found["attend"] == 1
