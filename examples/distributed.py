@@ -16,7 +16,6 @@ from swin_properties.budget.precision import PRECISIONS
 from swin_properties.cases.case import NetCase
 from swin_properties.judging.gradients import Slopes, oracle_side
 from swin_properties.laws.law import Derivative
-from swin_torch.conversion import gradient
 from swin_weights import flatten
 from torch import distributed
 from torch.distributed.device_mesh import init_device_mesh
@@ -73,9 +72,11 @@ def gradients(network, images, cotangents):
     for u in cotangents:
         network.zero_grad()
         (network(images) * u).sum(1).mean().backward()
-        found.append(
-            {name.removeprefix("module."): whole(gradient(x)) for name, x in network.named_parameters()}
-        )
+        of_parameters = {}
+        for name, x in network.named_parameters():
+            grad = torch.zeros_like(x) if x.grad is None else x.grad
+            of_parameters[name.removeprefix("module.")] = whole(grad)
+        found.append(of_parameters)
     return found
 
 
