@@ -21,7 +21,7 @@ MOST_LAWS, MOST_CASES = 4, 4
 """How many broken laws, and cases of each, a planted bug must explain."""
 
 FAR = 1e3
-"""A rho, in units of the oracle's budget, beyond which a closer look at a bug's own budget is spared."""
+"""The rho, in the oracle's budget, beyond which the bug's own budget need not be computed."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,10 @@ class Diagnosis:
         if self.bugs:
             return " Or: ".join(f"{bug.note} [{bug.name}; seen: {bug.seen}]" for bug in self.bugs)
         if not self.holding:
-            return f"No planted bug explains it. Every component breaks a law: {', '.join(self.broken)}."
+            return f"No planted bug explains it. Laws of each component are broken: {', '.join(self.broken)}."
         return (
-            f"No planted bug explains it. These hold: {', '.join(self.holding)}; these are broken: "
-            f"{', '.join(self.broken)}. The fault is in what {self.broken[0]} adds to the ones that hold."
+            f"No planted bug explains it. All laws of {', '.join(self.holding)} hold; laws of "
+            f"{', '.join(self.broken)} are broken. The fault is in what {self.broken[0]} adds to the others."
         )
 
 
@@ -59,7 +59,7 @@ def diagnose(judged: Implementation, report: Report) -> Diagnosis | None:
         return None
     told = [
         r for r in results if LAWS[r.law].tier != "gradient"
-    ]  # a broken gradient law says itself what is wrong
+    ]  # a gradient law that is broken says itself what is wrong
     broken = {r.law.partition("/")[0] for r in results}
     holding = {r.law.partition("/")[0] for r in report.of("holds")} - broken
     order = list(dict.fromkeys(name.partition("/")[0] for name in LAWS))
@@ -83,7 +83,7 @@ def diagnose(judged: Implementation, report: Report) -> Diagnosis | None:
 
 
 def _excluded(bug: Bug, report: Report) -> bool:
-    """Whether a law that kills the bug on the cases of this report holds: then it is not this bug."""
+    """Returns whether a law that kills the bug on the cases of this report holds: then it is not this bug."""
     known = report.seed == 0 and report.convention == "canonical"  # else a law asks for something else
     tables = shipped().get(report.effort, {}) if known else {}
     killers = tables.get(report.precision, {}).get(bug.name, [])
