@@ -1,10 +1,10 @@
 """Swin Transformer in PyTorch, held to the oracle: modules, functions on tensors, and the adapter."""
 
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from swin_torch.attention.operator import shifted_window_attention_core
 from swin_torch.blocks.explain import explain
-from swin_torch.blocks.parts import fuse
 from swin_torch.geometry import functional
 from swin_torch.geometry.bias_resizing import resize_relative_position_bias
 from swin_torch.geometry.functional import (
@@ -20,8 +20,6 @@ from swin_torch.geometry.functional import (
     window_partition,
     window_reverse,
 )
-from swin_torch.judged import Adapter, adapter, adapters
-from swin_torch.model.from_checkpoint import from_checkpoint
 from swin_torch.model.graphs import graphed
 from swin_torch.model.layers import (
     Mlp,
@@ -31,7 +29,10 @@ from swin_torch.model.layers import (
 )
 from swin_torch.model.network import SwinTransformer, swin_b, swin_l, swin_s, swin_t
 from swin_torch.model.patches import PatchEmbed, PatchMerging
-from swin_torch.variants import compiled, eager, fused, on_a_gpu
+
+if TYPE_CHECKING:
+    from swin_torch.model.from_checkpoint import from_checkpoint
+    from swin_torch.torch_adapter import Adapter, adapter, adapters, compiled, plain
 
 __all__ = [
     "Adapter",
@@ -47,14 +48,12 @@ __all__ = [
     "compiled",
     "cyclic_shift",
     "drop_path",
-    "eager",
     "explain",
     "from_checkpoint",
     "functional",
-    "fuse",
-    "fused",
     "graphed",
     "merge_neighbours",
+    "plain",
     "relative_position_bias",
     "relative_position_index",
     "resize_relative_position_bias",
@@ -72,8 +71,19 @@ __all__ = [
 ]
 
 
+_HOMES = {
+    "from_checkpoint": "model.from_checkpoint",
+    **dict.fromkeys(("Adapter", "adapter", "adapters", "compiled", "plain"), "torch_adapter"),
+}
+"""The names that are loaded when they are first asked for, each with its module."""
+
+
 def __getattr__(name: str) -> Any:
-    """``swin_torch.cuda``: only where there is a GPU."""
+    """Loads a name of `_HOMES`; ``swin_torch.cuda`` exists only where there is a GPU."""
     if name == "cuda":
+        from swin_torch.torch_adapter import on_a_gpu
+
         return on_a_gpu()
-    raise AttributeError(f"module 'swin_torch' has no attribute {name!r}")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'swin_torch' has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from swin_properties.adapters.answers import Declined
-from swin_properties.adapters.contract import SHAPES
+from swin_properties.adapters.contract import CONTRACT
 from swin_timing.interleaved import ROUNDS, Paired, measured, on_one_core
 
 from benchmarks.cases.attention_operator import Case as OperatorCase
@@ -79,7 +79,7 @@ def _operator_runs(m: Measurement) -> dict[str, Callable[[], Any]]:
 def _names(m: Measurement) -> list[str]:
     """Who takes part: ours and the peers on the measurement's device."""
     if m.kind == "frozen":
-        return ["swin_torch:fused", f"swin_torch:fused{FROZEN}", f"peer:timm{SDPA}{FROZEN}"]
+        return ["swin_torch", f"swin_torch{FROZEN}", f"peer:timm{SDPA}{FROZEN}"]
     compiled = f"peer:timm{ON_GPU}{COMPILED}"
     if (
         m.device == "cuda" and m.size != "T-224"
@@ -105,7 +105,7 @@ def _network_run(m: Measurement, name: str) -> Callable[[], Any]:
     if m.kind != "training":
         run = contestant.prepare(WHOLE, *arguments)
     else:
-        cotangent = np.random.default_rng(2).standard_normal(SHAPES[WHOLE](*arguments), np.float32)
+        cotangent = np.random.default_rng(2).standard_normal(CONTRACT[WHOLE].shape(*arguments), np.float32)
         run = contestant.prepare("vjp", WHOLE, cotangent, *arguments)
     return partial(_in_autocast, run, m.device) if m.autocast else run
 

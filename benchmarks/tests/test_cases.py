@@ -16,7 +16,7 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 from swin_properties.adapters.answers import Declined
-from swin_properties.adapters.contract import SHAPES
+from swin_properties.adapters.contract import CONTRACT
 
 from benchmarks.cases import counters, operations
 from benchmarks.cases.case import UNTRAINED, Case, cases
@@ -78,7 +78,7 @@ def test_inference(benchmark: BenchmarkFixture, case: Case, name: str) -> None:
 @pytest.mark.parametrize(("case", "name"), parameters(training=True))
 def test_training(benchmark: BenchmarkFixture, case: Case, name: str) -> None:
     _refuse_others(case, name)
-    shape = SHAPES[case.component](*case.arguments)
+    shape = CONTRACT[case.component].shape(*case.arguments)
     cotangent = np.random.default_rng(2).standard_normal(shape, np.float32)
     run = _prepared(case, name, "vjp", case.component, cotangent, *case.arguments)
     _time(benchmark, case, name, "training", run)
@@ -123,7 +123,7 @@ def _information(case: Case, name: str, training: bool, run: Any, seconds: float
     """The shares of this machine's ceilings that the work, as formulas have it, reaches; memory; counts."""
     device = getattr(adapter(name), "device", "cpu")
     matmul, copy = ceilings(device)
-    out = int(np.prod(SHAPES[case.component](*case.arguments)))
+    out = int(np.prod(CONTRACT[case.component].shape(*case.arguments)))
     moved = 4 * (operations.numbers(case.arguments) + out) * (2 if training else 1)
     work = case.work * (BACKWARD if training else 1)
     found = {

@@ -20,7 +20,7 @@ from swin_torch.backends import c
 from swin_torch.backends.c import pointwise
 from swin_torch.backends.c.layout import as_forward_kept
 from swin_torch.backends.c.products import product
-from swin_torch.backends.c.rooms import room
+from swin_torch.backends.c.scratch import scratch
 from swin_torch.blocks import cpu_inference
 from swin_torch.blocks.cpu_inference import in_cache, sizes
 from swin_torch.blocks.parts import Block, Parameters, block_shapes
@@ -65,9 +65,9 @@ class _Block(Function):
         for rows, tokens, after, between, out, one, other in zip(*pieces, *factors, strict=False):
             _add_linear(rows, tokens, of.proj, of.proj_bias, one, out=after)
             args = after, of.norm2, of.norm2_bias, eps[1]
-            normed = pointwise.norm(*args, room("normed", *rows.shape))
+            normed = pointwise.norm(*args, scratch("normed", *rows.shape))
             product(normed, of.fc1.T, between, bias=of.fc1_bias)
-            activated = pointwise.gelu(between, room("hidden", *between.shape))
+            activated = pointwise.gelu(between, scratch("hidden", *between.shape))
             _add_linear(after, activated, of.fc2, of.fc2_bias, other, out=out)
         ctx.save_for_backward(x, qkv, attended, y, before, kept_attention, kept_mlp, *given)
         ctx.sizes, ctx.eps, ctx.hidden = sizes, eps, len(of.fc1)
@@ -87,7 +87,7 @@ class _Block(Function):
         )
         of_kept = _of_factors(ctx.needs_input_grad[1:3], (attended, before), (of_y, gradient), of)
         of_qkv, of_table, of_pad = c.backward(
-            of_attended, qkv, of.table, of.qkv_bias, plan, scale, mask_value, out=room("qkv", *qkv.shape)
+            of_attended, qkv, of.table, of.qkv_bias, plan, scale, mask_value, out=scratch("qkv", *qkv.shape)
         )
         _norm_linear_backward(
             x, of.norm1, of.norm1_bias, ctx.eps[0], layers["qkv"], of_qkv, of_y, of_norm1, of_y
@@ -160,7 +160,7 @@ def _norm_linear_backward(
     """``added`` and the gradient of x into ``of_x``, which may be it; those of the layers are gathered."""
     more = repeat(None) if added is None else in_cache(added)
     for rows, of_rows, of_them, one in zip(*map(in_cache, (x, of_x, of_out)), more, strict=False):
-        normed = pointwise.norm(rows, gain, shift, eps, room("normed", *rows.shape))
+        normed = pointwise.norm(rows, gain, shift, eps, scratch("normed", *rows.shape))
         linear.backward(of_them, normed, out=normed)
         pointwise.norm_backward(rows, normed, gain, eps, one, of_norm, of_rows)
 
@@ -177,11 +177,11 @@ def _to_attention(
     eps: float,
 ) -> tuple[Tensor, Tensor]:
     """The gradients of the sum after the attention and of the attended grid; those of layers are gathered."""
-    of_y, of_attended = torch.empty_like(y), room("attended", *attended.shape)
+    of_y, of_attended = torch.empty_like(y), scratch("attended", *attended.shape)
     pieces = map(in_cache, (attended, y, before, gradient, of_y, of_attended))
     for tokens, rows, between, of_out, of_rows, of_tokens, one, other in zip(*pieces, *factors, strict=False):
-        normed, activated = room("normed", *rows.shape), room("hidden", *between.shape)
-        of_activated = room("of hidden", *between.shape)
+        normed, activated = scratch("normed", *rows.shape), scratch("hidden", *between.shape)
+        of_activated = scratch("of hidden", *between.shape)
         of_branch = of_out if other is None else of_out * other
         product(of_branch, of.fc2, of_activated)
         pointwise.gelu_backward(between, of_activated, activated)

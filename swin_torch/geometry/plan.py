@@ -69,6 +69,20 @@ class Plan(NamedTuple):
         found = [(r + shift) % period if r < period else -1 for r in range(self.padded[axis])]
         return [source if source < length else -1 for source in found]
 
+    # The four classes of windows, on a shifted grid of 3 x 3 windows of 4 x 4 tokens with shift 1.
+    #
+    #       inside | inside | right           inside       right        bottom       corner
+    #      --------+--------+--------        a a a a      a a a | b    a a a a      a a a | b
+    #       inside | inside | right          a a a a      a a a | b    a a a a      a a a | b
+    #      --------+--------+--------        a a a a      a a a | b    a a a a      a a a | b
+    #       bottom | bottom | corner         a a a a      a a a | b    -------      ------+--
+    #                                                                  c c c c      c c c | d
+    #
+    # A token attends to the tokens of its window that have the same letter: those lie side by side in the
+    # image.  The roll brought the last `shift` columns (b, d) from the image's left edge, and the last
+    # `shift` rows (c, d) from its top: logits between different letters get the mask's value.  All windows
+    # of a class have the same mask; windows inside have none.  Without a shift along an axis there are no
+    # other classes along it.  In code a class is two flags: down (bottom, corner), right (right, corner).
     def classes(self) -> Iterator[tuple[slice, slice, bool, bool]]:
         """The four classes of windows by mask: rows and columns of windows, and which axes are torn there.
 

@@ -15,8 +15,7 @@ from swin_weights import flatten
 
 from swin_properties.adapters.answers import BadAnswer, Declined, checked
 from swin_properties.adapters.arguments import labelled, leaves
-from swin_properties.adapters.contract import SHAPES, result_shape
-from swin_properties.adapters.refusals import refusal
+from swin_properties.adapters.contract import CONTRACT, find_refusal, result_shape
 from swin_properties.budget.precision import PRECISIONS, Precision
 
 CANONICAL = CONVENTIONS["canonical"]
@@ -65,7 +64,7 @@ class Implementation:
         return callable(function) and (not keyword or _takes(function, keyword))
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        if name not in SHAPES:
+        if name not in CONTRACT:
             raise AttributeError(name)
 
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -77,7 +76,7 @@ class Implementation:
     def raw(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
         """The positional arguments as the implementation got them, after the call, and its very result."""
         called, sizes = (args[0], args[2:]) if name == "vjp" else (name, args)
-        reason = refusal(called, sizes, self.convention)
+        reason = find_refusal(called, sizes, self.convention)
         declines = getattr(self.adapter, "declines", None)
         if declines and (why := declines(called, *self._given(sizes))):
             raise Declined(str(why))

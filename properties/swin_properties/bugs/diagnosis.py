@@ -85,9 +85,9 @@ def diagnose(judged: Implementation, report: Report) -> Diagnosis | None:
 def _excluded(bug: Bug, report: Report) -> bool:
     """Returns whether a law that kills the bug on the cases of this report holds: then it is not this bug."""
     known = report.seed == 0 and report.convention == "canonical"  # else a law asks for something else
-    tables = shipped().get(report.effort, {}) if known else {}
-    killers = tables.get(report.precision, {}).get(bug.name, [])
-    return any(result.law in killers and not result.declined for result in report.of("holds"))
+    kills = shipped().get(report.effort, {}).get(bug.name, {}) if known else {}
+    kill = [law for law, where in kills.items() if report.precision in where]
+    return any(result.law in kill and not result.declined for result in report.of("holds"))
 
 
 def _pairs(law: Law, implementation: Implementation, case: Case) -> Pairs | None:

@@ -15,8 +15,8 @@ from swin_reference.conventions import differences
 from swin_reference.parameters import hot_parameters, parameter_shapes
 
 from swin_properties.adapters.answers import BadAnswer, Declined
+from swin_properties.adapters.contract import find_refusal
 from swin_properties.adapters.implementation import CANONICAL, Implementation, under
-from swin_properties.adapters.refusals import refusal
 from swin_properties.budget.within import Residuals, perturb, within_budget
 from swin_properties.cases import recipes
 from swin_properties.identify.sizes import FEW, SWEEP, SmallNetwork
@@ -150,7 +150,7 @@ class _Comparing:
 
     def rejects(self, convention: Convention) -> bool:
         """Tells whether a convention rejects this size."""
-        return bool(refusal(self.name, (self.images, None, self.config), convention))
+        return bool(find_refusal(self.name, (self.images, None, self.config), convention))
 
     def same(self, convention: Convention) -> bool:
         """Tells whether the implementation does what the oracle does under a convention: also reject."""

@@ -23,7 +23,9 @@ def block_oracle(swin: Any, case: GridCase) -> Any:
 
 @law("swin_block/branches", ["swin_block"], Blocks, compares_with="oracle")
 def block_branches(swin: Any, case: GridCase) -> Any:
-    """What a block adds to its input is the oracle's: no residual hides it."""
+    """What a block adds to its input is the oracle's; the residual, beside which errors look small, is left
+    out.
+    """
     x = case.tokens()
     args = x, case.block(), case.heads, case.window, case.shift
     return swin.swin_block(*args) - x, swin.expected.swin_block(*args) - x
@@ -42,7 +44,7 @@ def block_drop_path(swin: Any, case: GridCase) -> Any:
     "swin_block/locality", ["swin_block"], grids(("gentle",), channels=3), "exact", compares_with="definition"
 )
 def block_locality(swin: Any, case: GridCase) -> Any:
-    """Changing a token changes no token outside its true window, in no other sample."""
+    """Changing a token changes no token outside its true window, and none of another image."""
     x, params, rng = case.tokens(), case.block(), case.rng(3)
     b, h, w = int(rng.integers(case.batch)), *(int(rng.integers(side)) for side in case.grid)
     nudged = x.copy()
@@ -55,7 +57,7 @@ def block_locality(swin: Any, case: GridCase) -> Any:
 
 @law("swin_block/kept-all", ["swin_block.kept"], Plain, compares_with="itself")
 def kept_all(swin: Any, case: GridCase) -> Any:
-    """Training without dropping anything, every factor 1, is evaluation."""
+    """With every factor of drop path 1, training gives the same as evaluation."""
     args = case.tokens(), case.block(), case.heads, case.window, case.shift
     ones = np.ones(case.batch)
     return swin.swin_block(*args, kept=(ones, ones)), swin.swin_block(*args)
@@ -63,9 +65,9 @@ def kept_all(swin: Any, case: GridCase) -> Any:
 
 @law("swin_block/dropped", ["swin_block.kept"], grids(), "exact", compares_with="itself")
 def dropped(swin: Any, case: GridCase) -> Any:
-    """A sample whose two branches are dropped passes unchanged, bitwise, whatever is kept of the others.
+    """A sample whose two branches are dropped stays unchanged, bitwise, whatever is kept of the others.
 
-    And a sample that is kept does not depend on which others are.
+    A sample that is kept does not depend on which others are kept.
     """
     x, sizes = case.tokens(batch=4), (case.block(), case.heads, case.window, case.shift)
     factors = np.roll([0.0, 0.0, 2.0, 2.0], int(case.rng(3).integers(4)))
@@ -88,7 +90,9 @@ def residual(swin: Any, case: GridCase) -> Any:
 
 @law("swin_block/pre-norm", ["swin_block"], Plain, compares_with="itself")
 def pre_norm(swin: Any, case: GridCase) -> Any:
-    """Each branch starts with its norm: a constant added to the input is added to the output, no more."""
+    """Each branch starts with its norm: adding a constant to the input adds it to the output, nothing
+    else.
+    """
     x, sizes = np.round(case.tokens() * 32) / 64, (case.block(), case.heads, case.window, case.shift)
     return swin.swin_block(x + 1.0, *sizes) - (x + 1.0), swin.swin_block(x, *sizes) - x
 

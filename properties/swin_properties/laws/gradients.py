@@ -26,15 +26,15 @@ from swin_properties.laws.network import stage
 from swin_properties.laws.patches import embedding, images
 
 SMALL = 200
-"""Elements of an output: a parameter's gradient is a sum over all tokens, and errs with their number."""
+"""Elements of an output: few, since the error of a parameter's gradient grows with the number of tokens."""
 
 
 ALONE = 4
-"""Parts of a network that are judged alone in one case."""
+"""Parts of a network that are compared alone in one case."""
 
 
 def few(case: GridCase) -> GridCase:
-    """The case with its batch raised until B H W C reaches `SMALL`."""
+    """Returns the case with its batch raised until B H W C reaches `SMALL`."""
     return replace(case, batch=case.batch - 1 + -(-SMALL // (prod(case.grid) * case.channels)))
 
 
@@ -49,8 +49,10 @@ Blocks = grids(largest_window=3, channels=4).map(few)
 
 @drawn(NetCase)
 def small_networks(draw: st.DrawFn) -> NetCase:
-    """Networks of few parameters: each is a direction of its own.  No window of one token: it attends to
-    nothing, so that the gradient of its queries is 0."""
+    """Draws a network of few parameters, each of which has directions of its own.
+
+    No window has one token: its attention is always 1, so that the gradient of its queries is 0.
+    """
     depths = draw(st.sampled_from(((2,), (1, 1))))
     window = draw(st.integers(1, 3)), draw(st.integers(2, 3))
     patch = draw(st.integers(1, 2)), draw(st.integers(1, 2))
@@ -73,12 +75,12 @@ def small_networks(draw: st.DrawFn) -> NetCase:
 
 
 def cotangent(case: GridCase, shape: tuple[int, ...]) -> Any:
-    """A random cotangent, exact in every precision."""
+    """Returns a random cotangent, exact in every precision."""
     return case.rng(8).integers(-127, 128, shape) / 64.0
 
 
 def some_parts(case: NetCase, name: str, args: tuple[Any, ...]) -> tuple[str, ...]:
-    """Some of a network's parts, others with every seed, and all at once: each costs the oracle six runs."""
+    """Returns some of a network's parts, other ones with each seed, and all at once: each costs six runs."""
     alone = [part for part, _ in parts(leaves(name, args)) if part != ALL]
     return *case.rng(9).choice(alone, min(ALONE, len(alone)), replace=False).tolist(), ALL
 
@@ -120,7 +122,9 @@ def shift_gradient(swin: Any, case: GridCase) -> Any:
     compares_with="definition",
 )
 def table_counts(swin: Any, case: GridCase) -> Any:
-    """With unit cotangent the table's gradient counts pairs: (Mh - |dh|)(Mw - |dw|) at offset (dh, dw)."""
+    """With a cotangent of ones the table's gradient counts pairs: (Mh - |dh|)(Mw - |dw|) at offset (dh,
+    dw).
+    """
     table, tokens = case.attention()["relative_position_bias_table"], prod(case.window)
     counts = np.outer(*(m - np.abs(np.arange(1 - m, m)) for m in case.window)).ravel()
     unit = np.ones((case.heads, tokens, tokens))
@@ -179,7 +183,7 @@ def window_gradient(_: Any, case: GridCase) -> Any:
     compares_with="oracle",
 )
 def mask_gradient(_: Any, case: GridCase) -> Any:
-    """Under a mask, no gradient flows between tokens that do not see each other."""
+    """Under a mask, no gradient flows between tokens that may not attend to each other."""
     x = case.windows()
     masks = {"mask": random_masks(case, len(x) // case.batch)}
     return Derivative("window_attention", (x, case.attention(), case.heads, case.window), masks)
@@ -193,7 +197,7 @@ def mask_gradient(_: Any, case: GridCase) -> Any:
     compares_with="definition",
 )
 def key_bias_gradient(_: Any, case: GridCase) -> Any:
-    """The gradient of the key bias is 0: it moves all logits of a query alike, and softmax not at all."""
+    """The gradient of the key bias is 0: it adds the same to all logits of a query, which softmax ignores."""
     args = case.windows(), case.attention(), case.heads, case.window
     return Derivative("window_attention", args, only=("qkv.bias (key)",), expected=0.0)
 
@@ -248,8 +252,9 @@ def transformer_gradient(_: Any, case: NetCase) -> Any:
 def gradient_reaches(swin: Any, case: NetCase) -> Any:
     """Every parameter has a gradient that is not 0, the query and the value bias too.
 
-    The key bias alone has none, and in windows of one token, whose attention is always 1, no query and no
-    position bias.  Half precision may round a small gradient to 0: there nothing is asked.
+    Left out are the key bias, whose gradient is 0, and the query and the position bias of windows of one
+    token, whose attention is always 1.  Half precision may round a small gradient to 0: there the law asks
+    nothing.
     """
     args = case.images(), case.network(), case.config
     u = case.rng(8).integers(1, 128, (case.batch, case.classes or case.config.channels[-1])) / 64.0

@@ -15,7 +15,7 @@ RECIPES = ("generic", "flat", "peaked", "big")
 
 
 def stage(case: NetCase, number: int) -> tuple[Any, ...]:
-    """The arguments of a stage: parameters, depth, heads and window."""
+    """Returns the arguments of a stage: parameters, depth, heads and window."""
     return case.network()["layers"][number], case.depths[number], case.heads[number], case.window
 
 
@@ -33,7 +33,7 @@ def stage_oracle(swin: Any, case: NetCase) -> Any:
     compares_with="itself",
 )
 def stage_alternation(swin: Any, case: NetCase) -> Any:
-    """Even blocks are not shifted, odd blocks by floor(M / 2), none once a window spans the grid."""
+    """Even blocks are not shifted, odd blocks by floor(M / 2), and none where a window spans the grid."""
     x, (params, depth, heads, window) = case.tokens(), stage(case, 0)
     y = x
     for number, block in enumerate(params["blocks"]):
@@ -48,7 +48,7 @@ def stage_alternation(swin: Any, case: NetCase) -> Any:
     compares_with="itself",
 )
 def stage_merge_last(swin: Any, case: NetCase) -> Any:
-    """A stage ends with its merge: it is the merge of the same stage without one."""
+    """A stage ends with its merge: its result is the merge of what its blocks give."""
     x, (params, *sizes) = case.tokens(), stage(case, 0)
     blocks = swin.swin_stage(x, {"blocks": params["blocks"]}, *sizes)
     merged = swin.patch_merging(swin.precision.rounded(blocks), params["downsample"])
@@ -63,9 +63,9 @@ def stage_merge_last(swin: Any, case: NetCase) -> Any:
     compares_with="definition",
 )
 def receptive_field(swin: Any, case: NetCase) -> Any:
-    """A changed token changes, block after block, exactly the tokens that share a window with a changed one.
+    """In each block a change spreads exactly to the tokens that share a window with a changed token.
 
-    Half precision may round a real dependency away: there only "no others" is asked.
+    Half precision may round a real dependency away: there the law asks only that no others change.
     """
     x, rng, (mh, mw) = case.tokens(), case.rng(3), case.stage_window
     token = tuple(int(rng.integers(side)) for side in x.shape[:-1])
@@ -77,7 +77,7 @@ def receptive_field(swin: Any, case: NetCase) -> Any:
     h, w = np.indices(case.grid)
     for number in range(case.depths[0]):
         sh, sw = case.shift(number)
-        windows = (h - sh) // mh * case.grid[1] + (w - sw) // mw  # no two windows of one number
+        windows = (h - sh) // mh * case.grid[1] + (w - sw) // mw  # every window has a number of its own
         field[token[0]] = np.isin(windows, windows[field[token[0]]])
     if swin.precision.bits < 24:
         changed, field = changed & ~field, np.zeros_like(field)
@@ -105,6 +105,6 @@ def transformer_oracle(swin: Any, case: NetCase) -> Any:
     compares_with="oracle",
 )
 def one_block(swin: Any, case: NetCase) -> Any:
-    """A network of a single block is a network, the oracle's: the rate of its drop path is 0, not 0 / 0."""
+    """A network of a single block is the oracle's: the rate of its drop path is 0, not 0 / 0."""
     args = case.images(), case.network(), case.config
     return swin.swin_transformer(*args), swin.expected.swin_transformer(*args)

@@ -1,4 +1,4 @@
-"""Laws of a bias table carried over to another window: here that of the case's grid."""
+"""Laws of a bias table resized to another window; here the new window is the case's grid."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ Tables = grids(shifted=False, enough=True)
 
 
 def table(case: GridCase, columns: int | None = None) -> Any:
-    """A bias table of the case's window, with a column for each channel of the batch."""
+    """Returns a bias table of the case's window, by default with a column for each channel of each image."""
     rows = case.offset_rows[0] * case.offset_rows[1]
     shape = rows, columns or case.batch * case.channels
     return case.hot({"relative_position_bias_table": shape})["relative_position_bias_table"]
 
 
 def as_map(flat: Any, window: tuple[int, int]) -> Any:
-    """A table (offsets, heads) as a map of offsets along height and width."""
+    """Returns a table (offsets, heads) as a map of offsets along height and width."""
     return flat.reshape(2 * window[0] - 1, 2 * window[1] - 1, -1)
 
 
 def as_table(offsets: Any) -> Any:
-    """The inverse of `as_map`."""
+    """Returns the table of a map: the inverse of `as_map`."""
     return np.ascontiguousarray(offsets.reshape(-1, offsets.shape[2]))
 
 
 @law("resize_relative_position_bias/oracle", RESIZE, Tables, compares_with="oracle")
 def resize_oracle(swin: Any, case: GridCase) -> Any:
-    """A bias table for another window is the oracle's: bicubic, a = -3/4, corners not aligned."""
+    """A bias table resized to another window is the oracle's: bicubic, a = -3/4, corners not aligned."""
     args = table(case), case.window, case.grid
     return swin.resize_relative_position_bias(*args), swin.expected.resize_relative_position_bias(*args)
 
@@ -92,5 +92,5 @@ def resize_transpose(swin: Any, case: GridCase) -> Any:
 
 
 def new_rows(case: GridCase) -> int:
-    """Rows of the resized table."""
+    """Returns the number of rows of the resized table."""
     return (2 * case.grid[0] - 1) * (2 * case.grid[1] - 1)

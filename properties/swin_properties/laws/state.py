@@ -21,12 +21,12 @@ EnoughGrids, EnoughNetworks = grids(enough=True, largest_window=4, channels=4), 
 
 
 def attention(case: GridCase) -> Any:
-    """The arguments of (S)W-MSA."""
+    """Returns the arguments of (S)W-MSA."""
     return case.tokens(), case.attention(), case.heads, case.window, case.shift
 
 
 def stage(case: NetCase) -> Any:
-    """The arguments of the first stage."""
+    """Returns the arguments of the first stage."""
     return case.tokens(), case.network()["layers"][0], case.depths[0], case.heads[0], case.window
 
 
@@ -45,7 +45,7 @@ ARGUMENTS: dict[str, Callable[[Any], Any]] = {
     "swin_stage": stage,
     "swin_transformer": lambda case: (case.images(), case.network(), case.config),
 }
-"""For each callable asked about its state, its arguments for a case; the tokens come first."""
+"""For each callable that these laws ask, its arguments for a case; the tokens come first."""
 
 NETWORKS = ("swin_stage", "swin_transformer")
 
@@ -66,7 +66,7 @@ def each(*names: str, tier: Tier = "exact") -> Callable[[Callable[..., Any]], No
 
 
 def leaves(value: Any) -> Iterator[Any]:
-    """All arrays in nested arguments or results."""
+    """Yields all arrays in nested arguments or results."""
     if isinstance(value, np.ndarray):
         yield value
     elif isinstance(value, (Mapping, list, tuple)):
@@ -102,7 +102,9 @@ def keeps_inputs(swin: Any, case: Any, name: str) -> Any:
     "swin_transformer/same-twice",
 )
 def same_twice(swin: Any, case: Any, name: str) -> Any:
-    """Called again after other inputs {} gives the same, bitwise, and what it gave before stays as it was."""
+    """{} gives the same, bitwise, when it is called again after other inputs, and its first result does not
+    change.
+    """
     x, *rest = ARGUMENTS[name](case)
     _, first = swin.raw(name, x, *rest)
     kept = np.array(first)
@@ -121,13 +123,13 @@ def same_twice(swin: Any, case: Any, name: str) -> Any:
     "swin_transformer/dtype",
 )
 def dtype(swin: Any, case: Any, name: str) -> Any:
-    """{} gives the type of array it is given: nothing is promoted on the way."""
+    """{} returns the data type that it is given."""
     given, result = swin.raw(name, *ARGUMENTS[name](case))
     return np.array(np.asarray(result).dtype.itemsize), np.array(given[0].dtype.itemsize)
 
 
 def other_order(value: Any) -> Any:
-    """Nested arguments with every array in another order in memory: its last axis is the slowest."""
+    """Returns nested arguments with every array in another order in memory: its last axis is the slowest."""
     if isinstance(value, np.ndarray):
         return np.moveaxis(np.ascontiguousarray(np.moveaxis(value, -1, 0)), 0, -1)
     if isinstance(value, Mapping):
@@ -144,13 +146,13 @@ def other_order(value: Any) -> Any:
     tier="budget",
 )
 def memory_order(swin: Any, case: Any, name: str) -> Any:
-    """{} does not depend on the order in which its arrays, tokens and parameters, lie in memory."""
+    """{} does not depend on the order in which its tokens and parameters lie in memory."""
     args = ARGUMENTS[name](case)
     return getattr(swin, name)(*map(other_order, args)), getattr(swin, name)(*args)
 
 
 def other_sizes(case: Any, name: str) -> Iterator[Any]:
-    """Tokens of other sizes: height and width swapped, larger, smaller than a window, a channel too many."""
+    """Yields tokens of other sizes: sides swapped, larger, smaller than a window, and twice the channels."""
     field = "image" if isinstance(case, NetCase) else "grid"
     height, width = getattr(case, field)
     for size in ((width, height), (height + 5, width + 7), (1, 1)):
@@ -166,11 +168,11 @@ def other_sizes(case: Any, name: str) -> Iterator[Any]:
     "swin_transformer/other-sizes",
 )
 def unmoved_by_other_sizes(swin: Any, case: Any, name: str) -> Any:
-    """{} gives the same, bitwise, after calls at other sizes and after calls it refuses."""
+    """{} gives the same, bitwise, after calls at other sizes and after calls that it refuses."""
     call, (x, *rest) = getattr(swin, name), ARGUMENTS[name](case)
     results = [call(x, *rest)]
     for other in other_sizes(case, name):
-        # They may be refused, by the oracle too where it stands in: what is asked is what this leaves behind.
+        # The call may be refused; the law asks only what it leaves behind.
         with suppress(BadAnswer, Declined, ValueError):
             call(other, *rest)
         results.append(call(x, *rest))

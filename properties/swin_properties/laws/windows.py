@@ -19,7 +19,9 @@ from swin_properties.laws.law import law
     compares_with="definition",
 )
 def definition(swin: Any, case: GridCase) -> Any:
-    """Window (b, i, j), token (u, v) is x[b, i Mh + u, j Mw + v]; windows are batch-major, then by rows."""
+    """Token (u, v) of window (b, i, j) is x[b, i Mh + u, j Mw + v]; windows are in order by image, then by
+    rows.
+    """
     x, (mh, mw) = case.tokens(), case.window
     rows, columns = case.grid[0] // mh, case.grid[1] // mw
     b, i, j, u, v = np.indices((case.batch, rows, columns, mh, mw))
@@ -35,7 +37,7 @@ def definition(swin: Any, case: GridCase) -> Any:
     compares_with="itself",
 )
 def reverse_inverts_partition(swin: Any, case: GridCase) -> Any:
-    """Partition, then reverse, gives the grid back, bitwise."""
+    """Partition and then reverse returns the grid, bitwise."""
     x = case.tokens()
     windows = swin.window_partition(x, case.window)
     return swin.window_reverse(windows, case.window, *case.grid), x
@@ -49,7 +51,7 @@ def reverse_inverts_partition(swin: Any, case: GridCase) -> Any:
     compares_with="itself",
 )
 def partition_inverts_reverse(swin: Any, case: GridCase) -> Any:
-    """Reverse, then partition, gives the windows back, bitwise."""
+    """Reverse and then partition returns the windows, bitwise."""
     windows = case.windows().reshape(-1, *case.window, case.channels)
     grid = swin.window_reverse(windows, case.window, *case.grid)
     return swin.window_partition(grid, case.window), windows
@@ -111,7 +113,9 @@ def shift_inverse(swin: Any, case: GridCase) -> Any:
     "cyclic_shift/batch-and-channels", ["cyclic_shift"], grids(shifted=True), "exact", compares_with="itself"
 )
 def shift_batch_and_channels(swin: Any, case: GridCase) -> Any:
-    """The shift moves neither samples nor channels: it commutes with reversing their order, bitwise."""
+    """The shift moves neither images nor channels: reversing their order reverses it in the output,
+    bitwise.
+    """
     x = case.tokens(batch=5)  # more samples than a shift is long
     reversed_ = np.ascontiguousarray(x[::-1, ..., ::-1])
     return swin.cyclic_shift(reversed_, case.shift), swin.cyclic_shift(x, case.shift)[::-1, ..., ::-1]

@@ -13,8 +13,8 @@ import pytest
 import swin_reference
 from swin_properties import check
 from swin_properties.adapters.answers import BadAnswer, Declined
+from swin_properties.adapters.contract import find_refusal
 from swin_properties.adapters.implementation import Implementation
-from swin_properties.adapters.refusals import refusal
 from swin_properties.budget.precision import PRECISIONS
 from swin_properties.budget.within import within_budget
 from swin_properties.cases import recipes
@@ -48,7 +48,7 @@ def network(size: SmallNetwork, convention: str) -> tuple[Any, Any, SwinConfig]:
 
 def rejected(size: SmallNetwork, convention: str) -> str:
     images = np.zeros((1, 3, *size.image))
-    return refusal("swin_transformer", (images, None, size.config), convention_named(convention))
+    return find_refusal("swin_transformer", (images, None, size.config), convention_named(convention))
 
 
 @pytest.mark.parametrize("convention", CONVENTIONS)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import swin_properties
 import swin_reference
-from swin_properties.adapters.contract import SHAPES
+from swin_properties.adapters.contract import CONTRACT
 from swin_properties.adapters.implementation import Implementation
 from swin_properties.budget.precision import PRECISIONS
 from swin_properties.judging import one_law
@@ -46,7 +46,7 @@ def test_every_law_has_its_own_name_and_sentence() -> None:
     assert len({law.sentence for law in LAWS}) == len(LAWS)
     for law in LAWS:
         component, _, topic = law.name.partition("/")
-        assert component in SHAPES, law.name
+        assert component in CONTRACT, law.name
         assert component in {need.partition(".")[0] for need in law.needs}, law.name
         assert topic.replace("-", "").isalnum(), law.name
         assert law.sentence.endswith("."), law.name

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import swin_properties
 from swin_properties.adapters import load
+from swin_properties.adapters.contract import find_refusal
 from swin_properties.adapters.implementation import Implementation
 from swin_properties.adapters.peers import PEERS, base, checkout
-from swin_properties.adapters.refusals import refusal
 from swin_properties.budget.precision import PRECISIONS
 from swin_properties.cases.case import NetCase
 from swin_properties.commands.cli import main
@@ -65,7 +65,7 @@ def asked(judged: Implementation, image: tuple[int, ...]) -> tuple[LawResult, bo
         embed_dim=16,
         classes=1000,
     )
-    rejected = bool(refusal(name, (case.images(), None, case.config), judged.convention))
+    rejected = bool(find_refusal(name, (case.images(), None, case.config), judged.convention))
     return run_case(LAWS[f"{name}/oracle"], judged, case, ""), rejected
 
 
