@@ -15,7 +15,7 @@ from swin_properties.reports.drawing import error_picture
 from swin_properties.reports.drawing.svg import tag
 
 HEADLINES = {0: "conforms", 1: "does not conform", 2: "could not be judged"}
-KINDS = {0: "conforms", 1: "broken", 2: "nothing"}
+KINDS = {0: "conforms", 1: "fails", 2: "nothing"}
 MARKS = {
     "holds": "\N{CHECK MARK} holds",
     "broken": "\N{MULTIPLICATION X} broken",
@@ -44,7 +44,9 @@ def page(report: Report) -> str:
 def _headline(report: Report) -> Element:
     title = f"{report.implementation} {HEADLINES[report.exit_code]}"
     counted = ((len(report.of(status)), status) for status in STATUSES)
-    counts = [tag("li", tag("strong", str(count)), f" {words}") for count, words in counted]
+    counts = [
+        tag("li", tag("strong", str(count)), f" {_count_words(status, count)}") for count, status in counted
+    ]
     told = (("Cause", report.cause), ("Caught", report.caught))
     return tag(
         "header",
@@ -55,6 +57,11 @@ def _headline(report: Report) -> Element:
         tag("p", terminal.verdict(report), class_="faint"),
         class_=f"verdict {KINDS[report.exit_code]}",
     )
+
+
+def _count_words(status: Status, count: int) -> str:
+    plural = {"holds": "hold", "known failure": "known failures"}
+    return status if count == 1 else plural.get(status, status)
 
 
 def _broken(report: Report) -> list[Element]:

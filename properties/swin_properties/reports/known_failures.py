@@ -35,7 +35,7 @@ def read(path: str) -> list[Known]:
     entries = content.pop("known", [])
     if content or not isinstance(entries, list):
         raise ValueError(
-            f"known failures are [[known]] tables, {path} has {', '.join(content) or 'known in another form'}: "
+            f"known failures are [[known]] tables, {path} has {', '.join(content) or 'another known'}: "
             "write each failure as [[known]]"
         )
     return [
