@@ -16,15 +16,15 @@ from swin_properties.budget.precision import PRECISIONS
 from swin_properties.cases.case import NetCase
 from swin_properties.judging.gradients import Slopes, oracle_side
 from swin_properties.laws.law import Derivative
+from swin_torch.conversion import gradient
 from swin_weights import flatten
 from torch import distributed
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
-from swin_torch import SwinTransformer, fuse
+from swin_torch import SwinTransformer
 from swin_torch.blocks.parts import KEEPING
-from swin_torch.conversion import gradient
 
 CASE = NetCase(
     batch=8,
@@ -41,10 +41,10 @@ CASE = NetCase(
 
 
 def built(keeping=None):
-    """The network with the case's parameters, its blocks fused."""
-    network = SwinTransformer(CASE.config)
+    """Returns the network with the parameters of the case."""
+    network = SwinTransformer(CASE.config, keeping=keeping)
     network.load_state_dict({name: torch.from_numpy(x) for name, x in flatten(CASE.network()).items()})
-    return fuse(network, keeping)
+    return network
 
 
 def data_parallel(network):

@@ -22,7 +22,7 @@ from swin_reference.config import SwinConfig
 from swin_weights import load, save
 from torch.nn.functional import cross_entropy, pad
 
-from swin_torch import SwinTransformer, fuse
+from swin_torch import SwinTransformer
 
 ACCURACY = 0.97
 """What the test accuracy has to exceed."""
@@ -84,7 +84,7 @@ def work(options):
     console = Console()
     torch.set_num_threads(1)  # at these sizes a second one waits more than it works
     torch.manual_seed(options.seed)
-    network = initialised(fuse(SwinTransformer(CONFIG)))
+    network = initialised(SwinTransformer(CONFIG))
     train_images, test_images, train_labels, test_labels = digits(options.seed)
     written(options.output, network).unlink()  # that it cannot be is said now, not after the training
     train(network, train_images, train_labels, options.epochs, console)

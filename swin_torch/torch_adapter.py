@@ -44,7 +44,7 @@ class Adapter(TorchAdapter):
     """
 
     label = "swin_torch"
-    ways = "plain"
+    ways = "fast"
     keeping: str | None = None
     ways_to_modules = ("_module", "_blocks")
 
@@ -194,14 +194,14 @@ class Adapter(TorchAdapter):
         return self.holding(module.eval(), flatten(params))
 
 
-class FusedAdapter(Adapter):
-    """The same modules, computed in the fast ways."""
+class PlainAdapter(Adapter):
+    """The same modules, computed in plain operations."""
 
-    label = "swin_torch:fused"
-    ways = "fast"
+    label = "swin_torch:plain"
+    ways = "plain"
 
 
-class CompiledAdapter(FusedAdapter):
+class CompiledAdapter(Adapter):
     """The same modules, blocks and all that holds them compiled, whole, for each case anew: slow.
 
     >>> CompiledAdapter().backend
@@ -222,7 +222,7 @@ class CompiledAdapter(FusedAdapter):
         return compiled
 
 
-class CudaAdapter(FusedAdapter):
+class CudaAdapter(Adapter):
     """The same modules on the first GPU, in tf32 as well.
 
     >>> CudaAdapter().with_precision("tf32").name
@@ -257,14 +257,13 @@ def on_a_gpu() -> CudaAdapter:
     """
     if not torch.cuda.is_available():
         raise ValueError(
-            "swin_torch:cuda runs on an NVIDIA GPU, PyTorch sees none here: check swin_torch:fused, which "
+            "swin_torch:cuda runs on an NVIDIA GPU, PyTorch sees none here: check swin_torch, which "
             "under TRITON_INTERPRET=1 runs the same kernels, slowly"
         )
     return CudaAdapter()
 
 
-adapter, fused, compiled = Adapter(), FusedAdapter(), CompiledAdapter()
-eager = adapter
+adapter, plain, compiled = Adapter(), PlainAdapter(), CompiledAdapter()
 
 adapters = SimpleNamespace(**{name: Adapter(convention=name) for name in CONVENTIONS})
 """The adapter under each named convention: ``swin-oracle check swin_torch:adapters.timm``."""

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from benchmarks.cases.contestants import adapter
-from swin_torch.torch_adapter import FusedAdapter
+from swin_torch.torch_adapter import Adapter
 
 SDPA, FROZEN, COMPILED = "+sdpa", ", frozen", ", compiled"
 
@@ -58,5 +58,5 @@ def _compiled(base: Any, options: dict[str, bool]) -> Any:
         def with_weights(self, part: str, *args: Any, **grid: Any) -> Any:
             return compiled(super().with_weights(part, *args, **grid))
 
-    found.__class__ = Ours if isinstance(base, FusedAdapter) else Theirs
+    found.__class__ = Ours if isinstance(base, Adapter) else Theirs
     return found

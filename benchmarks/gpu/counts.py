@@ -39,7 +39,7 @@ def by_arithmetic(part: Part, limit: goals.Limit) -> None:
 
 def seen(part: Part) -> None:
     """Writes down the kernels that a forward started, by name."""
-    model, images = swin_torch.fuse(swin_torch.swin_t().bfloat16()).cuda().eval(), random_images()
+    model, images = swin_torch.swin_t().bfloat16().cuda().eval(), random_images()
     with torch.no_grad():
         model(images)
         torch.cuda.synchronize()
@@ -72,7 +72,7 @@ def peak(part: Part, what: str, ours: bool, training: bool) -> None:
 def network(ours: bool) -> Any:
     """Returns Swin-T, ours or timm's."""
     if ours:
-        return swin_torch.fuse(swin_torch.swin_t())
+        return swin_torch.swin_t()
     import timm
 
     return timm.create_model("swin_tiny_patch4_window7_224", pretrained=False)

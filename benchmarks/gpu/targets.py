@@ -29,7 +29,7 @@ from swin_torch.backends.triton.choices import Attention, Tile
 from swin_torch.blocks import ways
 from swin_torch.blocks.ways import Way, in_five_launches
 from swin_torch.geometry.plan import Plan
-from swin_torch.torch_adapter import FusedAdapter
+from swin_torch.torch_adapter import Adapter
 
 PRECISION, DTYPE = "bfloat16", torch.bfloat16
 
@@ -180,7 +180,7 @@ class GradientJudge:
     def sides(self) -> tuple[Any, Any, Any]:
         """The implementation, what it is asked, and the oracle's side of it."""
         choosing.chosen()
-        name = "swin_torch:fused" if self.device == "cpu" else "swin_torch:cuda"
+        name = "swin_torch" if self.device == "cpu" else "swin_torch:cuda"
         judged = load_implementation(name, PRECISION, "canonical")
         asked = LAWS["shifted_window_attention/gradient"].body(judged, self.grid_case)
         asked = replace(asked, directions=1 if self.device == "cpu" else 2)
@@ -282,7 +282,7 @@ class Block:
     def run_chosen(self) -> Callable[[], Any]:
         """The block, ready to run by the way that is chosen when it runs."""
         _, *rest = self.component.arguments
-        return FusedAdapter(PRECISION, self.device).prepare("swin_block", self._images, *rest)
+        return Adapter(PRECISION, self.device).prepare("swin_block", self._images, *rest)
 
     def check_chosen(self) -> None:
         """Judges the way that is chosen now on the last image of what is timed."""

@@ -34,8 +34,8 @@ def trends(runs: Sequence[Run]) -> dict[str, dict[str, list[tuple[int, float]]]]
 def parsed(name: str) -> tuple[str, str, str]:
     """The case, the contestant and the step of a test's name.
 
-    >>> parsed("test_training[mlp-stage1-batch1-swin_torch:fused]")
-    ('mlp-stage1-batch1', 'swin_torch:fused', 'training')
+    >>> parsed("test_training[mlp-stage1-batch1-swin_torch:plain]")
+    ('mlp-stage1-batch1', 'swin_torch:plain', 'training')
     """
     step, _, rest = name.removesuffix("]").partition("[")
     case, _, contestant = rest.rpartition("-")

@@ -79,7 +79,7 @@ def _operator_runs(m: Measurement) -> dict[str, Callable[[], Any]]:
 def _names(m: Measurement) -> list[str]:
     """Who takes part: ours and the peers on the measurement's device."""
     if m.kind == "frozen":
-        return ["swin_torch:fused", f"swin_torch:fused{FROZEN}", f"peer:timm{SDPA}{FROZEN}"]
+        return ["swin_torch", f"swin_torch{FROZEN}", f"peer:timm{SDPA}{FROZEN}"]
     compiled = f"peer:timm{ON_GPU}{COMPILED}"
     if (
         m.device == "cuda" and m.size != "T-224"

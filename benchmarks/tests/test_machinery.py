@@ -181,7 +181,7 @@ def test_a_kept_run_reads_back_and_is_drawn(tmp_path: Path, monkeypatch: pytest.
     assert [line.get_label() for line in figure.axes[0].get_lines()] == [
         "oracle",
         "swin_torch",
-        "swin_torch:fused",
+        "swin_torch:plain",
     ]
 
 

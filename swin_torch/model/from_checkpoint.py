@@ -23,6 +23,8 @@ def from_checkpoint(
     source: str | Path | Checkpoint,
     window_size: Size | None = None,
     drop_path_rate: float = 0.0,
+    ways: str = "fast",
+    keeping: str | None = None,
     **known: Any,
 ) -> SwinTransformer:
     """The network whose weights a file or directory holds, of the configuration it was made with.
@@ -46,7 +48,7 @@ def from_checkpoint(
             f"a loaded checkpoint has its configuration, got {', '.join(known)} as well: pass them to load"
         )
     config = found.config if window_size is None else replace(found.config, window_size=pair(window_size))
-    network = SwinTransformer(config, drop_path_rate)
+    network = SwinTransformer(config, drop_path_rate, ways, keeping)
     with torch.device("meta"):  # for its windows: a convention may have fitted them to the stages' grids
         before = SwinTransformer(found.config)
 

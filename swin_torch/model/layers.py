@@ -99,7 +99,7 @@ class SwinBlock(Block):
         qk_scale: float | None = None,
         drop_path_rate: float = 0.0,
         convention: Convention = CANONICAL,
-        ways: str = "plain",
+        ways: str = "fast",
         keeping: str | None = None,
     ) -> None:
         """The shift is an argument of `forward`, for it depends on the grid."""
@@ -154,7 +154,7 @@ class SwinStage(nn.Module):
         qk_scale: float | None = None,
         drop_path_rates: Sequence[float] | None = None,
         convention: Convention = CANONICAL,
-        ways: str = "plain",
+        ways: str = "fast",
         keeping: str | None = None,
     ) -> None:
         """``hidden`` is the MLPs' width; without ``drop_path_rates`` nothing is dropped.

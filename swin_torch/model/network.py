@@ -39,7 +39,7 @@ class SwinTransformer(nn.Module):
         self,
         config: SwinConfig,
         drop_path_rate: float = 0.0,
-        ways: str = "plain",
+        ways: str = "fast",
         keeping: str | None = None,
     ) -> None:
         """Initialises the parameters as the paper trains them."""
@@ -140,7 +140,7 @@ def drop_path_rates(drop_path_rate: float, depths: Sequence[int]) -> list[list[f
 
 
 def swin_t(
-    drop_path_rate: float = 0.0, ways: str = "plain", keeping: str | None = None, **overrides: Any
+    drop_path_rate: float = 0.0, ways: str = "fast", keeping: str | None = None, **overrides: Any
 ) -> SwinTransformer:
     """Swin-T, 28 M parameters; ``overrides`` are fields of SwinConfig.
 
@@ -151,7 +151,7 @@ def swin_t(
 
 
 def swin_s(
-    drop_path_rate: float = 0.0, ways: str = "plain", keeping: str | None = None, **overrides: Any
+    drop_path_rate: float = 0.0, ways: str = "fast", keeping: str | None = None, **overrides: Any
 ) -> SwinTransformer:
     """Swin-S, 50 M parameters; ``overrides`` are fields of SwinConfig.
 
@@ -162,7 +162,7 @@ def swin_s(
 
 
 def swin_b(
-    drop_path_rate: float = 0.0, ways: str = "plain", keeping: str | None = None, **overrides: Any
+    drop_path_rate: float = 0.0, ways: str = "fast", keeping: str | None = None, **overrides: Any
 ) -> SwinTransformer:
     """Swin-B, 88 M parameters; ``overrides`` are fields of SwinConfig.
 
@@ -173,7 +173,7 @@ def swin_b(
 
 
 def swin_l(
-    drop_path_rate: float = 0.0, ways: str = "plain", keeping: str | None = None, **overrides: Any
+    drop_path_rate: float = 0.0, ways: str = "fast", keeping: str | None = None, **overrides: Any
 ) -> SwinTransformer:
     """Swin-L, 197 M parameters; ``overrides`` are fields of SwinConfig.
 

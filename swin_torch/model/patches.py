@@ -27,7 +27,7 @@ class PatchMerging(Merge):
         self,
         channels: int,
         convention: Convention = CANONICAL,
-        ways: str = "plain",
+        ways: str = "fast",
         keeping: str | None = None,
     ) -> None:
         """``channels`` are those before the merge; `Merge` says what ``ways`` and ``keeping`` are."""

@@ -19,7 +19,7 @@ from swin_torch.backends import c as native
 from swin_torch.backends import triton as kernels
 from swin_torch.backends.c.threads import pointer
 from swin_torch.blocks.add_norm import add_norm
-from swin_torch.torch_adapter import FusedAdapter
+from swin_torch.torch_adapter import Adapter
 
 FINE = {"same error", "right numbers"}
 OPERATOR = torch.ops.swin_torch.shifted_window_attention
@@ -58,7 +58,7 @@ def test_under_triton_s_interpreter_too(deep: bool) -> None:
     assert not wrong(found)
 
 
-class Strided(FusedAdapter):
+class Strided(Adapter):
     """The fused adapter, its numbers lying otherwise in memory."""
 
     def _tensors(self, value: object) -> object:

@@ -49,9 +49,10 @@ FUSED = pytest.mark.parametrize("fused", [False, True], ids=["plain", "fused"])
 
 
 def network(fused: bool = False, case: NetCase = CASE, keeping: str | None = None) -> nn.Module:
-    model = swin_torch.SwinTransformer(case.config).eval()
+    ways = "fast" if fused else "plain"
+    model = swin_torch.SwinTransformer(case.config, ways=ways, keeping=keeping).eval()
     model.load_state_dict({name: torch.from_numpy(x) for name, x in flatten(case.network()).items()})
-    return swin_torch.fuse(model, keeping) if fused else model
+    return model
 
 
 def images(batch: int, size: tuple[int, int]) -> Tensor:

@@ -29,7 +29,7 @@ WINDOW = 7
 SMALL = SwinConfig(image_size=112, embed_dim=48, depths=(2, 2, 2, 2))
 """A network of which a run takes tens of milliseconds."""
 
-IMPLEMENTATIONS = ("swin_torch", "swin_torch:fused", "swin_reference")
+IMPLEMENTATIONS = ("swin_torch", "swin_torch:plain", "swin_reference")
 """What is compared of this project itself, where the revisions have it."""
 
 
