@@ -10,7 +10,7 @@ import numpy as np
 
 from swin_properties.adapters.answers import BadAnswer, Declined
 from swin_properties.adapters.implementation import Implementation
-from swin_properties.budget.within import Pairs, compare_pairs, within_budget
+from swin_properties.budget.within import Pairs, compare_pairs, list_pairs, within_budget
 from swin_properties.bugs import GALLERY, Bug, touched
 from swin_properties.bugs.kills import cases, planted, residuals, shipped
 from swin_properties.cases.case import Case
@@ -93,7 +93,7 @@ def _excluded(bug: Bug, report: Report) -> bool:
 def _pairs(law: Law, implementation: Implementation, case: Case) -> Pairs | None:
     """Returns what the implementation gives and should give; None where it does not answer at all."""
     try:
-        return law.pairs(implementation, case)
+        return list_pairs(law.body(implementation, case))
     except (BadAnswer, Declined):
         return None
 
@@ -131,7 +131,7 @@ def _same(law: Law, case: Case, implementation: Implementation, bug: Bug, pairs:
             return False
 
     def beside_the_bug(swin: Any) -> Pairs:
-        left = law.pairs(swin, case)
+        left = list_pairs(law.body(swin, case))
         return [(left[i][0], both[i][1]) for i in numbers]
 
     return within_budget(beside_the_bug, implementation, bug.implementation(), implementation.precision).holds
