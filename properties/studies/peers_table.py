@@ -66,8 +66,8 @@ def judge(words: str) -> Judgement:
     name = f"peer:{words}"
     adapter = load.load(name)
     request = make_request(name)
-    report = known_failures.let(
-        ask_laws(request, make_runner(request), Watcher()), known_failures.declared(name)
+    report = known_failures.mark(
+        ask_laws(request, make_runner(request), Watcher()), known_failures.read_shipped(name)
     )
     if report.stale:
         raise SystemExit(f"stale known failures of {name}: {', '.join(entry.law for entry in report.stale)}")

@@ -15,7 +15,7 @@ from swin_weights import flatten
 
 from swin_properties.adapters.answers import BadAnswer, Declined, checked
 from swin_properties.adapters.arguments import labelled, leaves
-from swin_properties.adapters.contract import CONTRACT, find_refusal, result_shape
+from swin_properties.adapters.contract import CONTRACT, ByName, find_refusal, result_shape
 from swin_properties.budget.precision import PRECISIONS, Precision
 
 CANONICAL = CONVENTIONS["canonical"]
@@ -147,7 +147,7 @@ def _first_line(error: BaseException) -> str:
     return lines[0] if lines else "(no message)"
 
 
-def vjp(judged: Implementation, name: str, cotangent: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+def vjp(swin: ByName, name: str, cotangent: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
     """The implementation's J^T u as float64, by leaf, once it is what `vjp` must return.
 
     That is a tuple with one entry for each positional argument: a gradient shaped like the array or the
@@ -155,7 +155,7 @@ def vjp(judged: Implementation, name: str, cotangent: Any, *args: Any, **kwargs:
 
     Errors: `BadAnswer` for an exception, a gradient that is missing, misshaped, no array or not finite.
     """
-    result = judged.raw("vjp", name, cotangent, *args, **kwargs)[1]
+    result = swin.raw("vjp", name, cotangent, *args, **kwargs)[1]
     if not isinstance(result, (tuple, list)):
         raise BadAnswer(f"vjp of {name} returned a {type(result).__name__}: it returns a tuple of gradients")
     given = [gradient for gradient in result if gradient is not None]

@@ -12,7 +12,7 @@ import swin_reference
 from swin_properties.adapters.answers import BadAnswer, Declined
 from swin_properties.adapters.implementation import Implementation
 from swin_properties.budget.budget import NEAR, RHO_LIMIT
-from swin_properties.budget.within import Outcome, Pairs, Residuals, within_budget
+from swin_properties.budget.within import Outcome, Pairs, Residuals, list_pairs, within_budget
 from swin_properties.cases.case import Case, GridCase
 from swin_properties.judging.gradients import slopes
 from swin_properties.laws.law import Law
@@ -50,9 +50,9 @@ def evaluate(
         if law.tier == "gradient":
             return _compare_gradients(law, implementation, case)
         if law.tier == "exact":
-            return _compare_exactly(law.pairs(implementation, case), case)
+            return _compare_exactly(list_pairs(law.body(implementation, case)), case)
         oracle = implementation.oracle if law.compares_with == "oracle" else implementation.truth
-        call = partial(law.pairs, case=case)
+        call = partial(law.body, case=case)
         outcome = within_budget(call, implementation, oracle, implementation.precision, residuals)
         return describe_outcome(outcome, case)
     except BadAnswer as bad:

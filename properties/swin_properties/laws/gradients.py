@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from swin_reference.parameters import merging_shapes, mlp_shapes, norm_shapes
 
 from swin_properties.adapters.arguments import ALL, leaves, parts
+from swin_properties.adapters.contract import Asked
 from swin_properties.adapters.implementation import vjp
 from swin_properties.cases.case import GridCase, NetCase
 from swin_properties.cases.strategies import Seeds, drawn, grids
@@ -86,7 +87,7 @@ def some_parts(case: NetCase, name: str, args: tuple[Any, ...]) -> tuple[str, ..
 
 
 @law("window_partition/gradient", ["vjp", "window_partition"], Whole, "exact", compares_with="definition")
-def partition_gradient(swin: Any, case: GridCase) -> Any:
+def partition_gradient(swin: Asked, case: GridCase) -> Any:
     """The gradient of partition is reverse, bitwise."""
     x = case.tokens()
     u = cotangent(case, swin_reference.window_partition(x, case.window).shape)
@@ -95,7 +96,7 @@ def partition_gradient(swin: Any, case: GridCase) -> Any:
 
 
 @law("window_reverse/gradient", ["vjp", "window_reverse"], Whole, "exact", compares_with="definition")
-def reverse_gradient(swin: Any, case: GridCase) -> Any:
+def reverse_gradient(swin: Asked, case: GridCase) -> Any:
     """The gradient of reverse is partition, bitwise."""
     windows = case.windows().reshape(-1, *case.window, case.channels)
     u = cotangent(case, (case.batch, *case.grid, case.channels))
@@ -106,7 +107,7 @@ def reverse_gradient(swin: Any, case: GridCase) -> Any:
 @law(
     "cyclic_shift/gradient", ["vjp", "cyclic_shift"], grids(shifted=True), "exact", compares_with="definition"
 )
-def shift_gradient(swin: Any, case: GridCase) -> Any:
+def shift_gradient(swin: Asked, case: GridCase) -> Any:
     """The gradient of the shift is the reverse shift, bitwise."""
     x = case.tokens()
     u = cotangent(case, x.shape)
@@ -121,7 +122,7 @@ def shift_gradient(swin: Any, case: GridCase) -> Any:
     "exact",
     compares_with="definition",
 )
-def table_counts(swin: Any, case: GridCase) -> Any:
+def table_counts(swin: Asked, case: GridCase) -> Any:
     """With a cotangent of ones the table's gradient counts pairs: (Mh - |dh|)(Mw - |dw|) at offset (dh,
     dw).
     """
@@ -249,7 +250,7 @@ def transformer_gradient(_: Any, case: NetCase) -> Any:
     "exact",
     compares_with="definition",
 )
-def gradient_reaches(swin: Any, case: NetCase) -> Any:
+def gradient_reaches(swin: Asked, case: NetCase) -> Any:
     """Every parameter has a gradient that is not 0, the query and the value bias too.
 
     Left out are the key bias, whose gradient is 0, and the query and the position bias of windows of one

@@ -17,7 +17,7 @@ import pytest
 import swin_reference
 from swin_properties.budget.budget import EQUAL
 from swin_properties.budget.precision import PRECISIONS
-from swin_properties.predict.logits import Logits, judged_logits
+from swin_properties.predict.logits import Logits, compare_logits
 from swin_reference.config import CONVENTIONS, SwinConfig
 from swin_reference.parameters import hot_parameters, parameter_shapes
 from swin_weights import load, save
@@ -205,7 +205,7 @@ def test_near_the_limit_more_runs_decide() -> None:
     exact = swin_reference.swin_transformer(images, params, config)
 
     def judged(got: Any) -> Logits:
-        return judged_logits(got, exact, images, params, config, PRECISIONS["float32"])
+        return compare_logits(got, exact, images, params, config, PRECISIONS["float32"])
 
     beta = judged(exact).beta
     assert judged(exact + 0.9 * beta).deviation.rho == pytest.approx(0.9)
