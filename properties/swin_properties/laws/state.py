@@ -25,7 +25,6 @@ CASES: dict[type[Case], tuple[Cases, Cases]] = {
 """For each type of case: small ones for exact laws, and ones large enough for a budget."""
 
 
-
 def each(*names: str, tier: Tier = "exact") -> Callable[[Callable[..., Any]], None]:
     """Adds one law for each name; {} in the sentence stands for the callable that the name begins with."""
 
