@@ -34,8 +34,8 @@ def make_tests(
     request = make_request(name_of(implementation), only, dtype, seed, effort, require, convention=convention)
     runner = make_runner(request, implementation)
     assert isinstance(runner, InProcess)
-    if all(law.missing(runner.judged) for law in request.laws):
-        needs = sorted({need for law in request.laws for need in law.missing(runner.judged)})
+    if all(law.missing(runner.implementation) for law in request.laws):
+        needs = sorted({need for law in request.laws for need in law.missing(runner.implementation)})
         raise ValueError(
             f"at least one law can be asked, {request.implementation} offers none of {', '.join(needs)}: "
             "offer one, or choose other laws"

@@ -54,7 +54,7 @@ def name_of(implementation: Any) -> str:
     return f"<{type(implementation).__qualname__} object>"
 
 
-def loaded(implementation: Any, dtype: str | None = None) -> tuple[Any, Precision]:
+def load_in_precision(implementation: Any, dtype: str | None = None) -> tuple[Any, Precision]:
     """The implementation, an object or its import string, and the precision: its own or the one asked for.
 
     Errors: ``ValueError`` for what does not load or offers nothing a law needs, for an unknown precision, or

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import swin_reference
 
-from swin_properties.adapters.arguments import direction, leaves, parts, rebuilt
+from swin_properties.adapters.arguments import direction, list_arrays, list_parts, rebuild_arguments
 from swin_properties.adapters.implementation import Implementation, vjp
 from swin_properties.budget.budget import RUNS, steady
 from swin_properties.budget.precision import PRECISIONS, Precision
@@ -59,24 +59,30 @@ class Slopes:
         return float(apart / self.beta) if np.isfinite(apart) else np.inf
 
 
-def slopes(judged: Implementation, asked: Derivative, case: Case, bound: bool = False) -> list[Slopes]:
+def measure_slopes(
+    implementation: Implementation, asked: Derivative, case: Case, bound: bool = False
+) -> list[Slopes]:
     """Both sides of u.(J v) = v.(J^T u), and the budget, for every part of the arguments.
 
     ``bound``: the budget's roundings are as large as they can be (`Rounding`), which decides near the limit.
     """
-    return compared(judged, asked, *oracle_side(asked, case, judged.precision, bound, judged.oracle))
+    return compare_slopes(
+        implementation,
+        asked,
+        *compute_expected(asked, case, implementation.precision, bound, implementation.oracle),
+    )
 
 
-def oracle_side(
+def compute_expected(
     asked: Derivative, case: Case, precision: Precision, bound: bool = False, oracle: Any = swin_reference
 ) -> tuple[Any, list[Expected]]:
     """The cotangents u, and of each part u.(J v) with its budget: whoever is judged."""
     rng = case.rng(7)
-    at = leaves(asked.name, asked.args)
-    kept = steady_outputs(asked, direction(at, parts(at)[-1][1], rng), precision, rng, oracle)
+    at = list_arrays(asked.name, asked.args)
+    kept = steady_outputs(asked, direction(at, list_parts(at)[-1][1], rng), precision, rng, oracle)
     cotangents = rng.integers(-127, 128, (COTANGENTS, *kept.shape)) / 64.0 * kept
     found = []
-    for part, where in parts(at):
+    for part, where in list_parts(at):
         if asked.only and part not in asked.only:
             continue
         ways = [direction(at, where, rng) for _ in range(asked.directions)]
@@ -106,11 +112,11 @@ def steady_outputs(
     return steady(np.sqrt(np.mean(np.square(residuals), axis=0)))
 
 
-def compared(
-    judged: Implementation, asked: Derivative, cotangents: Any, sides: list[Expected]
+def compare_slopes(
+    implementation: Implementation, asked: Derivative, cotangents: Any, sides: list[Expected]
 ) -> list[Slopes]:
     """The implementation's v.(J^T u) beside the oracle's u.(J v)."""
-    gradients = [vjp(judged, asked.name, u, *asked.args, **asked.kwargs) for u in cotangents]
+    gradients = [vjp(implementation, asked.name, u, *asked.args, **asked.kwargs) for u in cotangents]
     return [
         Slopes(
             side.part,
@@ -153,7 +159,7 @@ def along(
         value = value + 1j * STEP * way[label] if label in way else value
         return value if rounding is None else rounding.array(value)
 
-    args = rebuilt(asked.name, asked.args, moved)
+    args = rebuild_arguments(asked.name, asked.args, moved)
     kwargs = {name: moved(name, x) if isinstance(x, np.ndarray) else x for name, x in asked.kwargs.items()}
     result = np.asarray(getattr(oracle, asked.name)(*args, **kwargs))
     return result.imag / STEP

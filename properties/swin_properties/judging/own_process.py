@@ -14,7 +14,7 @@ from swin_properties.judging.compare import CaseResult
 from swin_properties.judging.implementation import load_implementation
 from swin_properties.judging.one_law import mark_broken
 from swin_properties.judging.report import LawResult, Report
-from swin_properties.judging.run import Explain, InProcess, Request, Watcher, again
+from swin_properties.judging.run import Explain, InProcess, Request, Watcher, make_command
 from swin_properties.laws.law import LAWS, Law
 
 TIMEOUT = 60.0
@@ -57,7 +57,7 @@ class OwnProcess:
             self.gone.add(law.name)
             result = LawResult(law.name, law.sentence, "holds", cases=len(cases))
             last = cases[-1] if cases else law.kind()  # type: ignore[call-arg]
-            return mark_broken(result, last, CaseResult(seen=str(gone)), again(self.request, self))
+            return mark_broken(result, last, CaseResult(seen=str(gone)), make_command(self.request, self))
         return answer  # type: ignore[no-any-return]
 
     def diagnosis(self, report: Report) -> str:

@@ -33,7 +33,7 @@ class Request:
     timeout: float | None = None
     convention: str | None = None
 
-    def again(self, precision: str, convention: str) -> str:
+    def make_command(self, precision: str, convention: str) -> str:
         """The command that asks the same implementation again, but for law and case.
 
         ``convention`` is the one it was judged by, empty if it declares it itself.
@@ -71,7 +71,7 @@ def make_request(
         raise ValueError(f"a seed is at least 0, got {seed}: use a larger one")
     if effort not in EFFORTS:
         raise ValueError(f"an effort is one of {', '.join(EFFORTS)}, got {effort!r}: use one of them")
-    laws = tuple(choosing.chosen(only))
+    laws = tuple(choosing.choose_laws(only))
     if case is not None and len(laws) != 1:
         raise ValueError(f"--case asks one law, --only chose {len(laws)}: name one law with --only")
     parsed = None if case is None else laws[0].kind.parse(case)
@@ -113,34 +113,34 @@ Explain = Callable[[Implementation, Report], str]
 class InProcess:
     """Asks in this process."""
 
-    def __init__(self, request: Request, judged: Implementation, explain: Explain) -> None:
+    def __init__(self, request: Request, implementation: Implementation, explain: Explain) -> None:
         self.request = request
         self.explain = explain
-        self.judged = judged
-        self.precision = judged.precision.name
-        self.convention, self.chosen = judged.convention.name, judged.chosen
-        self.missing = tuple(name for name in request.required if not judged.offers(name))
+        self.implementation = implementation
+        self.precision = implementation.precision.name
+        self.convention, self.chosen = implementation.convention.name, implementation.chosen
+        self.missing = tuple(name for name in request.required if not implementation.offers(name))
 
     def ask(self, law: Law, watcher: Watcher) -> LawResult:
         """What one law found, on the request's case or on drawn ones."""
         request, asking = self.request, partial(watcher.asking, law)
-        reproduce = again(request, self)
+        reproduce = make_command(request, self)
         if request.case is not None:
-            return run_case(law, self.judged, request.case, reproduce, asking)
-        return run_law(law, self.judged, EFFORTS[request.effort], request.seed, reproduce, asking)
+            return run_case(law, self.implementation, request.case, reproduce, asking)
+        return run_law(law, self.implementation, EFFORTS[request.effort], request.seed, reproduce, asking)
 
     def diagnosis(self, report: Report) -> str:
         """The planted bug that does what the implementation does, or the corner that the fault is in."""
-        return self.explain(self.judged, report)
+        return self.explain(self.implementation, report)
 
     def close(self) -> None:
         """Nothing was taken."""
 
 
-def again(request: Request, runner: Runner) -> str:
+def make_command(request: Request, runner: Runner) -> str:
     """The command that asks a runner's implementation again, but for law and case."""
     declared = runner.chosen in ("declared", "assumed")  # then it is chosen again by itself, at no cost
-    return request.again(runner.precision, "" if declared else runner.convention)
+    return request.make_command(runner.precision, "" if declared else runner.convention)
 
 
 def ask_laws(request: Request, runner: Runner, watcher: Watcher) -> Report:
