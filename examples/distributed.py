@@ -10,11 +10,11 @@ import sys
 
 import numpy as np
 import torch
-from swin_properties.adapters.arguments import list_parts, name_arrays
+from swin_properties.adapters.arguments import list_arrays, list_parts
 from swin_properties.budget.budget import NEAR, RHO_LIMIT
 from swin_properties.budget.precision import PRECISIONS
 from swin_properties.cases.case import NetCase
-from swin_properties.judging.gradients import Slopes, compute_oracle_side
+from swin_properties.judging.gradients import Slopes, compute_expected
 from swin_properties.laws.law import Derivative
 from swin_weights import flatten
 from torch import distributed
@@ -88,10 +88,10 @@ def whole(tensor):
 def oracle(bound=False):
     """Cotangents, and of each parameter the oracle's slopes with the budget of float32."""
     args = CASE.images(), CASE.network(), CASE.config
-    parts = list_parts(name_arrays("swin_transformer", args))[:-1]
+    parts = list_parts(list_arrays("swin_transformer", args))[:-1]
     names = tuple(name for name, _ in parts if name != "images")
     asked = Derivative("swin_transformer", args, only=names, directions=2)
-    return compute_oracle_side(asked, CASE, PRECISIONS["float32"], bound)
+    return compute_expected(asked, CASE, PRECISIONS["float32"], bound)
 
 
 def scalars(side, found):
