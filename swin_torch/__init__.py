@@ -1,4 +1,4 @@
-"""Swin Transformer in PyTorch, held to the oracle: modules, functions on tensors, and the adapter."""
+"""Swin Transformer in PyTorch: modules, functions on tensors, and the adapter by which they are judged."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

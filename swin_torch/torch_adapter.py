@@ -180,6 +180,10 @@ class Adapter(TorchAdapter):
         """(B, colours, H, W) -> (B, classes)."""
         return self._blocks(params, SwinTransformer, self._under(config))(images)
 
+    def _tensors(self, value: Any, leaf: bool = True) -> Any:
+        # Inputs want gradients, as in training: without, PyTorch may multiply in another order.
+        return super()._tensors(value, leaf=True)
+
     def _under(self, config: SwinConfig) -> SwinConfig:
         return replace(config, convention=self.convention)
 
@@ -238,7 +242,7 @@ class CudaAdapter(Adapter):
         """As `Adapter`, on a GPU."""
         super().__init__(precision, device, convention)
 
-    def _tensors(self, value: Any, leaf: bool = False) -> Any:
+    def _tensors(self, value: Any, leaf: bool = True) -> Any:
         # Every call starts here: what the GPU multiplies in is a setting of the whole process.
         torch.backends.cuda.matmul.fp32_precision = "tf32" if self.precision == "tf32" else "ieee"
         return super()._tensors(value, leaf)

@@ -184,12 +184,12 @@ class GradientJudge:
         judged = load_implementation(name, PRECISION, "canonical")
         asked = LAWS["shifted_window_attention/gradient"].body(judged, self.grid_case)
         asked = replace(asked, directions=1 if self.device == "cpu" else 2)
-        return judged, asked, gradients.oracle_side(asked, self.grid_case, judged.precision)
+        return judged, asked, gradients.compute_expected(asked, self.grid_case, judged.precision)
 
     def check(self) -> None:
         """Judges them as they are launched now."""
         judged, asked, oracle = self.sides
-        worst = max(gradients.compared(judged, asked, *oracle), key=lambda slope: slope.rho)
+        worst = max(gradients.compare_slopes(judged, asked, *oracle), key=lambda slope: slope.rho)
         if worst.rho > RHO_LIMIT:
             raise ValueError(f"the gradient by {worst.part} is {worst.rho:.3g} budgets from the oracle's")
 

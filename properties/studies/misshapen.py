@@ -593,13 +593,15 @@ def verdict(make: Callable[[bool], Call], change: Change, training: bool, keepin
         # PyTorch itself multiplies by what has no numbers, and gives any.
         shapes = [[None if x is None else x.shape for x in numbers] for numbers in (expected, found)]
         return "right numbers" if shapes[0] == shapes[1] else "other numbers"
-    others = [expected, outcome(tidied(changed()), partial(fast, keeping=keeping))]
-    if is_block:
-        runs = [by_its_layers] if training else [by_its_layers, around_products]
-        others += [outcome_by(run, changed()) for run in runs]
-    if any(same(found, other) for other in others):
-        return "right numbers"
-    return "other numbers"
+
+    def others() -> Iterator[Outcome]:  # each is computed only where the ones before it are not the same
+        yield expected
+        yield outcome(tidied(changed()), partial(fast, keeping=keeping))
+        if is_block:
+            for run in [by_its_layers] if training else [by_its_layers, around_products]:
+                yield outcome_by(run, changed())
+
+    return "right numbers" if any(same(found, other) for other in others()) else "other numbers"
 
 
 def refused_later(change: Change, found: Outcome) -> bool:

@@ -1,7 +1,7 @@
-"""A block in training on a CPU: a few tokens at a time, and in backward what is cheap is computed again.
+"""A block in training on a CPU, a few tokens at a time; backward computes again what is cheap to compute.
 
-Kept are x, qkv, the attended grid, the sum after the attention and the MLP's hidden layer
-before its GELU: 10 C numbers a token, where PyTorch's own layers keep 16 C.
+It keeps x, qkv, the attended grid, the sum after the attention and the hidden layer of the MLP before GELU:
+10 C numbers a token, where the layers of PyTorch keep 16 C.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from swin_torch.blocks.parts import Block, Parameters, block_shapes
 from swin_torch.geometry.plan import Plan
 
 LARGE = 2**18
-"""Numbers of a weight whose gradient is not in the cache any more when it is read."""
+"""The numbers of a weight from which its gradient has left the cache before it is read."""
 
 
 def forward(
     block: Block, of: Parameters, x: Tensor, plan: Plan, kept: tuple[Tensor | None, Tensor | None]
 ) -> Tensor:
-    """The block's output, (B, H, W, C) -> same; ``kept`` are drop path's factors of its branches, (B)."""
+    """Returns the output of a block, (B, H, W, C) -> same; ``kept`` are the factors (B) of drop path."""
     eps = block.norm1.eps, block.norm2.eps
     return _Block.apply(x, *kept, sizes(block, plan), eps, *of)
 
@@ -41,7 +41,7 @@ def forward(
 def norm_linear(
     x: Tensor, gain: Tensor, shift: Tensor, eps: float, weight: Tensor, bias: Tensor | None
 ) -> Tensor:
-    """A linear layer of LayerNorm(x) that keeps x alone: (..., C) -> (..., len(weight))."""
+    """Returns a linear layer of LayerNorm(x), and keeps x: (..., C) -> (..., len(weight))."""
     return _NormLinear.apply(x, gain, shift, eps, weight, bias)
 
 
@@ -102,7 +102,7 @@ class _Block(Function):
 def _of_factors(
     wanted: Sequence[bool], rows: tuple[Tensor, Tensor], of_sums: tuple[Tensor, Tensor], of: Parameters
 ) -> list[Tensor | None]:
-    """The gradients of drop path's factors, (B) each, where they are wanted: hardly ever."""
+    """Returns the gradients of the factors of drop path, (B) each, where they are wanted, which is rare."""
     found: list[Tensor | None] = [None, None]
     if wanted[0]:
         found[0] = (of_sums[0] * linear(rows[0], of.proj, of.proj_bias)).sum((1, 2, 3))
@@ -112,11 +112,11 @@ def _of_factors(
 
 
 def _checked(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
-    """The tokens that backward needs, the gradient, drop path's factors and the parameters, as C reads them.
+    """Returns what backward needs as C reads it: tokens, factors of drop path, parameters, the gradient.
 
-    What is kept may have changed: a hook gave something else, or a parameter has another memory.
+    They may have changed since forward: a hook returned another tensor, or a parameter has another memory.
     """
-    shape, plan = tuple(gradient.shape), ctx.sizes[0]  # PyTorch sees to it that it is the output's
+    shape, plan = tuple(gradient.shape), ctx.sizes[0]  # PyTorch checks that it is that of the output
     *grid, channels = shape
     of_tokens = shape, (*grid, 3 * channels), shape, shape, (*grid, ctx.hidden), shape[:1], shape[:1]
     of_parameters = block_shapes(channels, ctx.hidden, plan.heads, plan.window)
@@ -136,7 +136,7 @@ class _NormLinear(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
-        *before, columns = gradient.shape  # PyTorch sees to it that it is the output's
+        *before, columns = gradient.shape  # PyTorch checks that it is that of the output
         vector = (ctx.channels,)
         shapes = (*before, *vector), vector, vector, (columns, *vector), gradient.shape
         x, gain, shift, weight, gradient = as_forward_kept((*ctx.saved_tensors, gradient), shapes)
@@ -157,7 +157,7 @@ def _norm_linear_backward(
     of_norm: Tensor,
     of_x: Tensor,
 ) -> None:
-    """``added`` and the gradient of x into ``of_x``, which may be it; those of the layers are gathered."""
+    """Writes ``added`` plus the gradient of x to ``of_x``, which may be ``added``."""
     more = repeat(None) if added is None else in_cache(added)
     for rows, of_rows, of_them, one in zip(*map(in_cache, (x, of_x, of_out)), more, strict=False):
         normed = pointwise.norm(rows, gain, shift, eps, scratch("normed", *rows.shape))
@@ -176,7 +176,7 @@ def _to_attention(
     of_norm: Tensor,
     eps: float,
 ) -> tuple[Tensor, Tensor]:
-    """The gradients of the sum after the attention and of the attended grid; those of layers are gathered."""
+    """Returns the gradients of the sum after the attention and of the attended grid."""
     of_y, of_attended = torch.empty_like(y), scratch("attended", *attended.shape)
     pieces = map(in_cache, (attended, y, before, gradient, of_y, of_attended))
     for tokens, rows, between, of_out, of_rows, of_tokens, one, other in zip(*pieces, *factors, strict=False):
@@ -194,7 +194,7 @@ def _to_attention(
 
 
 class _Linear:
-    """A linear layer's gradients, gathered a few tokens at a time; that of its weight only where wanted."""
+    """Adds up the gradients of a linear layer, a few tokens at a time."""
 
     def __init__(self, weight: Tensor, wanted: bool) -> None:
         self.weight, self.of_bias = weight, weight.new_zeros(len(weight))
@@ -202,7 +202,7 @@ class _Linear:
         self.begun = False
 
     def backward(self, of_out: Tensor, x: Tensor, out: Tensor | None = None) -> None:
-        """The gradient of x into ``out``, which may be x."""
+        """Writes the gradient of x to ``out``, which may be x."""
         self.of_bias += of_out.sum(0)
         if self.of_weight is not None:
             given, streamed = self.of_weight if self.begun else None, self.of_weight.numel() >= LARGE
@@ -217,21 +217,21 @@ def _of_norm(gain: Tensor) -> Tensor:
 
 
 def _by_token(factor: Tensor | None, x: Tensor) -> Iterable[Tensor | None]:
-    """A branch's factor of each token, in the pieces that tokens come in."""
+    """Returns the factor of each token, in the pieces of `in_cache`."""
     if factor is None:
         return repeat(None)
     return in_cache(factor.view(-1, 1, 1, 1).expand(*x.shape[:3], 1).contiguous())
 
 
 def _plain(factor: Tensor | None, x: Tensor) -> Tensor | None:
-    """A branch's factors in the type of x, one after the other in memory."""
+    """Returns the factors of a branch in the type of x, contiguous."""
     return None if factor is None else factor.to(x.dtype).resolve_neg().contiguous()
 
 
 def _add_linear(
     x: Tensor, rows: Tensor, weight: Tensor, bias: Tensor, factor: Tensor | None, out: Tensor
 ) -> None:
-    """x + factor (rows weight^T + bias)."""
+    """Writes x + factor (rows weight^T + bias) to ``out``."""
     if factor is None:
         product(rows, weight.T, out, given=x, bias=bias)
     else:

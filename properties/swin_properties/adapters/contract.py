@@ -116,7 +116,14 @@ class Swin(Protocol):
         """Classifies images: embedding, stages, norm, mean over the tokens, head."""
 
 
-class Asked(Swin, Protocol):
+class ByName(Protocol):
+    """What calls a callable, or `vjp`, by its name."""
+
+    def raw(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        """Returns the positional arguments as they are after the call, and the very result."""
+
+
+class Asked(Swin, ByName, Protocol):
     """A Swin as a law is given it: with exact results to compare with, and a precision."""
 
     expected: Swin
@@ -124,9 +131,6 @@ class Asked(Swin, Protocol):
 
     precision: Precision
     """What the implementation computes in."""
-
-    def raw(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        """Calls a callable by name; gives the arguments as they are after the call, and the very result."""
 
 
 @dataclass(frozen=True)

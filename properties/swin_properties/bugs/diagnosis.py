@@ -10,7 +10,7 @@ import numpy as np
 
 from swin_properties.adapters.answers import BadAnswer, Declined
 from swin_properties.adapters.implementation import Implementation
-from swin_properties.budget.within import Pairs, compare_pairs, within_budget
+from swin_properties.budget.within import Pairs, compare_pairs, list_pairs, within_budget
 from swin_properties.bugs import GALLERY, Bug, touched
 from swin_properties.bugs.kills import cases, planted, residuals, shipped
 from swin_properties.cases.case import Case
@@ -43,12 +43,12 @@ class Diagnosis:
         )
 
 
-def explain(judged: Implementation, report: Report) -> str:
+def explain(implementation: Implementation, report: Report) -> str:
     """Says which planted bug does what the implementation does, or which component the fault is in."""
-    return str(diagnose(judged, report) or "")
+    return str(diagnose(implementation, report) or "")
 
 
-def diagnose(judged: Implementation, report: Report) -> Diagnosis | None:
+def diagnose(implementation: Implementation, report: Report) -> Diagnosis | None:
     """Returns what explains the broken laws of a report; None where no law is broken.
 
     A planted bug explains them when, on the smallest cases and on some drawn ones of the broken laws, it
@@ -69,11 +69,15 @@ def diagnose(judged: Implementation, report: Report) -> Diagnosis | None:
         if r.counterexample
         for case in (r.counterexample.case, *cases(LAWS[r.law], "quick", report.seed)[:MOST_CASES])
     ]
-    seen = [(law, case, pairs) for law, case in exhibits if (pairs := _pairs(law, judged, case)) is not None]
+    seen = [
+        (law, case, pairs)
+        for law, case in exhibits
+        if (pairs := _pairs(law, implementation, case)) is not None
+    ]
     explaining = [
         bug
         for bug in GALLERY.values()
-        if touched(bug.name) & broken and not _excluded(bug, report) and _explains(bug, judged, seen)
+        if touched(bug.name) & broken and not _excluded(bug, report) and _explains(bug, implementation, seen)
     ]
     return Diagnosis(
         tuple(explaining if seen else ()),
@@ -93,7 +97,7 @@ def _excluded(bug: Bug, report: Report) -> bool:
 def _pairs(law: Law, implementation: Implementation, case: Case) -> Pairs | None:
     """Returns what the implementation gives and should give; None where it does not answer at all."""
     try:
-        return law.pairs(implementation, case)
+        return list_pairs(law.body(implementation, case))
     except (BadAnswer, Declined):
         return None
 
@@ -131,7 +135,7 @@ def _same(law: Law, case: Case, implementation: Implementation, bug: Bug, pairs:
             return False
 
     def beside_the_bug(swin: Any) -> Pairs:
-        left = law.pairs(swin, case)
+        left = list_pairs(law.body(swin, case))
         return [(left[i][0], both[i][1]) for i in numbers]
 
     return within_budget(beside_the_bug, implementation, bug.implementation(), implementation.precision).holds

@@ -59,19 +59,19 @@ def test_under_triton_s_interpreter_too(deep: bool) -> None:
 
 
 class Strided(Adapter):
-    """The fused adapter, its numbers lying otherwise in memory."""
+    """The adapter, its numbers lying otherwise in memory."""
 
-    def _tensors(self, value: object) -> object:
+    def _tensors(self, value: object, leaf: bool = True) -> object:
         def lay(one: object) -> object:
             if isinstance(one, dict):
                 return {name: lay(child) for name, child in one.items()}
             if isinstance(one, (tuple, list)):
                 return [*map(lay, one)]
-            if isinstance(one, nn.Parameter) and one.dim() > 1:
+            if isinstance(one, Tensor) and one.is_floating_point() and one.dim() > 1:
                 return nn.Parameter(one.detach().mT.contiguous().mT)
             return one
 
-        return lay(super()._tensors(value))
+        return lay(super()._tensors(value, leaf))
 
 
 @pytest.mark.parametrize(

@@ -32,9 +32,8 @@ def as_forward_kept(xs: Sequence[Any], shapes: Sequence[Shape]) -> list[Any]:
     Errors: ``RuntimeError`` unless they have the shapes and types that forward saw.
     """
     found = []
-    for x, shape in zip(
-        xs, shapes, strict=True
-    ):  # inline: calling a function for each tensor would take as long as the checks
+    # Written out here: calling a function for each tensor would take as long as the checks.
+    for x, shape in zip(xs, shapes, strict=True):
         plain = x is None or (
             x.shape == shape
             and x.dtype is FLOAT
@@ -49,6 +48,7 @@ def as_forward_kept(xs: Sequence[Any], shapes: Sequence[Shape]) -> list[Any]:
 
 
 def _copy_to_c_layout(x: Tensor, shape: Shape) -> Tensor:
+    """Returns a copy in the layout that C reads; see `as_forward_kept` for its errors."""
     if x.shape != shape or x.dtype != torch.float32 or not x.is_cpu or x.layout != torch.strided:
         raise RuntimeError(
             f"backward needs what forward saw, float32 of shape {tuple(shape)} on a CPU, got {x.dtype} of "

@@ -39,11 +39,13 @@ def forward(
         batch, heads, height, width, rows, columns, period_h, period_w, roll_h, roll_w, cut_h, cut_w,
         end_inside, end_bottom, end_right, end_corner,
     )  # fmt: skip
+    BLOCK: tl.constexpr = const.BLOCK
+    BLOCK_D: tl.constexpr = const.BLOCK_D
+    PRECISION: tl.constexpr = const.PRECISION
     head = tl.program_id(0)
     share = find_share(tl.program_id(1), sizes, const)
     N: tl.constexpr = const.MH * const.MW
-    BLOCKS: tl.constexpr = (N + const.BLOCK - 1) // const.BLOCK
-    PRECISION: tl.constexpr = const.PRECISION
+    BLOCKS: tl.constexpr = (N + BLOCK - 1) // BLOCK
     channels = sizes.heads * const.D
     table += head * (2 * const.MH - 1) * (2 * const.MW - 1)
     qkv += head * const.D
@@ -51,17 +53,17 @@ def forward(
     out += head * const.D
     for t in tl.range(share.first, sizes.batch * share.rows * share.columns * BLOCKS, share.step):
         window = find_window(t // BLOCKS, share)
-        i = t % BLOCKS * const.BLOCK + tl.arange(0, const.BLOCK)
-        queries = find_tokens(i, window, sizes, const)
-        q = load_part(0, qkv, pad, queries, channels, const)
-        top = tl.full((const.BLOCK,), float("-inf"), tl.float32)
-        total = tl.zeros((const.BLOCK,), tl.float32)
-        attended = tl.zeros((const.BLOCK, const.BLOCK_D), tl.float32)
+        i = t % BLOCKS * BLOCK + tl.arange(0, BLOCK)
+        at_queries = find_tokens(i, window, sizes, const)
+        q = load_part(0, qkv, pad, at_queries, channels, const)
+        top = tl.full((BLOCK,), float("-inf"), tl.float32)
+        total = tl.zeros((BLOCK,), tl.float32)
+        attended = tl.zeros((BLOCK, BLOCK_D), tl.float32)
         for start in tl.range(0, N, const.STEP):
             j = start + tl.arange(0, const.STEP)
-            keys = find_tokens(j, window, sizes, const)
-            k = load_part(1, qkv, pad, keys, channels, const)
-            v = load_part(2, qkv, pad, keys, channels, const)
+            at_keys = find_tokens(j, window, sizes, const)
+            k = load_part(1, qkv, pad, at_keys, channels, const)
+            v = load_part(2, qkv, pad, at_keys, channels, const)
             bias = make_bias(table, 1, i[:, None], j[None, :], share, sizes, mask_value, const)
             logits = multiply(q, tl.trans(k), PRECISION) * (scale * LOG2E) + bias
             higher = tl.maximum(top, tl.max(logits, 1))
@@ -74,4 +76,4 @@ def forward(
             attended += multiply(round_to(weights, v.dtype), v, PRECISION)
             top = higher
         attended /= total[:, None]
-        store_tokens(out, queries, channels, attended, const)
+        store_tokens(out, at_queries, channels, attended, const)

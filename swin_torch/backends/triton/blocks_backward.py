@@ -48,11 +48,13 @@ def queries(
         batch, heads, height, width, rows, columns, period_h, period_w, roll_h, roll_w, cut_h, cut_w,
         end_inside, end_bottom, end_right, end_corner,
     )  # fmt: skip
+    BLOCK: tl.constexpr = const.BLOCK
+    BLOCK_D: tl.constexpr = const.BLOCK_D
+    PRECISION: tl.constexpr = const.PRECISION
     head = tl.program_id(0)
     share = find_share(tl.program_id(1), sizes, const)
     N: tl.constexpr = const.MH * const.MW
-    BLOCKS: tl.constexpr = (N + const.BLOCK - 1) // const.BLOCK
-    PRECISION: tl.constexpr = const.PRECISION
+    BLOCKS: tl.constexpr = (N + BLOCK - 1) // BLOCK
     channels = sizes.heads * const.D
     table += head * (2 * const.MH - 1) * (2 * const.MW - 1)
     qkv += head * const.D
@@ -61,18 +63,18 @@ def queries(
     d_qkv += head * const.D
     for t in tl.range(share.first, sizes.batch * share.rows * share.columns * BLOCKS, share.step):
         window = find_window(t // BLOCKS, share)
-        i = t % BLOCKS * const.BLOCK + tl.arange(0, const.BLOCK)
-        rows = find_tokens(i, window, sizes, const)
-        q = load_part(0, qkv, pad, rows, channels, const)
-        d_o = load_tokens(d_out, rows, channels, const)
-        top = tl.full((const.BLOCK,), float("-inf"), tl.float32)
-        total = tl.zeros((const.BLOCK,), tl.float32)
-        delta = tl.zeros((const.BLOCK,), tl.float32)
+        i = t % BLOCKS * BLOCK + tl.arange(0, BLOCK)
+        at_queries = find_tokens(i, window, sizes, const)
+        q = load_part(0, qkv, pad, at_queries, channels, const)
+        d_o = load_tokens(d_out, at_queries, channels, const)
+        top = tl.full((BLOCK,), float("-inf"), tl.float32)
+        total = tl.zeros((BLOCK,), tl.float32)
+        delta = tl.zeros((BLOCK,), tl.float32)
         for start in tl.range(0, N, const.STEP):
             j = start + tl.arange(0, const.STEP)
-            columns = find_tokens(j, window, sizes, const)
-            k = load_part(1, qkv, pad, columns, channels, const)
-            v = load_part(2, qkv, pad, columns, channels, const)
+            at_keys = find_tokens(j, window, sizes, const)
+            k = load_part(1, qkv, pad, at_keys, channels, const)
+            v = load_part(2, qkv, pad, at_keys, channels, const)
             bias = make_bias(table, 1, i[:, None], j[None, :], share, sizes, mask_value, const)
             logits = multiply(q, tl.trans(k), PRECISION) * (scale * LOG2E) + bias
             higher = tl.maximum(top, tl.max(logits, 1))
@@ -86,19 +88,19 @@ def queries(
             top = higher
         normaliser = top + tl.log2(total)
         delta /= total
-        d_q = tl.zeros((const.BLOCK, const.BLOCK_D), tl.float32)
+        d_q = tl.zeros((BLOCK, BLOCK_D), tl.float32)
         for start in tl.range(0, N, const.STEP):
             j = start + tl.arange(0, const.STEP)
-            columns = find_tokens(j, window, sizes, const)
-            k = load_part(1, qkv, pad, columns, channels, const)
-            v = load_part(2, qkv, pad, columns, channels, const)
+            at_keys = find_tokens(j, window, sizes, const)
+            k = load_part(1, qkv, pad, at_keys, channels, const)
+            v = load_part(2, qkv, pad, at_keys, channels, const)
             bias = make_bias(table, 1, i[:, None], j[None, :], share, sizes, mask_value, const)
             logits = multiply(q, tl.trans(k), PRECISION) * (scale * LOG2E) + bias
             weights = tl.exp2(logits - normaliser[:, None])
             d_weights = multiply(d_o, tl.trans(v), PRECISION)
             d_logits = weights * (d_weights - delta[:, None])
             d_q += multiply(round_to(d_logits, k.dtype), k, PRECISION)
-        store_tokens(d_qkv, rows, 3 * channels, d_q * scale, const)
+        store_tokens(d_qkv, at_queries, 3 * channels, d_q * scale, const)
         own = find_stats(stats, window, head, sizes, const)
         tl.store(own + i, normaliser, i < N)
         tl.store(own + N + i, delta, i < N)
@@ -116,11 +118,13 @@ def keys(
         batch, heads, height, width, rows, columns, period_h, period_w, roll_h, roll_w, cut_h, cut_w,
         end_inside, end_bottom, end_right, end_corner,
     )  # fmt: skip
+    BLOCK: tl.constexpr = const.BLOCK
+    BLOCK_D: tl.constexpr = const.BLOCK_D
+    PRECISION: tl.constexpr = const.PRECISION
     head = tl.program_id(0)
     share = find_share(tl.program_id(1), sizes, const)
     N: tl.constexpr = const.MH * const.MW
-    BLOCKS: tl.constexpr = (N + const.BLOCK - 1) // const.BLOCK
-    PRECISION: tl.constexpr = const.PRECISION
+    BLOCKS: tl.constexpr = (N + BLOCK - 1) // BLOCK
     channels = sizes.heads * const.D
     table += head * (2 * const.MH - 1) * (2 * const.MW - 1)
     qkv += head * const.D
@@ -130,17 +134,17 @@ def keys(
     for t in tl.range(share.first, sizes.batch * share.rows * share.columns * BLOCKS, share.step):
         window = find_window(t // BLOCKS, share)
         own = find_stats(stats, window, head, sizes, const)
-        j = t % BLOCKS * const.BLOCK + tl.arange(0, const.BLOCK)
-        rows = find_tokens(j, window, sizes, const)
-        k = load_part(1, qkv, pad, rows, channels, const)
-        v = load_part(2, qkv, pad, rows, channels, const)
-        d_k = tl.zeros((const.BLOCK, const.BLOCK_D), tl.float32)
-        d_v = tl.zeros((const.BLOCK, const.BLOCK_D), tl.float32)
+        j = t % BLOCKS * BLOCK + tl.arange(0, BLOCK)
+        at_keys = find_tokens(j, window, sizes, const)
+        k = load_part(1, qkv, pad, at_keys, channels, const)
+        v = load_part(2, qkv, pad, at_keys, channels, const)
+        d_k = tl.zeros((BLOCK, BLOCK_D), tl.float32)
+        d_v = tl.zeros((BLOCK, BLOCK_D), tl.float32)
         for start in tl.range(0, N, const.STEP):
             i = start + tl.arange(0, const.STEP)
-            columns = find_tokens(i, window, sizes, const)
-            q = load_part(0, qkv, pad, columns, channels, const)
-            d_o = load_tokens(d_out, columns, channels, const)
+            at_queries = find_tokens(i, window, sizes, const)
+            q = load_part(0, qkv, pad, at_queries, channels, const)
+            d_o = load_tokens(d_out, at_queries, channels, const)
             # Rows are keys and columns queries: the sums over queries need no transpose.
             bias = make_bias(table, 1, i[None, :], j[:, None], share, sizes, mask_value, const)
             logits = multiply(k, tl.trans(q), PRECISION) * (scale * LOG2E) + bias
@@ -150,5 +154,5 @@ def keys(
             d_weights = multiply(v, tl.trans(d_o), PRECISION)
             d_logits = weights * (d_weights - tl.load(own + N + i, i < N, 0.0)[None, :])
             d_k += multiply(round_to(d_logits, q.dtype), q, PRECISION)
-        store_tokens(d_qkv + channels, rows, 3 * channels, d_k * scale, const)
-        store_tokens(d_qkv + 2 * channels, rows, 3 * channels, d_v, const)
+        store_tokens(d_qkv + channels, at_keys, 3 * channels, d_k * scale, const)
+        store_tokens(d_qkv + 2 * channels, at_keys, 3 * channels, d_v, const)

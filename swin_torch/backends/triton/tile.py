@@ -36,11 +36,12 @@ def forward(
         batch, heads, height, width, rows, columns, period_h, period_w, roll_h, roll_w, cut_h, cut_w,
         end_inside, end_bottom, end_right, end_corner,
     )  # fmt: skip
+    BLOCK: tl.constexpr = const.BLOCK
+    PRECISION: tl.constexpr = const.PRECISION
     head = tl.program_id(0)
     share = find_share(tl.program_id(1), sizes, const)
-    PRECISION: tl.constexpr = const.PRECISION
     channels = sizes.heads * const.D
-    i = tl.arange(0, const.BLOCK)
+    i = tl.arange(0, BLOCK)
     table += head
     bias = make_bias(table, sizes.heads, i[:, None], i[None, :], share, sizes, mask_value, const)
     qkv += head * const.D
@@ -70,18 +71,19 @@ def backward(
         batch, heads, height, width, rows, columns, period_h, period_w, roll_h, roll_w, cut_h, cut_w,
         end_inside, end_bottom, end_right, end_corner,
     )  # fmt: skip
+    BLOCK: tl.constexpr = const.BLOCK
+    PRECISION: tl.constexpr = const.PRECISION
     head, p = tl.program_id(0), tl.program_id(1)
     share = find_share(p, sizes, const)
-    PRECISION: tl.constexpr = const.PRECISION
     channels = sizes.heads * const.D
-    i = tl.arange(0, const.BLOCK)
+    i = tl.arange(0, BLOCK)
     table += head
     bias = make_bias(table, sizes.heads, i[:, None], i[None, :], share, sizes, mask_value, const)
     qkv += head * const.D
     pad += head * const.D
     d_out += head * const.D
     d_qkv += head * const.D
-    d_bias_sum = tl.zeros((const.BLOCK, const.BLOCK), tl.float32)
+    d_bias_sum = tl.zeros((BLOCK, BLOCK), tl.float32)
     for w in tl.range(share.first, sizes.batch * share.rows * share.columns, share.step):
         tokens = find_tokens(i, find_window(w, share), sizes, const)
         q = load_part(0, qkv, pad, tokens, channels, const)
