@@ -1,4 +1,4 @@
-"""Whether a contestant computes Swin: its output on a small case of the component, within the budget."""
+"""Judges whether a contestant computes Swin: its output on a small case must be within the budget."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ from swin_properties.budget.budget import Deviation, budget, deviation, perturbe
 from swin_properties.budget.precision import PRECISIONS
 
 from benchmarks.cases.case import Case
-from benchmarks.cases.contestants import adapter
+from benchmarks.cases.contestants import load_adapter
 
 
 @cache
-def fault(contestant: str, small: Case) -> str:
-    """Why a contestant is not to be timed as if it were Swin, in one sentence; empty where it is Swin.
+def explain_fault(contestant: str, small: Case) -> str:
+    """Returns why a contestant is not Swin and must not be timed, in one sentence; empty if it is Swin.
 
-    The oracle is what the others are compared with.
+    The oracle is Swin by definition.
 
-    >>> fault("swin_torch", Case("mlp", "small"))
+    >>> explain_fault("swin_torch", Case("mlp", "small"))
     ''
     """
     if contestant == "oracle":
         return ""
     try:
-        found = adapter(contestant)
+        found = load_adapter(contestant)
     except ValueError as reason:
         return str(reason)
-    return fault_of(found, contestant, small)
+    return explain_adapter_fault(found, contestant, small)
 
 
-def fault_of(found: Any, name: str, small: Case, precision: str = "float32") -> str:
-    """The same of an adapter in its precision, by what it is called."""
+def explain_adapter_fault(found: Any, name: str, small: Case, precision: str = "float32") -> str:
+    """Returns the same for an adapter in its precision; ``name`` is what the sentence calls it."""
     try:
         judged = Implementation(found, PRECISIONS[precision])
-        got = getattr(judged, small.component)(*wide(small.arguments))
+        got = getattr(judged, small.component)(*widen(small.arguments))
     except Declined as reason:
         return f"{name} does not take these sizes: {reason}"
     except Fall as reason:
         return f"{name} computes nothing here: {reason}"
-    apart = judged_by_the_oracle(got, small, precision)
+    apart = compare_with_oracle(got, small, precision)
     if apart.holds:
         return ""
     return (
@@ -52,17 +52,17 @@ def fault_of(found: Any, name: str, small: Case, precision: str = "float32") -> 
     )
 
 
-def judged_by_the_oracle(got: Any, small: Case, precision: str) -> Deviation:
-    """How far a result for a small case is from the oracle's."""
+def compare_with_oracle(got: Any, small: Case, precision: str) -> Deviation:
+    """Returns how far a result is from the oracle's on a small case."""
     exact, beta = _expected(small, precision)
-    if small.component == "shifted_window_mask":  # any negative number may stand where a token may not attend
+    if small.component == "shifted_window_mask":  # any negative number hides a token
         got, exact, beta = got < 0, exact < 0, np.ones(exact.shape)
     return deviation(got, exact, beta)
 
 
 @cache
 def _expected(small: Case, precision: str) -> tuple[Any, Any]:
-    return exact_and_budget(small.component, wide(small.arguments), precision)
+    return exact_and_budget(small.component, widen(small.arguments), precision)
 
 
 def exact_and_budget(component: str, arguments: tuple[Any, ...], precision: str) -> tuple[Any, Any]:
@@ -78,10 +78,10 @@ def exact_and_budget(component: str, arguments: tuple[Any, ...], precision: str)
     return exact, budget(residuals, exact, PRECISIONS[precision])
 
 
-def wide(value: Any) -> Any:
-    """The same with arrays of float64, as the oracle takes them."""
+def widen(value: Any) -> Any:
+    """Returns the same value with arrays of float64, as the oracle takes them."""
     if isinstance(value, np.ndarray):
         return value.astype(np.float64)
     if isinstance(value, dict):
-        return {name: wide(child) for name, child in value.items()}
-    return type(value)(wide(child) for child in value) if isinstance(value, (list, tuple)) else value
+        return {name: widen(child) for name, child in value.items()}
+    return type(value)(widen(child) for child in value) if isinstance(value, (list, tuple)) else value

@@ -13,6 +13,7 @@ import time
 import venv
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,11 @@ import pytest
 import torch
 
 from benchmarks.gpu import __main__, laws, page, record, schedule
-from benchmarks.gpu.clock import Clock, LyingClock
+from benchmarks.gpu.clock import Clock, Deadline, InventedClock
 from benchmarks.gpu.part import Part
 from benchmarks.gpu.record import Record
 from benchmarks.machine.checkout import ROOT
-from swin_torch import fusing, kernels, swin_t
+from swin_torch import SwinBlock, fusing, kernels, swin_t
 from swin_torch.kernels import choices
 
 DEEP = os.environ.get("SWIN_ORACLE_PROFILE") == "deep"
@@ -80,8 +81,8 @@ def assert_whole(out: Path) -> dict[str, Any]:
     """Every file that is there is whole, and the page can be made of them."""
     for path in out.glob("[!.]*.json"):
         assert json.loads(path.read_text())
-    assert "# On a GPU" in page.text([out])
-    return page.parts(out)
+    assert "# On a GPU" in page.make_text([out])
+    return page.read_parts(out)
 
 
 def test_a_rehearsal_in_a_bare_environment_is_whole(bare: str, tmp_path: Path) -> None:
@@ -106,7 +107,7 @@ def test_a_rehearsal_in_a_bare_environment_is_whole(bare: str, tmp_path: Path) -
     tuned = choices.read(tmp_path / "tuned.json")["interpreter"]
     assert tuned.keys() == {"attention", "linear", "block", "from"}
     assert choices.FILE.read_text() == "{}\n" or "interpreter" not in choices.read(choices.FILE)
-    assert page.NOT_YET in page.text([tmp_path])
+    assert page.NOT_YET in page.make_text([tmp_path])
 
 
 @pytest.mark.skipif(not DEEP, reason="the whole rehearsal with peers is part of the profile deep")
@@ -198,7 +199,7 @@ def test_a_part_that_takes_too_long_is_killed_and_told(tmp_path: Path) -> None:
     assert reason == "it was killed after 2 s"
     assert time.monotonic() - started_at < 20
     record.end(tmp_path, "laws", reason)
-    assert any("killed after 2 s" in line for line in page.left_out(page.parts(tmp_path)))
+    assert any("killed after 2 s" in line for line in page.list_left_out(page.read_parts(tmp_path)))
 
 
 def test_a_part_that_fails_costs_itself_alone(tmp_path: Path) -> None:
@@ -214,7 +215,7 @@ def test_a_thing_that_fails_is_left_out_with_its_reason(tmp_path: Path) -> None:
         raise ModuleNotFoundError("No module named 'timm.x'", name="timm.x")
 
     part.each({"one": fail, "two": lambda: part.record.add("two", 2), "three": fail})
-    data = record.read(record.path_of(tmp_path, "counts"))
+    data = record.read(record.find_path(tmp_path, "counts"))
     assert data["left_out"] == {"one": "timm is not installed", "three": "no time was left"}
     assert data["found"] == {"two": 2}
 
@@ -247,18 +248,19 @@ def test_after_an_error_of_cuda_the_part_goes_on_in_a_new_process(
 
 
 def deadline(readings: Iterator[float]) -> Any:
-    return schedule.Deadline.within(50.0, lambda: next(readings))
+    return Deadline.within(50.0, lambda: next(readings))
 
 
 def test_times_of_a_rehearsal_are_made_up_and_each_run_is_run_once() -> None:
     ran: list[str] = []
-    paired = LyingClock(3).measured({name: lambda name=name: ran.append(name) for name in "ab"}, lambda: None)  # type: ignore[misc]
+    timings = InventedClock(3).measure({name: partial(ran.append, name) for name in "ab"}, lambda: None)
     assert ran == ["a", "b"]
-    assert paired.times == LyingClock(3).measured({"a": lambda: None, "b": lambda: None}, lambda: None).times
+    again = InventedClock(3).measure({"a": lambda: None, "b": lambda: None}, lambda: None)
+    assert timings.times == again.times
 
 
 def test_a_law_that_ends_its_process_is_broken_and_the_next_is_asked(tmp_path: Path) -> None:
-    asked = laws.Asked("bfloat16", reduced=True)
+    asked = laws.LawProcess("bfloat16", reduced=True)
     asked.process.kill()
     asked.process.join()
     answer = asked.answer(laws.Task("bfloat16", "swin_block/residual"))
@@ -269,9 +271,9 @@ def test_a_law_that_ends_its_process_is_broken_and_the_next_is_asked(tmp_path: P
     findings = laws.Findings(part, queues)
     findings.keep(laws.Task("bfloat16", "swin_block/dropped"), answer)
     laws.work(part, findings, ["bfloat16"])
-    found = record.read(record.path_of(tmp_path, "laws"))["found"]["quick effort"]["bfloat16"]
+    found = record.read(record.find_path(tmp_path, "laws"))["found"]["quick effort"]["bfloat16"]
     assert (found["held"], list(found["broken"])) == (1, ["swin_block/dropped"])
-    assert page.missed(tmp_path) == [
+    assert page.list_missed(tmp_path) == [
         "swin_block/dropped is broken in bfloat16: the process ended with exit code -9"
     ]
 
@@ -279,7 +281,7 @@ def test_a_law_that_ends_its_process_is_broken_and_the_next_is_asked(tmp_path: P
 def test_every_law_is_asked_once_in_each_precision_and_the_kernels_first() -> None:
     from swin_properties.laws import choosing
 
-    asked = [task.law for task in laws.tasks("tf32", reduced=False) if task.case is None]
+    asked = [task.law for task in laws.list_tasks("tf32", reduced=False) if task.case is None]
     assert sorted(asked) == sorted(law.name for law in choosing.chosen())
     assert asked[0].startswith("shifted_window_attention/")
     for law, case in laws.REAL:
@@ -317,11 +319,11 @@ def of_a_card(folder: Path, share: float = 0.4) -> None:
     goal = {"against": ["sdpa"], "must": 2.0, "aim": 3.0, "moonshot": 5.0, "measurements": []}
     seen = {"ours": "fused", "theirs": "sdpa", "ratio": 1.5, "quartiles": [1.4, 1.6], "reached": "below must"}
     Record(folder, "goals").add(
-        "shifted operator",
+        "shifted window attention",
         {
             "seconds": {"fused": 2e-4, "sdpa": 3e-4},
             "refused": {},
-            "goals": [goal | seen | {"of_floor": share}],
+            "goals": [goal | seen | {"of_roofline": share}],
         },
     )
 
@@ -332,7 +334,7 @@ def test_a_search_that_goes_on_keeps_what_was_found_before(tmp_path: Path) -> No
 
     text = choices.written({"interpreter": {"from": "a card", "block": {"a": "library's products"}}})
     (tmp_path / "tuned.json").write_text(text)
-    found = search.earlier(tmp_path, "interpreter")
+    found = search.load_earlier(tmp_path, "interpreter")
     part = Part(Record(tmp_path, "search"), deadline(iter([0.0] * 9)), Clock(), tmp_path, True)
     found.setdefault("linear", {})["b"] = choices.MOVING
     search.write(part, "interpreter", found)
@@ -353,16 +355,14 @@ def test_choices_of_an_earlier_run_are_not_this_ones(tmp_path: Path, monkeypatch
 
 def test_the_page_explains_a_miss_by_its_share_of_the_floor(tmp_path: Path) -> None:
     of_a_card(tmp_path)
-    told = page.text([tmp_path])
+    told = page.make_text([tmp_path])
     assert "## NVIDIA H200, 2026-12-01" in told
-    assert (
-        "- shifted operator: 1.50x sdpa, 2x wanted; ours runs at 40% of the card's floor, the rival at 27%."
-        in told
-    )
+    said = "1.50x sdpa, 2x wanted; ours runs at 40% of the card's roofline, the rival at 27%."
+    assert f"- shifted window attention: {said}" in told
     assert "- goals did not finish: it was cut off." in told
     assert "- laws: there is no file." in told
     assert page.NOT_YET not in told
-    assert len(page.missed(tmp_path)) == 1
+    assert len(page.list_missed(tmp_path)) == 1
 
 
 def test_a_run_is_kept_with_its_choices_and_a_rehearsal_is_not(
@@ -391,7 +391,7 @@ def test_a_run_is_kept_with_its_choices_and_a_rehearsal_is_not(
 
 def test_the_committed_page_is_what_the_committed_results_say() -> None:
     folders = sorted(path for path in page.RESULTS.glob("*") if path.is_dir())
-    assert page.text(folders) == page.PAGE.read_text()
+    assert page.make_text(folders) == page.PAGE.read_text()
 
 
 @pytest.mark.parametrize(
@@ -415,11 +415,12 @@ def test_the_kernels_take_what_was_measured_and_else_what_arithmetic_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from swin_torch.kernels import launch
+    from swin_torch.plan import Plan
 
     given: list[dict[str, Any]] = []
     monkeypatch.setattr(launch, "run", lambda *_, **constants: given.append(constants))
     qkv, table = torch.zeros(1, 8, 8, 48, dtype=torch.bfloat16), torch.zeros(49, 1)
-    plan = launch.Plan((8, 8), (8, 8), (4, 4), (0, 0), 1, False)
+    plan = Plan((8, 8), (8, 8), (4, 4), (0, 0), 1, False)
     key = choices.attention_key("forward", plan, qkv)
     measured = choices.Attention(16, 0, 8, 7, 3)
     path = tmp_path / "tuned.json"
@@ -433,7 +434,7 @@ def test_the_kernels_take_what_was_measured_and_else_what_arithmetic_says(
 @pytest.mark.usefixtures("use_choices")
 def test_a_block_goes_the_way_that_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernels, "asked_for", lambda _: True)
-    block = swin_t(embed_dim=96).layers[0].blocks[0].bfloat16()
+    block: Any = next(m for m in swin_t(embed_dim=96).modules() if isinstance(m, SwinBlock)).bfloat16()
     x = torch.zeros(1, 7, 7, 96, dtype=torch.bfloat16)
     of = list(block.parameters())
     assert fusing._launches(x, of)
