@@ -23,8 +23,8 @@ from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from swin_torch import SwinTransformer, fuse
+from swin_torch.blocks.parts import KEEPING
 from swin_torch.conversion import gradient
-from swin_torch.fusing import KEEPING
 
 CASE = NetCase(
     batch=8,

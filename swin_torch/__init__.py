@@ -1,11 +1,14 @@
 """Swin Transformer in PyTorch, held to the oracle: modules, functions on tensors, and the adapter."""
 
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from swin_torch import functional
-from swin_torch.checkpoints import from_checkpoint
-from swin_torch.core import shifted_window_attention_core
-from swin_torch.functional import (
+from swin_torch.attention.operator import shifted_window_attention_core
+from swin_torch.blocks.explain import explain
+from swin_torch.blocks.parts import fuse
+from swin_torch.geometry import functional
+from swin_torch.geometry.bias_resizing import resize_relative_position_bias
+from swin_torch.geometry.functional import (
     cyclic_shift,
     drop_path,
     merge_neighbours,
@@ -18,19 +21,19 @@ from swin_torch.functional import (
     window_partition,
     window_reverse,
 )
-from swin_torch.fusing import fuse
-from swin_torch.graphs import graphed
-from swin_torch.judged import Adapter, adapter, adapters
-from swin_torch.modules import (
+from swin_torch.model.graphs import graphed
+from swin_torch.model.layers import (
     Mlp,
     SwinBlock,
     SwinStage,
     WindowAttention,
 )
-from swin_torch.network import SwinTransformer, swin_b, swin_l, swin_s, swin_t
-from swin_torch.patches import PatchEmbed, PatchMerging
-from swin_torch.resizing import resize_relative_position_bias
-from swin_torch.variants import compiled, eager, fused, on_a_gpu
+from swin_torch.model.network import SwinTransformer, swin_b, swin_l, swin_s, swin_t
+from swin_torch.model.patches import PatchEmbed, PatchMerging
+
+if TYPE_CHECKING:
+    from swin_torch.model.from_checkpoint import from_checkpoint
+    from swin_torch.torch_adapter import Adapter, adapter, adapters, compiled, eager, fused
 
 __all__ = [
     "Adapter",
@@ -47,6 +50,7 @@ __all__ = [
     "cyclic_shift",
     "drop_path",
     "eager",
+    "explain",
     "from_checkpoint",
     "functional",
     "fuse",
@@ -70,8 +74,19 @@ __all__ = [
 ]
 
 
+_HOMES = {
+    "from_checkpoint": "model.from_checkpoint",
+    **dict.fromkeys(("Adapter", "adapter", "adapters", "compiled", "eager", "fused"), "torch_adapter"),
+}
+"""The names that are loaded when they are first asked for, each with its module."""
+
+
 def __getattr__(name: str) -> Any:
-    """``swin_torch.cuda``: only where there is a GPU."""
+    """Loads a name of `_HOMES`; ``swin_torch.cuda`` exists only where there is a GPU."""
     if name == "cuda":
+        from swin_torch.torch_adapter import on_a_gpu
+
         return on_a_gpu()
-    raise AttributeError(f"module 'swin_torch' has no attribute {name!r}")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'swin_torch' has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

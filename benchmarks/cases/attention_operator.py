@@ -17,8 +17,9 @@ from swin_properties.budget.budget import Deviation, deviation
 from torch import Tensor
 from torch.nn.functional import linear, scaled_dot_product_attention
 
-from benchmarks.cases.verdicts import exact_and_budget
-from swin_torch import functional, shifted_window_attention_core
+from benchmarks.cases.verdicts import compute_exact_and_budget
+from swin_torch import shifted_window_attention_core
+from swin_torch.geometry import functional
 
 
 class Sizes(NamedTuple):
@@ -134,7 +135,9 @@ class Case:
             "relative_position_bias_table": _to_array(self.table),
         }
         asked = _to_array(self.x[:1]), params, self.heads, self.window, self.shift
-        return exact_and_budget("shifted_window_attention", asked, str(self.dtype).removeprefix("torch."))
+        return compute_exact_and_budget(
+            "shifted_window_attention", asked, str(self.dtype).removeprefix("torch.")
+        )
 
     def make_run(self, name: str, step: str = "forward") -> Callable[[], None]:
         """Returns a run of a formulation: "forward" without gradients, "both", or "backward" alone."""

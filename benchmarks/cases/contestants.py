@@ -14,8 +14,6 @@ import torch
 from swin_properties.adapters.load import load
 from swin_properties.adapters.peers import PEERS
 
-import swin_torch
-
 ON_GPU = "@cuda"
 """Ends the name of a peer that is timed on the GPU; swin_torch's variants name their own device."""
 
@@ -27,13 +25,8 @@ def find_variants() -> tuple[str, ...]:
     >>> find_variants()[:2]
     ('swin_torch', 'swin_torch:fused')
     """
-    names = [name for name, value in vars(swin_torch).items() if isinstance(value, swin_torch.Adapter)]
-    others = {name for name in names if getattr(swin_torch, name) is not swin_torch.adapter}
-    usable = [
-        name for name in others if getattr(swin_torch, name).device == "cpu" or torch.cuda.is_available()
-    ]
-    order = sorted(usable, key=lambda name: (name != "fused", name))
-    return ("swin_torch", *(f"swin_torch:{name}" for name in order))
+    on_a_gpu = ("swin_torch:cuda",) if torch.cuda.is_available() else ()
+    return ("swin_torch", "swin_torch:fused", "swin_torch:compiled", *on_a_gpu)
 
 
 @cache

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from swin_torch.counting import kept_bytes, launches
+from swin_torch.attention.counting import kept_bytes, launches
 
 Run = Callable[[], Any]
 

@@ -9,7 +9,7 @@ import torch
 from swin_properties.adapters.peers.timm import Timm
 
 from benchmarks.cases.contestants import load_adapter
-from swin_torch.variants import FusedAdapter
+from swin_torch.torch_adapter import FusedAdapter
 
 SDPA, FROZEN, COMPILED = "+sdpa", ", frozen", ", compiled"
 

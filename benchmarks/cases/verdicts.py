@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import swin_reference
-from swin_properties.adapters.answers import Declined, Fall
-from swin_properties.adapters.implementation import Expected, Implementation, Perturbed
-from swin_properties.budget.budget import Deviation, budget, deviation, perturbed_residuals
+from swin_properties.adapters.answers import BadAnswer, Declined
+from swin_properties.adapters.implementation import Implementation
 from swin_properties.budget.precision import PRECISIONS
+from swin_properties.budget.within import Call, Outcome, Residuals, perturb, within_budget
 
 from benchmarks.cases.case import Case
 from benchmarks.cases.contestants import load_adapter
@@ -37,45 +37,54 @@ def explain_fault(contestant: str, small: Case) -> str:
 def explain_adapter_fault(found: Any, name: str, small: Case, precision: str = "float32") -> str:
     """Returns the same for an adapter in its precision; ``name`` is what the sentence calls it."""
     try:
-        judged = Implementation(found, PRECISIONS[precision])
-        got = getattr(judged, small.component)(*widen(small.arguments))
+        outcome = compare_with_oracle(Implementation(found, PRECISIONS[precision]), small, precision)
     except Declined as reason:
         return f"{name} does not take these sizes: {reason}"
-    except Fall as reason:
+    except BadAnswer as reason:
         return f"{name} computes nothing here: {reason}"
-    apart = compare_with_oracle(got, small, precision)
-    if apart.holds:
+    if outcome.holds:
         return ""
+    apart = outcome.pairs[0].deviation
     return (
         f"{name} computes another function: its {small.component} is {apart.rho:.3g} budgets from the "
         f"oracle's, {apart.rho_max:.3g} at the worst element"
     )
 
 
-def compare_with_oracle(got: Any, small: Case, precision: str) -> Deviation:
-    """Returns how far a result is from the oracle's on a small case."""
-    exact, beta = _expected(small, precision)
-    if small.component == "shifted_window_mask":  # any negative number hides a token
-        got, exact, beta = got < 0, exact < 0, np.ones(exact.shape)
-    return deviation(got, exact, beta)
+def compare_with_oracle(swin: Any, small: Case, precision: str) -> Outcome:
+    """Compares the result of a Swin for a small case with the oracle's, within the error budget."""
+    residuals = _find_residuals(small, precision)
+    return within_budget(_make_call(small), swin, swin_reference, PRECISIONS[precision], residuals)
 
 
 @cache
-def _expected(small: Case, precision: str) -> tuple[Any, Any]:
-    return exact_and_budget(small.component, widen(small.arguments), precision)
+def _find_residuals(small: Case, precision: str) -> Residuals:
+    return perturb(_make_call(small), swin_reference, PRECISIONS[precision])
 
 
-def exact_and_budget(component: str, arguments: tuple[Any, ...], precision: str) -> tuple[Any, Any]:
-    """The oracle's result, and how far from it an honest implementation may end, by element."""
-    exact = getattr(swin_reference, component)(*arguments)
+def _make_call(small: Case) -> Call:
+    """Returns what asks a Swin, and the exact one beside it, for the result of a small case."""
+    arguments = widen(small.arguments)
 
-    def perturbed(number: int) -> list[tuple[Any, Any]]:
-        run = Perturbed(PRECISIONS[precision], Expected(swin_reference), number)
-        return [(getattr(run, component)(*arguments), exact)]
+    def call(swin: Any) -> tuple[Any, Any]:
+        got, exact = (getattr(one, small.component)(*arguments) for one in (swin, swin.expected))
+        if small.component == "shifted_window_mask":  # any negative number may hide a token
+            return got < 0, exact < 0
+        return got, exact
 
-    with np.errstate(invalid="ignore"):  # -inf is -inf, however it is rounded
-        (residuals,) = perturbed_residuals(perturbed)
-    return exact, budget(residuals, exact, PRECISIONS[precision])
+    return call
+
+
+def compute_exact_and_budget(component: str, arguments: tuple[Any, ...], precision: str) -> tuple[Any, Any]:
+    """Returns the oracle's result, and how far from it a correct implementation may be, by element."""
+
+    def call(swin: Any) -> tuple[Any, Any]:
+        return getattr(swin, component)(*arguments), getattr(swin.expected, component)(*arguments)
+
+    rounding = PRECISIONS[precision]
+    residuals = perturb(call, swin_reference, rounding)
+    (found,) = within_budget(call, swin_reference, swin_reference, rounding, residuals).pairs
+    return found.expected, found.beta
 
 
 def widen(value: Any) -> Any:

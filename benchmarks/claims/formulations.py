@@ -14,7 +14,8 @@ from swin_properties.adapters.torch import TorchAdapter
 from torch import Tensor
 from torch.nn.functional import pad, unfold
 
-from swin_torch import WindowAttention, functional
+from swin_torch import WindowAttention
+from swin_torch.geometry import functional
 
 
 class Formulation(TorchAdapter):
@@ -33,17 +34,17 @@ class Formulation(TorchAdapter):
         return self.attend(x, attention, window_size, shift_size)
 
 
-def no_shift(x: Tensor, attention: WindowAttention, window: int, _shift: int) -> Tensor:
+def attend_unshifted(x: Tensor, attention: WindowAttention, window: int, _shift: int) -> Tensor:
     """Attends in windows without shift and mask, as every second block does."""
     return functional.shifted_window_attention(x, attention, window, 0)
 
 
-def cyclic(x: Tensor, attention: WindowAttention, window: int, shift: int) -> Tensor:
+def attend_cyclic(x: Tensor, attention: WindowAttention, window: int, shift: int) -> Tensor:
     """Attends as Swin does: rolls the grid, so that the number of windows stays the same, and masks."""
     return functional.shifted_window_attention(x, attention, window, shift)
 
 
-def padded(x: Tensor, attention: WindowAttention, window: int, shift: int) -> Tensor:
+def attend_padded(x: Tensor, attention: WindowAttention, window: int, shift: int) -> Tensor:
     """Attends in the shifted windows without rolling: pads those at the edges and masks the padding."""
     (height, width), before = x.shape[1:3], (window - shift) % window
     after = [-(side + before) % window for side in (height, width)]
@@ -57,7 +58,7 @@ def padded(x: Tensor, attention: WindowAttention, window: int, shift: int) -> Te
     return grid[:, before : before + height, before : before + width]
 
 
-def sliding(x: Tensor, attention: WindowAttention, window: int, _shift: int) -> Tensor:
+def attend_sliding(x: Tensor, attention: WindowAttention, window: int, _shift: int) -> Tensor:
     """Attends from each token to the window around it; the window's side must be odd."""
     heads, radius = attention.relative_position_bias_table.shape[1], window // 2
     q, k, v = (
@@ -77,18 +78,18 @@ def sliding(x: Tensor, attention: WindowAttention, window: int, _shift: int) -> 
     return out.view(x.shape)
 
 
-def whole(x: Tensor, attention: WindowAttention, _window: int, _shift: int) -> Tensor:
+def attend_globally(x: Tensor, attention: WindowAttention, _window: int, _shift: int) -> Tensor:
     """Attends from every token to every token; ``attention`` is made for one window of the grid's size."""
     out: Tensor = attention(x.flatten(1, 2))
     return out.view(x.shape)
 
 
 TABLE = {
-    "window, no shift": no_shift,
-    "shifted window, cyclic": cyclic,
-    "shifted window, padding": padded,
-    "sliding window": sliding,
-    "global": whole,
+    "window, no shift": attend_unshifted,
+    "shifted window, cyclic": attend_cyclic,
+    "shifted window, padding": attend_padded,
+    "sliding window": attend_sliding,
+    "global": attend_globally,
 }
 """The rows of the table, by name."""
 

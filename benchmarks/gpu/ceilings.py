@@ -26,7 +26,7 @@ REDUCED = {"side": 64, "size": 4096}
 
 def run(part: Part) -> None:
     """Measures each precision."""
-    part.each({precision: partial(measure, part, precision) for precision in PRECISIONS})
+    part.do_each({precision: partial(measure, part, precision) for precision in PRECISIONS})
 
 
 def measure(part: Part, precision: str) -> None:

@@ -32,7 +32,7 @@ def run(part: Part) -> None:
                 step = "training step" if training else "inference"
                 what = f"peak memory of a Swin-T {step}, batch {BATCH}, {name}"
                 work[what] = partial(measure_peak, part, what, ours, training)
-    part.each(work)
+    part.do_each(work)
 
 
 def count_without_gpu(part: Part, limit: goals.Limit) -> None:

@@ -34,7 +34,7 @@ def run(part: Part) -> None:
     if part.reduced:
         part.record.leave_out("what is compiled", "a rehearsal compiles nothing")
         mine = {name: reduce(mine[name]) for name in REHEARSED}
-    part.each({str(m): partial(measure, part, name, m, wanted) for name, m in mine.items()})
+    part.do_each({str(m): partial(measure, part, name, m, wanted) for name, m in mine.items()})
 
 
 def reduce(m: Measurement) -> Measurement:

@@ -48,7 +48,7 @@ def run(part: Part) -> None:
     part.record.add("commit", find_commit())
     part.record.add("sources", compute_digest(ROOT))
     part.record.add("date", datetime.now(UTC).date().isoformat())
-    part.each({"card": lambda: look_at_card(part)})
+    part.do_each({"card": lambda: look_at_card(part)})
 
 
 def look_at_card(part: Part) -> None:
@@ -64,7 +64,7 @@ def look_at_card(part: Part) -> None:
     part.record.add("multiprocessors", found.multi_processor_count)
     part.record.add("memory_gb", round(found.total_memory / 1e9, 1))
     part.record.add("cuda", torch.version.cuda)
-    part.each({"driver": lambda: part.record.add("driver", find_driver())})
+    part.do_each({"driver": lambda: part.record.add("driver", find_driver())})
 
 
 def find_driver() -> str:

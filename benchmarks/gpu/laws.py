@@ -267,7 +267,7 @@ def serve(connection: Connection, precision: str, reduced: bool) -> None:
         connection.send(found)
 
 
-WORDS = {"held": "held", "fell": "broken", "not offered": "not offered", "known failure": "broken"}
+WORDS = {"holds": "held", "broken": "broken", "not offered": "not offered", "known failure": "broken"}
 
 
 def _announce(connection: Connection, case: Any) -> None:

@@ -220,7 +220,7 @@ def keep(folder: Path) -> Path:
 
     Errors: ``ValueError`` for a folder that holds no run.
     """
-    from swin_torch.kernels import choices
+    from swin_torch.backends.triton import choices
 
     known = find(read_parts(folder), "here")
     if "card" not in known:

@@ -43,7 +43,7 @@ class Part:
 
             torch.cuda.synchronize()
 
-    def each(self, work: Mapping[str, Callable[[], None]]) -> None:
+    def do_each(self, work: Mapping[str, Callable[[], None]]) -> None:
         """Does each thing by name, in order, while time is left; what fails is left out with its reason.
 
         After a CUDA error every call of the process fails, so the part goes on in a new process.

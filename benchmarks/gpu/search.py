@@ -21,7 +21,7 @@ from swin_properties.reports import files
 from benchmarks.gpu import record
 from benchmarks.gpu.part import Part, end_with_parent, make_reason
 from benchmarks.gpu.targets import Choice, Target, list_targets
-from swin_torch.kernels import choices, launch
+from swin_torch.backends.triton import choices, launch
 
 GAIN = 1.02
 """A choice must be this many times as fast as today's to replace it: less may be chance."""
@@ -39,7 +39,7 @@ def run(part: Part) -> None:
     found = load_earlier(part.folder, capability)
     try:
         for target in list_targets(part.device, part.reduced):
-            part.each({target.name: partial(search, part, target, capability, found)})
+            part.do_each({target.name: partial(search, part, target, capability, found)})
     finally:
         for helper in helpers:
             helper.kill()

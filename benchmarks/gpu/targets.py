@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -22,12 +23,13 @@ from benchmarks.cases.attention_operator import Case as AttentionCase
 from benchmarks.cases.attention_operator import Sizes
 from benchmarks.cases.case import SIZES
 from benchmarks.cases.case import Case as Component
-from benchmarks.cases.verdicts import exact_and_budget, widen
-from swin_torch import fusing
-from swin_torch.kernels import choices, launch, launch_rows
-from swin_torch.kernels.choices import Attention, Tile
-from swin_torch.plan import Plan
-from swin_torch.variants import FusedAdapter
+from benchmarks.cases.verdicts import compute_exact_and_budget, widen
+from swin_torch.backends.triton import choices, launch, launch_rows
+from swin_torch.backends.triton.choices import Attention, Tile
+from swin_torch.blocks import ways
+from swin_torch.blocks.ways import Way, in_five_launches
+from swin_torch.geometry.plan import Plan
+from swin_torch.torch_adapter import FusedAdapter
 
 PRECISION, DTYPE = "bfloat16", torch.bfloat16
 
@@ -219,15 +221,15 @@ def list_layer_targets(size: str, batch: int, device: str) -> Iterator[Target]:
             choices.linear_key(weight, norm, gelu, onto),
             (today, *(tile for tile in TILES if tile != today)),
             lambda given=given: launch_rows.linear(**given),  # type: ignore[misc]
-            lambda: block.check(fusing.in_five_launches),
+            block.check_launches,
         )
     yield Target(
         f"block, {size}",
         "block",
         choices.way_key(block.tokens),
         choices.WAYS,
-        block.run_chosen,
-        lambda: block.check(block.find_chosen()),
+        lambda: block.run_chosen(),
+        block.check_chosen,
     )
 
 
@@ -274,35 +276,22 @@ class Block:
 
     @cached_property
     def _exact(self) -> tuple[Any, Any]:
-        return exact_and_budget("swin_block", widen(self.component.arguments), PRECISION)
-
-    def find_chosen(self) -> Callable[..., Tensor]:
-        """Returns the way of computing the block that is chosen now."""
-        own = choices.way(self.tokens) == choices.WAYS[0]
-        return fusing.in_five_launches if own else fusing.around_products
-
-    def prepare(self, way: Callable[..., Tensor]) -> Callable[[], Any]:
-        """Returns a run of the block that computes it in one way."""
-
-        class OneWay(FusedAdapter):
-            compute_block: Callable[..., Tensor] = staticmethod(
-                lambda block, x, shift, *_: way(block, x, shift)
-            )
-
-        _, *rest = self.component.arguments
-        return OneWay(PRECISION, self.device).prepare("swin_block", self._images, *rest)
+        return compute_exact_and_budget("swin_block", widen(self.component.arguments), PRECISION)
 
     @cached_property
-    def _both(self) -> dict[Any, Callable[[], Any]]:
-        ways = fusing.in_five_launches, fusing.around_products
-        return {way: self.prepare(way) for way in ways}
+    def run_chosen(self) -> Callable[[], Any]:
+        """Returns a run of the block, which computes it in the way that is chosen when it runs."""
+        _, *rest = self.component.arguments
+        return FusedAdapter(PRECISION, self.device).prepare("swin_block", self._images, *rest)
 
-    def run_chosen(self) -> None:
-        """Runs the block in the way that is chosen now."""
-        self._both[self.find_chosen()]()
-
-    def check(self, way: Callable[..., Tensor]) -> None:
-        """Judges a way on the last image of what is timed."""
-        got = self._both[way]()[-1:].double().cpu().numpy()
+    def check_chosen(self) -> None:
+        """Judges the way that is chosen now on the last image of the batch."""
+        got = self.run_chosen()[-1:].double().cpu().numpy()
         if not (apart := deviation(got, *self._exact)).holds:
             raise ValueError(f"the block is {apart.rho:.3g} budgets from the oracle's")
+
+    def check_launches(self) -> None:
+        """Judges the five launches, whichever way is chosen now."""
+        only = Way("five launches", lambda call: call.obstacle, in_five_launches)
+        with patch.object(ways, "WAYS", (only,)):
+            self.check_chosen()

@@ -13,7 +13,7 @@ from benchmarks.cases.counters import count_saved_bytes as kept_by_peer
 from benchmarks.cases.rivals import SDPA, load_rival
 from benchmarks.cases.verdicts import explain_fault
 from benchmarks.standing.goals import Limit
-from swin_torch.counting import as_on_a_gpu, launches, launches_on_a_gpu, saved_bytes
+from swin_torch.attention.counting import as_on_a_gpu, launches, launches_on_a_gpu, saved_bytes
 
 WHOLE = "swin_transformer"
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from swin_properties.adapters.answers import Declined
-from swin_properties.adapters.contract import SHAPES
+from swin_properties.adapters.contract import CONTRACT
 from swin_timing import interleaved
 from swin_timing.interleaved import ROUNDS, Timings, stay_on_one_core
 
@@ -114,7 +114,7 @@ def make_network_run(m: Measurement, name: str) -> Callable[[], Any]:
     if m.kind != "training":
         run = contestant.prepare(WHOLE, *arguments)
     else:
-        cotangent = np.random.default_rng(2).standard_normal(SHAPES[WHOLE](*arguments), np.float32)
+        cotangent = np.random.default_rng(2).standard_normal(CONTRACT[WHOLE].shape(*arguments), np.float32)
         run = contestant.prepare("vjp", WHOLE, cotangent, *arguments)
     return partial(_run_in_autocast, run, m.device) if m.autocast else run
 

@@ -9,7 +9,7 @@ import torch
 from swin_reference.config import SwinConfig
 from swin_reference.sizes import pair
 
-from swin_torch.native.products import product
+from swin_torch.backends.c.products import product
 
 BY: dict[str, Callable[..., Any]] = {
     "products alone, PyTorch's": torch.mm,

@@ -1,4 +1,4 @@
-"""The GPU run, rehearsed without a GPU: whole, in a bare environment, cut off, and with clocks that lie."""
+"""The GPU run without a GPU: complete, with few packages installed, killed, and with invented clocks."""
 
 from __future__ import annotations
 
@@ -25,9 +25,13 @@ from benchmarks.gpu.clock import Clock, Deadline, InventedClock
 from benchmarks.gpu.part import Part
 from benchmarks.gpu.record import Record
 from benchmarks.machine.checkout import ROOT
-from swin_torch import SwinBlock, fusing, kernels, swin_t
-from swin_torch.kernels import choices
+from swin_torch import SwinBlock, swin_t
+from swin_torch.attention.counting import as_on_a_gpu
+from swin_torch.backends import triton as kernels
+from swin_torch.backends.triton import choices
+from swin_torch.blocks.ways import recorded
 
+AROUND_PRODUCTS = "fused attention between products"
 DEEP = os.environ.get("SWIN_ORACLE_PROFILE") == "deep"
 
 triton = pytest.importorskip("triton", reason="triton is not installed")
@@ -44,14 +48,14 @@ BARE = [
 
 @pytest.fixture
 def use_choices() -> Iterator[None]:
-    """Afterwards the kernels take the committed choices again."""
+    """Restores the committed choices after the test."""
     yield
     choices.use()
 
 
 @pytest.fixture(scope="session")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A Python that has nothing but what is in `BARE`."""
+    """Returns a Python in whose environment only `BARE` is installed."""
     folder = tmp_path_factory.mktemp("bare")
     venv.create(folder, symlinks=True)
     ours, theirs = Path(sysconfig.get_paths()["purelib"]), next(folder.glob("lib/*/site-packages"))
@@ -64,7 +68,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder / "bin" / "python")
 
 
-def started(python: str, out: Path, *words: str) -> subprocess.Popen[str]:
+def start_run(python: str, out: Path, *words: str) -> subprocess.Popen[str]:
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     return subprocess.Popen(
         [python, "-m", "benchmarks.gpu", "--out", str(out), *words],
@@ -78,7 +82,7 @@ def started(python: str, out: Path, *words: str) -> subprocess.Popen[str]:
 
 
 def assert_whole(out: Path) -> dict[str, Any]:
-    """Every file that is there is whole, and the page can be made of them."""
+    """Checks that every file is complete and that the page can be made; returns the parts."""
     for path in out.glob("[!.]*.json"):
         assert json.loads(path.read_text())
     assert "# On a GPU" in page.make_text([out])
@@ -86,15 +90,15 @@ def assert_whole(out: Path) -> dict[str, Any]:
 
 
 def test_a_rehearsal_in_a_bare_environment_is_whole(bare: str, tmp_path: Path) -> None:
-    run = started(bare, tmp_path)
-    told, _ = run.communicate(timeout=500)
+    run = start_run(bare, tmp_path)
+    output, _ = run.communicate(timeout=500)
     found = assert_whole(tmp_path)
-    assert run.returncode == 0, told
+    assert run.returncode == 0, output
     assert list(found) == list(schedule.SHARES)
-    assert all(part["finished"] and "ended" not in part for part in found.values()), told
+    assert all(part["finished"] and "ended" not in part for part in found.values()), output
     for package in ("jaxtyping", "rich", "PIL", "safetensors", "timm"):
         assert package in found["here"]["found"]["missing"]
-        assert told.index(f"{package} is not installed") < told.index("ceilings: at most")
+        assert output.index(f"{package} is not installed") < output.index("ceilings: at most")
     assert found["here"]["found"]["card"] is None
     assert found["ceilings"]["found"].keys() == {"bfloat16", "float16", "tf32", "float32"}
     real = found["laws"]["found"]["real sizes"]
@@ -112,23 +116,32 @@ def test_a_rehearsal_in_a_bare_environment_is_whole(bare: str, tmp_path: Path) -
 
 @pytest.mark.skipif(not DEEP, reason="the whole rehearsal with peers is part of the profile deep")
 def test_a_rehearsal_with_peers_is_whole(tmp_path: Path) -> None:
-    run = started(sys.executable, tmp_path)
-    told, _ = run.communicate(timeout=500)
+    run = start_run(sys.executable, tmp_path)
+    output, _ = run.communicate(timeout=500)
     found = assert_whole(tmp_path)
-    assert run.returncode == 0, told
-    assert all(part["finished"] and not part.get("ended") for part in found.values()), told
+    assert run.returncode == 0, output
+    assert all(part["finished"] and not part.get("ended") for part in found.values()), output
 
 
-@pytest.mark.parametrize("number", range(10 if DEEP else 2))
-def test_a_run_that_is_killed_leaves_whole_files(number: int, bare: str, tmp_path: Path) -> None:
-    run = started(bare, tmp_path)
-    time.sleep(random.Random(number).uniform(1.0, 60.0))
+@pytest.mark.parametrize("moment", ["here", "laws", *(range(10) if DEEP else ())])
+def test_a_run_that_is_killed_leaves_whole_files(moment: str | int, bare: str, tmp_path: Path) -> None:
+    """Kills the run when a part's file appears, or, in the profile deep, after random seconds."""
+    run = start_run(bare, tmp_path)
+    if isinstance(moment, int):
+        time.sleep(random.Random(moment).uniform(1.0, 60.0))
+    else:
+        while not record.find_path(tmp_path, moment).exists():
+            assert run.poll() is None
+            time.sleep(0.02)
+        time.sleep(random.Random(moment).uniform(0.0, 3.0))
     children = children_of(run.pid)
     os.kill(run.pid, signal.SIGKILL)
     run.communicate(timeout=60)
     assert_whole(tmp_path)
-    time.sleep(1.0)
-    assert not [pid for pid in children if is_alive(pid)], "a part outlives the run"
+    end = time.monotonic() + 5.0
+    while [pid for pid in children if is_alive(pid)]:
+        assert time.monotonic() < end, "a part outlives the run"
+        time.sleep(0.05)
 
 
 def children_of(pid: int) -> list[int]:
@@ -144,8 +157,8 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def scheduled(out: Path, minutes: float, now: Callable[[], float]) -> tuple[list[str], dict[str, float]]:
-    """What did not finish, and the seconds that each part was started with; parts write and end at once."""
+def schedule_parts(out: Path, minutes: float, now: Callable[[], float]) -> tuple[list[str], dict[str, float]]:
+    """Returns the unfinished parts and the seconds that each part was given; parts end at once."""
     given: dict[str, float] = {}
 
     def start(part: str, folder: Path, seconds: float) -> str:
@@ -157,14 +170,14 @@ def scheduled(out: Path, minutes: float, now: Callable[[], float]) -> tuple[list
 
 
 def test_a_clock_that_stands_still_gives_each_part_its_share(tmp_path: Path) -> None:
-    unfinished, given = scheduled(tmp_path, 8.0, lambda: 7.0)
+    unfinished, given = schedule_parts(tmp_path, 8.0, lambda: 7.0)
     assert (unfinished, list(given)) == ([], list(schedule.SHARES))
     assert given["here"] <= schedule.FIRST_FILE
 
 
 def test_a_clock_that_leaps_ends_the_run_and_every_part_has_a_file(tmp_path: Path) -> None:
     readings = iter([0.0, 1.0, 40.0, *[500.0] * 99])
-    unfinished, given = scheduled(tmp_path, 8.0, lambda: next(readings))
+    unfinished, given = schedule_parts(tmp_path, 8.0, lambda: next(readings))
     assert list(given) == ["here", "ceilings"]
     assert unfinished == ["laws", "search", "goals", "counts"]
     found = assert_whole(tmp_path)
@@ -173,7 +186,7 @@ def test_a_clock_that_leaps_ends_the_run_and_every_part_has_a_file(tmp_path: Pat
 
 @pytest.mark.parametrize("seed", range(20))
 def test_no_clock_lets_the_parts_take_more_than_the_time(seed: int, tmp_path: Path) -> None:
-    """Each part takes all that it is given, on a clock that leaps at random."""
+    """Each part takes all its time, on a clock that jumps at random."""
     draw, passed = random.Random(seed), [0.0]
     taken: list[float] = []
 
@@ -209,12 +222,12 @@ def test_a_part_that_fails_costs_itself_alone(tmp_path: Path) -> None:
 def test_a_thing_that_fails_is_left_out_with_its_reason(tmp_path: Path) -> None:
     clock = Clock()
     readings = iter([0.0, 1.0, 2.0, 99.0])
-    part = Part(Record(tmp_path, "counts"), deadline(readings), clock, tmp_path, True)
+    part = Part(Record(tmp_path, "counts"), make_deadline(readings), clock, tmp_path, True)
 
     def fail() -> None:
         raise ModuleNotFoundError("No module named 'timm.x'", name="timm.x")
 
-    part.each({"one": fail, "two": lambda: part.record.add("two", 2), "three": fail})
+    part.do_each({"one": fail, "two": lambda: part.record.add("two", 2), "three": fail})
     data = record.read(record.find_path(tmp_path, "counts"))
     assert data["left_out"] == {"one": "timm is not installed", "three": "no time was left"}
     assert data["found"] == {"two": 2}
@@ -236,22 +249,22 @@ def test_after_an_error_of_cuda_the_part_goes_on_in_a_new_process(
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
     monkeypatch.setattr(os, "execv", replace_process)
-    part = Part(Record(tmp_path, "counts"), deadline(iter([0.0] * 9)), Clock(), tmp_path, True)
+    part = Part(Record(tmp_path, "counts"), make_deadline(iter([0.0] * 9)), Clock(), tmp_path, True)
     work = {"one": lambda: part.record.add("one", 1), "two": fail, "three": fail}
     with pytest.raises(Replaced):
-        part.each(work)
+        part.do_each(work)
     assert given[1:] == ["-m", "benchmarks.gpu.part", "counts", str(tmp_path), "50.0", "goes-on"]
-    again = Part(Record(tmp_path, "counts", True), deadline(iter([0.0] * 9)), Clock(), tmp_path, True)
-    again.each(work | {"three": lambda: again.record.add("three", 3)})
+    again = Part(Record(tmp_path, "counts", True), make_deadline(iter([0.0] * 9)), Clock(), tmp_path, True)
+    again.do_each(work | {"three": lambda: again.record.add("three", 3)})
     assert again.record.data["found"] == {"one": 1, "three": 3}
     assert again.record.data["left_out"].keys() == {"two"}
 
 
-def deadline(readings: Iterator[float]) -> Any:
+def make_deadline(readings: Iterator[float]) -> Any:
     return Deadline.within(50.0, lambda: next(readings))
 
 
-def test_times_of_a_rehearsal_are_made_up_and_each_run_is_run_once() -> None:
+def test_times_of_a_rehearsal_are_invented_and_each_run_is_run_once() -> None:
     ran: list[str] = []
     timings = InventedClock(3).measure({name: partial(ran.append, name) for name in "ab"}, lambda: None)
     assert ran == ["a", "b"]
@@ -267,7 +280,7 @@ def test_a_law_that_ends_its_process_is_broken_and_the_next_is_asked(tmp_path: P
     asked.close()
     assert (answer["status"], answer["seen"]) == ("broken", "the process ended with exit code -9")
     queues = {"bfloat16": deque([laws.Task("bfloat16", "swin_block/residual")])}
-    part = Part(Record(tmp_path, "laws"), deadline(iter([0.0] * 9)), Clock(), tmp_path, True)
+    part = Part(Record(tmp_path, "laws"), make_deadline(iter([0.0] * 9)), Clock(), tmp_path, True)
     findings = laws.Findings(part, queues)
     findings.keep(laws.Task("bfloat16", "swin_block/dropped"), answer)
     laws.work(part, findings, ["bfloat16"])
@@ -303,8 +316,8 @@ def test_an_out_that_is_no_folder_is_refused(tmp_path: Path, capsys: pytest.Capt
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def of_a_card(folder: Path, share: float = 0.4) -> None:
-    """A run's files as a GPU would leave them, the rest cut off."""
+def write_files_of_a_card(folder: Path, share: float = 0.4) -> None:
+    """Writes the files that a run on a GPU leaves if it is cut off."""
     here = Record(folder, "here")
     for name, value in {
         "card": "NVIDIA H200",
@@ -335,7 +348,7 @@ def test_a_search_that_goes_on_keeps_what_was_found_before(tmp_path: Path) -> No
     text = choices.written({"interpreter": {"from": "a card", "block": {"a": "library's products"}}})
     (tmp_path / "tuned.json").write_text(text)
     found = search.load_earlier(tmp_path, "interpreter")
-    part = Part(Record(tmp_path, "search"), deadline(iter([0.0] * 9)), Clock(), tmp_path, True)
+    part = Part(Record(tmp_path, "search"), make_deadline(iter([0.0] * 9)), Clock(), tmp_path, True)
     found.setdefault("linear", {})["b"] = choices.MOVING
     search.write(part, "interpreter", found)
     assert choices.read(tmp_path / "tuned.json")["interpreter"] == {
@@ -354,14 +367,14 @@ def test_choices_of_an_earlier_run_are_not_this_ones(tmp_path: Path, monkeypatch
 
 
 def test_the_page_explains_a_miss_by_its_share_of_the_floor(tmp_path: Path) -> None:
-    of_a_card(tmp_path)
-    told = page.make_text([tmp_path])
-    assert "## NVIDIA H200, 2026-12-01" in told
+    write_files_of_a_card(tmp_path)
+    output = page.make_text([tmp_path])
+    assert "## NVIDIA H200, 2026-12-01" in output
     said = "1.50x sdpa, 2x wanted; ours runs at 40% of the card's roofline, the rival at 27%."
-    assert f"- shifted window attention: {said}" in told
-    assert "- goals did not finish: it was cut off." in told
-    assert "- laws: there is no file." in told
-    assert page.NOT_YET not in told
+    assert f"- shifted window attention: {said}" in output
+    assert "- goals did not finish: it was cut off." in output
+    assert "- laws: there is no file." in output
+    assert page.NOT_YET not in output
     assert len(page.list_missed(tmp_path)) == 1
 
 
@@ -375,7 +388,7 @@ def test_a_run_is_kept_with_its_choices_and_a_rehearsal_is_not(
     run = tmp_path / "run"
     run.mkdir()
     assert page.main([str(run)]) == 2
-    of_a_card(run)
+    write_files_of_a_card(run)
     (run / "tuned.json").write_text(choices.written({"9.0": {"linear": {"b": choices.MOVING}}}))
     (run / ".goals.json.7").write_text("{")  # what a cut leaves beside the files
     assert page.main([str(run)]) == 0
@@ -414,8 +427,8 @@ def test_choices_that_are_none_are_refused_in_one_sentence(text: str, tmp_path: 
 def test_the_kernels_take_what_was_measured_and_else_what_arithmetic_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from swin_torch.kernels import launch
-    from swin_torch.plan import Plan
+    from swin_torch.backends.triton import launch
+    from swin_torch.geometry.plan import Plan
 
     given: list[dict[str, Any]] = []
     monkeypatch.setattr(launch, "run", lambda *_, **constants: given.append(constants))
@@ -436,7 +449,9 @@ def test_a_block_goes_the_way_that_was_measured(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(kernels, "asked_for", lambda _: True)
     block: Any = next(m for m in swin_t(embed_dim=96).modules() if isinstance(m, SwinBlock)).bfloat16()
     x = torch.zeros(1, 7, 7, 96, dtype=torch.bfloat16)
-    of = list(block.parameters())
-    assert fusing._launches(x, of)
-    choices.put("interpreter", "block", choices.way_key(x), "library's products")
-    assert not fusing._launches(x, of)
+    block.choose("fast")
+    for way in choices.WAYS:
+        choices.put("interpreter", "block", choices.way_key(x), way)
+        with torch.no_grad(), as_on_a_gpu(), recorded() as taken:
+            block(x)
+        assert taken[0].way == {"five launches": "five Triton kernels"}.get(way, AROUND_PRODUCTS)

@@ -26,7 +26,9 @@ from benchmarks.claims import measuring as claims
 from benchmarks.history import __main__ as history
 from benchmarks.history import results, trends
 from benchmarks.tests import test_cases
-from swin_torch import SwinBlock, WindowAttention, counting, functional
+from swin_torch import SwinBlock, WindowAttention
+from swin_torch.attention import counting
+from swin_torch.geometry import functional
 
 ATTENTION = "shifted_window_attention"
 SMALL = Case(ATTENTION, "small")
@@ -110,21 +112,21 @@ def test_formulations_are_what_they_are_called() -> None:
         adapted = formulations.Formulation(formulations.TABLE[name])
         assert explain_adapter_fault(adapted, name, SMALL) == ""
     assert "another function" in explain_adapter_fault(
-        formulations.Formulation(formulations.no_shift), "no shift", SMALL
+        formulations.Formulation(formulations.attend_unshifted), "no shift", SMALL
     )
 
 
 def test_sliding_and_global_attention_are_windows_around_a_token_and_of_the_whole_grid() -> None:
     x, _, heads, *_ = SMALL.arguments
-    exact, beta = verdicts.exact_and_budget(ATTENTION, widen(SMALL.arguments), "float32")
-    got = formulations.Formulation(formulations.sliding).shifted_window_attention(*SMALL.arguments)
+    exact, beta = verdicts.compute_exact_and_budget(ATTENTION, widen(SMALL.arguments), "float32")
+    got = formulations.Formulation(formulations.attend_sliding).shifted_window_attention(*SMALL.arguments)
     centre = slice(6, 7)  # of the true window 3 to 9
     assert deviation(got[:, centre, centre], exact[:, centre, centre], beta[:, centre, centre]).rho_max <= 8
     side = x.shape[1]
     hot = parameters.hot_parameters(parameters.window_attention_shapes(x.shape[-1], heads, side))
     asked = widen((x, hot, heads, side, 0))
-    whole = formulations.Formulation(formulations.whole).shifted_window_attention(*asked)
-    assert deviation(whole, *verdicts.exact_and_budget(ATTENTION, asked, "float32")).holds
+    whole = formulations.Formulation(formulations.attend_globally).shifted_window_attention(*asked)
+    assert deviation(whole, *verdicts.compute_exact_and_budget(ATTENTION, asked, "float32")).holds
 
 
 def test_window_attention_is_linear_and_global_attention_quadratic_in_its_attention_term() -> None:

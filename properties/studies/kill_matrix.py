@@ -1,7 +1,6 @@
-"""Computes which law kills which planted bug, and writes it down: ``make kill-matrix``.
+"""Computes which law kills which planted bug: ``make kill-matrix``.
 
-Writes ``bugs/kills.json`` of swin_properties, which the verdict reads, ``bugs/backward/kills.json``, and
-``docs/kill-matrix.md``.
+Writes ``bugs/kills.json`` and ``bugs/backward/kills.json`` of swin_properties, and ``docs/kill-matrix.md``.
 """
 
 from __future__ import annotations
@@ -26,14 +25,14 @@ PAGE = ROOT / "docs" / "kill-matrix.md"
 
 
 def one_table(setting: tuple[str, str]) -> tuple[str, str, kills.Table]:
-    """The kills of one effort in one precision."""
+    """Computes the kills of one effort in one precision."""
     choosing.chosen()
     effort, precision = setting
     return effort, precision, kills.table(precision, effort)
 
 
-def all_tables() -> dict[str, dict[str, kills.Table]]:
-    """The kills of every shipped effort in every precision, on two processes."""
+def all_kills() -> dict[str, kills.Kills]:
+    """Computes the kills of every shipped effort in every precision, on two processes."""
     tables: dict[str, dict[str, kills.Table]] = {effort: {} for effort in kills.SHIPPED}
     with get_context("spawn").Pool(2) as pool:
         settings = list(product(kills.SHIPPED, PRECISIONS))
@@ -41,35 +40,72 @@ def all_tables() -> dict[str, dict[str, kills.Table]]:
             tables[effort][precision] = table
             killed = sum(map(bool, table.values()))
             print(f"{effort} {precision}: {killed} of {len(table)} killed", flush=True)
-    return {effort: {name: tables[effort][name] for name in PRECISIONS} for effort in kills.SHIPPED}
+    return {
+        effort: kills.join({name: tables[effort][name] for name in PRECISIONS}) for effort in kills.SHIPPED
+    }
+
+
+def all_gradient_kills() -> kills.Kills:
+    """Computes the kills of the bugs of the backward pass."""
+    return kills.join(
+        {
+            precision: {name: backward_kills.laws_that_kill(name, precision) for name in BUGS}
+            for precision in backward_kills.DTYPES
+        }
+    )
+
+
+def to_text(found: kills.Kills) -> str:
+    """Returns kills as JSON, with a line for each planted bug and each law.
+
+    >>> print(to_text({"relu": {"mlp/gelu": ["float32", "float64"]}}))
+    {
+    "relu": {
+    "mlp/gelu": ["float32", "float64"]
+    }
+    }
+    """
+    bugs = [
+        f"{json.dumps(bug)}: {{\n"
+        + ",\n".join(f"{json.dumps(law)}: {json.dumps(where)}" for law, where in laws.items())
+        + "\n}"
+        for bug, laws in found.items()
+    ]
+    return "{\n" + ",\n".join(bugs) + "\n}"
 
 
 def smallest(bug: Bug, law: Law) -> str:
-    """The smallest case on which a law kills a bug, in float32."""
-    judged = kills.planted(bug, PRECISIONS["float32"])
-    found = one_law.run_law(law, judged, one_law.EFFORTS["default"], 0, "").counterexample
+    """Returns the smallest case on which a law kills a bug, in float32."""
+    wrong = kills.planted(bug, PRECISIONS["float32"])
+    found = one_law.run_law(law, wrong, one_law.EFFORTS["default"], 0, "").counterexample
     return str(found.case) if found else ""
 
 
-def of_gradients(tables: dict[str, kills.Table]) -> list[str]:
-    """The page's part on bugs of the backward pass, whose forward is right: `vjp` alone shows them."""
+def of_gradients(found: kills.Kills) -> list[str]:
+    """Returns the page's part on bugs of the backward pass, which `vjp` alone can show."""
+    precisions = backward_kills.DTYPES
     lines = ["## Bugs of the backward pass", ""]
-    lines += [f"On one tiny case a law, in {' and '.join(tables)}.", ""]
+    lines += [f"On one tiny case for each law, in {' and '.join(precisions)}.", ""]
     for name, bug in BUGS.items():
-        where = [precision for precision, table in tables.items() if table[name]]
-        laws = ", ".join(f"`{law}`" for law in tables["float32"][name])
-        lines += [f"**{name}.** {bug.note}", f"Visible in {', '.join(where)}; killed by {laws}.", ""]
+        where = [p for p in precisions if kills.at_precision(found, p)[name]]
+        laws = ", ".join(f"`{law}`" for law in kills.at_precision(found, "float32")[name])
+        lines += [
+            f"**{name}.** {bug.wrong} *{bug.effect}* Seen: {bug.seen}",
+            f"Visible in {', '.join(where)}; killed by {laws}.",
+            "",
+        ]
     return lines
 
 
-def page(
-    tables: dict[str, dict[str, kills.Table]],
-    cases: dict[str, str],
-    gradients: dict[str, kills.Table],
-) -> str:
-    """The page: what each bug is, where it shows, and the matrix."""
-    default = tables["default"]
-    laws = [name for name in LAWS if any(name in killers for killers in default["float32"].values())]
+def count(laws: list[str]) -> str:
+    """Returns the number of laws, in words."""
+    return f"{len(laws)} law{'s' * (len(laws) != 1)}"
+
+
+def page(found: kills.Kills, cases: dict[str, str], gradients: kills.Kills) -> str:
+    """Returns the page: what each bug is, where it shows, and the matrix."""
+    tables = {name: kills.at_precision(found, name) for name in PRECISIONS}
+    laws = [name for name in LAWS if any(name in killing for killing in tables["float32"].values())]
     lines = [
         "# What the laws kill",
         "",
@@ -81,16 +117,16 @@ def page(
         "| precision | killed | not killed |",
         "| --- | --- | --- |",
     ]
-    for name in PRECISIONS:
-        killed = sum(map(bool, default[name].values()))
-        missed = [bug for bug, killers in default[name].items() if not killers]
+    for name, table in tables.items():
+        killed = sum(map(bool, table.values()))
+        missed = [bug for bug, killing in table.items() if not killing]
         lines.append(f"| {name} | {killed} | {', '.join(missed) or 'none'} |")
     lines += ["", "## The bugs", ""]
     for bug in GALLERY.values():
-        visible = [name for name in PRECISIONS if default[name][bug.name]]
+        visible = [name for name, table in tables.items() if table[bug.name]]
         lines += [
             f"**{bug.name}.** {bug.wrong} *{bug.effect}* Seen: {bug.seen}",
-            f"Visible in {', '.join(visible)}; killed by {len(default['float32'][bug.name])} laws in "
+            f"Visible in {', '.join(visible)}; killed by {count(tables['float32'][bug.name])} in "
             f"float32; smallest case of the first: `{cases[bug.name] or 'every size 1'}`.",
             "",
         ]
@@ -101,25 +137,24 @@ def page(
     for digit in (100, 10, 1):
         heads = "".join(str(number // digit % 10) for number in range(1, len(laws) + 1))
         lines.append(f"{'':{width}} {heads}")
-    for bug_name, killers in default["float32"].items():
-        cells = "".join("#" if name in killers else "." for name in laws)
+    for bug_name, killing in tables["float32"].items():
+        cells = "".join("#" if name in killing else "." for name in laws)
         lines.append(f"{bug_name:{width}} {cells}")
     return "\n".join([*lines, "```", ""])
 
 
 def main() -> None:
-    """Computes everything, then writes both files."""
+    """Computes everything, then writes the three files."""
     choosing.chosen()
-    tables = all_tables()
-    DATA.write_text(json.dumps(tables, indent=0, sort_keys=False) + "\n")
-    first = {name: killers[0] for name, killers in tables["default"]["float32"].items() if killers}
+    found = all_kills()
+    efforts = ",\n".join(f"{json.dumps(effort)}: {to_text(of_effort)}" for effort, of_effort in found.items())
+    DATA.write_text(f"{{\n{efforts}\n}}\n")
+    table = kills.at_precision(found["default"], "float32")
+    first = {name: killing[0] for name, killing in table.items() if killing}
     cases = {name: smallest(bug, LAWS[first[name]]) for name, bug in GALLERY.items() if name in first}
-    gradients = {
-        precision: {name: backward_kills.killers(name, precision) for name in BUGS}
-        for precision in backward_kills.DTYPES
-    }
-    GRADIENTS.write_text(json.dumps(gradients, indent=0) + "\n")
-    PAGE.write_text(page(tables, cases, gradients))
+    gradients = all_gradient_kills()
+    GRADIENTS.write_text(to_text(gradients) + "\n")
+    PAGE.write_text(page(found["default"], cases, gradients))
 
 
 if __name__ == "__main__":

@@ -19,15 +19,15 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from swin_torch import PatchMerging, SwinBlock, fuse
-from swin_torch.fusing import around_products, keep_all
-from swin_torch.modules import written_out
-from swin_torch.patches import norm_reduce
+from swin_torch.blocks import ways
+from swin_torch.blocks.ways import Way, around_products, by_its_layers
 
 WINDOW, SHIFT, GRID, HEADS, CHANNELS, HIDDEN = (4, 3), (2, 1), (5, 7), 4, 32, 48
 
@@ -549,13 +549,17 @@ def tidied(call: Call) -> Call:
     return call
 
 
-def computed_by(way: Any, module: Any) -> Any:
-    """Returns the module, computed in a way."""
-    if isinstance(module, SwinBlock):
-        module.compute = way
-    else:
-        module.norm_reduce = way
+def plainly(module: Any) -> Any:
+    """Returns the module, computed in plain operations."""
+    module.choose("plain")
     return module
+
+
+def outcome_by(run: Callable[[Any], Tensor], call: Call) -> Outcome:
+    """Calls a block that takes one way and no other, where its shapes fit."""
+    only = Way("the only one", lambda call: call.obstacle, run)
+    with patch.object(ways, "WAYS", (only, ways.WAYS[-1])):
+        return outcome(call, fuse)
 
 
 def verdict(make: Callable[[bool], Call], change: Change, training: bool, keeping: str | None) -> str:
@@ -567,7 +571,6 @@ def verdict(make: Callable[[bool], Call], change: Change, training: bool, keepin
         return call
 
     is_block = isinstance(make(training).module, SwinBlock)
-    plainly = partial(computed_by, written_out if is_block else norm_reduce)
     expected = outcome(changed(), plainly)
     found = outcome(changed(), partial(fuse, keeping=keeping))
     if isinstance(expected, str) or isinstance(found, str):
@@ -586,8 +589,8 @@ def verdict(make: Callable[[bool], Call], change: Change, training: bool, keepin
         return "right numbers" if shapes[0] == shapes[1] else "other numbers"
     others = [expected, outcome(tidied(changed()), partial(fuse, keeping=keeping))]
     if is_block:
-        ways = [partial(keep_all), *([] if training else [without_factors])]
-        others += [outcome(changed(), partial(computed_by, way)) for way in ways]
+        runs = [by_its_layers] if training else [by_its_layers, around_products]
+        others += [outcome_by(run, changed()) for run in runs]
     if any(same(found, other) for other in others):
         return "right numbers"
     return "other numbers"
@@ -600,11 +603,6 @@ def refused_later(change: Change, found: Outcome) -> bool:
     """
     later = getattr(change, "func", None) in (swapped_between, input_swapped_between, kept_otherwise)
     return later and isinstance(found, str) and found.startswith(("RuntimeError", "ValueError"))
-
-
-def without_factors(block: Any, x: Tensor, shift: Any, *_: Any) -> Tensor:
-    """Computes a block around the library's products."""
-    return around_products(block, x, shift)
 
 
 CASES: dict[str, tuple[Callable[[bool], Call], dict[str, Change]]] = {

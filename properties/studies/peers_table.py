@@ -55,7 +55,7 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Finding:
-    """Laws that fall for one cause, as far as it can be told, and the first one's smallest case."""
+    """Laws that are broken for one cause, as far as it can be told, and the first one's smallest case."""
 
     cause: str
     laws: list[LawResult]
@@ -85,7 +85,7 @@ def version(words: str, name: str) -> str:
 
 
 def findings(report: Report) -> list[Finding]:
-    """The falls, known or not, those of one cause as one: the same reason, or the same exception."""
+    """The broken laws, known or not, those of one cause as one: the same reason, or the same exception."""
     grouped: dict[str, list[LawResult]] = {}
     for result in report.results:
         if result.counterexample is not None:
@@ -101,26 +101,26 @@ def findings(report: Report) -> list[Finding]:
 def row(judgement: Judgement) -> str:
     """A peer's line of the table."""
     report = judgement.report
-    counts = [len(report.of(status)) for status in ("held", "fell", "known failure", "not offered")]
+    counts = [len(report.of(status)) for status in ("holds", "broken", "known failure", "not offered")]
     cells = [judgement.name, judgement.version, judgement.convention, *map(str, counts)]
     return f"| {' | '.join(cells)} |"
 
 
-HEAD = "| peer | version | convention | held | fell | known failures | not offered |"
+HEAD = "| peer | version | convention | hold | broken | known failures | not offered |"
 RULE = "| --- | --- | --- | --- | --- | --- | --- |"
 
 
 def item(judgement: Judgement, finding: Finding) -> list[str]:
     """A finding: its cause, its laws, and the smallest case of the first with what was seen there."""
     first = finding.laws[0]
-    assert first.counterexample is not None  # a finding is made of falls
+    assert first.counterexample is not None  # a finding is made of broken laws
     laws = ", ".join(f"`{result.law}`" for result in finding.laws)
-    fell = "known failure of" if first.known else "falls:"
+    verdict = "known failure of" if first.known else "broken:"
     seen = judgement.shown(first.counterexample.seen)
     case = str(first.counterexample.case) or "every size 1"
     return [
         f"- {finding.cause}",
-        f"  {fell} {laws}.",
+        f"  {verdict} {laws}.",
         f"  Smallest input of the first: `{case}`; {seen}.",
     ]
 
@@ -133,8 +133,8 @@ def page(judgements: Iterable[Judgement], absent: Iterable[str]) -> str:
         "",
         "Made by `make peers`: every law of the catalogue, asked of each implementation under its own",
         "convention, in float32 at default effort and seed 0. Nothing is looked for by name.",
-        "A fall that its project has been told of is a known failure, with the place; the laws of locality",
-        "and of the mask do not ask the convention.",
+        "A broken law that the project already knows of is a known failure, with the place where it says so;",
+        "the laws of locality and of the mask do not ask the convention.",
         "",
         HEAD,
         RULE,

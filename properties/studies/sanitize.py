@@ -55,7 +55,7 @@ def environment() -> dict[str, str]:
 
 def plans() -> Iterator[tuple[Any, int]]:
     """Yields windows on grids of whole windows, padded and rolled, with the head dimensions."""
-    from swin_torch.plan import Plan
+    from swin_torch.geometry.plan import Plan
 
     for (mh, mw), head_dim in product(WINDOWS, HEAD_DIMS):
         for rows, columns, shift in ((0, 0, (0, 0)), (1, mw - 1, (mh // 2, mw // 2))):
@@ -90,8 +90,8 @@ def layers() -> int:
     import torch
 
     from swin_torch import PatchMerging, SwinBlock, fuse
-    from swin_torch.native import pointwise
-    from swin_torch.native.products import product as multiply
+    from swin_torch.backends.c import pointwise
+    from swin_torch.backends.c.products import product as multiply
 
     calls = 0
     for channels, rows in product(CHANNELS, (1, 2, 5, 13, 40)):
@@ -129,7 +129,7 @@ def layers() -> int:
 
 def run() -> None:
     """Runs all calls, in memory that is new each time: a reading past its end would be another's else."""
-    from swin_torch.native import pointwise, rooms
+    from swin_torch.backends.c import pointwise, rooms
 
     rooms._keep_what_is_freed()
     rooms.LARGEST = -1

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from swin_properties.adapters.answers import Declined
+    from swin_properties.adapters.contract import Swin
+    from swin_properties.adapters.given_pairs import pairs
     from swin_properties.adapters.torch import TorchAdapter
     from swin_properties.api import check
     from swin_properties.judging.report import Counterexample, LawResult, Report
@@ -18,9 +20,11 @@ __all__ = [
     "Declined",
     "LawResult",
     "Report",
+    "Swin",
     "TorchAdapter",
     "__version__",
     "check",
+    "pairs",
     "parametrize",
 ]
 
@@ -29,6 +33,8 @@ _HOMES = {
     "parametrize": "pytest_laws",
     "TorchAdapter": "adapters.torch",
     "Declined": "adapters.answers",
+    "Swin": "adapters.contract",
+    "pairs": "adapters.given_pairs",
     "Counterexample": "judging.report",
     "LawResult": "judging.report",
     "Report": "judging.report",

@@ -34,7 +34,7 @@ def judge(request: Request, runner: Runner, watcher: Watcher) -> Report:
     report = ask_laws(request, runner, watcher)
     if request.case is not None:
         return report
-    return replace(report, diagnosis=runner.diagnosis(report), catches=kills.catches(report))
+    return replace(report, cause=runner.diagnosis(report), caught=kills.catches(report))
 
 
 def check(

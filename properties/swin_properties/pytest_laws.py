@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from swin_properties.adapters.load import name_of
 from swin_properties.api import make_runner
-from swin_properties.judging.report import told
+from swin_properties.judging.report import describe
 from swin_properties.judging.run import InProcess, Watcher, make_request
 from swin_properties.laws.law import Law
 
@@ -65,15 +65,15 @@ def parametrize(
 
 
 def _ask(direct: InProcess, law: Law) -> None:
-    """Skips where the law is not offered; fails with the whole account where it falls."""
+    """Skips where the law is not offered; fails with the whole account where it is broken."""
     __tracebackhide__ = True
     import pytest
 
     result = direct.ask(law, Watcher())
     if result.status == "not offered":
         pytest.skip(f"not offered: {', '.join(result.missing)}")
-    if result.status == "fell":
-        raise AssertionError(told(result))
+    if result.status == "broken":
+        raise AssertionError(describe(result))
 
 
 def _absent(name: str) -> None:

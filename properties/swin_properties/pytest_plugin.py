@@ -80,7 +80,7 @@ class LawItem(pytest.Item):
         self.ask()
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        """A fall is its account, without a traceback."""
+        """A broken law is its account, without a traceback."""
         if isinstance(excinfo.value, AssertionError):
             return str(excinfo.value)
         return super().repr_failure(excinfo, style)

@@ -51,7 +51,7 @@ def peer() -> Callable[[str], Any]:
 @pytest.fixture
 def compiler() -> None:
     """The test is skipped where there is no C compiler."""
-    from swin_torch.native import building  # needs torch
+    from swin_torch.backends.c import building  # needs torch
 
     if building._compiler() is None:
         pytest.skip("there is no C compiler")

@@ -1,4 +1,8 @@
-"""Attention inside windows, and inside shifted windows."""
+"""Attention inside windows, and inside shifted windows.
+
+In the comments, B is the batch, H and W the grid, C the channels, d = C / heads, Mh and Mw the window,
+N = Mh Mw its tokens, nW the windows of one image.
+"""
 
 from __future__ import annotations
 
@@ -30,13 +34,13 @@ def window_attention(
     mask: Inexact[np.ndarray, "windows_per_image tokens tokens"] | None = None,
     qk_scale: float | None = None,
 ) -> Inexact[np.ndarray, "windows tokens channels"]:
-    """Self-attention inside each window: softmax(scale q k^T + bias + mask) v, projected.
+    """Attends inside each window: proj(softmax(scale q k^T + bias + mask) v), for every head.
 
-    ``scale`` is head_dim^-1/2 unless ``qk_scale`` says otherwise.  ``params`` holds ``qkv`` (with or
-    without bias), ``proj`` and ``relative_position_bias_table``; ``mask`` is added to the logits, one
-    matrix for each window of an image.  (Liu et al. 2021, equation 4.)
+    ``scale`` is d^-1/2, or ``qk_scale`` if it is given.  ``params`` holds two linear layers, ``qkv`` (C to
+    3C, with or without a bias) and ``proj`` (C to C), and ``relative_position_bias_table``.  ``mask`` has
+    one matrix for each window of an image.  (Liu et al. 2021, equation 4.)
 
-    Errors: ``ValueError`` unless channels divide into heads and windows into images.
+    Errors: ``ValueError`` unless the heads divide the channels and the mask's matrices divide the windows.
 
     >>> eye, zero = np.eye(2), np.zeros(2)
     >>> params = {"qkv": {"weight": np.concatenate([0 * eye, 0 * eye, eye])},
@@ -46,18 +50,20 @@ def window_attention(
     array([[[2., 4.],
             [2., 4.]]])
     """
-    q, k, v = split_heads(linear(x, **params["qkv"]), num_heads)
+    q, k, v = split_heads(linear(x, **params["qkv"]), num_heads)  # each (B nW, heads, N, d)
     scale = 1.0 / sqrt(q.shape[-1]) if qk_scale is None else qk_scale
-    bias = relative_position_bias(params["relative_position_bias_table"], window_size)
-    logits = (q * scale) @ k.swapaxes(-1, -2) + bias
+    bias = relative_position_bias(params["relative_position_bias_table"], window_size)  # (heads, N, N)
+    logits = (q * scale) @ k.swapaxes(-1, -2) + bias  # (B nW, heads, N, N)
     attention = softmax(logits if mask is None else add_mask(logits, mask))
-    return linear(merge_heads(attention @ v), **params["proj"])
+    return linear(merge_heads(attention @ v), **params["proj"])  # (B nW, N, C)
 
 
 def split_heads(
     qkv: Inexact[np.ndarray, "windows tokens channels_times_3"], num_heads: int
 ) -> Inexact[np.ndarray, "3 windows {num_heads} tokens head_dim"]:
-    """Splits the last axis, (q, k, v) then heads then head_dim, into q, k and v of every head.
+    """Returns q, k and v of every head: the 3C channels are, slowest first, (q, k, v), heads, d.
+
+    Errors: ``ValueError`` unless the heads divide the channels.
 
     >>> split_heads(np.arange(6.0).reshape(1, 1, 6), 2).shape
     (3, 1, 2, 1, 1)
@@ -69,26 +75,29 @@ def split_heads(
             "heads: change one of them"
         )
     head_dim = channels_times_3 // (3 * num_heads)
-    return qkv.reshape(windows, tokens, 3, num_heads, head_dim).transpose(2, 0, 3, 1, 4)
+    qkv = qkv.reshape(windows, tokens, 3, num_heads, head_dim)
+    return qkv.transpose(2, 0, 3, 1, 4)  # (3, B nW, heads, N, d)
 
 
 def merge_heads(
     x: Inexact[np.ndarray, "windows heads tokens head_dim"],
 ) -> Inexact[np.ndarray, "windows tokens channels"]:
-    """Lays the heads side by side again: channel = head * head_dim + component.
+    """Puts the heads side by side again: component i of a head becomes channel head * d + i.
 
     >>> merge_heads(np.zeros((5, 2, 4, 3))).shape
     (5, 4, 6)
     """
     windows, heads, tokens, head_dim = x.shape
-    return x.transpose(0, 2, 1, 3).reshape(windows, tokens, heads * head_dim)
+    return x.transpose(0, 2, 1, 3).reshape(windows, tokens, heads * head_dim)  # (B nW, N, C)
 
 
 def add_mask(
     logits: Inexact[np.ndarray, "windows heads tokens tokens"],
     mask: Inexact[np.ndarray, "windows_per_image tokens tokens"],
 ) -> Inexact[np.ndarray, "windows heads tokens tokens"]:
-    """Adds to every window the mask of its place in the image: window n gets mask[n mod nW].
+    """Adds the mask to the logits: window n gets mask[n mod nW], in every head.
+
+    Errors: ``ValueError`` unless the mask's matrices divide the windows.
 
     >>> add_mask(np.zeros((2, 1, 1, 1)), np.array([[[1.0]], [[2.0]]])).ravel()
     array([1., 2.])
@@ -101,7 +110,7 @@ def add_mask(
             "make it for the grid that was partitioned"
         )
     by_image = logits.reshape(windows // per_image, per_image, heads, tokens, tokens)
-    return (by_image + mask[:, None].astype(logits.real.dtype)).reshape(logits.shape)
+    return (by_image + mask[:, None].astype(logits.real.dtype)).reshape(logits.shape)  # mask: (nW, 1, N, N)
 
 
 def shifted_window_attention(
@@ -113,11 +122,11 @@ def shifted_window_attention(
     qk_scale: float | None = None,
     convention: Convention = CANONICAL,
 ) -> Inexact[np.ndarray, "batch height width channels"]:
-    """The whole (S)W-MSA on a grid: pad, shift, partition, attend, reverse, shift back, crop.
+    """Applies the whole (S)W-MSA to a grid: pad, shift, partition, attend, reverse, shift back, crop.
 
-    The grid is padded with zeros at the bottom and right to whole windows, before the shift unless the
-    convention says otherwise; padded tokens take part as keys.  The window and the shift are applied as
-    given.  (Liu et al. 2021, section 3.2.)
+    Zeros are padded at the bottom and right up to whole windows: before the shift, unless the convention
+    says otherwise.  Padded tokens are keys like others.  The window and the shift are applied as given.
+    ``params`` and ``qk_scale`` are those of `window_attention`.  (Liu et al. 2021, section 3.2.)
 
     Errors: ``ValueError`` for a window below 1x1 or a shift outside 0 <= shift < window; `Rejected` for a
     grid that the convention rejects.
@@ -130,14 +139,14 @@ def shifted_window_attention(
     height, width, channels = x.shape[1:]
     mh, mw = window_pair(window_size)
     shift = shift_pair(shift_size, window_size)
-    first = pads_before_roll((height, width), window_size, convention)
-    padded = pad_to_multiple(x, window_size if first else 1)
+    pad_first = pads_before_roll((height, width), window_size, convention)
+    padded = pad_to_multiple(x, window_size) if pad_first else x
     rolled = pad_to_multiple(cyclic_shift(padded, shift), window_size)
-    whole_height, whole_width = rolled.shape[1:3]
-    mask = shifted_window_mask(whole_height, whole_width, window_size, shift)
-    windows = window_partition(rolled, window_size).reshape(-1, mh * mw, channels)
-    attended = window_attention(
-        windows, params, num_heads, window_size, np.maximum(mask, convention.mask_value), qk_scale
-    )
-    grid = window_reverse(attended.reshape(-1, mh, mw, channels), window_size, whole_height, whole_width)
-    return reverse_cyclic_shift(grid[:, : padded.shape[1], : padded.shape[2]], shift)[:, :height, :width]
+    whole_height, whole_width = rolled.shape[1:3]  # of whole windows
+    windows = window_partition(rolled, window_size).reshape(-1, mh * mw, channels)  # (B nW, N, C)
+    mask = shifted_window_mask(whole_height, whole_width, window_size, shift)  # (nW, N, N)
+    mask = np.maximum(mask, convention.mask_value)  # some conventions add -100, not -inf
+    windows = window_attention(windows, params, num_heads, window_size, mask, qk_scale)  # (B nW, N, C)
+    rolled = window_reverse(windows.reshape(-1, mh, mw, channels), window_size, whole_height, whole_width)
+    rolled = rolled[:, : padded.shape[1], : padded.shape[2]]
+    return reverse_cyclic_shift(rolled, shift)[:, :height, :width]  # (B, H, W, C)

@@ -1,4 +1,4 @@
-"""A block, and a stage of blocks."""
+"""A block, and a stage: blocks, then a merge."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from swin_reference.sizes import Size
 from swin_reference.types import Inexact, Params
 
 Kept = tuple[Any, Any]
-"""Drop path's factors for one block: two (batch,) arrays, for the attention and the MLP branch."""
+"""The factors of `drop_path` for one block: two (batch,) arrays, for the attention and the MLP branch."""
 
 
 def swin_block(
@@ -29,9 +29,12 @@ def swin_block(
     qk_scale: float | None = None,
     convention: Convention = CANONICAL,
 ) -> Inexact[np.ndarray, "batch height width channels"]:
-    """One block: x + (S)W-MSA(norm1(x)), then x + MLP(norm2(x)).
+    """Applies one block: z = x + (S)W-MSA(norm1(x)), y = z + MLP(norm2(z)).
 
-    ``kept`` are drop path's factors in training.  (Liu et al. 2021, equation 3 and figure 3b.)
+    ``params`` holds ``norm1``, ``attn``, ``norm2`` and ``mlp``.  ``kept`` are the factors of drop path, in
+    training.  The window and the shift are applied as given.  (Liu et al. 2021, equation 3 and figure 3b.)
+
+    Errors: those of `shifted_window_attention`, `layer_norm`, `mlp` and `drop_path`.
 
     >>> from swin_reference.parameters import block_shapes, hot_parameters
     >>> params = hot_parameters(block_shapes(4, 2, 2, hidden=16), seed=0)
@@ -57,9 +60,12 @@ def stage_blocks(
     qk_scale: float | None = None,
     convention: Convention = CANONICAL,
 ) -> Inexact[np.ndarray, "batch height width channels"]:
-    """A stage's blocks alone: even blocks are not shifted, odd blocks by floor(M / 2).
+    """Applies the blocks of a stage: blocks 0, 2, ... without a shift, blocks 1, 3, ... with floor(M / 2).
 
-    On grids no larger than the window, the convention decides the window and the shift.
+    Where the grid is no larger than the window, the convention decides the window and the shift.  ``params``
+    holds ``blocks``, a list; ``kept`` has one entry for each.  (Liu et al. 2021, section 3.2.)
+
+    Errors: ``ValueError`` unless there are ``depth`` blocks; `Rejected` if the convention rejects the grid.
 
     >>> from swin_reference.parameters import hot_parameters, stage_shapes
     >>> params = hot_parameters(stage_shapes(4, 2, 2, 2, hidden=16, merge=False), seed=0)
@@ -73,12 +79,10 @@ def stage_blocks(
         )
     window = stage_window(x.shape[1:3], window_size, convention)
     shift = stage_shift(x.shape[1:3], window, convention)
-    for block in range(depth):
-        kept_block = None if kept is None else kept[block]
-        shift_size = shift if block % 2 else (0, 0)
-        x = swin_block(
-            x, params["blocks"][block], num_heads, window, shift_size, kept_block, qk_scale, convention
-        )
+    for number, block in enumerate(params["blocks"]):
+        shift_size = shift if number % 2 else (0, 0)
+        kept_block = None if kept is None else kept[number]
+        x = swin_block(x, block, num_heads, window, shift_size, kept_block, qk_scale, convention)
     return x
 
 
@@ -92,7 +96,12 @@ def swin_stage(
     qk_scale: float | None = None,
     convention: Convention = CANONICAL,
 ) -> Inexact[np.ndarray, "batch out_height out_width out_channels"]:
-    """One stage: its blocks, then the merge if ``params`` has a ``downsample``.
+    """Applies one stage: its blocks, then the merge if ``params`` has a ``downsample``.
+
+    A merge turns (B, H, W, C) into (B, H/2, W/2, 2C), sides rounded up.
+    (Liu et al. 2021, figure 3a.  Official code: ``BasicLayer``.)
+
+    Errors: those of `stage_blocks` and `patch_merging`.
 
     >>> from swin_reference.parameters import hot_parameters, stage_shapes
     >>> params = hot_parameters(stage_shapes(4, 1, 2, 2, hidden=16, merge=True), seed=0)

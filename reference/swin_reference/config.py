@@ -16,14 +16,14 @@ from swin_reference.sizes import Size, pair, window_pair
 
 @dataclass(frozen=True)
 class SwinConfig:
-    """The sizes of one Swin Transformer, checked when made.
+    """The sizes of one Swin Transformer; they are checked when it is made.
 
-    Sizes are an integer or ``(height, width)``; ``image_size`` is in pixels, ``patch_size`` in pixels,
-    ``window_size`` in tokens.  ``depths`` and ``num_heads`` have one entry a stage; stage k has
-    ``embed_dim * 2**k`` channels.  ``image_size`` matters only to an absolute position embedding, and to
-    conventions that build a network for one size.
+    A size is an integer or ``(height, width)``: ``image_size`` and ``patch_size`` in pixels,
+    ``window_size`` in tokens.  ``depths`` and ``num_heads`` have one entry for each stage.  Stage k has
+    ``embed_dim * 2**k`` channels.  Only an absolute position embedding, and conventions that build a
+    network for one size, use ``image_size``.
 
-    Errors: ``ValueError`` naming the invariant, what came and the likely fix.
+    Errors: ``ValueError`` for sizes that do not fit each other.
 
     >>> SwinConfig(embed_dim=8, depths=(2,), num_heads=(2,), window_size=4).channels
     (8,)
@@ -77,11 +77,11 @@ class SwinConfig:
 
     @property
     def channels(self) -> tuple[int, ...]:
-        """Channels of each stage: embed_dim * 2**k."""
+        """The channels of each stage: embed_dim * 2**k."""
         return tuple(self.embed_dim * 2**stage for stage in range(len(self.depths)))
 
     def hidden(self, channels: int) -> int:
-        """Width of the MLP's hidden layer at ``channels``: int(channels * mlp_ratio)."""
+        """Returns the width of an MLP's hidden layer: int(channels * mlp_ratio)."""
         return int(channels * self.mlp_ratio)
 
 
@@ -104,9 +104,9 @@ NAMED = {
 
 
 def load_config(name_or_path: str) -> SwinConfig:
-    """A named configuration, or one read from a JSON file whose keys are SwinConfig's fields.
+    """Returns a named configuration, or reads one from a JSON file whose keys are fields of SwinConfig.
 
-    Errors: ``ValueError`` for a name that is neither, or a file whose keys or values do not fit.
+    Errors: ``ValueError`` for neither a name nor a file, or a file whose keys or values do not fit.
 
     >>> load_config("swin_t").depths
     (2, 2, 6, 2)
@@ -127,9 +127,9 @@ def load_config(name_or_path: str) -> SwinConfig:
 
 
 def config_from(values: Any, source: str = "the configuration") -> SwinConfig:
-    """A configuration from a mapping of SwinConfig's fields; lists become tuples.
+    """Returns the configuration with these fields; lists become tuples.
 
-    Errors: ``ValueError`` naming the keys that are no fields, or the values that do not fit.
+    Errors: ``ValueError`` for keys that are not fields of SwinConfig, or values that do not fit.
 
     >>> config_from({"depths": [2], "num_heads": [3]}).depths
     (2,)
@@ -151,7 +151,7 @@ def config_from(values: Any, source: str = "the configuration") -> SwinConfig:
 
 
 def config_values(config: SwinConfig) -> dict[str, Any]:
-    """The inverse of `config_from`: the fields as a plain mapping.
+    """Returns the fields as a plain dict: the inverse of `config_from`.
 
     >>> config_from(config_values(swin_t)) == swin_t
     True

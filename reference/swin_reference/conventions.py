@@ -1,7 +1,7 @@
-"""Conventions: what public implementations decide differently at awkward sizes, as data.  No mathematics.
+"""Conventions: the choices in which public implementations differ, as data.  No mathematics.
 
-Where every stage's grid is a multiple of the window, larger than it on both axes, and even before each
-merge, all of them agree.  Elsewhere they split along the five decisions that are the fields here.
+All implementations agree if each stage's grid is a multiple of the window, is larger than the window on both
+axes, and has even sides before a merge.  At other sizes they differ in five decisions.
 """
 
 from __future__ import annotations
@@ -39,14 +39,15 @@ DECISIONS: dict[str, dict[str, str]] = {
         "are rejected",
     },
 }
-"""The five decisions, and in words what each of their values means."""
+"""The five decisions: for each, its values, and what each value means."""
 
 
 @dataclass(frozen=True)
 class Convention:
-    """One value for each of the five `DECISIONS`, and what the mask adds to the logits it hides.
+    """A value for each of the five `DECISIONS`, and the number that the mask adds to a hidden logit.
 
-    Errors: ``ValueError`` for a value that a decision does not have, or a mask that adds no negative number.
+    Errors: ``ValueError`` for a value that a decision does not have, or a ``mask_value`` that is not
+    negative.
 
     >>> CONVENTIONS["timm"].padding
     'roll, pad'
@@ -82,18 +83,18 @@ CONVENTIONS: dict[str, Convention] = {
         Convention("transformers", window="reject", mask_value=-100.0),
     )
 }
-"""The named conventions: this project's own default, and those of the public PyTorch implementations.
+"""The named conventions: canonical, this project's default, and those of public PyTorch implementations.
 
-official is microsoft's classification code, detection its object detection and segmentation code.
+official is Microsoft's code for classification, detection is Microsoft's code for detection and segmentation.
 """
 
 CANONICAL = CONVENTIONS["canonical"]
 
 
 def convention_named(name: str) -> Convention:
-    """The convention of a name.
+    """Returns the convention with this name.
 
-    Errors: ``ValueError`` listing the names, and the near one first, for an unknown name.
+    Errors: ``ValueError`` for an unknown name: it lists the names and suggests the nearest.
 
     >>> convention_named("timm").grid
     'built for, ceil'
@@ -106,7 +107,7 @@ def convention_named(name: str) -> Convention:
 
 
 def nearest(word: str, words: Any) -> str:
-    """The listed word that a mistyped one is nearest to, or the advice to take a listed one.
+    """Returns the word of a list that is nearest to a mistyped one, quoted; if none is near, "a listed name".
 
     >>> nearest("tim", ["timm", "official"])
     "'timm'"
@@ -118,7 +119,7 @@ def nearest(word: str, words: Any) -> str:
 
 
 def differences(one: Convention, other: Convention) -> dict[str, str]:
-    """The fields on which two conventions differ, with the second one's values.
+    """Returns the fields in which two conventions differ, with the values of the second.
 
     >>> differences(CONVENTIONS["canonical"], CONVENTIONS["detection"])
     {'shift': 'never', 'mask_value': -100.0}

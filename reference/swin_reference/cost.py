@@ -1,4 +1,4 @@
-"""Operation counts: multiply-adds of global and of window attention, as the paper gives them."""
+"""The cost of attention: multiply-adds of global and of window attention, as the paper counts them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from swin_reference.sizes import Size, window_pair
 
 
 def global_attention_operations(height: int, width: int, channels: int) -> int:
-    """Multiply-adds of attention over all tokens: 4 h w C^2 + 2 (h w)^2 C, quadratic in h w.
+    """Returns the multiply-adds of attention over all tokens: 4 h w C^2 + 2 (h w)^2 C, quadratic in h w.
 
-    (Liu et al. 2021, equation 1; softmax not counted.)
+    The softmax is not counted.  (Liu et al. 2021, equation 1.)
 
     >>> global_attention_operations(56, 56, 96)
     2003828736
@@ -20,9 +20,11 @@ def global_attention_operations(height: int, width: int, channels: int) -> int:
 
 
 def window_attention_operations(height: int, width: int, channels: int, window_size: Size) -> int:
-    """Multiply-adds of attention inside windows: 4 h w C^2 + 2 Mh Mw h w C, linear in h w.
+    """Returns the multiply-adds of attention inside windows: 4 h w C^2 + 2 Mh Mw h w C, linear in h w.
 
-    (Liu et al. 2021, equation 2; softmax not counted; a grid of whole windows.)
+    The softmax is not counted; the grid is made of whole windows.  (Liu et al. 2021, equation 2.)
+
+    Errors: ``ValueError`` for a window below 1x1.
 
     >>> window_attention_operations(56, 56, 96, 7)
     145108992

@@ -1,4 +1,7 @@
-"""The elementary layers: linear, softmax, LayerNorm, GELU, MLP, drop path."""
+"""The elementary layers: linear, softmax, LayerNorm, GELU, MLP, drop path.
+
+They use array operations only, no constants of a precision: float32 and complex numbers pass through.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ def linear(
     weight: Inexact[np.ndarray, "outputs inputs"],
     bias: Inexact[np.ndarray, " outputs"] | None = None,
 ) -> Inexact[np.ndarray, "*tokens outputs"]:
-    """A linear layer on the last axis: y = x W^T + b.
+    """Applies a linear layer to the last axis: y = x W^T + b.
 
     ``weight`` is (outputs, inputs), as checkpoints store it.
 
@@ -24,15 +27,15 @@ def linear(
     array([3., 6.])
     """
     # One matmul of all tokens at once: a stack of small ones is an order of magnitude slower.
-    tokens = x.reshape(prod(x.shape[:-1]), x.shape[-1])
+    tokens = x.reshape(prod(x.shape[:-1]), x.shape[-1])  # (all tokens, inputs)
     y = (tokens @ weight.T).reshape(*x.shape[:-1], weight.shape[0])
     return y if bias is None else y + bias
 
 
 def softmax(x: Inexact[np.ndarray, "*rows keys"]) -> Inexact[np.ndarray, "*rows keys"]:
-    """Softmax over the last axis: exp(x_j - max x) / sum_k exp(x_k - max x).
+    """Applies softmax to the last axis: y_j = exp(x_j - max x) / sum_k exp(x_k - max x).
 
-    An entry of -inf gets weight exactly 0; a row must hold at least one finite entry.
+    An entry of -inf gets exactly 0.  Each row holds at least one finite entry.
 
     >>> softmax(np.array([0.0, 0.0, -np.inf]))
     array([0.5, 0.5, 0. ])
@@ -44,9 +47,10 @@ def softmax(x: Inexact[np.ndarray, "*rows keys"]) -> Inexact[np.ndarray, "*rows 
 def layer_norm(
     x: Inexact[np.ndarray, "*tokens channels"], params: Params, eps: float = 1e-5
 ) -> Inexact[np.ndarray, "*tokens channels"]:
-    """LayerNorm over the last axis: gamma (x - mean) / sqrt(var + eps) + beta, var biased.
+    """Applies LayerNorm to the last axis: y = gamma (x - mean) / sqrt(var + eps) + beta.
 
-    ``params`` holds ``weight`` (gamma) and ``bias`` (beta), each (channels,).  (Ba et al. 2016.)
+    The variance is the biased one: the mean of (x - mean)^2.  ``params`` holds ``weight`` (gamma) and
+    ``bias`` (beta), each (channels,).  (Ba et al. 2016.)
 
     >>> layer_norm(np.array([1.0, 3.0]), {"weight": np.ones(2), "bias": np.zeros(2)}, eps=0.0)
     array([-1.,  1.])
@@ -58,7 +62,7 @@ def layer_norm(
 
 
 def gelu(x: Inexact[np.ndarray, "*shape"]) -> Inexact[np.ndarray, "*shape"]:
-    """The exact GELU: x Phi(x) = x (1 + erf(x / sqrt 2)) / 2.  (Hendrycks & Gimpel 2016.)
+    """Applies the exact GELU: y = x Phi(x) = x (1 + erf(x / sqrt 2)) / 2.  (Hendrycks & Gimpel 2016.)
 
     >>> gelu(np.array([0.0, 100.0]))
     array([  0., 100.])
@@ -69,9 +73,10 @@ def gelu(x: Inexact[np.ndarray, "*shape"]) -> Inexact[np.ndarray, "*shape"]:
 def mlp(
     x: Inexact[np.ndarray, "*tokens channels"], params: Params
 ) -> Inexact[np.ndarray, "*tokens channels"]:
-    """The block's MLP: fc2(gelu(fc1(x))), token by token.
+    """Applies a block's MLP to each token: y = fc2(gelu(fc1(x))).
 
-    ``params`` holds ``fc1`` and ``fc2``, each a linear layer with bias.
+    ``params`` holds two linear layers with biases: ``fc1``, C to the hidden width, and ``fc2``, back to C.
+    (Liu et al. 2021, section 3.1.)
 
     >>> eye = {"weight": np.eye(2), "bias": np.zeros(2)}
     >>> mlp(np.array([0.0, 100.0]), {"fc1": eye, "fc2": eye})
@@ -83,9 +88,10 @@ def mlp(
 def drop_path(
     branch: Inexact[np.ndarray, "batch *shape"], kept: Real[np.ndarray, " factors"] | None
 ) -> Inexact[np.ndarray, "batch *shape"]:
-    """Drop path (stochastic depth): each sample of a residual branch times 0 or 1 / (1 - p).
+    """Multiplies each sample of a residual branch by its drop path factor: y_b = kept_b branch_b.
 
-    ``kept`` are those factors, one a sample; None is evaluation.  (Huang et al. 2016.)
+    In training, a factor is 0 with probability p, else 1 / (1 - p).  In evaluation ``kept`` is None and the
+    branch is returned as it is.  (Huang et al. 2016, stochastic depth.)
 
     Errors: ``ValueError`` unless there is one factor a sample.
 
@@ -104,9 +110,12 @@ def drop_path(
 
 
 def drop_path_rates(drop_path_rate: float, depths: tuple[int, ...]) -> list[list[float]]:
-    """The drop rate of every block, by stage: linear from 0 to ``drop_path_rate`` over *all* blocks.
+    """Returns the drop rate p of every block, a list for each stage.
 
-    p_k = drop_path_rate k / (sum(depths) - 1) for block k of the whole network; one block alone has rate 0.
+    p_k = drop_path_rate k / (sum(depths) - 1), where k counts the blocks of the whole network from 0.  A
+    network of one block has rate 0.  (Official code: ``SwinTransformer.__init__``.)
+
+    Errors: ``ValueError`` unless 0 <= drop_path_rate < 1.
 
     >>> drop_path_rates(0.3, (2, 2))
     [[0.0, 0.1], [0.2, 0.3]]
@@ -120,9 +129,9 @@ def drop_path_rates(drop_path_rate: float, depths: tuple[int, ...]) -> list[list
 def drop_path_factors(
     rates: list[list[float]], batch: int, rng: np.random.Generator
 ) -> list[list[tuple[Any, Any]]]:
-    """Random factors for `drop_path`: for each block two (batch,) arrays, attention and MLP branch.
+    """Draws the factors of `drop_path`: for each block two (batch,) arrays, attention and MLP branch.
 
-    Each factor is 0 with probability p, else 1 / (1 - p), independently.
+    Each factor is 0 with probability p, else 1 / (1 - p).  All are independent.
 
     >>> drop_path_factors([[0.0]], 2, np.random.default_rng(0))
     [[(array([1., 1.]), array([1., 1.]))]]

@@ -1,4 +1,4 @@
-"""The network: the maps of the stages, and the classifier."""
+"""The network: patches, then stages, then the classifier's head."""
 
 from __future__ import annotations
 
@@ -23,11 +23,14 @@ def swin_features(
     kept: Sequence[Sequence[Kept]] | None = None,
     convention: Convention | None = None,
 ) -> list[Any]:
-    """The map of every stage, (B, H, W, C), before its merge and not normed.
+    """Returns the map of every stage, before its merge and without a norm.
 
-    ``convention`` stands for the configuration's own.
+    The map of stage k, counted from 0, is (B, H / (p 2^k), W / (p 2^k), embed_dim 2^k) with patches of p
+    pixels, sides rounded up.  ``kept`` has one list for each stage.  A ``convention`` takes the place of
+    ``config.convention``.  (Liu et al. 2021, figure 3a.)
 
-    Errors: `Rejected` for an image, or a grid on the way, that the convention rejects.
+    Errors: ``ValueError`` for parameters that do not fit the configuration; `Rejected` for an image, or a
+    stage's grid, that the convention rejects.
 
     >>> from swin_reference.parameters import hot_parameters, parameter_shapes
     >>> config = SwinConfig(embed_dim=4, depths=(1, 1), num_heads=(1, 2), window_size=2, num_classes=3)
@@ -41,20 +44,13 @@ def swin_features(
     if config.absolute_position_embedding:
         x = add_position_embedding(x, params["absolute_pos_embed"], stage_grids(config, convention)[0])
     features = []
-    for stage, stage_params in enumerate(params["layers"]):
-        x = stage_blocks(
-            x,
-            stage_params,
-            config.depths[stage],
-            config.num_heads[stage],
-            config.window_size,
-            None if kept is None else kept[stage],
-            config.qk_scale,
-            convention,
-        )
+    stages = zip(params["layers"], config.depths, config.num_heads, strict=True)
+    for k, (stage, depth, heads) in enumerate(stages):
+        kept_stage = None if kept is None else kept[k]
+        x = stage_blocks(x, stage, depth, heads, config.window_size, kept_stage, config.qk_scale, convention)
         features.append(x)
-        if "downsample" in stage_params:
-            x = patch_merging(x, stage_params["downsample"], convention)
+        if "downsample" in stage:
+            x = patch_merging(x, stage["downsample"], convention)
     return features
 
 
@@ -63,9 +59,11 @@ def add_position_embedding(
     embedding: Inexact[np.ndarray, "1 tokens channels"],
     grid: tuple[int, int],
 ) -> Inexact[np.ndarray, "batch height width channels"]:
-    """Adds the absolute position embedding, one vector a token, row by row.
+    """Adds the absolute position embedding, one vector for each token, row by row.
 
-    Errors: ``ValueError`` unless the tokens' grid is ``grid``, the one the embedding was made for.
+    y[b, h, w] = x[b, h, w] + embedding[0, h W + w].  (Official code: ``ape``.)
+
+    Errors: ``ValueError`` unless the grid of ``x`` is ``grid``, for which the embedding was made.
 
     >>> add_position_embedding(np.zeros((1, 2, 2, 1)), np.arange(4.0).reshape(1, 4, 1), (2, 2)).ravel()
     array([0., 1., 2., 3.])
@@ -85,9 +83,13 @@ def swin_transformer(
     kept: Sequence[Sequence[Kept]] | None = None,
     convention: Convention | None = None,
 ) -> Inexact[np.ndarray, "batch classes"]:
-    """The classifier: features, LayerNorm, mean over the last stage's tokens, linear head.
+    """Returns the class logits: head(mean over tokens of norm(the last stage's map)).
 
-    With ``num_classes`` 0 there is no head and the mean itself comes out.
+    With ``num_classes`` 0 there is no head and the mean, (B, C), is returned.  ``params`` holds
+    ``patch_embed``, ``layers``, ``norm``, ``head`` and, if the configuration has one,
+    ``absolute_pos_embed``.  (Liu et al.  2021, section 3.1.)
+
+    Errors: those of `swin_features`.
 
     >>> from swin_reference.parameters import hot_parameters, parameter_shapes
     >>> config = SwinConfig(embed_dim=4, depths=(1, 1), num_heads=(1, 2), window_size=2, num_classes=3)
@@ -97,5 +99,5 @@ def swin_transformer(
     """
     last = layer_norm(swin_features(images, params, config, kept, convention)[-1], params["norm"])
     batch, height, width, channels = last.shape
-    pooled = last.reshape(batch, height * width, channels).sum(axis=1) / (height * width)
+    pooled = last.reshape(batch, height * width, channels).sum(axis=1) / (height * width)  # (B, C)
     return linear(pooled, **params["head"]) if config.num_classes else pooled

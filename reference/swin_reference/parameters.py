@@ -1,4 +1,7 @@
-"""Parameters: the shape of every one, and values for them, initial or hot."""
+"""Parameters: their shapes, the values that training starts from, and random values for tests.
+
+Each function ``..._shapes`` returns the shapes of one part's parameters.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,11 @@ from swin_reference.rules import stage_grids, stage_windows
 from swin_reference.sizes import Size, pair, window_pair
 
 Shapes = Mapping[str, Any]
-"""A nested dict like the parameters, with shapes (tuples of int) for leaves."""
+"""A nested dict like the parameters, with shapes (tuples of int) in place of arrays."""
 
 
 def linear_shapes(inputs: int, outputs: int, bias: bool = True) -> dict[str, Any]:
-    """Shapes of a linear layer.
+    """Returns the shapes of a linear layer.
 
     >>> linear_shapes(2, 3)
     {'weight': (3, 2), 'bias': (3,)}
@@ -27,7 +30,7 @@ def linear_shapes(inputs: int, outputs: int, bias: bool = True) -> dict[str, Any
 
 
 def norm_shapes(channels: int) -> dict[str, Any]:
-    """Shapes of a LayerNorm.
+    """Returns the shapes of a LayerNorm.
 
     >>> norm_shapes(4)
     {'weight': (4,), 'bias': (4,)}
@@ -38,7 +41,7 @@ def norm_shapes(channels: int) -> dict[str, Any]:
 def window_attention_shapes(
     channels: int, num_heads: int, window_size: Size, qkv_bias: bool = True
 ) -> dict[str, Any]:
-    """Shapes of a window attention: bias table, qkv, projection.
+    """Returns the shapes of a window attention: bias table, qkv, projection.
 
     >>> window_attention_shapes(4, 2, 7)["relative_position_bias_table"]
     (169, 2)
@@ -52,7 +55,7 @@ def window_attention_shapes(
 
 
 def mlp_shapes(channels: int, hidden: int) -> dict[str, Any]:
-    """Shapes of an MLP.
+    """Returns the shapes of an MLP.
 
     >>> mlp_shapes(4, 16)["fc2"]
     {'weight': (4, 16), 'bias': (4,)}
@@ -63,7 +66,7 @@ def mlp_shapes(channels: int, hidden: int) -> dict[str, Any]:
 def block_shapes(
     channels: int, num_heads: int, window_size: Size, hidden: int, qkv_bias: bool = True
 ) -> dict[str, Any]:
-    """Shapes of a block: norm1, attn, norm2, mlp.
+    """Returns the shapes of a block: norm1, attn, norm2, mlp.
 
     >>> list(block_shapes(4, 2, 7, 16))
     ['norm1', 'attn', 'norm2', 'mlp']
@@ -77,7 +80,7 @@ def block_shapes(
 
 
 def merging_shapes(channels: int) -> dict[str, Any]:
-    """Shapes of a patch merging: reduction 4C -> 2C without bias, norm of 4C.
+    """Returns the shapes of a patch merging: reduction 4C to 2C without bias, norm of 4C.
 
     >>> merging_shapes(4)["reduction"]
     {'weight': (8, 16)}
@@ -91,7 +94,7 @@ def merging_shapes(channels: int) -> dict[str, Any]:
 def patch_embed_shapes(
     channels: int, patch_size: Size, colours: int = 3, norm: bool = True
 ) -> dict[str, Any]:
-    """Shapes of a patch embedding: the convolution, and its norm if there is one.
+    """Returns the shapes of a patch embedding: the convolution, and the norm if there is one.
 
     >>> patch_embed_shapes(96, 4)["proj"]["weight"]
     (96, 3, 4, 4)
@@ -110,7 +113,7 @@ def stage_shapes(
     merge: bool,
     qkv_bias: bool = True,
 ) -> dict[str, Any]:
-    """Shapes of a stage: its blocks, and the merge at its end if there is one.
+    """Returns the shapes of a stage: its blocks, and the merge at its end if there is one.
 
     >>> list(stage_shapes(4, 2, 2, 7, 16, merge=True))
     ['blocks', 'downsample']
@@ -121,11 +124,12 @@ def stage_shapes(
 
 
 def parameter_shapes(config: SwinConfig, convention: Convention | None = None) -> dict[str, Any]:
-    """Shapes of a whole network, nested as the official checkpoint names them.
+    """Returns the shapes of a whole network, nested as the official checkpoint names them.
 
-    Where the convention, the configuration's own or another, shrinks windows, so do their bias tables.
+    If the convention shrinks a stage's window, the bias tables of the stage are smaller too.  A
+    ``convention`` takes the place of ``config.convention``.
 
-    Errors: `Rejected` for a configuration whose ``image_size`` the convention rejects.
+    Errors: `Rejected` if the convention rejects ``config.image_size``.
 
     >>> from swin_weights import flatten
     >>> from swin_reference.config import swin_t
@@ -160,10 +164,13 @@ def parameter_shapes(config: SwinConfig, convention: Convention | None = None) -
 
 
 def initial_parameters(config: SwinConfig, seed: int = 0) -> dict[str, Any]:
-    """Parameters as training starts: truncated normal 0.02, biases 0, norms 1 and 0.
+    """Draws the parameters that training starts from: weights N(0, 0.02^2), biases 0, norms 1 and 0.
 
-    The patch embedding's convolution keeps the uniform initialisation 1/sqrt(fan_in) of its
-    framework.  Truncation is at +-2, not at 2 standard deviations, as in the official code.
+    The convolution of the patch embedding is uniform between -1/sqrt(fan_in) and 1/sqrt(fan_in), as PyTorch
+    initialises it.  Weights are truncated at -2 and 2, not at 2 standard deviations.  (Official code:
+    ``_init_weights``.)
+
+    Errors: those of `parameter_shapes`.
 
     >>> from swin_reference.config import swin_t
     >>> round(float(initial_parameters(swin_t)["head"]["weight"].std()), 3)
@@ -184,11 +191,11 @@ def initial_parameters(config: SwinConfig, seed: int = 0) -> dict[str, Any]:
 
 
 def hot_parameters(shapes: Shapes, seed: int = 0) -> dict[str, Any]:
-    """Random parameters under which a wrong Swin shows, at any nesting level of the shapes.
+    """Draws random parameters that are large enough for faults to show in the output.
 
-    Weights are N(0, 1) / sqrt(fan_in), q and k 1.5 times that; bias tables N(0, 1); norms
-    gamma = 1 + 0.3 N, beta = 0.3 N; no bias and no weight is zero.  All are rounded to 8 significant
-    bits, so that they are exact in float32, float16 and bfloat16 alike.
+    ``shapes`` may be those of a network or of any part of it.  Weights are N(0, 1) / sqrt(fan_in), those of
+    q and k 1.5 times that.  Bias tables are N(0, 1), gamma 1 + 0.3 N(0, 1), beta and all biases 0.3 N(0,
+    1).  No value is zero.  Values have 8 significant bits: they are exact in float32, float16 and bfloat16.
 
     >>> hot = hot_parameters(linear_shapes(2, 2), seed=1)
     >>> bool((hot["weight"].astype(np.float16) == hot["weight"]).all())
@@ -212,7 +219,7 @@ def hot_parameters(shapes: Shapes, seed: int = 0) -> dict[str, Any]:
 
 
 def eight_bits(x: Any) -> Any:
-    """Rounds to 8 significant bits, never below 2^-24 in size: exact in every tested precision.
+    """Rounds to 8 significant bits and multiples of 2^-24, and 0 to 2^-24: exact in every tested precision.
 
     >>> eight_bits(np.array([0.1, 0.0])) * 2**24
     array([1.67936e+06, 1.00000e+00])
@@ -228,7 +235,9 @@ def fill(
     seed: int,
     value: Callable[[tuple[str, ...], tuple[int, ...], np.random.Generator], Any],
 ) -> dict[str, Any]:
-    """The nested dict of ``value(path, shape, rng)`` for every leaf; one random stream from the seed.
+    """Returns a nested dict like ``shapes`` with ``value(path, shape, rng)`` in place of each shape.
+
+    One generator, made from the seed, serves all of them in order.
 
     >>> fill({"a": [{"b": (2,)}]}, 0, lambda path, shape, rng: (path, shape))
     {'a': [{'b': (('a', '0', 'b'), (2,))}]}

@@ -1,4 +1,7 @@
-"""Patches: the image cut into tokens, and tokens merged two by two."""
+"""Patches: embeds the patches of an image as tokens, and merges 2x2 tokens into one.
+
+In the comments, B is the batch, p the patch (its sides may differ), H and W the grid, C the channels.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +21,16 @@ def patch_embed(
     patch_size: Size,
     convention: Convention = CANONICAL,
 ) -> Inexact[np.ndarray, "batch grid_height grid_width channels"]:
-    """Cuts images into patches and embeds each: a convolution with kernel and stride p, then a norm.
+    """Cuts images into patches and embeds each as a token: a convolution with kernel and stride p.
 
     token[b, i, j] = sum over (c, dy, dx) of weight[:, c, dy, dx] image[b, c, i p + dy, j p + dx] + bias.
-    An image that is not a multiple of the patch is padded with zeros at the bottom and right, or cropped
-    there, as the convention says.  ``params`` holds ``proj`` (weight (channels, colours, p, p), bias) and
-    optionally ``norm``.  (Liu et al. 2021, section 3.1: 4x4 patches, 3 -> 96 channels, 224x224 -> 56x56.)
+
+    ``params`` holds ``proj``, with weight (C, colours, p, p) and bias (C,), and may hold ``norm``, a
+    LayerNorm of the tokens.  An image that is not a multiple of the patch is padded with zeros at the
+    bottom and right, or cropped there, as the convention says.  (Liu et al. 2021, section 3.1: 4x4 patches
+    of 224x224 pixels become 56x56 tokens of 96 channels.)
+
+    Errors: `Rejected` for an image that the convention rejects.
 
     >>> proj = {"weight": np.ones((1, 1, 2, 2)), "bias": np.zeros(1)}
     >>> patch_embed(np.arange(8.0).reshape(1, 1, 2, 4), {"proj": proj}, 2).ravel()
@@ -35,9 +42,9 @@ def patch_embed(
     pixels = pad_to_multiple(images.transpose(0, 2, 3, 1)[:, :bottom, :right], patch_size)
     batch, height, width, colours = pixels.shape
     patches = pixels.reshape(batch, height // ph, ph, width // pw, pw, colours)
-    patches = patches.transpose(0, 1, 3, 5, 2, 4)
+    patches = patches.transpose(0, 1, 3, 5, 2, 4)  # (B, H, W, colours, ph, pw)
     patches = patches.reshape(batch, height // ph, width // pw, colours * ph * pw)
-    tokens = linear(patches, weight.reshape(weight.shape[0], colours * ph * pw), bias)
+    tokens = linear(patches, weight.reshape(weight.shape[0], colours * ph * pw), bias)  # (B, H, W, C)
     return layer_norm(tokens, params["norm"]) if "norm" in params else tokens
 
 
@@ -46,11 +53,12 @@ def patch_merging(
     params: Params,
     convention: Convention = CANONICAL,
 ) -> Inexact[np.ndarray, "batch half_height half_width merged_channels"]:
-    """Merges 2x2 tokens into one: concatenate, LayerNorm(4C), linear 4C -> 2C without bias.
+    """Merges 2x2 tokens into one: y = reduction(norm(the four tokens, concatenated)).
 
-    The four neighbours are concatenated as (row, column) offsets (0,0), (1,0), (0,1), (1,1), the row
-    offset fastest: checkpoints depend on this order.  An odd side is padded with zeros at the bottom or
-    right.  ``params`` holds ``norm`` and ``reduction``.  (Official code: ``PatchMerging``.)
+    The four stand in the order of the (row, column) offsets (0,0), (1,0), (0,1), (1,1): checkpoints depend
+    on it.  An odd side is padded with zeros at the bottom or right.  ``params`` holds ``norm``, of 4C
+    channels, and ``reduction``, a linear layer 4C to 2C without bias.  (Liu et al. 2021, section 3.1.
+    Official code: ``PatchMerging``.)
 
     Errors: `Rejected` for an odd side that the convention rejects.
 
@@ -59,7 +67,7 @@ def patch_merging(
     >>> patch_merging(np.array([[3.0, 3.0], [1.0, 1.0]]).reshape(1, 2, 2, 1), params).round(3)
     array([[[[ 1., -1.]]]])
     """
-    merged_grid(x.shape[1:3], convention)
+    merged_grid(x.shape[1:3], convention)  # raises `Rejected`
     x = pad_to_multiple(x, 2)
-    neighbours = [x[:, dh::2, dw::2] for dw in (0, 1) for dh in (0, 1)]
+    neighbours = [x[:, dh::2, dw::2] for dw in (0, 1) for dh in (0, 1)]  # 4 times (B, H/2, W/2, C)
     return linear(layer_norm(np.concatenate(neighbours, axis=-1), params["norm"]), **params["reduction"])

@@ -1,4 +1,4 @@
-"""Relative positions: the index of every pair of tokens in a window, and the bias it looks up."""
+"""The relative position bias: for every pair of tokens in a window, its row of the bias table."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from swin_reference.types import Inexact, Int
 
 
 def relative_position_index(window_size: Size) -> Int[np.ndarray, "tokens tokens"]:
-    """For query i and key j of a window, the row of the bias table that holds their offset.
+    """Returns, for query i and key j of a window, the row of the bias table that holds their offset.
 
-    index = (dh + Mh - 1) (2 Mw - 1) + (dw + Mw - 1), where (dh, dw) = query - key, tokens row by row.
-    (Official code: ``relative_position_index``.)
+    index[i, j] = (dh + Mh - 1) (2 Mw - 1) + (dw + Mw - 1), where (dh, dw) is the query's position minus the
+    key's.  Tokens count row by row.  (Official code: ``relative_position_index``.)
+
+    Errors: ``ValueError`` for a window below 1x1.
 
     >>> relative_position_index((1, 3))
     array([[2, 1, 0],
@@ -20,15 +22,17 @@ def relative_position_index(window_size: Size) -> Int[np.ndarray, "tokens tokens
            [4, 3, 2]])
     """
     mh, mw = window_pair(window_size)
-    h, w = (axis.ravel() for axis in np.indices((mh, mw)))
-    dh, dw = h[:, None] - h[None, :], w[:, None] - w[None, :]
+    h, w = (axis.ravel() for axis in np.indices((mh, mw)))  # each (N,)
+    dh, dw = h[:, None] - h[None, :], w[:, None] - w[None, :]  # each (N, N)
     return (dh + mh - 1) * (2 * mw - 1) + (dw + mw - 1)
 
 
 def relative_position_bias(
     table: Inexact[np.ndarray, "offsets heads"], window_size: Size
 ) -> Inexact[np.ndarray, "heads tokens tokens"]:
-    """The bias added to the logits: bias[head, i, j] = table[index[i, j], head].
+    """Returns the bias that is added to the logits: bias[head, i, j] = table[index[i, j], head].
+
+    (Liu et al. 2021, equation 4.)
 
     Errors: ``ValueError`` unless the table has (2 Mh - 1)(2 Mw - 1) rows.
 
@@ -43,4 +47,4 @@ def relative_position_bias(
             f"the bias table has (2 Mh - 1)(2 Mw - 1) rows, got {table.shape[0]} for window {mh}x{mw}: "
             f"it needs {offsets}"
         )
-    return table[relative_position_index(window_size)].transpose(2, 0, 1)
+    return table[relative_position_index(window_size)].transpose(2, 0, 1)  # (N, N, heads) -> (heads, N, N)

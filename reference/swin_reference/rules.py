@@ -1,4 +1,4 @@
-"""What a convention decides at given sizes: small functions of sizes, read by all but the attention."""
+"""What a convention decides at given sizes: functions of sizes alone.  No arrays."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from swin_reference.conventions import CANONICAL, Convention
 from swin_reference.sizes import Size, pair, round_up, window_pair
 
 Grid = Sequence[int]
-"""The height and width of an image, in pixels, or of a grid, in tokens."""
+"""The height and width of an image in pixels, or of a grid in tokens."""
 
 
 class Rejected(ValueError):
-    """Sizes that a convention does not take: what it asks for, what came, and the likely fix."""
+    """The error for sizes that a convention rejects: what it asks for, what came, and the likely fix."""
 
 
 def pixels_taken(image: Grid, patch_size: Size, convention: Convention) -> tuple[int, int]:
-    """The pixels along each axis that become patches, absent ones counted as zeros.
+    """Returns the pixels along each axis that become patches, padding included.
 
-    Errors: `Rejected` where the convention rejects, or drops every pixel there is.
+    Errors: `Rejected` if the convention rejects the image, or drops all of its pixels.
 
     >>> from swin_reference.conventions import convention_named
     >>> pixels_taken((9, 8), 4, CANONICAL), pixels_taken((9, 8), 4, convention_named("timm"))
@@ -38,7 +38,9 @@ def pixels_taken(image: Grid, patch_size: Size, convention: Convention) -> tuple
 
 
 def token_grid(image: Grid, patch_size: Size, convention: Convention) -> tuple[int, int]:
-    """The grid of tokens that an image becomes.
+    """Returns the grid of tokens that an image becomes.
+
+    Errors: those of `pixels_taken`.
 
     >>> from swin_reference.conventions import convention_named
     >>> token_grid((9, 8), 4, CANONICAL), token_grid((9, 8), 4, convention_named("timm"))
@@ -50,9 +52,9 @@ def token_grid(image: Grid, patch_size: Size, convention: Convention) -> tuple[i
 
 
 def stage_window(grid: Grid, window_size: Size, convention: Convention) -> tuple[int, int]:
-    """The window of a stage whose grid is ``height`` x ``width``.
+    """Returns the window of a stage with this grid.
 
-    Errors: `Rejected` for a grid smaller than the window where the convention rejects it.
+    Errors: `Rejected` for a grid smaller than the window, if the convention rejects it.
 
     >>> from swin_reference.conventions import convention_named
     >>> stage_window((8, 3), 4, CANONICAL), stage_window((8, 3), 4, convention_named("official"))
@@ -74,9 +76,10 @@ def stage_window(grid: Grid, window_size: Size, convention: Convention) -> tuple
 
 
 def stage_shift(grid: Grid, window_size: Size, convention: Convention = CANONICAL) -> tuple[int, int]:
-    """The shift of a stage's odd blocks: floor(M / 2), dropped as the convention says.
+    """Returns the shift of a stage's odd blocks: floor(M / 2), or 0 where the convention drops it.
 
-    ``window_size`` is the stage's own.  (Official code: ``if min(input_resolution) <= window_size``.)
+    ``window_size`` is what `stage_window` returns.  (Official code: ``if min(self.input_resolution) <=
+    self.window_size``.)
 
     >>> from swin_reference.conventions import convention_named
     >>> stage_shift((56, 56), 7), stage_shift((7, 14), 7), stage_shift((7, 14), 7, convention_named("timm"))
@@ -92,9 +95,9 @@ def stage_shift(grid: Grid, window_size: Size, convention: Convention = CANONICA
 
 
 def pads_before_roll(grid: Grid, window_size: Size, convention: Convention) -> bool:
-    """Whether a grid is padded to whole windows before it is rolled, and not after.
+    """Returns whether a grid is padded to whole windows before it is rolled, not after.
 
-    Errors: `Rejected` for a grid that is not made of whole windows where the convention rejects it.
+    Errors: `Rejected` for a grid that is not made of whole windows, if the convention rejects it.
 
     >>> from swin_reference.conventions import convention_named
     >>> pads_before_roll((9, 9), 4, CANONICAL), pads_before_roll((9, 9), 4, convention_named("timm"))
@@ -110,9 +113,9 @@ def pads_before_roll(grid: Grid, window_size: Size, convention: Convention) -> b
 
 
 def merged_grid(grid: Grid, convention: Convention) -> tuple[int, int]:
-    """The grid after a merge: half of each side, rounded up.
+    """Returns the grid after a merge: half of each side, rounded up.
 
-    Errors: `Rejected` for an odd side where the next stage is built for half of it, rounded down.
+    Errors: `Rejected` for an odd side, if the convention builds the next stage for half of it, rounded down.
 
     >>> merged_grid((5, 4), CANONICAL)
     (3, 2)
@@ -127,9 +130,9 @@ def merged_grid(grid: Grid, convention: Convention) -> tuple[int, int]:
 
 
 def check_image(image: Grid, config: SwinConfig, convention: Convention) -> None:
-    """Whether the network takes an image at all.
+    """Checks the size of an image.
 
-    Errors: `Rejected` for another image than the one that the convention builds the network for.
+    Errors: `Rejected` for a size other than ``config.image_size``, if the convention builds networks for one.
 
     >>> check_image((9, 9), SwinConfig(image_size=8), CANONICAL)
     """
@@ -142,7 +145,9 @@ def check_image(image: Grid, config: SwinConfig, convention: Convention) -> None
 
 
 def stage_grids(config: SwinConfig, convention: Convention) -> list[tuple[int, int]]:
-    """The token grid of every stage, for images of ``config.image_size``.
+    """Returns the token grid of every stage, for images of ``config.image_size``.
+
+    Errors: those of `token_grid` and `merged_grid`.
 
     >>> stage_grids(SwinConfig(image_size=36), CANONICAL)
     [(9, 9), (5, 5), (3, 3), (2, 2)]
@@ -154,7 +159,11 @@ def stage_grids(config: SwinConfig, convention: Convention) -> list[tuple[int, i
 
 
 def stage_windows(config: SwinConfig, convention: Convention) -> list[tuple[int, int]]:
-    """The window of every stage: where windows shrink, for images of ``config.image_size``.
+    """Returns the window of every stage.
+
+    If the convention shrinks windows, they are those for images of ``config.image_size``.
+
+    Errors: those of `stage_grids`.
 
     >>> from swin_reference.conventions import convention_named
     >>> stage_windows(SwinConfig(image_size=64), convention_named("timm"))

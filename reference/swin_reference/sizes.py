@@ -1,4 +1,4 @@
-"""Sizes: how a window, a shift and a grid are read, checked and fitted to each other."""
+"""Sizes: reads a size as (height, width), checks windows and shifts, rounds lengths up.  No mathematics."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ Size = int | tuple[int, int]
 
 
 def pair(size: Size) -> tuple[int, int]:
-    """A size as ``(height, width)``.
+    """Returns a size as ``(height, width)``.
+
+    Errors: ``ValueError`` for a tuple that has not two entries.
 
     >>> pair(7), pair((3, 5))
     ((7, 7), (3, 5))
@@ -22,9 +24,9 @@ def pair(size: Size) -> tuple[int, int]:
 
 
 def window_pair(window_size: Size) -> tuple[int, int]:
-    """A window size as ``(height, width)``, both at least 1.
+    """Returns a window size as ``(height, width)``, both at least 1.
 
-    Errors: ``ValueError`` for a window of less than one token.
+    Errors: ``ValueError`` for a side below 1.
 
     >>> window_pair(7)
     (7, 7)
@@ -36,9 +38,9 @@ def window_pair(window_size: Size) -> tuple[int, int]:
 
 
 def shift_pair(shift_size: Size, window_size: Size) -> tuple[int, int]:
-    """A shift as ``(height, width)`` with 0 <= shift < window on each axis.
+    """Returns a shift as ``(height, width)``, with 0 <= shift < window on each axis.
 
-    Errors: ``ValueError`` for a negative shift, or one that reaches the window's size.
+    Errors: ``ValueError`` for a shift outside that range.
 
     >>> shift_pair(3, 7)
     (3, 3)
@@ -54,7 +56,7 @@ def shift_pair(shift_size: Size, window_size: Size) -> tuple[int, int]:
 
 
 def round_up(length: int, multiple: int) -> int:
-    """The smallest multiple of ``multiple`` that is at least ``length``.
+    """Returns the smallest multiple of ``multiple`` that is at least ``length``.
 
     >>> round_up(10, 4), round_up(8, 4)
     (12, 8)

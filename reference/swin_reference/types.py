@@ -1,4 +1,4 @@
-"""The types shared by the oracle's signatures."""
+"""The types that the oracle's signatures share: arrays with named axes, and parameters."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ if TYPE_CHECKING:
 else:
     try:
         from jaxtyping import Float, Inexact, Int, Real, Shaped
-    except ModuleNotFoundError:  # annotations are read by the tests and by type checkers alone
+    except ModuleNotFoundError:  # only the tests and type checkers read the annotations
         Float = Inexact = Int = Real = Shaped = Any
 
 __all__ = ["Float", "Inexact", "Int", "Params", "Real", "Shaped"]
 
 Params = Mapping[str, Any]
-"""Parameters: a nested dict with the official checkpoint's names; numbered levels are lists."""
+"""Parameters: a nested dict with the names of the official checkpoint; numbered levels are lists.
+
+``params["layers"][0]["blocks"][1]["attn"]["qkv"]["weight"]`` is ``layers.0.blocks.1.attn.qkv.weight``."""

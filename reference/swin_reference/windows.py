@@ -1,4 +1,8 @@
-"""Windows: cut a grid into windows and back, shift it, and mask what the shift brought together."""
+"""Windows: cuts a grid into windows and back, shifts it, and masks the pairs that are no neighbours.
+
+In the comments, B is the batch, H and W the grid, C the channels, Mh and Mw the window, nH = H / Mh and
+nW = W / Mw the windows along each axis.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +27,9 @@ def window_partition(
     """
     batch, height, width, channels = x.shape
     mh, mw = whole_windows(height, width, window_size)
-    x = x.reshape(batch, height // mh, mh, width // mw, mw, channels)
-    windows = batch * (height // mh) * (width // mw)
-    return x.transpose(0, 1, 3, 2, 4, 5).reshape(windows, mh, mw, channels)
+    x = x.reshape(batch, height // mh, mh, width // mw, mw, channels)  # (B, nH, Mh, nW, Mw, C)
+    x = x.transpose(0, 1, 3, 2, 4, 5)  # (B, nH, nW, Mh, Mw, C)
+    return x.reshape(batch * (height // mh) * (width // mw), mh, mw, channels)
 
 
 def window_reverse(
@@ -35,6 +39,8 @@ def window_reverse(
     width: int,
 ) -> Shaped[np.ndarray, "batch {height} {width} channels"]:
     """Puts windows back in their places: the inverse of `window_partition`.
+
+    (Official code: ``window_reverse``.)
 
     Errors: ``ValueError`` unless the windows fill whole grids of ``height`` x ``width``.
 
@@ -50,14 +56,17 @@ def window_reverse(
             f"{height}x{width} and window {mh}x{mw}: check height and width"
         )
     batch = windows.shape[0] // per_image
-    x = windows.reshape(batch, height // mh, width // mw, mh, mw, channels)
-    return x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height, width, channels)
+    x = windows.reshape(batch, height // mh, width // mw, mh, mw, channels)  # (B, nH, nW, Mh, Mw, C)
+    x = x.transpose(0, 1, 3, 2, 4, 5)  # (B, nH, Mh, nW, Mw, C)
+    return x.reshape(batch, height, width, channels)
 
 
 def cyclic_shift(
     x: Shaped[np.ndarray, "batch height width channels"], shift_size: Size
 ) -> Shaped[np.ndarray, "batch height width channels"]:
-    """Rolls the grid up and left by the shift: y[b, h, w] = x[b, h + sh, w + sw], around the edges.
+    """Rolls the grid up and left by the shift: y[b, h, w] = x[b, (h + sh) mod H, (w + sw) mod W].
+
+    (Liu et al. 2021, figure 4.  Official code: ``torch.roll``.)
 
     >>> cyclic_shift(np.arange(4).reshape(1, 1, 4, 1), (0, 1)).ravel()
     array([1, 2, 3, 0])
@@ -71,6 +80,8 @@ def reverse_cyclic_shift(
 ) -> Shaped[np.ndarray, "batch height width channels"]:
     """Rolls the grid down and right by the shift: the inverse of `cyclic_shift`.
 
+    y[b, h, w] = x[b, (h - sh) mod H, (w - sw) mod W].
+
     >>> reverse_cyclic_shift(np.arange(4).reshape(1, 1, 4, 1), (0, 1)).ravel()
     array([3, 0, 1, 2])
     """
@@ -81,11 +92,11 @@ def reverse_cyclic_shift(
 def shifted_window_mask(
     height: int, width: int, window_size: Size, shift_size: Size
 ) -> Float[np.ndarray, "windows tokens tokens"]:
-    """The mask of the shifted windows: 0 where two tokens are neighbours in the image, -inf where not.
+    """Returns the mask of the shifted windows: 0 where a token may attend to another, -inf where not.
 
-    After the roll, the last s rows and columns of the grid are those that came around from the other
-    side.  Two tokens of a window may attend to each other when, on both axes, both or neither of
-    them came around.  Zero everywhere when nothing is shifted.  (Liu et al. 2021, figure 4.)
+    The roll moves the first s rows and columns of the grid to its end.  Two tokens of a window are
+    neighbours in the image if, on each axis, the roll moved both to the end or neither: only then may they
+    attend to each other.  Without a shift the mask is zero.  (Liu et al. 2021, figure 4.)
 
     Errors: ``ValueError`` unless the grid is made of whole windows and 0 <= shift < window.
 
@@ -95,11 +106,11 @@ def shifted_window_mask(
     """
     mh, mw = whole_windows(height, width, window_size)
     sh, sw = shift_pair(shift_size, window_size)
-    came_around_h = np.arange(height) >= height - sh
-    came_around_w = np.arange(width) >= width - sw
-    region = 2 * came_around_h[:, None] + came_around_w[None, :]
-    region = window_partition(region[None, :, :, None], window_size).reshape(-1, mh * mw)
-    return np.where(region[:, :, None] == region[:, None, :], 0.0, -np.inf)
+    moved_h = np.arange(height) >= height - sh  # (H,)
+    moved_w = np.arange(width) >= width - sw  # (W,)
+    region = 2 * moved_h[:, None] + moved_w[None, :]  # (H, W): 0, 1, 2 or 3
+    region = window_partition(region[None, :, :, None], window_size).reshape(-1, mh * mw)  # (nH nW, N)
+    return np.where(region[:, :, None] == region[:, None, :], 0.0, -np.inf)  # (nH nW, N, N)
 
 
 def pad_to_multiple(
@@ -120,7 +131,9 @@ def pad_to_multiple(
 
 
 def whole_windows(height: int, width: int, window_size: Size) -> tuple[int, int]:
-    """The window as ``(height, width)``, once the grid is seen to be made of whole windows.
+    """Returns the window as ``(height, width)``, after checking that it divides the grid.
+
+    Errors: ``ValueError`` unless the grid is made of whole windows.
 
     >>> whole_windows(8, 4, 4)
     (4, 4)

@@ -1,4 +1,4 @@
-"""Checkpoints: the names of the weights, and reading and writing files of them.  No mathematics."""
+"""Checkpoints: reads, writes and renames the weights of Swin Transformers.  No mathematics."""
 
 from swin_weights.layout_names import LAYOUTS
 from swin_weights.layouts import from_layout, to_layout

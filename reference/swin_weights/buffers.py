@@ -1,4 +1,7 @@
-"""Buffers that sizes alone determine: whether a checkpoint's are the oracle's, and the oracle's own."""
+"""Buffers: the relative position indices and attention masks that sizes alone determine.
+
+The oracle computes them; those in a checkpoint are compared with the oracle's.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +19,14 @@ TABLE = ".attn.relative_position_bias_table"
 INDEX = ".attn.relative_position_index"
 
 
-def disagreeing(buffers: Mapping[str, Any], config: SwinConfig) -> list[str]:
-    """The names of the indices and masks, under their official names, that are not those of their window.
+def find_wrong_buffers(buffers: Mapping[str, Any], config: SwinConfig) -> list[str]:
+    """Returns the names of the indices and masks that differ from the oracle's.
 
-    A mask may be of any grid of whole windows, and whatever is not 0 in it masks: -100 or -inf.
+    ``buffers`` have official names.  A mask may be that of any grid of whole windows, and may hide tokens by
+    -100 or -inf.
 
     >>> buffers = {"layers.0.blocks.0.attn.relative_position_index": np.eye(1, dtype=int)}
-    >>> disagreeing(buffers, SwinConfig(window_size=1))
+    >>> find_wrong_buffers(buffers, SwinConfig(window_size=1))
     ['layers.0.blocks.0.attn.relative_position_index']
     """
     windows = stage_windows(config, convention_named(config.convention))
@@ -42,7 +46,7 @@ def _agrees(name: str, x: Any, window: tuple[int, int], odd: bool) -> bool:
 
 
 def mask_grid(mask: Any, window_size: Size) -> tuple[int, int] | None:
-    """The token grid whose shifted windows, M // 2 along both axes, have this mask; None if there is none.
+    """Returns the token grid whose windows, shifted by floor(M / 2), have this mask; None if there is none.
 
     >>> mask_grid(-100.0 * (shifted_window_mask(4, 8, 2, 1) < 0), 2)
     (4, 8)
@@ -60,7 +64,7 @@ def mask_grid(mask: Any, window_size: Size) -> tuple[int, int] | None:
 
 
 def index_buffers(names: Iterable[str], config: SwinConfig) -> dict[str, Any]:
-    """The index that belongs to every bias table among the ``names``, official ones.
+    """Returns the relative position index for each bias table among the official ``names``.
 
     >>> list(index_buffers(["layers.0.blocks.0.attn.relative_position_bias_table"], SwinConfig()))
     ['layers.0.blocks.0.attn.relative_position_index']
@@ -74,7 +78,7 @@ def index_buffers(names: Iterable[str], config: SwinConfig) -> dict[str, Any]:
 
 
 def first_grid(config: SwinConfig) -> tuple[int, int]:
-    """The token grid of the first stage: that of a position embedding.
+    """Returns the token grid of the first stage, for images of ``config.image_size``.
 
     >>> first_grid(SwinConfig())
     (56, 56)

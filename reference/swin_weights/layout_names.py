@@ -1,4 +1,4 @@
-"""The names that each public implementation gives to the same weights, as data."""
+"""The names that each public implementation gives to the weights, as data."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from collections.abc import Iterable, Mapping
 from itertools import count
 
 LAYOUTS = ("official", "detection", "timm", "torchvision", "transformers")
-"""The layouts that checkpoints come in; "official" and "detection" are microsoft's."""
+"""The layouts of checkpoints; "official" and "detection" are Microsoft's classifiers and detectors."""
 
 Names = Mapping[str, tuple[str, ...]]
-"""From each official name to the layout's: three names where query, key and value are kept apart.
+"""For each official name, the layout's name; three names if the layout keeps query, key and value apart.
 
-Names are without ``.weight`` and ``.bias``; ``{i}`` stands for the stage, ``{j}`` for the block."""
+Names are without ``.weight`` and ``.bias``; ``{i}`` stands for the stage, ``{j}`` for the block.
+"""
 
 STAGE = {"i": (1, 0), "i+1": (1, 1), "2i+1": (2, 1), "2i+2": (2, 2)}
-"""How a layout numbers what belongs to stage i: the factor and the summand."""
+"""For each placeholder of a stage, its number as a factor of i and a summand: {2i+1} is 2 i + 1."""
 
 BLOCK = "layers.{i}.blocks.{j}"
 INDEX = f"{BLOCK}.attn.relative_position_index"
@@ -90,7 +91,7 @@ _ATTENTION_4 = {
 
 
 def _transformers(prefix: str, inside: Names) -> Names:
-    """Transformers' names, with ``prefix`` before all but the classifier."""
+    """Returns transformers' names, with ``prefix`` before all but the classifier's."""
     inside = {"norm1": ("layernorm_before",), "norm2": ("layernorm_after",), **inside}
     return {
         "patch_embed.proj": (f"{prefix}embeddings.patch_embeddings.projection",),
@@ -108,18 +109,19 @@ def _transformers(prefix: str, inside: Names) -> Names:
 
 
 def _detection(last: int) -> Names:
-    """Detection's names: a norm for each stage that is an output, the classifier's for the last; no head."""
+    """Returns detection's names: no head, and a norm for each stage; the last is the classifier's norm."""
     names = {ours: theirs for ours, theirs in _OFFICIAL.items() if ours != "head"}
     return names | {f"norm{stage}": (f"norm{stage}",) for stage in range(last)} | {"norm": (f"norm{last}",)}
 
 
 def names_in(layout: str, names: Iterable[str] = ()) -> Names:
-    """The names of a layout, in the variant that a checkpoint's ``names`` (official or its own) show.
+    """Returns the names of a layout, in the variant that a checkpoint has.
 
-    Transformers 4.x names its attention otherwise, and a model without a classifier has no ``swin.``;
-    detection numbers its last norm by the stages there are.
+    ``names``, official or the checkpoint's own, show the variant: transformers 4.x has other names for
+    attention than 5.x, and no prefix ``swin.`` without a classifier; detection numbers its last norm by the
+    last stage.
 
-    Errors: ``ValueError`` for a layout that is none.
+    Errors: ``ValueError`` for an unknown layout.
 
     >>> names_in("transformers", ["encoder.layers.0.blocks.0.attention.self.query.weight"])["norm"]
     ('layernorm',)

@@ -1,4 +1,4 @@
-"""The way from the official names of the weights to another layout's, and back."""
+"""Layouts: renames weights from the official names to those of another layout, and back."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from swin_weights.layout_names import INDEX, QKV, STAGE, Names, names_in
 
 
 def to_layout(flat: Mapping[str, Any], layout: str, grid: tuple[int, int] | None = None) -> dict[str, Any]:
-    """The same weights under a layout's names, from the official ones; arrays or tensors, never copied.
+    """Returns weights with official names under the names of a layout.
 
-    Names of a part of a network will do, as long as they are the whole network's: ``layers.0.blocks.0...``.
-    Transformers are written as 5.x names them, for an image classifier.  ``grid`` is that of a position
-    embedding, which detection keeps as a map.
+    Weights are arrays or tensors, all of a network or some; a name is that in the whole network,
+    ``layers.0.blocks.0...``.  The names of transformers are those of 5.x, for an image classifier.
+    ``grid`` is the grid of the position embedding, which detection keeps as a map.
 
-    Errors: ``ValueError`` naming what the layout has no place for.
+    Errors: ``ValueError`` for weights that have no name in the layout.
 
     >>> qkv = {"layers.0.blocks.1.attn.qkv.bias": np.arange(3)}
     >>> for name, x in to_layout(qkv, "transformers").items(): print(name, x)
@@ -30,14 +30,14 @@ def to_layout(flat: Mapping[str, Any], layout: str, grid: tuple[int, int] | None
     >>> to_layout({"layers.1.downsample.norm.bias": 0, "head.bias": 1}, "timm")
     {'layers.2.downsample.norm.bias': 0, 'head.fc.bias': 1}
     """
-    return renamed(flat, names_in(layout, flat), layout, grid)
+    return rename_weights(flat, names_in(layout, flat), layout, grid)
 
 
-def renamed(
+def rename_weights(
     flat: Mapping[str, Any], names: Names, layout: str, grid: tuple[int, int] | None = None
 ) -> dict[str, Any]:
-    """`to_layout` in one variant of a layout: under exactly these ``names``."""
-    foreign = [name for name in flat if _found(name, names, official=True) is None]
+    """Returns weights with official names under these ``names`` of a layout: `to_layout` for one variant."""
+    foreign = [name for name in flat if _find_template(name, names, official=True) is None]
     if foreign:
         raise ValueError(
             f"each weight has a name in the layout, {layout} has none for {', '.join(foreign)}: leave it "
@@ -45,9 +45,9 @@ def renamed(
         )
     result: dict[str, Any] = {}
     for name, x in flat.items():
-        ours, _, numbers, leaf = _found(name, names, official=True)  # type: ignore[misc]
-        theirs = [_filled(template, numbers) + leaf for template in names[ours]]
-        result |= zip(theirs, _apart(x, len(theirs)), strict=True)
+        ours, _, numbers, leaf = _find_template(name, names, official=True)  # type: ignore[misc]
+        theirs = [_fill_template(template, numbers) + leaf for template in names[ours]]
+        result |= zip(theirs, _split(x, len(theirs)), strict=True)
         if ours == INDEX and layout == "torchvision":
             result[theirs[0]] = x.reshape(-1)
         elif ours == "absolute_pos_embed" and layout == "detection":
@@ -56,52 +56,56 @@ def renamed(
 
 
 def from_layout(flat: Mapping[str, Any], layout: str) -> dict[str, Any]:
-    """The inverse of `to_layout`: the official names.  Transformers 4.x and 5.x, with ``swin.`` or without.
+    """Returns weights with the names of a layout under their official names: the inverse of `to_layout`.
 
-    Errors: ``ValueError`` naming what the layout does not know, or a query, key or value that is missing.
+    The names of transformers may be those of 4.x or 5.x, with or without ``swin.``.
+
+    Errors: ``ValueError`` for names that the layout does not have, or if a query, key or value is missing.
 
     >>> from_layout({"features.1.0.mlp.3.bias": 0, "features.2.norm.bias": 1}, "torchvision")
     {'layers.0.blocks.0.mlp.fc2.bias': 0, 'layers.0.downsample.norm.bias': 1}
     """
     names = names_in(layout, flat)
-    foreign = [name for name in flat if _found(name, names, official=False) is None]
+    foreign = [name for name in flat if _find_template(name, names, official=False) is None]
     if foreign:
         raise ValueError(
             f"each name is one of the layout, {layout} does not know {', '.join(foreign)}: leave it out, or "
-            "read it in another layout"
+            "use another layout"
         )
     parts: dict[str, dict[int, Any]] = {}
     for name, x in flat.items():
-        ours, part, numbers, leaf = _found(name, names, official=False)  # type: ignore[misc]
+        ours, part, numbers, leaf = _find_template(name, names, official=False)  # type: ignore[misc]
         if ours == INDEX and len(x.shape) == 1 and x.shape[0] == isqrt(x.shape[0]) ** 2:
             x = x.reshape(isqrt(x.shape[0]), isqrt(x.shape[0]))
         elif ours == "absolute_pos_embed" and len(x.shape) == 4:
             x = x.reshape(*x.shape[:2], -1).swapaxes(1, 2)
-        parts.setdefault(_filled(ours, numbers) + leaf, {})[part] = x
+        parts.setdefault(_fill_template(ours, numbers) + leaf, {})[part] = x
     missing = [name for name, given in parts.items() if ".qkv." in name and len(given) != len(names[QKV])]
     if missing:
         raise ValueError(
             f"query, key and value come together, {layout} lacks one of them for {', '.join(missing)}: "
-            "the checkpoint is incomplete"
+            "use a complete checkpoint"
         )
-    return {name: _together([given[part] for part in sorted(given)]) for name, given in parts.items()}
+    return {name: _join([given[part] for part in sorted(given)]) for name, given in parts.items()}
 
 
 def official_name(name: str, names: Names) -> str | None:
-    """A layout's name under its official one, a query's, key's or value's as that of all three.
+    """Returns the official name of a layout's name; None if it has none.
+
+    The official name of a query, a key or a value is that of all three, ``qkv``.
 
     >>> official_name("head.fc.weight", names_in("timm"))
     'head.weight'
     """
-    found = _found(name, names, official=False)
-    return None if found is None else _filled(found[0], found[2]) + found[3]
+    found = _find_template(name, names, official=False)
+    return None if found is None else _fill_template(found[0], found[2]) + found[3]
 
 
-def _found(name: str, names: Names, official: bool) -> tuple[str, int, dict[str, int], str] | None:
-    """The official template that a name fits, which part of it, its numbers, and its ``.weight``."""
+def _find_template(name: str, names: Names, official: bool) -> tuple[str, int, dict[str, int], str] | None:
+    """Returns the official template of a name, which of its parts it is, its numbers, and its ".weight"."""
     for ours, theirs in names.items():
         for part, template in enumerate((ours,) if official else theirs):
-            numbers = _numbers(template, name)
+            numbers = _read_numbers(template, name)
             if numbers is not None:
                 leaf = re.search(r"\.(weight|bias)$", name)
                 return ours, part, numbers, leaf[0] if leaf else ""
@@ -110,14 +114,14 @@ def _found(name: str, names: Names, official: bool) -> tuple[str, int, dict[str,
 
 @cache
 def _pattern(template: str) -> tuple[re.Pattern[str], tuple[str, ...]]:
-    """A template as a regular expression, and what its groups number."""
+    """Returns a template as a regular expression, and the placeholders that its groups stand for."""
     places = tuple(re.findall(r"\{(.*?)\}", template))
     fixed = [re.escape(piece) for piece in re.split(r"\{.*?\}", template)]
     return re.compile(r"(0|[1-9][0-9]*)".join(fixed) + r"(?:\.weight|\.bias)?"), places
 
 
-def _numbers(template: str, name: str) -> dict[str, int] | None:
-    """The stage i and the block j for which a template gives the name; None if there are none."""
+def _read_numbers(template: str, name: str) -> dict[str, int] | None:
+    """Returns the stage i and the block j for which a template gives the name; None if there are none."""
     pattern, places = _pattern(template)
     match = pattern.fullmatch(name)
     if match is None:
@@ -132,8 +136,8 @@ def _numbers(template: str, name: str) -> dict[str, int] | None:
     return numbers
 
 
-def _filled(template: str, numbers: Mapping[str, int]) -> str:
-    """A template with the numbers of a stage and a block in their places."""
+def _fill_template(template: str, numbers: Mapping[str, int]) -> str:
+    """Returns a template with the numbers of a stage and a block in place of its placeholders."""
 
     def number(place: re.Match[str]) -> str:
         factor, summand = STAGE.get(place[1], (1, 0))
@@ -142,16 +146,16 @@ def _filled(template: str, numbers: Mapping[str, int]) -> str:
     return re.sub(r"\{(.*?)\}", number, template)
 
 
-def _apart(x: Any, parts: int) -> list[Any]:
-    """A weight in equal parts along its outputs."""
+def _split(x: Any, parts: int) -> list[Any]:
+    """Returns a weight in equal parts along its outputs."""
     if parts == 1:
         return [x]
     size = x.shape[0] // parts
     return [x[part * size : (part + 1) * size] for part in range(parts)]
 
 
-def _together(parts: list[Any]) -> Any:
-    """The inverse of `_apart`."""
+def _join(parts: list[Any]) -> Any:
+    """Returns the parts of a weight as one: the inverse of `_split`."""
     if len(parts) == 1:
         return parts[0]
     if isinstance(parts[0], np.ndarray):
@@ -162,10 +166,10 @@ def _together(parts: list[Any]) -> Any:
 
 
 def _as_map(x: Any, grid: tuple[int, int] | None) -> Any:
-    """A position embedding (1, H W, C) as (1, C, H, W)."""
+    """Returns a position embedding (1, H W, C) as a map (1, C, H, W)."""
     if grid is None or grid[0] * grid[1] != x.shape[1]:
         raise ValueError(
             f"detection keeps a position embedding as a map of its grid, got {x.shape[1]} tokens and "
-            f"grid={grid}: give the (height, width) they come from"
+            f"grid={grid}: pass the (height, width) of the grid"
         )
     return x.swapaxes(1, 2).reshape(1, x.shape[2], *grid)

@@ -1,4 +1,4 @@
-"""A checkpoint, read: its weights under the official names, its layout, its configuration."""
+"""Loading a checkpoint: its weights under the official names, its layout, its configuration."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from swin_reference.config import SwinConfig, config_values, convention_named
 from swin_reference.sizes import pair
 
 from swin_weights.layout_names import Names, names_in
-from swin_weights.layouts import from_layout, official_name, renamed
+from swin_weights.layouts import from_layout, official_name, rename_weights
 from swin_weights.names import RECOMPUTED, flatten, matched, unflatten
-from swin_weights.reading import opened, read
-from swin_weights.recognise import one_or_pair, recognised_config, recognised_layout
-from swin_weights.transformers_json import described_config
+from swin_weights.reading import read, unwrap
+from swin_weights.recognise import one_or_pair, recognise_config, recognise_layout
+from swin_weights.transformers_json import config_from_json
 
-BEYOND_KEYS = ("image_size", "window_size", "mlp_ratio")
-"""What a ``config.json`` says and shapes do not, or not exactly."""
+ONLY_IN_JSON = ("image_size", "window_size", "mlp_ratio")
+"""The fields that a ``config.json`` says and that shapes do not show, or not exactly."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     """What a file of weights holds, under the official names.
 
-    ``weights`` are exactly the parameters of ``config``, flat, in the file's precision (bfloat16 as
-    float32).  ``unknown`` are the fields of ``config`` that neither the file nor the caller said and that
-    hold their default; ``others`` the weights a classifier has no place for, the norms of detection's
-    earlier outputs; ``notes`` say what was left out or assumed.
+    ``weights`` are exactly the parameters of ``config``, flat, in the file's precision, bfloat16 as
+    float32.  ``layout`` is the file's.  ``unknown`` are the fields of ``config`` that neither the file nor
+    the caller gave: they have their defaults.  ``others`` are weights that a classifier does not have:
+    detection's norms of the earlier stages.  ``notes`` say what was left out or assumed.
     """
 
     weights: Mapping[str, Any]
@@ -47,16 +47,17 @@ class Checkpoint:
 
 
 def load(path: str | Path, **known: Any) -> Checkpoint:
-    """The checkpoint in a file or directory: official, detection, timm, torchvision or transformers.
+    """Loads a checkpoint of Swin V1 in any of the `LAYOUTS` from a file or directory.
 
-    Read are ``.npz``, ``.safetensors``, torch's ``.pth`` and its like (weights alone: a pickle's code is
-    refused, never run) and transformers' directories.  Wrappers are opened; layout and configuration are
-    recognised from names and shapes.  ``known`` are fields of SwinConfig that a file does not hold, such as
-    ``image_size``, ``qk_scale``, the sides of a window that is no square, or the ``convention`` to read it
-    under (canonical).  Buffers that sizes determine are compared with the oracle's.
+    It may be ``.npz``, ``.safetensors``, a file of torch (``.pth`` and others; code in a pickle is never
+    run) or a directory of transformers.  Layout and configuration are read from names and shapes.
+    ``known`` are fields of SwinConfig that the file does not hold: ``image_size``, ``qk_scale``, a
+    ``window_size`` that is not square, the ``convention`` (canonical).  Indices and masks in the file must
+    be those that the oracle computes.
 
-    Errors: ``ValueError`` in one sentence for what does not read, is no Swin V1, leaves a field open, or
-    has a missing, extra, misshaped or disagreeing key: each is named as the file names it.
+    Errors: ``ValueError`` in one sentence for a file that does not read or is no Swin V1, for a field that
+    is neither in the file nor in ``known``, and for weights that are missing, extra, misshaped or wrong,
+    under the names that they have in the file.
 
     >>> import tempfile; path = Path(tempfile.mkdtemp()) / "tiny.npz"
     >>> from swin_weights import save
@@ -69,8 +70,8 @@ def load(path: str | Path, **known: Any) -> Checkpoint:
     """
     path = Path(path)
     held, json_values = read(path)
-    described = described_config(json_values)
-    flat, notes = opened(held, path.name)
+    described = config_from_json(json_values)
+    flat, notes = unwrap(held, path.name)
     try:
         return _checkpoint(flat, notes, described, known)
     except ValueError as error:
@@ -80,26 +81,26 @@ def load(path: str | Path, **known: Any) -> Checkpoint:
 def _checkpoint(
     flat: dict[str, Any], notes: list[str], described: Mapping[str, Any], known: Mapping[str, Any]
 ) -> Checkpoint:
-    layout = recognised_layout(flat)
+    layout = recognise_layout(flat)
     names = names_in(layout, flat)
     shapes = {name: x.shape for name, x in flat.items()}
-    said = {field: described[field] for field in BEYOND_KEYS if field in described} | dict(known)
-    config, unknown, assumed = recognised_config(shapes, names, said)
+    said = {field: described[field] for field in ONLY_IN_JSON if field in described} | dict(known)
+    config, unknown, assumed = recognise_config(shapes, names, said)
     buffers = {name: x for name, x in flat.items() if _is_recomputed(name, names)}
     computed = from_layout(buffers, layout)
-    config, unknown = _seen_in_mask(computed, config, unknown)
-    _ask_for_image_size(config, unknown)
+    config, unknown = _with_image_size_of_mask(computed, config, unknown)
+    _require_image_size(config, unknown)
     others = {name: x for name, x in flat.items() if layout == "detection" and _is_output_norm(name, names)}
     own = {name: x for name, x in flat.items() if name not in buffers and name not in others}
-    weights = from_layout(_matched(own, expected_shapes(config, names, layout)), layout)
-    _refuse_contradictions(described, config, known)
-    _refuse_disagreeing(computed, config, dict(zip(computed, buffers, strict=True)))
+    weights = from_layout(_match_with_advice(own, expected_shapes(config, names, layout)), layout)
+    _check_config_json(described, config, known)
+    _check_buffers(computed, config, dict(zip(computed, buffers, strict=True)))
     ordered = {name: weights[name] for name in expected_shapes(config, names_in("official"), "official")}
     return Checkpoint(ordered, config, layout, unknown, others, (*notes, *assumed))
 
 
-def _matched(own: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    """`matched`, with advice where all that is wrong is smaller bias tables than those of the first stage."""
+def _match_with_advice(own: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """Returns `matched`; if only bias tables are too small, the error says how to load them."""
     try:
         return matched(own, shapes)
     except ValueError as error:
@@ -114,24 +115,24 @@ def _matched(own: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> d
         raise
 
 
-# What sizes determine is the oracle's to say: its functions are met here, when a file is read, not before.
+# The functions below import the oracle's functions when a file is read: importing this module stays fast.
 
 
 def expected_shapes(config: SwinConfig, names: Names, layout: str) -> dict[str, tuple[int, ...]]:
-    """The shapes of a configuration's weights, under a layout's ``names``."""
+    """Returns the shapes of a configuration's weights, under the ``names`` of a layout."""
     from swin_reference.parameters import parameter_shapes
 
     from swin_weights.buffers import first_grid
 
     shapes = flatten(parameter_shapes(config))
     stand_ins = {name: np.broadcast_to(np.float32(0), shape) for name, shape in shapes.items()}
-    return {name: x.shape for name, x in renamed(stand_ins, names, layout, first_grid(config)).items()}
+    return {name: x.shape for name, x in rename_weights(stand_ins, names, layout, first_grid(config)).items()}
 
 
-def _seen_in_mask(
+def _with_image_size_of_mask(
     buffers: Mapping[str, Any], config: SwinConfig, unknown: tuple[str, ...]
 ) -> tuple[SwinConfig, tuple[str, ...]]:
-    """The configuration with the image size that the first stage's mask shows, where nothing else says it."""
+    """Returns the configuration with the image size read from the first mask, if it is unknown."""
     from swin_weights.buffers import mask_grid
 
     mask = buffers.get("layers.0.blocks.1.attn_mask")
@@ -143,20 +144,20 @@ def _seen_in_mask(
     return replace(config, image_size=one_or_pair(height * ph, width * pw)), left
 
 
-def _refuse_disagreeing(buffers: Mapping[str, Any], config: SwinConfig, named_in: Mapping[str, str]) -> None:
-    from swin_weights.buffers import disagreeing
+def _check_buffers(buffers: Mapping[str, Any], config: SwinConfig, named_in: Mapping[str, str]) -> None:
+    from swin_weights.buffers import find_wrong_buffers
 
-    wrong = disagreeing(buffers, config) if buffers else []
+    wrong = find_wrong_buffers(buffers, config) if buffers else []
     if wrong:
         raise ValueError(
             f"indices and masks are those of the window {'x'.join(map(str, pair(config.window_size)))}, "
-            f"{', '.join(named_in[name] for name in wrong)} differ: the network that wrote them orders its "
-            "bias tables or masks otherwise, convert them; or pass the window_size it was made for"
+            f"{', '.join(named_in[name] for name in wrong)} differ: pass the window_size of the network, or "
+            "convert its bias tables if it orders them in another way"
         )
 
 
-def _ask_for_image_size(config: SwinConfig, unknown: tuple[str, ...]) -> None:
-    """Some conventions build a network for one image size: then the file or the caller has to say it."""
+def _require_image_size(config: SwinConfig, unknown: tuple[str, ...]) -> None:
+    """Checks that the image size is known, if the convention builds a network for one."""
     convention = convention_named(config.convention)
     if "image_size" in unknown and (convention.grid != "run time" or convention.window.startswith("shrink")):
         raise ValueError(
@@ -174,10 +175,8 @@ def _is_output_norm(name: str, names: Names) -> bool:
     return official is not None and re.fullmatch(r"norm\d+\.(weight|bias)", official) is not None
 
 
-def _refuse_contradictions(
-    described: Mapping[str, Any], config: SwinConfig, known: Mapping[str, Any]
-) -> None:
-    """What ``config.json`` says must be what the shapes say."""
+def _check_config_json(described: Mapping[str, Any], config: SwinConfig, known: Mapping[str, Any]) -> None:
+    """Checks that ``config.json`` and the shapes say the same."""
     values = config_values(config)
     wrong = [
         f"{field} {value}, not {values[field]}"
@@ -192,7 +191,7 @@ def _refuse_contradictions(
 
 
 def _plain(value: Any) -> Any:
-    """A size of two equal sides as one number, a list as a tuple."""
+    """Returns a size of two equal sides as one number, another list as a tuple."""
     if isinstance(value, (list, tuple)):
         return value[0] if len(value) == 2 and value[0] == value[1] else tuple(value)
     return value

@@ -1,4 +1,4 @@
-"""The names of the weights: nested and flat, and whether a checkpoint holds exactly a model's."""
+"""The official names of the weights, nested and flat, and the check that a model has them all."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 RECOMPUTED = ("relative_position_index", "attn_mask", "relative_coords_table")
-"""Buffers of official checkpoints that sizes alone determine; they are no parameters."""
+"""The last parts of the names of buffers: arrays that sizes alone determine, and no parameters."""
 
 
 def flatten(params: Any, prefix: str = "") -> dict[str, Any]:
-    """A nested dict as a flat one, with the official checkpoint's names: levels joined by dots.
+    """Returns a nested dict as a flat one; a name joins the levels with dots, as in official checkpoints.
 
     >>> flatten({"layers": [{"norm": {"weight": 1}}]})
     {'layers.0.norm.weight': 1}
@@ -30,9 +30,9 @@ def flatten(params: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """The inverse of `flatten`: names split at the dots, numbered levels as lists.
+    """Returns a flat dict as a nested one, numbered levels as lists: the inverse of `flatten`.
 
-    Errors: ``ValueError`` for numbered levels with a gap, or a name that is both a leaf and a level.
+    Errors: ``ValueError`` if a numbered level is missing, or a name is both a weight and a level.
 
     >>> unflatten({"layers.0.norm.weight": 1})
     {'layers': [{'norm': {'weight': 1}}]}
@@ -53,7 +53,7 @@ def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _lists(node: Any) -> Any:
-    """Turns levels whose names are all numbers into lists."""
+    """Returns a nested dict with lists in place of the levels whose names are all numbers."""
     if not isinstance(node, dict):
         return node
     children = {name: _lists(child) for name, child in node.items()}
@@ -67,11 +67,12 @@ def _lists(node: Any) -> Any:
 
 
 def matched(flat: Mapping[str, Any], shapes: Mapping[str, Any]) -> dict[str, Any]:
-    """The weights of a flat checkpoint, in order, once every name, shape and value fits.
+    """Returns the weights in the order of ``shapes``, after checking every name, shape and value.
 
-    ``shapes`` are the expected shapes, flat or nested (`parameter_shapes`).
+    ``shapes`` are the expected shapes, flat or nested, as `swin_reference.parameter_shapes` returns them.
 
-    Errors: ``ValueError`` naming every missing, extra, misshaped and non-finite key.
+    Errors: ``ValueError`` that names every weight that is missing, extra, misshaped, not finite or not a
+    number.
 
     >>> matched({"a.weight": np.ones(2)}, {"a": {"weight": (2,)}})
     {'a.weight': array([1., 1.])}

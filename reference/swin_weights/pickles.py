@@ -1,4 +1,4 @@
-"""Reading torch's files, which are pickles: weights alone, no code of theirs is ever run."""
+"""Reading torch's files, which are pickles: only weights are read, no code in them is run."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 CONFIGURATIONS = ("argparse", "yacs", "types", "easydict", "addict", "mmcv", "mmengine", "ml_collections")
-"""The modules whose objects training files keep beside the weights."""
+"""The modules of the configurations that training code saves beside the weights."""
 
 
 def read_torch(path: Path) -> Any:
-    """What a file of torch's holds, tensors as NumPy arrays (bfloat16 as float32, exactly).
+    """Reads a file of torch, tensors as NumPy arrays; bfloat16 becomes float32, which is exact.
 
-    Errors: ``ValueError`` for a file that is foreign or truncated, needs torch, or holds more than weights.
+    Errors: ``ValueError`` for a file that is no pickle of weights or is truncated, and without torch.
     """
     try:
         import torch
@@ -23,7 +23,7 @@ def read_torch(path: Path) -> Any:
         raise ValueError(f"reading {path.name} needs torch: install it, or convert to .npz") from None
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what the error says
+            warnings.simplefilter("ignore")  # the error below says the same
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(_refusal(path, str(error))) from None
@@ -46,9 +46,9 @@ def read_torch(path: Path) -> Any:
 
 
 def _refusal(path: Path, reason: str) -> str:
-    """Why a pickle is refused; for a configuration's class, the two lines that get the weights out of it.
+    """Returns why a pickle is refused; for a configuration, with two lines of code that extract the weights.
 
-    They read every object of those classes as a plain dict: nothing of the file runs then either.
+    The lines read each object of the configuration as a plain dict: no code in the file is run.
     """
     found = _foreign(path, reason)
     if not found:
@@ -70,13 +70,13 @@ def _refusal(path: Path, reason: str) -> str:
 
 
 def _foreign(path: Path, reason: str) -> list[str]:
-    """The classes and functions that a pickle names and weights do not need."""
+    """Returns the classes and functions in a pickle that weights do not need."""
     import torch
 
     try:
         return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError):
-        return re.findall(r"GLOBAL ([\w.]+)", reason)[:1]  # the older format: the first is in the reason
+        return re.findall(r"GLOBAL ([\w.]+)", reason)[:1]  # the older format: the reason names the first
 
 
 def _unreadable(path: Path, reason: str) -> str:

@@ -1,4 +1,4 @@
-"""Reading weights: NumPy's, torch's (never a pickle's code), safetensors, transformers' directories."""
+"""Reading files of weights: NumPy's, torch's, safetensors, and transformers' directories."""
 
 from __future__ import annotations
 
@@ -13,18 +13,20 @@ import numpy as np
 from swin_weights.pickles import read_torch
 
 WRAPPERS = ("model", "state_dict", "module", "model_ema", "state_dict_ema")
-"""Keys under which training files keep the weights; the first that is there is opened."""
+"""The keys under which training files keep the weights; the first one found is used."""
 
 PREFIXES = ("module.", "_orig_mod.", "backbone.")
-"""What wrappers put before every name: parallel training, compilation, a detector's backbone."""
+"""The prefixes that parallel training, compilation and detectors put before every name."""
 
 TORCH = (".pth", ".pt", ".bin", ".ckpt", ".tar")
 
 
 def read(path: Path) -> tuple[Any, dict[str, Any]]:
-    """What a file holds, as NumPy arrays, and what the ``config.json`` of a directory says (else nothing).
+    """Reads a file or directory: arrays, as the file nests them, and the values of a ``config.json``.
 
-    Errors: ``ValueError`` in one sentence for a file that is missing, foreign, truncated or unsafe.
+    A file has no ``config.json``: its values are empty.
+
+    Errors: ``ValueError`` in one sentence for a file that is missing, truncated, unsafe or of another kind.
     """
     if path.is_dir():
         return _read_directory(path)
@@ -42,14 +44,14 @@ def read(path: Path) -> tuple[Any, dict[str, Any]]:
     )
 
 
-def opened(held: Any, source: str) -> tuple[dict[str, Any], list[str]]:
-    """The flat weights inside their wrappers, and in words what was left out of them.
+def unwrap(held: Any, source: str) -> tuple[dict[str, Any], list[str]]:
+    """Returns the weights without the dicts and prefixes around them, and notes on what was left out.
 
-    Errors: ``ValueError`` for what maps no names to arrays.
+    Errors: ``ValueError`` if what is inside does not map names to arrays.
 
-    >>> opened({"model": {"module.head.bias": np.zeros(1)}, "epoch": 3}, "x.pth")
+    >>> unwrap({"model": {"module.head.bias": np.zeros(1)}, "epoch": 3}, "x.pth")
     ({'head.bias': array([0.])}, [])
-    >>> opened({"backbone.norm.bias": np.zeros(1), "neck.bias": np.zeros(1)}, "x.pth")[1]
+    >>> unwrap({"backbone.norm.bias": np.zeros(1), "neck.bias": np.zeros(1)}, "x.pth")[1]
     ['1 weights outside backbone. are left out: neck.*']
     """
     notes = []
@@ -58,7 +60,7 @@ def opened(held: Any, source: str) -> tuple[dict[str, Any], list[str]]:
         if not wrappers:
             break
         if wrappers[1:]:
-            notes.append(f"{wrappers[0]} is opened, {', '.join(wrappers[1:])} left out")
+            notes.append(f"{wrappers[0]} is read, {', '.join(wrappers[1:])} left out")
         held = held[wrappers[0]]
     if not isinstance(held, Mapping) or not held:
         raise ValueError(f"a checkpoint maps names to arrays, {source} holds something else: check the file")
@@ -102,7 +104,7 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
 
 
 def _read_bfloat16(path: Path) -> dict[str, Any]:
-    """By torch and in float32, exactly: NumPy has no bfloat16."""
+    """Reads bfloat16 as float32, by torch: NumPy has no bfloat16."""
     try:
         from safetensors.torch import load_file
     except ImportError:

@@ -1,4 +1,4 @@
-"""Which layout and which configuration a checkpoint has, read off its names and shapes."""
+"""Recognises the layout and the configuration of a checkpoint from the names and shapes of its weights."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from swin_weights.layouts import official_name
 TABLE = r"attn\.relative_position_bias_table"
 
 V2 = ("logit_scale", "cpb_mlp", "continuous_position_bias_mlp", "relative_coords_table", "q_bias", "v_bias")
-"""Words in the names of Swin V2's weights, in any layout."""
+"""Parts of names that only Swin V2's weights have, in any layout."""
 
 
-def recognised_layout(names: Iterable[str]) -> str:
-    """The layout that the names are of.
+def recognise_layout(names: Iterable[str]) -> str:
+    """Returns the layout that has these names.
 
-    Errors: ``ValueError`` for Swin V2, and for names of no Swin.
+    Errors: ``ValueError`` for the names of Swin V2 or of another network.
 
-    >>> recognised_layout(["layers.1.blocks.0.norm1.bias", "layers.1.downsample.norm.bias"])
+    >>> recognise_layout(["layers.1.blocks.0.norm1.bias", "layers.1.downsample.norm.bias"])
     'timm'
     """
     names = list(names)
@@ -56,22 +56,22 @@ def recognised_layout(names: Iterable[str]) -> str:
     return "timm" if timm > official else "official"
 
 
-def recognised_config(
+def recognise_config(
     shapes: Mapping[str, tuple[int, ...]], names: Names, known: Mapping[str, Any]
 ) -> tuple[SwinConfig, tuple[str, ...], list[str]]:
-    """The configuration with these shapes; the fields that nothing says; notes on what was assumed.
+    """Returns the configuration with these shapes, the fields that are unknown, and notes on assumptions.
 
-    ``shapes`` are under the layout's ``names``.  ``known`` fields are taken as given.  Where shapes of one
-    field disagree, most of them decide, so that a single misshaped weight is named and not believed.
+    ``shapes`` have the ``names`` of the layout.  ``known`` fields are taken as given.  If the shapes
+    disagree on a field, the majority decides: a single misshaped weight does not change the configuration.
 
-    Errors: ``ValueError`` naming the field that the shapes leave open.
+    Errors: ``ValueError`` that names the field which the shapes do not show.
     """
     official = ((official_name(name, names), shape) for name, shape in shapes.items())
-    seen = Seen({name: shape for name, shape in official if name is not None})
+    weights = WeightShapes({name: shape for name, shape in official if name is not None})
     values: dict[str, Any] = {}
     notes: list[str] = []
     for field, read in FIELDS.items():
-        values[field] = known[field] if field in known else read(seen, values, notes)
+        values[field] = known[field] if field in known else read(weights, values, notes)
     unknown = tuple(
         field for field in ("image_size", "qk_scale") if values[field] is None and field not in known
     )
@@ -79,69 +79,69 @@ def recognised_config(
     return config_from(given | dict(known), "the checkpoint"), unknown, notes
 
 
-class Seen:
-    """The shapes of a checkpoint under the official names, and how deep its stages are."""
+class WeightShapes:
+    """The shapes of a checkpoint's weights under their official names, and the depths of its stages."""
 
     def __init__(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
-        """Stages and blocks count up from 0."""
+        """Finds the depths: stages and blocks count from 0 without a gap."""
         self.shapes = shapes
         self.depths: tuple[int, ...] = ()
         while depth := self._depth(len(self.depths)):
             self.depths += (depth,)
 
     def _depth(self, stage: int) -> int:
-        """The blocks of a stage, counted from 0 without a gap; a lone weight is none, but a wrong name."""
+        """Returns the number of blocks of a stage; one weight alone is no block but a wrong name."""
         places = (re.match(rf"layers\.{stage}\.blocks\.(\d+)\.", name) for name in self.shapes)
         weights = Counter(int(place[1]) for place in places if place)
         return next(block for block in count() if weights[block] < 2)
 
     def has(self, name: str) -> bool:
-        """Whether there is a weight of this name, in any block."""
+        """Returns whether there is a weight of this name, in any block."""
         return any(own == name or own.endswith(f".{name}") for own in self.shapes)
 
-    def most(self, field: str, *witnesses: tuple[str, int, int]) -> int:
-        """The length that most witnesses show: names that fit a pattern, an axis, a rank."""
-        votes = Counter(
+    def most_common(self, field: str, *places: tuple[str, int, int]) -> int:
+        """Returns the most common length at these places: each a pattern of names, an axis and a rank."""
+        lengths = Counter(
             shape[axis]
-            for pattern, axis, rank in witnesses
+            for pattern, axis, rank in places
             for name, shape in self.shapes.items()
             if len(shape) == rank and re.fullmatch(pattern, name)
         )
-        if not votes:
-            where = " or ".join(pattern.replace(r"\d+", "*").replace("\\", "") for pattern, *_ in witnesses)
-            raise ValueError(f"{field} is read off {where}, and there is none: pass {field}=")
-        return votes.most_common(1)[0][0]
+        if not lengths:
+            where = " or ".join(pattern.replace(r"\d+", "*").replace("\\", "") for pattern, *_ in places)
+            raise ValueError(f"{field} is read from {where}, and there is none: pass {field}=")
+        return lengths.most_common(1)[0][0]
 
 
-def _embed_dim(seen: Seen, *_: Any) -> int:
-    return seen.most("embed_dim", (r"layers\.0\.blocks\.\d+\.norm[12]\.(weight|bias)", 0, 1))
+def _embed_dim(weights: WeightShapes, *_: Any) -> int:
+    return weights.most_common("embed_dim", (r"layers\.0\.blocks\.\d+\.norm[12]\.(weight|bias)", 0, 1))
 
 
-def _num_heads(seen: Seen, values: Mapping[str, Any], *_: Any) -> tuple[int, ...]:
-    """The columns of the bias tables: of a transposed one, the side that is not the window's rows."""
+def _num_heads(weights: WeightShapes, values: Mapping[str, Any], *_: Any) -> tuple[int, ...]:
+    """Returns the number of columns of the bias tables; a transposed table is turned first."""
     mh, mw = pair(values["window_size"])
     rows = (2 * mh - 1) * (2 * mw - 1)
-    upright = Seen(
+    upright = WeightShapes(
         {
             name: shape[::-1] if len(shape) == 2 and shape[1] == rows != shape[0] else shape
-            for name, shape in seen.shapes.items()
+            for name, shape in weights.shapes.items()
         }
     )
     return tuple(
-        upright.most("num_heads", (rf"layers\.{stage}\.blocks\.\d+\.{TABLE}", 1, 2))
-        for stage in range(len(seen.depths))
+        upright.most_common("num_heads", (rf"layers\.{stage}\.blocks\.\d+\.{TABLE}", 1, 2))
+        for stage in range(len(weights.depths))
     )
 
 
-def _table_rows(seen: Seen) -> int:
-    """The rows of the first stage's bias tables: later ones may be smaller, where windows shrink."""
-    usual = seen.most("window_size", (rf".*\.{TABLE}", 0, 2))
-    first = [s[0] for name, s in seen.shapes.items() if re.fullmatch(rf"layers\.0\..*{TABLE}", name) and s]
+def _table_rows(weights: WeightShapes) -> int:
+    """Returns the rows of the first stage's bias tables: later stages may have smaller windows."""
+    usual = weights.most_common("window_size", (rf".*\.{TABLE}", 0, 2))
+    first = [s[0] for name, s in weights.shapes.items() if re.fullmatch(rf"layers\.0\..*{TABLE}", name) and s]
     return max(first, key=lambda rows: (first.count(rows), rows == usual), default=usual)
 
 
-def _window_size(seen: Seen, _values: Any, notes: list[str]) -> int:
-    rows = _table_rows(seen)
+def _window_size(weights: WeightShapes, _values: Any, notes: list[str]) -> int:
+    rows = _table_rows(weights)
     side = isqrt(rows)
     windows = [((a + 1) // 2, (rows // a + 1) // 2) for a in range(1, rows + 1, 2) if rows % (2 * a) == a]
     others = [f"{mh}x{mw}" for mh, mw in windows if mh != mw]
@@ -159,7 +159,7 @@ def _window_size(seen: Seen, _values: Any, notes: list[str]) -> int:
 
 
 def one_or_pair(height: int, width: int) -> Size:
-    """A size as configurations write it: a square as one integer.
+    """Returns a size as configurations write it: one integer for equal sides.
 
     >>> one_or_pair(4, 4), one_or_pair(2, 4)
     (4, (2, 4))
@@ -167,14 +167,16 @@ def one_or_pair(height: int, width: int) -> Size:
     return height if height == width else (height, width)
 
 
-def _patch_size(seen: Seen, *_: Any) -> Size:
+def _patch_size(weights: WeightShapes, *_: Any) -> Size:
     pattern = r"patch_embed\.proj\.weight"
-    return one_or_pair(seen.most("patch_size", (pattern, 2, 4)), seen.most("patch_size", (pattern, 3, 4)))
+    return one_or_pair(
+        weights.most_common("patch_size", (pattern, 2, 4)), weights.most_common("patch_size", (pattern, 3, 4))
+    )
 
 
-def _image_size(seen: Seen, values: Mapping[str, Any], notes: list[str]) -> Any:
-    """From the grid of a position embedding; a square, unless it is kept as a map."""
-    shape = seen.shapes.get("absolute_pos_embed")
+def _image_size(weights: WeightShapes, values: Mapping[str, Any], notes: list[str]) -> Any:
+    """Returns the image size that a position embedding shows: a square, unless the embedding is a map."""
+    shape = weights.shapes.get("absolute_pos_embed")
     if shape is None:
         return None
     ph, pw = pair(values["patch_size"])
@@ -183,47 +185,52 @@ def _image_size(seen: Seen, values: Mapping[str, Any], notes: list[str]) -> Any:
     side = isqrt(shape[1])
     if side * side != shape[1]:
         raise ValueError(
-            f"a position embedding of {shape[1]} tokens is of no square grid: pass image_size=(height, width)"
+            f"a position embedding without image_size is of a square grid, got {shape[1]} tokens: pass "
+            "image_size=(height, width)"
         )
     notes.append(f"the position embedding's {shape[1]} tokens are read as a grid {side}x{side}")
     return one_or_pair(side * ph, side * pw)
 
 
-def _mlp_ratio(seen: Seen, values: Mapping[str, Any], *_: Any) -> float:
-    """The smallest ratio whose integer part gives every stage's hidden width."""
-    channels = [values["embed_dim"] * 2**stage for stage in range(len(seen.depths))]
+def _mlp_ratio(weights: WeightShapes, values: Mapping[str, Any], *_: Any) -> float:
+    """Returns the smallest ratio for which int(channels * ratio) is every stage's hidden width."""
+    channels = [values["embed_dim"] * 2**stage for stage in range(len(weights.depths))]
     hidden = [
-        seen.most(
+        weights.most_common(
             "mlp_ratio",
             (rf"layers\.{stage}\.blocks\.\d+\.mlp\.fc1\.bias", 0, 1),
             (rf"layers\.{stage}\.blocks\.\d+\.mlp\.fc1\.weight", 0, 2),
         )
-        for stage in range(len(seen.depths))
+        for stage in range(len(weights.depths))
     ]
     ratio = max(width / c for width, c in zip(hidden, channels, strict=True))
     rounded_up = all(int(c * ratio) >= width for width, c in zip(hidden, channels, strict=True))
     return ratio if rounded_up else nextafter(ratio, inf)
 
 
-def _num_classes(seen: Seen, *_: Any) -> int:
-    if seen.has("head.bias"):
-        return seen.most("num_classes", (r"head\.bias", 0, 1))
-    return seen.most("num_classes", (r"head\.weight", 0, 2)) if seen.has("head.weight") else 0
+def _num_classes(weights: WeightShapes, *_: Any) -> int:
+    if weights.has("head.bias"):
+        return weights.most_common("num_classes", (r"head\.bias", 0, 1))
+    return weights.most_common("num_classes", (r"head\.weight", 0, 2)) if weights.has("head.weight") else 0
 
 
 FIELDS: dict[str, Any] = {
-    "depths": lambda seen, *_: seen.depths,
+    "depths": lambda weights, *_: weights.depths,
     "embed_dim": _embed_dim,
     "window_size": _window_size,
     "num_heads": _num_heads,
     "patch_size": _patch_size,
-    "in_channels": lambda seen, *_: seen.most("in_channels", (r"patch_embed\.proj\.weight", 1, 4)),
+    "in_channels": lambda weights, *_: weights.most_common(
+        "in_channels", (r"patch_embed\.proj\.weight", 1, 4)
+    ),
     "image_size": _image_size,
     "mlp_ratio": _mlp_ratio,
-    "qkv_bias": lambda seen, *_: seen.has("attn.qkv.bias"),
+    "qkv_bias": lambda weights, *_: weights.has("attn.qkv.bias"),
     "qk_scale": lambda *_: None,
-    "patch_norm": lambda seen, *_: seen.has("patch_embed.norm.weight") or seen.has("patch_embed.norm.bias"),
-    "absolute_position_embedding": lambda seen, *_: seen.has("absolute_pos_embed"),
+    "patch_norm": lambda weights, *_: (
+        weights.has("patch_embed.norm.weight") or weights.has("patch_embed.norm.bias")
+    ),
+    "absolute_position_embedding": lambda weights, *_: weights.has("absolute_pos_embed"),
     "num_classes": _num_classes,
 }
-"""How each field of a configuration is read, in an order in which each finds what it needs."""
+"""For each field of a configuration, the function that reads it; a field comes after those that it uses."""

@@ -1,4 +1,4 @@
-"""The ``config.json`` of transformers' directories: what it says of a configuration, and writing it."""
+"""The ``config.json`` of transformers' directories: from its values to a configuration's, and back."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ FIELDS = {
     "qkv_bias": "qkv_bias",
     "use_absolute_embeddings": "absolute_position_embedding",
 }
-"""Transformers' keys and SwinConfig's fields."""
+"""For each key of transformers, the field of SwinConfig."""
 
 FIXED = {"model_type": "swin", "hidden_act": "gelu", "layer_norm_eps": 1e-5}
-"""What every Swin V1 has, and a file may say otherwise."""
+"""The values that every Swin V1 has: a file with other values is of another network."""
 
 
-def described_config(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of SwinConfig that a ``config.json`` says.
+def config_from_json(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the fields of SwinConfig that a ``config.json`` holds.
 
-    Errors: ``ValueError`` for a model that is no Swin V1.
+    Errors: ``ValueError`` for a model other than Swin V1.
 
-    >>> described_config({"model_type": "swin", "num_channels": 1})
+    >>> config_from_json({"model_type": "swin", "num_channels": 1})
     {'in_channels': 1}
     """
     if values.get("model_type") == "swinv2":
@@ -45,22 +45,23 @@ def described_config(values: Mapping[str, Any]) -> dict[str, Any]:
     ]
     if wrong:
         raise ValueError(
-            f"config.json is of a Swin V1 with erf GELU, it says {', '.join(wrong)}: that is another network"
+            f"config.json is of a Swin V1 with the exact GELU, it says {', '.join(wrong)}: use another "
+            "checkpoint"
         )
     return {ours: values[theirs] for theirs, ours in FIELDS.items() if theirs in values}
 
 
-def written_config(config: SwinConfig) -> dict[str, Any]:
-    """The inverse of `described_config`: what transformers needs to build the network.
+def config_to_json(config: SwinConfig) -> dict[str, Any]:
+    """Returns the values from which transformers builds the network.
 
-    Errors: ``ValueError`` for what its Swin does not have.
+    Errors: ``ValueError`` for a configuration that transformers' Swin cannot have.
 
-    >>> written_config(SwinConfig(num_classes=3))["num_labels"]
+    >>> config_to_json(SwinConfig(num_classes=3))["num_labels"]
     3
     """
     window = pair(config.window_size)
     lacking = {
-        "a window that is no square": window[0] != window[1],
+        "rectangular window": window[0] != window[1],
         "qk_scale": config.qk_scale is not None,
         "patch_norm=False": not config.patch_norm,
     }

@@ -1,4 +1,4 @@
-"""Writing weights to a file, in any layout."""
+"""Writing weights to a file or directory, in any layout."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from swin_reference.config import SwinConfig
 from swin_weights.layout_names import names_in
 from swin_weights.layouts import to_layout
 from swin_weights.names import flatten
-from swin_weights.recognise import recognised_config
-from swin_weights.transformers_json import written_config
+from swin_weights.recognise import recognise_config
+from swin_weights.transformers_json import config_to_json
 
 
 def save(path: str | Path, params: Any, layout: str = "official", config: SwinConfig | None = None) -> None:
     """Writes parameters, nested or flat, under the names of a layout; the inverse of `load`.
 
-    The path says the form: ``.npz``, ``.safetensors``, ``.pth`` or ``.pt``; without a suffix, transformers'
-    directory.  ``config`` is needed where the names do not show what a layout keeps: a position embedding's
-    grid (detection), the window of an index (torchvision) that is no square, a ``config.json``'s image size.
+    The path's suffix is ``.npz``, ``.safetensors``, ``.pth`` or ``.pt``; a path without one becomes a
+    directory of transformers.  ``config`` is needed for that directory, for a position embedding in
+    detection's layout, and for a window that is not square in torchvision's.
 
-    Errors: ``ValueError`` for another form, or weights that the layout has no place for.
+    Errors: ``ValueError`` for another suffix, for weights that have no name in the layout, and without a
+    ``config`` that is needed.
 
     >>> import tempfile; path = Path(tempfile.mkdtemp()) / "tiny.npz"
     >>> save(path, {"head": {"bias": np.zeros(2)}}, "timm")
@@ -33,7 +34,7 @@ def save(path: str | Path, params: Any, layout: str = "official", config: SwinCo
     """
     path = Path(path)
     flat = flatten(params)
-    if layout == "torchvision":  # its own code loads no file without them
+    if layout == "torchvision":  # torchvision loads no file without them
         flat |= _indices(flat, config)
     named = to_layout(flat, layout, _grid(config))
     if path.suffix == ".npz":
@@ -52,7 +53,7 @@ def save(path: str | Path, params: Any, layout: str = "official", config: SwinCo
         )
 
 
-# What sizes determine is the oracle's to say: its functions are met here, when a file is written, not before.
+# The functions below import the oracle's functions when a file is written: importing this module stays fast.
 
 
 def _grid(config: SwinConfig | None) -> tuple[int, int] | None:
@@ -62,12 +63,12 @@ def _grid(config: SwinConfig | None) -> tuple[int, int] | None:
 
 
 def _indices(flat: Mapping[str, Any], config: SwinConfig | None) -> dict[str, Any]:
-    """The index of every bias table."""
+    """Returns the relative position index for each bias table."""
     from swin_weights.buffers import index_buffers
 
     if config is None:
         shapes = {name: tuple(x.shape) for name, x in flat.items()}
-        config = recognised_config(shapes, names_in("official"), {})[0]
+        config = recognise_config(shapes, names_in("official"), {})[0]
     return index_buffers(flat, config)
 
 
@@ -75,7 +76,9 @@ def _save_safetensors(path: Path, named: Mapping[str, Any]) -> None:
     try:
         from safetensors.numpy import save_file
     except ImportError:
-        raise ValueError(f"writing {path.name} needs safetensors: install it, or write .npz") from None
+        raise ValueError(
+            f"writing {path.name} needs safetensors, which is not installed: install it, or write .npz"
+        ) from None
     save_file({name: np.ascontiguousarray(x) for name, x in named.items()}, path, {"format": "pt"})
 
 
@@ -83,7 +86,9 @@ def _save_torch(path: Path, named: Mapping[str, Any]) -> None:
     try:
         import torch
     except ImportError:
-        raise ValueError(f"writing {path.name} needs torch: install it, or write .npz") from None
+        raise ValueError(
+            f"writing {path.name} needs torch, which is not installed: install it, or write .npz"
+        ) from None
     tensors = {
         name: torch.as_tensor(np.array(x) if isinstance(x, np.ndarray) else x) for name, x in named.items()
     }
@@ -92,8 +97,8 @@ def _save_torch(path: Path, named: Mapping[str, Any]) -> None:
 
 def _save_directory(path: Path, named: Mapping[str, Any], config: SwinConfig | None) -> None:
     if config is None:
-        raise ValueError("transformers' directory holds a config.json, no config came: pass config=")
-    text = json.dumps(written_config(config), indent=2)
+        raise ValueError("a directory of transformers' holds a config.json, got no config: pass config=")
+    text = json.dumps(config_to_json(config), indent=2)
     path.mkdir(parents=True, exist_ok=True)
     _save_safetensors(path / "model.safetensors", named)
     (path / "config.json").write_text(text)

@@ -16,7 +16,7 @@ from swin_properties.budget.precision import PRECISIONS
 
 
 def main() -> int:
-    """Sweeps, writes the table, prints it; 1 if anybody falls."""
+    """Sweeps, writes the table, prints it; 1 if a formulation breaks a law."""
     parser = argparse.ArgumentParser(prog="python -m studies.honest", description=__doc__)
     parser.add_argument("--cases", type=int, default=300, help="random cases of each law and precision")
     parser.add_argument("--dtype", nargs="*", choices=[*PRECISIONS], default=[*PRECISIONS])
@@ -30,25 +30,25 @@ def main() -> int:
     if options.write:
         options.write.write_text(text)
     for (name, precision), row in table.items():
-        for fall in row.falls:
-            print(f"{name} in {precision} falls: {fall}", file=sys.stderr)
-    return 1 if any(row.falls for row in table.values()) else 0
+        for broken in row.broken:
+            print(f"{name} in {precision} breaks {broken}", file=sys.stderr)
+    return 1 if any(row.broken for row in table.values()) else 0
 
 
 def written(table: Table, cases: int, precisions: list[str]) -> str:
-    """The table of the largest rho, and of who fell, as Markdown."""
+    """The table of the largest rho, and of who breaks a law, as Markdown."""
     rows = []
     for name in FORMULATIONS:
         cells = []
         for precision in precisions:
             row = table[name, precision]
-            fell = f", **{len(row.falls)} fell**" if row.falls else ""
+            broken = f", **{len(row.broken)} broken**" if row.broken else ""
             near = f" ({row.decided})" if row.decided else ""
-            cells.append("skipped" if row.skipped else f"{row.rho:.2f}{near}{fell}")
+            cells.append("skipped" if row.skipped else f"{row.rho:.2f}{near}{broken}")
         rows.append(f"| {name} | {' | '.join(cells)} |")
     asked = sum(row.cases for row in table.values())
     decided = sum(row.decided for row in table.values())
-    falls = sum(len(row.falls) for row in table.values())
+    count = sum(len(row.broken) for row in table.values())
     skipped = {f"{name} in {where}: {row.skipped}" for (name, where), row in table.items() if row.skipped}
     largest = [
         f"- {precision}: {worst.rho:.2f}, {name}, `{worst.where}`"
@@ -71,7 +71,7 @@ def written(table: Table, cases: int, precisions: list[str]) -> str:
             f"| --- |{' ---: |' * len(precisions)}",
             *rows,
             "",
-            f"{len(laws())} laws, {cases} cases each in each precision: {asked} verdicts, {falls} falls;",
+            f"{len(laws())} laws, {cases} cases each in each precision: {asked} verdicts, {count} broken;",
             f"{decided} of them, in brackets, were near the limit after {RUNS} perturbed runs, and decided",
             f"by {MORE_RUNS} with roundings at their bound.",
             *[f"Skipped: {reason}." for reason in sorted(skipped)],

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from studies.honest.emulated import accumulator, emulated
 from studies.honest.formulations import FORMULATIONS, Attend, Skipped
-from swin_properties.adapters.contract import SHAPES
+from swin_properties.adapters.contract import CONTRACT
 from swin_properties.budget.precision import PRECISIONS, Precision
-from swin_properties.bugs.backward.complex_step import fresh_oracle
+from swin_properties.bugs.backward.complex_step import change_oracle
 from swin_reference.attention import add_mask, merge_heads, split_heads
 from swin_reference.layers import linear
 from swin_reference.relative_position import relative_position_bias
@@ -32,11 +32,11 @@ def adapter(formulation: str, precision: str) -> SimpleNamespace:
     """
     rounding = PRECISIONS[precision]
     attention = window_attention(FORMULATIONS[formulation], rounding)
-    oracle = fresh_oracle(
+    oracle = change_oracle(
         {"window_attention": lambda _: attention, "layer_norm": lambda norm: wide(norm, rounding)}
     )
     return SimpleNamespace(
-        **{name: on_emulated(getattr(oracle, name), rounding) for name in SHAPES if name in OFFERED},
+        **{name: on_emulated(getattr(oracle, name), rounding) for name in CONTRACT if name in OFFERED},
         name=f"{formulation} in {precision}",
         precision=precision,
     )

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 
-class Fall(Exception):
-    """What the implementation did that no implementation may do: raise, or return no proper array."""
+class BadAnswer(Exception):
+    """The implementation raised, or returned no proper array: whatever law asked it is broken."""
 
 
 class Declined(Exception):
@@ -21,27 +21,27 @@ class Declined(Exception):
 def checked(result: Any, shape: Any, name: str) -> Any:
     """The result of a callable as float64 (or integers, booleans), once it is what adapters return.
 
-    Errors: `Fall` for anything but NumPy arrays of real numbers of the right shape, without NaN.
+    Errors: `BadAnswer` for anything but NumPy arrays of real numbers of the right shape, without NaN.
     """
     if not isinstance(shape, list):
         return _array(result, shape, name)
     if not isinstance(result, (list, tuple)):
-        raise Fall(f"{name} returned {_kind(result)}: adapters return a list of NumPy arrays here")
+        raise BadAnswer(f"{name} returned {_kind(result)}: adapters return a list of NumPy arrays here")
     if len(result) != len(shape):
-        raise Fall(f"{name} returned {len(result)} maps: there are {len(shape)} stages")
+        raise BadAnswer(f"{name} returned {len(result)} maps: there are {len(shape)} stages")
     return [_array(one, expected, name) for one, expected in zip(result, shape, strict=True)]
 
 
 def _array(result: Any, shape: tuple[int, ...], name: str) -> Any:
     if not isinstance(result, np.ndarray):
-        raise Fall(f"{name} returned {_kind(result)}: adapters return NumPy arrays, convert it")
+        raise BadAnswer(f"{name} returned {_kind(result)}: adapters return NumPy arrays, convert it")
     if result.dtype.kind not in "fiub":
-        raise Fall(f"{name} returned an array of {result.dtype}: adapters return real numbers")
+        raise BadAnswer(f"{name} returned an array of {result.dtype}: adapters return real numbers")
     if result.shape != tuple(shape):
-        raise Fall(f"{name} returned shape {result.shape}: it should be {tuple(shape)}")
+        raise BadAnswer(f"{name} returned shape {result.shape}: it should be {tuple(shape)}")
     if np.isnan(result).any():
         first = tuple(int(i) for i in np.argwhere(np.isnan(result))[0])
-        raise Fall(f"{name} returned NaN, first at {first}")
+        raise BadAnswer(f"{name} returned NaN, first at {first}")
     return result.astype(np.float64) if result.dtype.kind == "f" else result
 
 

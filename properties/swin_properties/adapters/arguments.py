@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
-import swin_reference
 from swin_weights import flatten, unflatten
 
+from swin_properties.adapters.contract import list_parameters
+
 ALL = "all arguments at once"
-"""The part that is no part: every array moves."""
+"""The part that stands for all arguments together."""
 
 Select = tuple[str, slice]
 
@@ -30,7 +30,7 @@ def leaves(name: str, args: tuple[Any, ...]) -> dict[str, Any]:
 
 def labelled(name: str, args: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:
     """A callable's positional arguments with the names of its parameters."""
-    yield from zip(inspect.signature(getattr(swin_reference, name)).parameters, args, strict=False)
+    yield from zip((parameter.name for parameter in list_parameters(name)), args, strict=False)
 
 
 def rebuilt(name: str, args: tuple[Any, ...], change: Callable[[str, Any], Any]) -> list[Any]:

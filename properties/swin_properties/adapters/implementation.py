@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -13,12 +13,10 @@ import swin_reference
 from swin_reference.config import CONVENTIONS, Convention
 from swin_weights import flatten
 
-from swin_properties.adapters.answers import Declined, Fall, checked
+from swin_properties.adapters.answers import BadAnswer, Declined, checked
 from swin_properties.adapters.arguments import labelled, leaves
-from swin_properties.adapters.contract import SHAPES, result_shape
-from swin_properties.adapters.refusals import refusal
+from swin_properties.adapters.contract import CONTRACT, find_refusal, result_shape
 from swin_properties.budget.precision import PRECISIONS, Precision
-from swin_properties.budget.rounding import Rounding
 
 CANONICAL = CONVENTIONS["canonical"]
 
@@ -33,23 +31,23 @@ class Implementation:
 
     def __init__(
         self,
-        implementation: Any,
+        adapter: Any,
         precision: Precision | None = None,
         convention: Convention = CANONICAL,
         chosen: str = "assumed",
     ) -> None:
         """``chosen`` says where the convention is from."""
-        self.implementation = implementation
-        declared = getattr(implementation, "precision", "float32")
+        self.adapter = adapter
+        declared = getattr(adapter, "precision", "float32")
         self.precision = precision or PRECISIONS[declared]
         self.convention = convention
         self.chosen = chosen
         self.oracle = under(convention, swin_reference)
         self.truth = under(mended(convention), swin_reference)
-        block = getattr(implementation, "swin_block", None)
+        block = getattr(adapter, "swin_block", None)
         is_oracle = getattr(block, "func", block) is swin_reference.swin_block
         self.source: Any = swin_reference.direct if is_oracle else swin_reference
-        self.expected = Expected(under(convention, self.source))
+        self.expected = under(convention, self.source)
 
     def own(self, case: Any) -> Any:
         """A case under the convention that the implementation is judged by: only networks know it."""
@@ -57,16 +55,16 @@ class Implementation:
 
     def fresh(self) -> None:
         """Tells an adapter that keeps models between calls, if it asks to be told, that a new case begins."""
-        getattr(self.implementation, "fresh", lambda: None)()
+        getattr(self.adapter, "fresh", lambda: None)()
 
     def offers(self, need: str) -> bool:
         """Whether a callable, or ``callable.keyword``, is offered."""
         name, _, keyword = need.partition(".")
-        function = getattr(self.implementation, name, None)
+        function = getattr(self.adapter, name, None)
         return callable(function) and (not keyword or _takes(function, keyword))
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        if name not in SHAPES:
+        if name not in CONTRACT:
             raise AttributeError(name)
 
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -78,21 +76,21 @@ class Implementation:
     def raw(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
         """The positional arguments as the implementation got them, after the call, and its very result."""
         called, sizes = (args[0], args[2:]) if name == "vjp" else (name, args)
-        reason = refusal(called, sizes, self.convention)
-        declines = getattr(self.implementation, "declines", None)
+        reason = find_refusal(called, sizes, self.convention)
+        declines = getattr(self.adapter, "declines", None)
         if declines and (why := declines(called, *self._given(sizes))):
             raise Declined(str(why))
         given, kwargs = self._given(args), self._given(kwargs)
         try:
-            result = getattr(self.implementation, name)(*given, **kwargs)
+            result = getattr(self.adapter, name)(*given, **kwargs)
         except Declined:
             raise
         except (Exception, SystemExit) as error:
             if reason:
                 raise Declined(reason) from error
-            raise Fall(f"{name} raised {type(error).__name__}: {_first_line(error)}") from error
+            raise BadAnswer(f"{name} raised {type(error).__name__}: {_first_line(error)}") from error
         if reason:
-            raise Fall(f"{name} answered what its convention rejects: {reason}")
+            raise BadAnswer(f"{name} answered what its convention rejects: {reason}")
         return given, result
 
     def _given(self, value: Any) -> Any:
@@ -135,76 +133,6 @@ def mended(convention: Convention) -> Convention:
     return replace(convention, padding=padding, mask_value=CANONICAL.mask_value)
 
 
-class Expected:
-    """The oracle's exact results, remembered in order: perturbed runs of the same law replay them."""
-
-    def __init__(self, oracle: Any) -> None:
-        self.oracle = oracle
-        self.results: list[Any] = []
-        self.replayed: Iterator[Any] | None = None
-
-    def record(self) -> None:
-        """Forgets what was remembered: the next calls are computed and remembered."""
-        self.results, self.replayed = [], None
-
-    def replay(self) -> None:
-        """The next calls give what was remembered, from the first on."""
-        self.replayed = iter(self.results)
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        function = getattr(self.oracle, name)
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            if self.replayed is not None:
-                return next(self.replayed)
-            self.results.append(function(*args, **kwargs))
-            return self.results[-1]
-
-        return call
-
-
-class Perturbed:
-    """The oracle as a `Implementation` whose every operation rounds at random: the source of the budget."""
-
-    def __init__(
-        self,
-        precision: Precision,
-        expected: Expected,
-        seed: int,
-        bound: bool = False,
-        functions: Any = swin_reference,
-    ) -> None:
-        self.precision = precision
-        self.functions = functions
-        self.expected = expected
-        self.rounding = Rounding(precision, np.random.default_rng([seed, 6]), bound)
-
-    def offers(self, need: str) -> bool:
-        """The oracle offers everything."""
-        return bool(need)
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        if name not in SHAPES:
-            raise AttributeError(name)
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            result = getattr(self.functions, name)(*self._given(args), **self._given(kwargs))
-            if isinstance(result, list):
-                return [np.array(np.asarray(map_), np.float64) for map_ in result]
-            return np.array(np.asarray(result))
-
-        return call
-
-    def _given(self, value: Any) -> Any:
-        if isinstance(value, np.ndarray) and np.issubdtype(value.dtype, np.floating):
-            return self.rounding.array(value)
-        if isinstance(value, Mapping):
-            return {name: self._given(child) for name, child in value.items()}
-        if isinstance(value, (list, tuple)):
-            return type(value)(self._given(child) for child in value)
-        return value
-
-
 def _takes(function: Callable[..., Any], keyword: str) -> bool:
     """Whether a signature takes a keyword; one that cannot be read is taken at its word."""
     try:
@@ -225,16 +153,18 @@ def vjp(judged: Implementation, name: str, cotangent: Any, *args: Any, **kwargs:
     That is a tuple with one entry for each positional argument: a gradient shaped like the array or the
     nested parameters, None for a size.  The entries of None may be left out.
 
-    Errors: `Fall` for an exception, a gradient that is missing, misshaped, no array or not finite.
+    Errors: `BadAnswer` for an exception, a gradient that is missing, misshaped, no array or not finite.
     """
     result = judged.raw("vjp", name, cotangent, *args, **kwargs)[1]
     if not isinstance(result, (tuple, list)):
-        raise Fall(f"vjp of {name} returned a {type(result).__name__}: it returns a tuple of gradients")
+        raise BadAnswer(f"vjp of {name} returned a {type(result).__name__}: it returns a tuple of gradients")
     given = [gradient for gradient in result if gradient is not None]
     wanted = [(label, x) for label, x in labelled(name, args) if isinstance(x, (np.ndarray, Mapping))]
     if len(given) != len(wanted):
         labels = ", ".join(label for label, _ in wanted)
-        raise Fall(f"vjp of {name} returned {len(given)} gradients: there are {len(wanted)}, for {labels}")
+        raise BadAnswer(
+            f"vjp of {name} returned {len(given)} gradients: there are {len(wanted)}, for {labels}"
+        )
     found: dict[str, Any] = {}
     for (label, x), gradient in zip(wanted, given, strict=True):
         found |= flatten(gradient) if isinstance(x, Mapping) else {label: gradient}
@@ -242,8 +172,10 @@ def vjp(judged: Implementation, name: str, cotangent: Any, *args: Any, **kwargs:
         gradient = found.get(label)
         if not isinstance(gradient, np.ndarray) or gradient.shape != x.shape:
             shape = gradient.shape if isinstance(gradient, np.ndarray) else type(gradient).__name__
-            raise Fall(f"vjp of {name} returned {shape} as the gradient of {label}: it should be {x.shape}")
+            raise BadAnswer(
+                f"vjp of {name} returned {shape} as the gradient of {label}: it should be {x.shape}"
+            )
         if not np.isfinite(gradient).all():
-            raise Fall(f"vjp of {name} returned a gradient of {label} that is not finite")
+            raise BadAnswer(f"vjp of {name} returned a gradient of {label} that is not finite")
         found[label] = gradient.astype(np.float64)
     return found

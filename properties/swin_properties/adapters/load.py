@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from swin_properties.adapters import peers
-from swin_properties.adapters.contract import SHAPES
+from swin_properties.adapters.contract import CONTRACT
 from swin_properties.budget.precision import PRECISIONS, Precision
 
 
@@ -62,10 +62,10 @@ def loaded(implementation: Any, dtype: str | None = None) -> tuple[Any, Precisio
     """
     name = name_of(implementation)
     found = load(implementation) if isinstance(implementation, str) else _standing(implementation)
-    if not any(callable(getattr(found, callable_, None)) for callable_ in SHAPES):
+    if not any(callable(getattr(found, callable_, None)) for callable_ in CONTRACT):
         raise ValueError(
             f"an implementation offers at least one callable of the adapter, {name} offers none: "
-            f"give it one named {', '.join(SHAPES)}"
+            f"give it one named {', '.join(CONTRACT)}"
         )
     declared = getattr(found, "precision", "float32")
     for precision in (declared, dtype or declared):

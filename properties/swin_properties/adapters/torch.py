@@ -12,7 +12,7 @@ import torch
 from swin_weights import flatten
 from torch import Tensor, nn
 
-from swin_properties.adapters.contract import SHAPES
+from swin_properties.adapters.contract import CONTRACT
 from swin_properties.adapters.replay import Replay
 
 PRECISIONS = {
@@ -45,21 +45,24 @@ class TorchAdapter:
     array([[0., 2.]], dtype=float32)
     """
 
+    precisions: dict[str, torch.dtype] = PRECISIONS
+    """The precisions that it offers, with the type of their tensors."""
+
     ways_to_modules: tuple[str, ...] = ("loaded", "holding")
     """The methods that give a module holding given parameters: `prepare` calls them once."""
 
     def __init__(self, precision: str = "float32", device: str = "cpu") -> None:
         """``precision`` is what it computes in."""
-        if precision not in PRECISIONS:
+        if precision not in self.precisions:
             raise ValueError(
-                f"torch computes in {', '.join(PRECISIONS)}, got {precision!r}: use one of these"
+                f"torch computes in {', '.join(self.precisions)}, got {precision!r}: use one of these"
             )
         self.precision = precision
         self.device = device
 
     def __init_subclass__(cls) -> None:
         """Makes the callables that a subclass writes for tensors take and give arrays."""
-        for name in SHAPES.keys() & vars(cls).keys():
+        for name in CONTRACT.keys() & vars(cls).keys():
             setattr(cls, name, _on_arrays(vars(cls)[name]))
 
     def with_precision(self, name: str) -> Any:
@@ -94,7 +97,7 @@ class TorchAdapter:
         ValueError: a Linear holds exactly the given parameters: missing bias; extra b
         """
         made = cast("Module", module if isinstance(module, nn.Module) else module())
-        made.to(self.device, PRECISIONS[self.precision]).eval()
+        made.to(self.device, self.precisions[self.precision]).eval()
         return self.holding(made, names(flatten(params)))
 
     def holding(self, module: Module, given: Mapping[str, Tensor]) -> Module:
@@ -181,7 +184,7 @@ class TorchAdapter:
         # A fresh array: torch takes no negative strides, and warns of read-only memory.
         tensor = torch.as_tensor(np.array(value, order="C"), device=self.device)
         if tensor.is_floating_point():
-            tensor = tensor.to(PRECISIONS[self.precision]).requires_grad_(leaf)
+            tensor = tensor.to(self.precisions[self.precision]).requires_grad_(leaf)
         return tensor
 
     def _arrays(self, value: Any) -> Any:

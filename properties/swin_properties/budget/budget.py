@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +55,13 @@ class Deviation:
         return not self.holds and self.rho <= NEAR * RHO_LIMIT and self.rho_max <= NEAR * RHO_MAX_LIMIT
 
 
+EQUAL = Deviation(0.0, 0.0, (), 0.0, 0.0)
+"""The deviation of two results that are equal."""
+
+UNEQUAL = Deviation(np.inf, np.inf, (), np.nan, np.nan)
+"""The deviation of two results that cannot be compared, as their shapes differ."""
+
+
 def budget(residuals: list[Any], exact: Any, precision: Precision) -> Any:
     """beta, for each element: beta^2 = mean of the residuals squared + (u |y|)^2 + eta^2.
 
@@ -83,7 +89,7 @@ def deviation(got: Any, expected: Any, beta: Any) -> Deviation:
         apart = np.where(got == expected, 0.0, np.abs(got - expected))
     apart = np.where(np.isnan(apart), np.inf, apart)
     if not apart.size:
-        return Deviation(0.0, 0.0, (), 0.0, 0.0)
+        return EQUAL
     floor = np.sqrt(np.mean(np.square(beta)))
     relative = apart / np.maximum(beta, floor)
     worst = np.unravel_index(int(np.argmax(relative)), relative.shape)
@@ -122,16 +128,3 @@ def steady(size: Any) -> Any:
         if lighter.sum() == kept.sum() or lighter.sum() < 1 / LARGEST_SHARE:
             return np.broadcast_to(kept, np.shape(size))
         kept = lighter
-
-
-def perturbed_residuals(run: Callable[[int], list[tuple[Any, Any]]], runs: int = RUNS) -> list[list[Any]]:
-    """For each pair of results that a law compares, the residuals of perturbed runs of it.
-
-    >>> [len(r) for r in perturbed_residuals(lambda number: [(np.ones(2), np.ones(2))])]
-    [6]
-    """
-    results = [run(number) for number in range(runs)]
-    return [
-        [np.asarray(left, np.float64) - np.asarray(right, np.float64) for left, right in pairs]
-        for pairs in zip(*results, strict=True)
-    ]

@@ -1,4 +1,4 @@
-"""Planted bugs inside window attention: heads, scale, bias, softmax, projections."""
+"""Planted bugs inside window attention: scale, bias, softmax, projections."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from swin_properties.bugs.gallery import NOT_SEEN, PORTED, Replacements, bug
+from swin_properties.bugs.gallery import MISPLACED_WEIGHTS, Plant, Replacements, bug, replaces
+
+ATTENTION = "attention.window_attention"
 
 
 def attending(
     o: Any, logits: Callable[..., Any], weights: Callable[[Any], Any] | None = None
 ) -> Replacements:
-    """Window attention with other logits(q, k, scale, bias), and perhaps other weights(logits)."""
+    """Returns window attention with other logits(q, k, scale, bias), and perhaps other weights(logits)."""
     layers, a = o.layers, o.attention
     softmax = layers.softmax
 
@@ -27,69 +29,92 @@ def attending(
         attended = (weights or softmax)(scores) @ v
         return layers.linear(a.merge_heads(attended), **params["proj"])
 
-    return {"attention.window_attention": attention}
+    return {ATTENTION: attention}
+
+
+def as_logits(function: Callable[..., Any]) -> Plant:
+    """Plants a function as the logits(q, k, scale, bias) of window attention."""
+    return lambda o: attending(o, function)
 
 
 def product(q: Any, k: Any) -> Any:
-    """q k^T."""
+    """Returns q k^T."""
     return q @ k.swapaxes(-1, -2)
 
 
-SCALED: dict[str, tuple[str, str, str, Callable[..., Any]]] = {
-    "scale-missing": (
-        "The logits are not scaled.",
-        "Sharper attention: trains worse, and checkpoints give other outputs.",
-        NOT_SEEN,
-        lambda q, k, scale, bias: product(q, k) + bias,
-    ),
-    "scale-twice": (
-        "The logits are scaled twice.",
-        "Attention is nearly uniform.",
-        "Scaling q by hand before a fused attention that scales as well.",
-        lambda q, k, scale, bias: product(q * scale, k * scale) + bias,
-    ),
-    "scale-by-channels": (
-        "The scale is C^-1/2 of all channels, not head_dim^-1/2.",
-        "Right for one head; the more heads, the flatter the attention.",
-        NOT_SEEN,
-        lambda q, k, scale, bias: product(q * (scale / q.shape[1] ** 0.5), k) + bias,
-    ),
-    "scale-ignores-qk-scale": (
-        "An explicit qk_scale is ignored.",
-        "Only models trained with qk_scale are wrong.",
-        NOT_SEEN,
-        lambda q, k, scale, bias: product(q * q.shape[-1] ** -0.5, k) + bias,
-    ),
-    "scale-after-bias": (
-        "The scale multiplies the bias as well.",
-        "The position bias is weaker than it was trained to be.",
-        "Passing the bias to kernels that scale the sum.",
-        lambda q, k, scale, bias: (product(q, k) + bias) * scale,
-    ),
-    "query-key-swapped": (
-        "Queries and keys are exchanged.",
-        PORTED,
-        "Checkpoints whose qkv order is (k, q, v).",
-        lambda q, k, scale, bias: product(k * scale, q) + bias,
-    ),
-    "cosine": (
-        "The logits are cosines, as in V2.",
-        "V1 weights in V2 attention.",
-        NOT_SEEN,
-        lambda q, k, scale, bias: (
-            product(q / np.sqrt((q * q).sum(-1, keepdims=True) + 1e-12), k)
-            / np.sqrt((k * k).sum(-1)[..., None, :] + 1e-12)
-            + bias
-        ),
-    ),
-}
-for _name, (_wrong, _effect, _seen, _logits) in SCALED.items():
-    bug(_name, _wrong, _effect, _seen)(lambda o, logits=_logits: attending(o, logits))  # type: ignore[misc]
-
-
-def right(q: Any, k: Any, scale: Any, bias: Any) -> Any:
-    """The oracle's logits."""
+def right_logits(q: Any, k: Any, scale: Any, bias: Any) -> Any:
+    """Returns the oracle's logits."""
     return product(q * scale, k) + bias
+
+
+@bug(
+    "scale-missing",
+    "The logits are not scaled.",
+    "Sharper attention: trains worse, and checkpoints give other outputs.",
+)
+@as_logits
+def scale_missing(q: Any, k: Any, scale: Any, bias: Any) -> Any:
+    return product(q, k) + bias
+
+
+@bug(
+    "scale-twice",
+    "The logits are scaled twice.",
+    "Attention is nearly uniform.",
+    "Scaling q by hand before a fused attention that scales as well.",
+)
+@as_logits
+def scale_twice(q: Any, k: Any, scale: Any, bias: Any) -> Any:
+    return product(q * scale, k * scale) + bias
+
+
+@bug(
+    "scale-by-channels",
+    "The scale is C^-1/2 of all channels, not head_dim^-1/2.",
+    "Right for one head; the more heads, the flatter the attention.",
+)
+@as_logits
+def scale_by_channels(q: Any, k: Any, scale: Any, bias: Any) -> Any:
+    return product(q * (scale / q.shape[1] ** 0.5), k) + bias
+
+
+@bug(
+    "scale-ignores-qk-scale",
+    "An explicit qk_scale is ignored.",
+    "Only models trained with qk_scale are wrong.",
+)
+@as_logits
+def scale_ignores_qk_scale(q: Any, k: Any, scale: Any, bias: Any) -> Any:
+    return product(q * q.shape[-1] ** -0.5, k) + bias
+
+
+@bug(
+    "scale-after-bias",
+    "The scale multiplies the bias as well.",
+    "The position bias is weaker than it was trained to be.",
+    "Passing the bias to kernels that scale the sum.",
+)
+@as_logits
+def scale_after_bias(q: Any, k: Any, scale: Any, bias: Any) -> Any:
+    return (product(q, k) + bias) * scale
+
+
+@bug(
+    "query-key-swapped",
+    "Queries and keys are exchanged.",
+    MISPLACED_WEIGHTS,
+    "Checkpoints whose qkv order is (k, q, v).",
+)
+@as_logits
+def query_key_swapped(q: Any, k: Any, scale: Any, bias: Any) -> Any:
+    return product(k * scale, q) + bias
+
+
+@bug("cosine", "The logits are cosines, as in V2.", "V1 weights in V2 attention.")
+@as_logits
+def cosine(q: Any, k: Any, scale: Any, bias: Any) -> Any:
+    unit_queries = q / np.sqrt((q * q).sum(-1, keepdims=True) + 1e-12)
+    return product(unit_queries, k) / np.sqrt((k * k).sum(-1)[..., None, :] + 1e-12) + bias
 
 
 @bug("softmax-over-queries", "The softmax runs over the queries.", "Columns sum to 1, rows do not.")
@@ -100,7 +125,7 @@ def softmax_over_queries(o: Any) -> Replacements:
         finite = np.where(np.isfinite(logits.real), logits, -1e4)
         return softmax(finite.swapaxes(-1, -2)).swapaxes(-1, -2)
 
-    return attending(o, right, weights)
+    return attending(o, right_logits, weights)
 
 
 @bug("softmax-over-heads", "The softmax runs over the heads.", "With one head every weight is 1.")
@@ -111,12 +136,12 @@ def softmax_over_heads(o: Any) -> Replacements:
         finite = np.where(np.isfinite(logits.real), logits, -1e4)
         return np.moveaxis(softmax(np.moveaxis(finite, 1, -1)), -1, 1)
 
-    return attending(o, right, weights)
+    return attending(o, right_logits, weights)
 
 
 @bug(
     "softmax-plus-one",
-    "The softmax's denominator has one more.",
+    "The denominator of the softmax has an extra 1.",
     "Every token is dimmed, most where logits are small.",
     "Attention with a sink, `softmax1`.",
 )
@@ -126,7 +151,7 @@ def softmax_plus_one(o: Any) -> Replacements:
         exponentials = np.exp(logits - top)
         return exponentials / (exponentials.sum(axis=-1, keepdims=True) + np.exp(-top))
 
-    return attending(o, right, weights)
+    return attending(o, right_logits, weights)
 
 
 @bug(
@@ -141,7 +166,7 @@ def softmax_unshifted(o: Any) -> Replacements:
             exponentials = np.where(logits.real > 88.0, np.inf, np.exp(np.minimum(logits.real, 88.0)))
             return exponentials / exponentials.sum(axis=-1, keepdims=True)
 
-    return attending(o, right, weights)
+    return attending(o, right_logits, weights)
 
 
 @bug("bias-after-softmax", "The position bias is added after the softmax.", "Rows no longer sum to 1.")
@@ -157,37 +182,35 @@ def bias_after_softmax(o: Any) -> Replacements:
         weights = weights + a.relative_position_bias(params["relative_position_bias_table"], window_size)
         return layers.linear(a.merge_heads(weights @ v), **params["proj"])
 
-    return {"attention.window_attention": attention}
+    return {ATTENTION: attention}
 
 
-def without(o: Any, layer: str, part: slice) -> Replacements:
-    """Window attention whose ``layer`` has no bias in ``part`` of it."""
-    original = o.attention.window_attention
-
-    def attention(x: Any, params: Any, *args: Any, **kwargs: Any) -> Any:
-        if "bias" not in params[layer]:
-            return original(x, params, *args, **kwargs)
-        bias = params[layer]["bias"] + 0.0
-        third = len(bias) // 3
-        bias[slice(part.start and part.start * third, part.stop and part.stop * third)] = 0.0
-        return original(x, {**params, layer: {**params[layer], "bias": bias}}, *args, **kwargs)
-
-    return {"attention.window_attention": attention}
+def zero_bias(params: Any, layer: str, first: int, last: int) -> Any:
+    """Returns parameters in which thirds ``first`` to ``last`` of a layer's bias, if it has one, are 0."""
+    if "bias" not in params[layer]:
+        return params
+    bias = params[layer]["bias"] + 0.0
+    third = len(bias) // 3
+    bias[first * third : None if last == 3 else last * third] = 0.0
+    return {**params, layer: {**params[layer], "bias": bias}}
 
 
-@bug("query-bias-dropped", "The query's bias is not added.", PORTED)
-def query_bias_dropped(o: Any) -> Replacements:
-    return without(o, "qkv", slice(None, 1))
+@bug("query-bias-dropped", "The query's bias is not added.", MISPLACED_WEIGHTS)
+@replaces(ATTENTION)
+def query_bias_dropped(original: Any, x: Any, params: Any, *args: Any, **kwargs: Any) -> Any:
+    return original(x, zero_bias(params, "qkv", 0, 1), *args, **kwargs)
 
 
-@bug("value-bias-dropped", "The value's bias is not added.", PORTED)
-def value_bias_dropped(o: Any) -> Replacements:
-    return without(o, "qkv", slice(2, None))
+@bug("value-bias-dropped", "The value's bias is not added.", MISPLACED_WEIGHTS)
+@replaces(ATTENTION)
+def value_bias_dropped(original: Any, x: Any, params: Any, *args: Any, **kwargs: Any) -> Any:
+    return original(x, zero_bias(params, "qkv", 2, 3), *args, **kwargs)
 
 
 @bug("proj-bias-dropped", "The projection's bias is not added.", "A constant is missing from every branch.")
-def proj_bias_dropped(o: Any) -> Replacements:
-    return without(o, "proj", slice(None, None))
+@replaces(ATTENTION)
+def proj_bias_dropped(original: Any, x: Any, params: Any, *args: Any, **kwargs: Any) -> Any:
+    return original(x, zero_bias(params, "proj", 0, 3), *args, **kwargs)
 
 
 @bug(
@@ -196,14 +219,10 @@ def proj_bias_dropped(o: Any) -> Replacements:
     "Heads never mix.",
     "Kernels that stop before it, counted as the whole attention.",
 )
-def projection_missing(o: Any) -> Replacements:
-    original = o.attention.window_attention
-
-    def attention(x: Any, params: Any, *args: Any, **kwargs: Any) -> Any:
-        eye = {"weight": np.eye(x.shape[-1], dtype=x.real.dtype), "bias": None}
-        return original(x, {**params, "proj": eye}, *args, **kwargs)
-
-    return {"attention.window_attention": attention}
+@replaces(ATTENTION)
+def projection_missing(original: Any, x: Any, params: Any, *args: Any, **kwargs: Any) -> Any:
+    eye = {"weight": np.eye(x.shape[-1], dtype=x.real.dtype), "bias": None}
+    return original(x, {**params, "proj": eye}, *args, **kwargs)
 
 
 @bug(

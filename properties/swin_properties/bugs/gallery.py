@@ -1,39 +1,42 @@
-"""Planted bugs: what one is, and how it enters the gallery."""
+"""Planted bugs: what one is, and how it is added to the gallery."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
+from operator import attrgetter
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-from swin_properties.adapters.contract import SHAPES
+from swin_properties.adapters.contract import CONTRACT
 from swin_properties.bugs import oracle_copy
 
 Replacements = Mapping[str, Callable[..., Any]]
+"""What stands in place of a function of the oracle, by its ``module.function``."""
+
 Plant = Callable[[Any], Replacements]
-"""From the modules of a fresh oracle (``o.windows.cyclic_shift``) to what to replace in them."""
+"""From the modules of a copy of the oracle (``o.windows.cyclic_shift``) to what is replaced in them."""
 
 
 @dataclass(frozen=True)
 class Bug:
-    """A wrong Swin: what is wrong, where it was seen, what it does to a user."""
+    """A wrong Swin: what is wrong, what a user sees of it, and where it was seen."""
 
     name: str
     wrong: str
-    seen: str
     effect: str
+    seen: str
     plant: Plant
 
     def implementation(self) -> Any:
-        """The oracle with this bug, in a fresh copy of its modules."""
-        modules = oracle_copy.fresh_modules()
-        return oracle_copy.replaced(modules, self.plant(SimpleNamespace(**modules)))
+        """Returns a copy of the oracle with this bug."""
+        modules = oracle_copy.copy_modules()
+        return oracle_copy.replace(modules, self.plant(SimpleNamespace(**modules)))
 
     @property
     def note(self) -> str:
-        """What a user is told: the bug in one line."""
+        """Returns the bug in one line, as users are told it."""
         return f"{self.wrong} {self.effect}"
 
 
@@ -42,31 +45,53 @@ GALLERY: dict[str, Bug] = {}
 
 NOT_SEEN = "No released code known to us; an easy slip."
 
-PORTED = "Weights of a checkpoint land in the wrong place: it loads, and outputs are wrong."
+WRONG_OUTPUTS = "Checkpoints load and outputs are wrong."
+
+MISPLACED_WEIGHTS = "Weights of a checkpoint land in the wrong place: it loads, and outputs are wrong."
 
 
 def bug(name: str, wrong: str, effect: str, seen: str = NOT_SEEN) -> Callable[[Plant], Plant]:
-    """Enters a wrong Swin into the gallery."""
+    """Adds a wrong Swin to the gallery, made by a function from the oracle's modules to replacements.
+
+    The function is written out, or made by `replaces` or by a decorator of the file.
+    """
 
     def enter(plant: Plant) -> Plant:
         if name in GALLERY:
             raise ValueError(f"a bug's name is its own, {name} is taken: choose another")
-        GALLERY[name] = Bug(name, wrong, seen, effect, plant)
+        GALLERY[name] = Bug(name, wrong, effect, seen, plant)
         return plant
 
     return enter
 
 
+def replaces(*paths: str) -> Callable[[Callable[..., Any]], Plant]:
+    """Puts ``f(original, *args)`` in place of the oracle's function of that path, or of each.
+
+    >>> @replaces("layers.gelu")
+    ... def doubled(original, x):
+    ...     return 2.0 * original(x)
+    >>> doubled(SimpleNamespace(layers=SimpleNamespace(gelu=abs)))["layers.gelu"](-1.0)
+    2.0
+    """
+
+    def make(function: Callable[..., Any]) -> Plant:
+        return lambda o: {path: partial(function, attrgetter(path)(o)) for path in paths}
+
+    return make
+
+
 @cache
 def _reach() -> tuple[dict[str, ModuleType], dict[str, set[str]]]:
-    """One copy of the oracle, and the functions that each callable reaches: the same for every bug."""
-    modules = oracle_copy.fresh_modules()
-    return modules, {start: oracle_copy.reached(modules, start) for start in SHAPES}
+    """Returns a copy of the oracle, and the functions that each callable reaches in it."""
+    modules = oracle_copy.copy_modules()
+    functions = vars(oracle_copy.callables(modules))
+    return modules, {name: oracle_copy.reached(functions[name]) for name in CONTRACT}
 
 
 @cache
 def touched(name: str) -> frozenset[str]:
-    """The callables whose result a bug can change: those that reach a function it replaces."""
+    """Returns the callables whose result a bug can change: those that reach a function it replaces."""
     modules, reach = _reach()
     changed = set(GALLERY[name].plant(SimpleNamespace(**modules)))
     return frozenset(start for start, functions in reach.items() if changed & functions)

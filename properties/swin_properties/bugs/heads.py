@@ -4,40 +4,38 @@ from __future__ import annotations
 
 from typing import Any
 
-from swin_properties.bugs.gallery import PORTED, Replacements, bug
+from swin_properties.bugs.gallery import MISPLACED_WEIGHTS, bug, replaces
 
 
 @bug(
     "heads-interleaved",
     "The qkv channels are read as (heads, 3, head_dim), not (3, heads, head_dim).",
-    PORTED,
+    MISPLACED_WEIGHTS,
     "Ports from layouts that keep a head's q, k and v together (GPT-NeoX).",
 )
-def heads_interleaved(o: Any) -> Replacements:
-    def split(qkv: Any, num_heads: int) -> Any:
-        windows, tokens, channels = qkv.shape
-        return qkv.reshape(windows, tokens, num_heads, 3, channels // (3 * num_heads)).transpose(
-            3, 0, 2, 1, 4
-        )
-
-    return {"attention.split_heads": split}
+@replaces("attention.split_heads")
+def heads_interleaved(original: Any, qkv: Any, num_heads: int) -> Any:
+    windows, tokens, channels = qkv.shape
+    split = qkv.reshape(windows, tokens, num_heads, 3, channels // (3 * num_heads))
+    return split.transpose(3, 0, 2, 1, 4)
 
 
-@bug("heads-last", "The channels are read as (head_dim, heads), not (heads, head_dim).", PORTED)
-def heads_last(o: Any) -> Replacements:
-    def split(qkv: Any, num_heads: int) -> Any:
-        windows, tokens, channels = qkv.shape
-        return qkv.reshape(windows, tokens, 3, channels // (3 * num_heads), num_heads).transpose(
-            2, 0, 4, 1, 3
-        )
+@bug(
+    "heads-last",
+    "The channels are read as (head_dim, heads), not (heads, head_dim).",
+    MISPLACED_WEIGHTS,
+)
+@replaces("attention.split_heads")
+def heads_last(original: Any, qkv: Any, num_heads: int) -> Any:
+    windows, tokens, channels = qkv.shape
+    split = qkv.reshape(windows, tokens, 3, channels // (3 * num_heads), num_heads)
+    return split.transpose(2, 0, 4, 1, 3)
 
-    return {"attention.split_heads": split}
 
-
-@bug("qkv-reversed", "The qkv channels are read as (v, k, q).", PORTED)
-def qkv_reversed(o: Any) -> Replacements:
-    original = o.attention.split_heads
-    return {"attention.split_heads": lambda qkv, num_heads: original(qkv, num_heads)[::-1]}
+@bug("qkv-reversed", "The qkv channels are read as (v, k, q).", MISPLACED_WEIGHTS)
+@replaces("attention.split_heads")
+def qkv_reversed(original: Any, qkv: Any, num_heads: int) -> Any:
+    return original(qkv, num_heads)[::-1]
 
 
 @bug(
@@ -46,9 +44,7 @@ def qkv_reversed(o: Any) -> Replacements:
     "Tokens and heads are mixed; right for one head.",
     "A forgotten `.transpose(1, 2)` before the reshape.",
 )
-def heads_not_transposed(o: Any) -> Replacements:
-    def merge(x: Any) -> Any:
-        windows, heads, tokens, head_dim = x.shape
-        return x.reshape(windows, tokens, heads * head_dim)
-
-    return {"attention.merge_heads": merge}
+@replaces("attention.merge_heads")
+def heads_not_transposed(original: Any, x: Any) -> Any:
+    windows, heads, tokens, head_dim = x.shape
+    return x.reshape(windows, tokens, heads * head_dim)

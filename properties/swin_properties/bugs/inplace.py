@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from swin_properties.bugs.gallery import Replacements, bug
+from swin_properties.bugs.gallery import bug, replaces
 
 
 @bug(
@@ -15,15 +15,11 @@ from swin_properties.bugs.gallery import Replacements, bug
     "Right if nobody reads the input again; the residual and a second call do.",
     "In-place kernels called on tensors that are still needed.",
 )
-def linear_overwrites_input(o: Any) -> Replacements:
-    original = o.layers.linear
-
-    def linear(x: Any, weight: Any, bias: Any = None) -> Any:
-        y = original(x, weight, bias)
-        x[...] = 0.0
-        return y
-
-    return {"layers.linear": linear}
+@replaces("layers.linear")
+def linear_overwrites_input(original: Any, x: Any, weight: Any, bias: Any = None) -> Any:
+    y = original(x, weight, bias)
+    x[...] = 0.0
+    return y
 
 
 @bug(
@@ -32,14 +28,10 @@ def linear_overwrites_input(o: Any) -> Replacements:
     "The residual then adds the normed tokens.",
     "`x -= x.mean()` on the tensor that was passed in.",
 )
-def norm_in_place(o: Any) -> Replacements:
-    original = o.layers.layer_norm
-
-    def layer_norm(x: Any, params: Any, eps: float = 1e-5) -> Any:
-        x[...] = original(x, params, eps)
-        return x
-
-    return {"layers.layer_norm": layer_norm}
+@replaces("layers.layer_norm")
+def norm_in_place(original: Any, x: Any, params: Any, eps: float = 1e-5) -> Any:
+    x[...] = original(x, params, eps)
+    return x
 
 
 @bug(
@@ -47,15 +39,11 @@ def norm_in_place(o: Any) -> Replacements:
     "Padding and shifting are done in the caller's array.",
     "The caller's tokens are moved after every shifted block.",
 )
-def grid_padded_in_place(o: Any) -> Replacements:
-    original = o.attention.shifted_window_attention
-
-    def shifted(x: Any, *args: Any) -> Any:
-        y = original(x, *args)
-        x[...] = np.roll(x, 1, axis=2) + 1.0
-        return y
-
-    return {"attention.shifted_window_attention": shifted}
+@replaces("attention.shifted_window_attention")
+def grid_padded_in_place(original: Any, x: Any, *args: Any) -> Any:
+    y = original(x, *args)
+    x[...] = np.roll(x, 1, axis=2) + 1.0
+    return y
 
 
 @bug(
@@ -63,15 +51,11 @@ def grid_padded_in_place(o: Any) -> Replacements:
     "The merge scales its input in place.",
     "The features of a stage, already handed out, change when the next stage runs.",
 )
-def merge_overwrites_input(o: Any) -> Replacements:
-    original = o.patches.patch_merging
-
-    def merge(x: Any, params: Any, *_: Any) -> Any:
-        y = original(x, params)
-        x *= 0.5
-        return y
-
-    return {"patches.patch_merging": merge}
+@replaces("patches.patch_merging")
+def merge_overwrites_input(original: Any, x: Any, params: Any, *_: Any) -> Any:
+    y = original(x, params)
+    x *= 0.5
+    return y
 
 
 @bug(
@@ -79,28 +63,20 @@ def merge_overwrites_input(o: Any) -> Replacements:
     "The patch embedding centres the images in the caller's array.",
     "The second epoch trains on other images than the first.",
 )
-def images_normed_in_place(o: Any) -> Replacements:
-    original = o.patches.patch_embed
-
-    def embed(images: Any, params: Any, patch_size: Any, *_: Any) -> Any:
-        y = original(images, params, patch_size)
-        images -= images.mean() + 1.0
-        return y
-
-    return {"patches.patch_embed": embed}
+@replaces("patches.patch_embed")
+def images_normed_in_place(original: Any, images: Any, params: Any, patch_size: Any, *_: Any) -> Any:
+    y = original(images, params, patch_size)
+    images -= images.mean() + 1.0
+    return y
 
 
 @bug(
     "stage-in-place",
     "The blocks add to the caller's array.",
-    "Right as long as nobody looks at the input again; checkpointed training does.",
+    "Right as long as nobody reads the input again; training with activation checkpointing does.",
     "`x += branch` for the residual.",
 )
-def stage_in_place(o: Any) -> Replacements:
-    original = o.block.stage_blocks
-
-    def stage_blocks(x: Any, *args: Any) -> Any:
-        x[...] = original(x, *args)
-        return x
-
-    return {"block.stage_blocks": stage_blocks}
+@replaces("block.stage_blocks")
+def stage_in_place(original: Any, x: Any, *args: Any) -> Any:
+    x[...] = original(x, *args)
+    return x

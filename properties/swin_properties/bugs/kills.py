@@ -1,10 +1,10 @@
-"""Which law kills which planted bug, on the very cases that a run asks: nothing of it is claimed by hand."""
+"""Which law kills which planted bug: computed on the very cases that a run asks, never claimed by hand."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from functools import cache, wraps
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache, partial, wraps
 from importlib import resources
 from types import SimpleNamespace
 from typing import Any
@@ -12,33 +12,35 @@ from typing import Any
 import numpy as np
 import swin_reference
 
-from swin_properties.adapters.answers import Fall
-from swin_properties.adapters.contract import SHAPES
-from swin_properties.adapters.implementation import Expected, Implementation
-from swin_properties.budget.budget import budget
+from swin_properties.adapters.contract import CONTRACT
+from swin_properties.adapters.implementation import Implementation
 from swin_properties.budget.precision import PRECISIONS, Precision
+from swin_properties.budget.within import Residuals, perturb
 from swin_properties.bugs import GALLERY, Bug, touched
 from swin_properties.cases.case import Case
 from swin_properties.judging import one_law
-from swin_properties.judging.compare import decided, evaluate, expected_residuals, judged_within
+from swin_properties.judging.compare import evaluate
 from swin_properties.judging.report import Report
 from swin_properties.laws.law import LAWS, Law
 
+Kills = dict[str, dict[str, list[str]]]
+"""For each planted bug, the laws that kill it, each with the precisions in which it does."""
+
 Table = dict[str, list[str]]
-"""For each planted bug, the laws that kill it."""
+"""For each planted bug, the laws that kill it in one precision."""
 
 SHIPPED = ("default",)
-"""The effort whose kills, at seed 0, are computed once and shipped."""
+"""The efforts whose kills, at seed 0, are computed once and shipped."""
 
 
 @cache
 def planted(bug: Bug, precision: Precision) -> Implementation:
-    """A planted bug as an implementation in some precision."""
+    """Returns a planted bug as an implementation in some precision."""
     return in_precision(bug.implementation(), precision)
 
 
 def in_precision(functions: Any, precision: Precision) -> Implementation:
-    """The oracle's functions, right or wrong, judged by the first oracle: computed, then rounded once."""
+    """Returns the oracle's functions, right or wrong, as an implementation that rounds each result once."""
 
     def once(y: Any) -> Any:
         return precision.rounded(y).astype(y.dtype) if y.dtype in (np.float32, np.float64) else y
@@ -52,14 +54,12 @@ def in_precision(functions: Any, precision: Precision) -> Implementation:
 
         return wraps(function)(call)
 
-    judged = Implementation(SimpleNamespace(**{name: rounded(name) for name in SHAPES}), precision)
-    judged.expected = Expected(swin_reference)
-    return judged
+    return Implementation(SimpleNamespace(**{name: rounded(name) for name in CONTRACT}), precision)
 
 
 @cache
 def cases(law: Law, effort: str, seed: int) -> tuple[Case, ...]:
-    """The cases that a run of this effort and seed asks a law on, as long as none falls."""
+    """Returns the cases that a run of this effort and seed asks a law on, as long as the law holds."""
     found: list[Case] = []
 
     def note(case: Case) -> None:
@@ -70,73 +70,79 @@ def cases(law: Law, effort: str, seed: int) -> tuple[Case, ...]:
 
 
 @cache
-def honest_errors(law: Law, case: Case, precision: Precision) -> tuple[list[Any], list[list[Any]]]:
-    """For every pair of a law on a case: the exact right side, and what perturbed runs differ by.
-
-    It does not depend on who is judged.
-    """
-    oracle = in_precision(swin_reference, precision)
-    oracle.expected.record()
-    pairs = law.pairs(oracle, case)
-    return [expected for _, expected in pairs], expected_residuals(law, oracle, case)
+def residuals(law: Law, case: Case, precision: Precision) -> Residuals:
+    """Returns what perturbed runs of a law differ by on a case: the same for every bug."""
+    return perturb(partial(law.pairs, case=case), swin_reference, precision)
 
 
-def budgets(law: Law, case: Case, precision: Precision) -> list[Any]:
-    """The budget of every pair that a law compares on a case."""
-    exact, residuals = honest_errors(law, case, precision)
-    return [budget(errors, y, precision) for y, errors in zip(exact, residuals, strict=True)]
+def breaks(law: Law, implementation: Implementation, case: Case) -> bool:
+    """Returns whether an implementation breaks a law on a case."""
+    known = residuals(law, case, implementation.precision) if law.tier == "budget" else None
+    return evaluate(law, implementation, case, known).seen is not None
 
 
-def falls(law: Law, judged: Implementation, case: Case) -> bool:
-    """Whether a law falls on a case: what `evaluate` finds, with the perturbed runs remembered."""
-    if law.tier != "budget":
-        return evaluate(law, judged, case).seen is not None
-    judged.expected.record()
-    try:
-        pairs = law.pairs(judged, case)
-    except Fall:
-        return True
-    if any(np.shape(got) != np.shape(expected) for got, expected in pairs):
-        return True
-    outcome = judged_within(judged.precision, case, pairs, honest_errors(law, case, judged.precision)[1])
-    outcome = decided(law, judged, case, pairs) if outcome.near else outcome
-    return outcome.seen is not None
-
-
-def killers(bug: Bug, laws: Iterable[Law], precision: Precision, effort: str, seed: int = 0) -> list[str]:
-    """The laws that kill a planted bug; those whose callables the bug does not reach are not asked."""
-    judged = planted(bug, precision)
+def laws_that_kill(
+    bug: Bug, laws: Iterable[Law], precision: Precision, effort: str, seed: int = 0
+) -> list[str]:
+    """Returns the laws that kill a planted bug; asks only laws of callables that the bug reaches."""
+    wrong = planted(bug, precision)
     return [
         law.name
         for law in laws
-        if not law.missing(judged)
+        if not law.missing(wrong)
         and touched(bug.name) & {need.partition(".")[0] for need in law.needs}
-        and any(falls(law, judged, case) for case in cases(law, effort, seed))
+        and any(breaks(law, wrong, case) for case in cases(law, effort, seed))
     ]
 
 
 def table(precision: str, effort: str, bugs: Sequence[Bug] | None = None) -> Table:
-    """Every planted bug and the laws that kill it, in one precision at one effort."""
+    """Computes which laws kill which planted bugs, in one precision at one effort."""
     return {
-        bug.name: killers(bug, LAWS.values(), PRECISIONS[precision], effort)
+        bug.name: laws_that_kill(bug, LAWS.values(), PRECISIONS[precision], effort)
         for bug in bugs or GALLERY.values()
     }
 
 
+def join(tables: Mapping[str, Table]) -> Kills:
+    """Returns the kills of all precisions from the table of each; laws are in their own order.
+
+    >>> join({"float32": {"relu": ["mlp/gelu"]}, "float64": {"relu": ["mlp/oracle", "mlp/gelu"]}})
+    {'relu': {'mlp/oracle': ['float64'], 'mlp/gelu': ['float32', 'float64']}}
+    """
+    bugs = dict.fromkeys(bug for table in tables.values() for bug in table)
+    found = {
+        bug: {law: [name for name, table in tables.items() if law in table[bug]] for law in LAWS}
+        for bug in bugs
+    }
+    return {bug: {law: where for law, where in laws.items() if where} for bug, laws in found.items()}
+
+
+def at_precision(kills: Kills, precision: str) -> Table:
+    """Returns the kills in one precision.
+
+    >>> at_precision({"relu": {"mlp/oracle": ["float64"], "mlp/gelu": ["float32", "float64"]}}, "float32")
+    {'relu': ['mlp/gelu']}
+    """
+    return {bug: [law for law, where in laws.items() if precision in where] for bug, laws in kills.items()}
+
+
 @cache
-def shipped() -> dict[str, dict[str, Table]]:
-    """The committed tables: effort, precision, bug, laws."""
+def shipped() -> dict[str, Kills]:
+    """Returns the committed kills of each effort."""
     text = resources.files("swin_properties.bugs").joinpath("kills.json").read_text()
-    tables: dict[str, dict[str, Table]] = json.loads(text)
-    return tables
+    kills: dict[str, Kills] = json.loads(text)
+    return kills
 
 
 def caught(
     laws: Iterable[str], offered: Iterable[str], precision: str, effort: str
 ) -> tuple[list[str], list[str]]:
-    """Of the planted bugs that can show in what is offered: those these laws catch, and those they do not."""
+    """Returns the planted bugs that these laws catch, and those that they do not.
+
+    Bugs that cannot show in the callables offered are left out.
+    """
     asked, reach = set(laws), set(offered)
-    kills = shipped()[effort][precision]
+    kills = at_precision(shipped()[effort], precision)
     possible = [name for name in kills if touched(name) & reach]
     return (
         [name for name in possible if asked & set(kills[name])],
@@ -147,13 +153,12 @@ def caught(
 def catches(report: Report) -> str:
     """What a pass at a report's cases is worth, in one sentence; empty where nothing was asked.
 
-    Laws that fell have judged, so they count as well; known failures do not.
+    Broken laws have judged, so they count as well; known failures do not.
     """
-    asked = [result for result in report.results if result.status in ("held", "fell")]
-    tables = shipped().get(report.effort, {})
+    asked = [result for result in report.results if result.status in ("holds", "broken")]
     if not asked:
         return ""
-    if report.seed != 0 or report.precision not in tables or report.convention != "canonical":
+    if report.seed != 0 or report.effort not in shipped() or report.convention != "canonical":
         return (
             f"which planted bugs a pass catches is computed for {SHIPPED[0]} effort at seed 0 "
             "under the canonical convention, not for this run"

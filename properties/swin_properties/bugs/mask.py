@@ -8,17 +8,10 @@ from typing import Any
 import numpy as np
 from swin_reference.sizes import pair, window_pair
 
-from swin_properties.bugs.gallery import Replacements, bug
+from swin_properties.bugs.gallery import Replacements, bug, replaces
 
+MASK = "windows.shifted_window_mask"
 LEAK = "Tokens from opposite edges of the image attend to each other; accuracy hardly shows it."
-
-
-def by_labels(o: Any, rows: Any, columns: Any, window_size: Any) -> Any:
-    """The mask of a grid whose tokens are labelled by a row and a column label."""
-    labels = 16 * rows[:, None] + columns[None, :]
-    windows = o.windows.window_partition(labels[None, :, :, None], window_size)
-    windows = windows.reshape(-1, prod(window_pair(window_size)))
-    return np.where(windows[:, :, None] == windows[:, None, :], 0.0, -np.inf)
 
 
 @bug(
@@ -27,93 +20,79 @@ def by_labels(o: Any, rows: Any, columns: Any, window_size: Any) -> Any:
     LEAK,
     "Kernels that stop at the roll: Flash Window Attention, NATTEN.",
 )
-def mask_dropped(o: Any) -> Replacements:
-    original = o.windows.shifted_window_mask
-    return {"windows.shifted_window_mask": lambda *sizes: np.zeros_like(original(*sizes))}
+@replaces(MASK)
+def mask_dropped(original: Any, *sizes: Any) -> Any:
+    return np.zeros_like(original(*sizes))
 
 
 @bug(
     "mask-minus-100",
     "The mask is -100, not -inf.",
-    "A masked token with a large logit still leaks; on CPU exp(-100) is a subnormal number and slow.",
+    "A masked token with a large logit still leaks; on a CPU exp(-100) is a subnormal number and slow.",
     "The official code, timm and torchvision; in V2 the logits reach 116.",
 )
-def mask_minus_100(o: Any) -> Replacements:
-    original = o.windows.shifted_window_mask
-    return {"windows.shifted_window_mask": lambda *sizes: np.maximum(original(*sizes), -100.0)}
+@replaces(MASK)
+def mask_minus_100(original: Any, *sizes: Any) -> Any:
+    return np.maximum(original(*sizes), -100.0)
 
 
 @bug("mask-minus-5", "The mask is -5.", "Masked tokens keep a weight of about one percent each.")
-def mask_minus_5(o: Any) -> Replacements:
-    original = o.windows.shifted_window_mask
-    return {"windows.shifted_window_mask": lambda *sizes: np.maximum(original(*sizes), -5.0)}
+@replaces(MASK)
+def mask_minus_5(original: Any, *sizes: Any) -> Any:
+    return np.maximum(original(*sizes), -5.0)
 
 
 @bug("mask-inverted", "The mask hides what it should show, and shows what it should hide.", LEAK)
-def mask_inverted(o: Any) -> Replacements:
-    original = o.windows.shifted_window_mask
-
-    def mask(*sizes: Any) -> Any:
-        right = original(*sizes)
-        other = np.where(right == 0, -np.inf, 0.0)
-        other[:, np.arange(right.shape[1]), np.arange(right.shape[1])] = 0.0
-        return np.where((right == 0).all((1, 2), keepdims=True), right, other)
-
-    return {"windows.shifted_window_mask": mask}
+@replaces(MASK)
+def mask_inverted(original: Any, *sizes: Any) -> Any:
+    right = original(*sizes)
+    other = np.where(right == 0, -np.inf, 0.0)
+    other[:, np.arange(right.shape[1]), np.arange(right.shape[1])] = 0.0
+    return np.where((right == 0).all((1, 2), keepdims=True), right, other)
 
 
 @bug(
     "mask-windows-by-columns",
     "The masks of the windows are numbered by columns.",
-    "Right for square numbers of windows on the diagonal only; leaks at one edge, cuts at the other.",
+    "Right only on the diagonal of as many rows as columns of windows; leaks at one edge, hides at another.",
 )
-def mask_windows_by_columns(o: Any) -> Replacements:
-    original = o.windows.shifted_window_mask
-
-    def mask(height: int, width: int, window_size: Any, shift_size: Any) -> Any:
-        (mh, mw), right = window_pair(window_size), original(height, width, window_size, shift_size)
-        by_place = right.reshape(height // mh, width // mw, *right.shape[1:])
-        return by_place.swapaxes(0, 1).reshape(right.shape)
-
-    return {"windows.shifted_window_mask": mask}
+@replaces(MASK)
+def mask_windows_by_columns(original: Any, height: int, width: int, window_size: Any, shift: Any) -> Any:
+    (mh, mw), right = window_pair(window_size), original(height, width, window_size, shift)
+    by_place = right.reshape(height // mh, width // mw, *right.shape[1:])
+    return by_place.swapaxes(0, 1).reshape(right.shape)
 
 
 @bug(
     "mask-half-window",
     "The regions are cut at floor(M / 2), whatever the shift is.",
     "Right for the usual shift, wrong for every other.",
-    "Region slicing copied with the default shift built in (ResShift, issue 81).",
+    "Slices of regions copied with the default shift built in (ResShift, issue 81).",
 )
-def mask_half_window(o: Any) -> Replacements:
-    original = o.windows.shifted_window_mask
-
-    def mask(height: int, width: int, window_size: Any, shift_size: Any) -> Any:
-        half = (m // 2 if s else 0 for m, s in zip(window_pair(window_size), pair(shift_size), strict=True))
-        return original(height, width, window_size, tuple(half))
-
-    return {"windows.shifted_window_mask": mask}
+@replaces(MASK)
+def mask_half_window(original: Any, height: int, width: int, window_size: Any, shift: Any) -> Any:
+    half = (m // 2 if s else 0 for m, s in zip(window_pair(window_size), pair(shift), strict=True))
+    return original(height, width, window_size, tuple(half))
 
 
 @bug("mask-off-by-one", "The regions are cut one token too early.", "A row and a column of tokens leak.")
 def mask_off_by_one(o: Any) -> Replacements:
     def mask(height: int, width: int, window_size: Any, shift_size: Any) -> Any:
-        cuts = (
-            side - s - 1 if s else side for side, s in zip((height, width), pair(shift_size), strict=True)
-        )
+        sides = zip((height, width), pair(shift_size), strict=True)
+        cuts = (side - s - 1 if s else side for side, s in sides)
         rows, columns = (np.arange(n) >= cut for n, cut in zip((height, width), cuts, strict=True))
-        return by_labels(o, rows, columns, window_size)
+        regions = 2 * rows[:, None] + columns[None, :]
+        windows = o.windows.window_partition(regions[None, :, :, None], window_size)
+        windows = windows.reshape(-1, prod(window_pair(window_size)))
+        return np.where(windows[:, :, None] == windows[:, None, :], 0.0, -np.inf)
 
-    return {"windows.shifted_window_mask": mask}
+    return {MASK: mask}
 
 
 @bug("mask-rows-only", "Only the rows that came around are masked, not the columns.", LEAK)
-def mask_rows_only(o: Any) -> Replacements:
-    original = o.windows.shifted_window_mask
-
-    def mask(height: int, width: int, window_size: Any, shift_size: Any) -> Any:
-        return original(height, width, window_size, (pair(shift_size)[0], 0))
-
-    return {"windows.shifted_window_mask": mask}
+@replaces(MASK)
+def mask_rows_only(original: Any, height: int, width: int, window_size: Any, shift: Any) -> Any:
+    return original(height, width, window_size, (pair(shift)[0], 0))
 
 
 @bug(
@@ -121,16 +100,11 @@ def mask_rows_only(o: Any) -> Replacements:
     "Two tokens see each other if one axis agrees, where both must.",
     "Leaks in the corner window only: the rarest window of all.",
 )
-def mask_either_axis(o: Any) -> Replacements:
-    original = o.windows.shifted_window_mask
-
-    def mask(height: int, width: int, window_size: Any, shift_size: Any) -> Any:
-        sh, sw = pair(shift_size)
-        rows, columns = (original(height, width, window_size, s) for s in ((sh, 0), (0, sw)))
-        both = sh and sw
-        return np.maximum(rows, columns) if both else np.minimum(rows, columns)
-
-    return {"windows.shifted_window_mask": mask}
+@replaces(MASK)
+def mask_either_axis(original: Any, height: int, width: int, window_size: Any, shift: Any) -> Any:
+    sh, sw = pair(shift)
+    rows, columns = (original(height, width, window_size, s) for s in ((sh, 0), (0, sw)))
+    return np.maximum(rows, columns) if sh and sw else np.minimum(rows, columns)
 
 
 @bug(
@@ -138,15 +112,10 @@ def mask_either_axis(o: Any) -> Replacements:
     "Blocks without a shift are masked too, as if they were shifted by floor(M / 2).",
     "Half of the border tokens' attention is lost in every even block.",
 )
-def mask_without_shift(o: Any) -> Replacements:
-    original = o.windows.shifted_window_mask
-
-    def mask(height: int, width: int, window_size: Any, shift_size: Any) -> Any:
-        mh, mw = window_pair(window_size)
-        shift = shift_size if any(pair(shift_size)) else (mh // 2, mw // 2)
-        return original(height, width, window_size, shift)
-
-    return {"windows.shifted_window_mask": mask}
+@replaces(MASK)
+def mask_without_shift(original: Any, height: int, width: int, window_size: Any, shift: Any) -> Any:
+    mh, mw = window_pair(window_size)
+    return original(height, width, window_size, shift if any(pair(shift)) else (mh // 2, mw // 2))
 
 
 @bug(
@@ -155,18 +124,16 @@ def mask_without_shift(o: Any) -> Replacements:
     "Right for one image; in a batch, most windows get another window's mask.",
     "`repeat_interleave` where `repeat` is meant.",
 )
-def mask_repeated(o: Any) -> Replacements:
-    def add(logits: Any, mask: Any) -> Any:
-        places = np.arange(len(logits)) // (len(logits) // len(mask))
-        return logits + mask[places][:, None].astype(logits.real.dtype)
-
-    return {"attention.add_mask": add}
+@replaces("attention.add_mask")
+def mask_repeated(original: Any, logits: Any, mask: Any) -> Any:
+    which = np.arange(len(logits)) // (len(logits) // len(mask))
+    return logits + mask[which][:, None].astype(logits.real.dtype)
 
 
 @bug("mask-first-window", "Every window gets the mask of the first.", LEAK)
-def mask_first_window(o: Any) -> Replacements:
-    original = o.attention.add_mask
-    return {"attention.add_mask": lambda logits, mask: original(logits, mask[:1])}
+@replaces("attention.add_mask")
+def mask_first_window(original: Any, logits: Any, mask: Any) -> Any:
+    return original(logits, mask[:1])
 
 
 @bug(
@@ -194,10 +161,10 @@ def mask_after_softmax(o: Any) -> Replacements:
 
 @bug(
     "mask-positive",
-    "The mask is 1 where a token may not attend, and is added as such.",
+    "The mask is 1 where a token may not attend, and that 1 is added.",
     "Hidden tokens are preferred instead of hidden.",
     "Boolean masks of the opposite meaning (True = hidden), added as numbers.",
 )
-def mask_positive(o: Any) -> Replacements:
-    original = o.windows.shifted_window_mask
-    return {"windows.shifted_window_mask": lambda *sizes: (original(*sizes) < 0).astype(float)}
+@replaces(MASK)
+def mask_positive(original: Any, *sizes: Any) -> Any:
+    return (original(*sizes) < 0).astype(float)

@@ -7,90 +7,98 @@ from typing import Any
 
 from swin_reference.sizes import window_pair
 
-from swin_properties.bugs.gallery import NOT_SEEN, Replacements, bug
-
-V1 = "Checkpoints load and outputs are wrong."
+from swin_properties.bugs.gallery import WRONG_OUTPUTS, Plant, Replacements, bug, replaces
 
 
-def shifting(o: Any, rule: Callable[[int, Any, Any], Any]) -> Replacements:
-    """A stage whose blocks are shifted by ``rule(number, grid, window)``."""
+def as_shift(rule: Callable[[int, Any, Any], Any]) -> Plant:
+    """Plants a stage whose blocks are shifted by ``rule(number, grid, window)``."""
 
-    def stage_blocks(
-        x: Any,
-        params: Any,
-        depth: int,
-        heads: int,
-        window: Any,
-        kept: Any = None,
-        qk_scale: Any = None,
-        *_: Any,
-    ) -> Any:
-        for number in range(depth):
-            shift = rule(number, x.shape[1:3], window_pair(window))
-            kept_block = None if kept is None else kept[number]
-            x = o.block.swin_block(x, params["blocks"][number], heads, window, shift, kept_block, qk_scale)
-        return x
+    def plant(o: Any) -> Replacements:
+        def stage_blocks(
+            x: Any,
+            params: Any,
+            depth: int,
+            heads: int,
+            window: Any,
+            kept: Any = None,
+            qk_scale: Any = None,
+            *_: Any,
+        ) -> Any:
+            for number in range(depth):
+                shift = rule(number, x.shape[1:3], window_pair(window))
+                kept_block = None if kept is None else kept[number]
+                block = params["blocks"][number]
+                x = o.block.swin_block(x, block, heads, window, shift, kept_block, qk_scale)
+            return x
 
-    return {"block.stage_blocks": stage_blocks}
+        return {"block.stage_blocks": stage_blocks}
+
+    return plant
 
 
-def halves(grid: Any, window: Any) -> tuple[int, int]:
-    """The right shift of a shifted block."""
+def half_window(grid: Any, window: Any) -> tuple[int, int]:
+    """Returns the right shift of a shifted block."""
     (height, width), (mh, mw) = grid, window
     return (mh // 2, mw // 2) if height > mh and width > mw else (0, 0)
 
 
-SHIFTS: dict[str, tuple[str, str, str, Callable[[int, Any, Any], Any]]] = {
-    "shift-even-blocks": (
-        "Even blocks are shifted, odd ones are not.",
-        V1,
-        NOT_SEEN,
-        lambda number, grid, window: (0, 0) if number % 2 else halves(grid, window),
-    ),
-    "shift-never": (
-        "No block is shifted.",
-        "Windows never connect: about one point of accuracy (Liu et al. 2021, table 4).",
-        NOT_SEEN,
-        lambda number, grid, window: (0, 0),
-    ),
-    "shift-always": (
-        "Every block is shifted.",
-        "The regular windows are never used.",
-        NOT_SEEN,
-        lambda number, grid, window: halves(grid, window),
-    ),
-    "shift-kept-on-small-grids": (
-        "The shift is kept when one window spans the grid.",
-        "The last stage, whose grid is one window, is cut into four regions.",
-        "The detection family keeps it, by convention.",
-        lambda number, grid, window: (window[0] // 2, window[1] // 2) if number % 2 else (0, 0),
-    ),
-    "shift-dropped-per-axis": (
-        "The shift is dropped per axis, not on both at once.",
-        "Differs from the official code on long images only.",
-        "timm and torchvision, by convention.",
-        lambda number, grid, window: tuple(
-            m // 2 if number % 2 and side > m else 0 for side, m in zip(grid, window, strict=True)
-        ),
-    ),
-    "shift-rounded-up": (
-        "The shift is ceil(M / 2), not floor(M / 2).",
-        "Wrong for odd windows: every public checkpoint has window 7.",
-        NOT_SEEN,
-        lambda number, grid, window: (
-            tuple(min((m + 1) // 2, m - 1) for m in window)
-            if number % 2 and any(halves(grid, window))
-            else (0, 0)
-        ),
-    ),
-}
-for _name, (_wrong, _effect, _seen, _rule) in SHIFTS.items():
-    bug(_name, _wrong, _effect, _seen)(
-        lambda o, rule=_rule: shifting(o, rule)  # type: ignore[misc]
-    )
+@bug("shift-even-blocks", "Even blocks are shifted, odd ones are not.", WRONG_OUTPUTS)
+@as_shift
+def shift_even_blocks(number: int, grid: Any, window: Any) -> Any:
+    return (0, 0) if number % 2 else half_window(grid, window)
 
 
-@bug("merge-missing", "The stage does not merge although it has the weights.", "Shapes go wrong at once.")
+@bug(
+    "shift-never",
+    "No block is shifted.",
+    "Windows never connect: about one point of accuracy (Liu et al. 2021, table 4).",
+)
+@as_shift
+def shift_never(number: int, grid: Any, window: Any) -> Any:
+    return 0, 0
+
+
+@bug("shift-always", "Every block is shifted.", "The regular windows are never used.")
+@as_shift
+def shift_always(number: int, grid: Any, window: Any) -> Any:
+    return half_window(grid, window)
+
+
+@bug(
+    "shift-kept-on-small-grids",
+    "The shift is kept when one window spans the grid.",
+    "The last stage, whose grid is one window, is cut into four regions.",
+    "The detection family keeps it, by convention.",
+)
+@as_shift
+def shift_kept_on_small_grids(number: int, grid: Any, window: Any) -> Any:
+    return (window[0] // 2, window[1] // 2) if number % 2 else (0, 0)
+
+
+@bug(
+    "shift-dropped-per-axis",
+    "The shift is dropped on each axis alone, not on both at once.",
+    "Differs from the official code on long images only.",
+    "timm and torchvision, by convention.",
+)
+@as_shift
+def shift_dropped_per_axis(number: int, grid: Any, window: Any) -> Any:
+    sides = zip(grid, window, strict=True)
+    return tuple(m // 2 if number % 2 and side > m else 0 for side, m in sides)
+
+
+@bug(
+    "shift-rounded-up",
+    "The shift is ceil(M / 2), not floor(M / 2).",
+    "Wrong for odd windows: every public checkpoint has window 7.",
+)
+@as_shift
+def shift_rounded_up(number: int, grid: Any, window: Any) -> Any:
+    shifted = number % 2 and any(half_window(grid, window))
+    return tuple(min((m + 1) // 2, m - 1) for m in window) if shifted else (0, 0)
+
+
+@bug("merge-missing", "The stage does not merge although it has the weights.", "Shapes are wrong at once.")
 def merge_missing(o: Any) -> Replacements:
     return {"block.swin_stage": o.block.stage_blocks}
 
@@ -111,48 +119,58 @@ def features_after_merge(o: Any) -> Replacements:
     return {"network.swin_features": features}
 
 
-def classifier(o: Any, pooled: Callable[[Any, Any], Any]) -> Replacements:
-    """A classifier whose head reads ``pooled(last map, norm)``."""
-    e = o.layers
+def as_pooling(pooled: Callable[[Any, Callable[[Any], Any]], Any]) -> Plant:
+    """Plants a classifier whose head reads ``pooled(last map, norm)``."""
 
-    def swin_transformer(images: Any, params: Any, config: Any, kept: Any = None, *_: Any) -> Any:
-        last = o.network.swin_features(images, params, config, kept)[-1]
-        y = pooled(last, lambda x: e.layer_norm(x, params["norm"]))
-        return e.linear(y, **params["head"]) if config.num_classes else y
+    def plant(o: Any) -> Replacements:
+        layers = o.layers
 
-    return {"network.swin_transformer": swin_transformer}
+        def swin_transformer(images: Any, params: Any, config: Any, kept: Any = None, *_: Any) -> Any:
+            last = o.network.swin_features(images, params, config, kept)[-1]
+            y = pooled(last, lambda x: layers.layer_norm(x, params["norm"]))
+            return layers.linear(y, **params["head"]) if config.num_classes else y
+
+        return {"network.swin_transformer": swin_transformer}
+
+    return plant
 
 
-def mean(x: Any) -> Any:
-    """The mean over the tokens."""
+def mean_token(x: Any) -> Any:
+    """Returns the mean over the tokens."""
     return x.sum(axis=(1, 2)) / (x.shape[1] * x.shape[2])
 
 
-POOLS: dict[str, tuple[str, str, str, Callable[[Any, Any], Any]]] = {
-    "pool-before-norm": (
-        "The tokens are averaged first and normed after.",
-        V1,
-        "ConvNeXt's order.",
-        lambda x, norm: norm(mean(x)),
-    ),
-    "final-norm-missing": ("There is no norm before the head.", V1, NOT_SEEN, lambda x, norm: mean(x)),
-    "pool-maximum": (
-        "The head reads the maximum over the tokens.",
-        V1,
-        NOT_SEEN,
-        lambda x, norm: norm(x).max((1, 2)),
-    ),
-    "pool-first-token": (
-        "The head reads the first token.",
-        "A ViT's class token, which Swin does not have.",
-        NOT_SEEN,
-        lambda x, norm: norm(x)[:, 0, 0],
-    ),
-}
-for _name, (_wrong, _effect, _seen, _pooled) in POOLS.items():
-    bug(_name, _wrong, _effect, _seen)(
-        lambda o, pooled=_pooled: classifier(o, pooled)  # type: ignore[misc]
-    )
+@bug(
+    "pool-before-norm",
+    "The tokens are averaged first and normed after.",
+    WRONG_OUTPUTS,
+    "ConvNeXt's order.",
+)
+@as_pooling
+def pool_before_norm(x: Any, norm: Any) -> Any:
+    return norm(mean_token(x))
+
+
+@bug("final-norm-missing", "There is no norm before the head.", WRONG_OUTPUTS)
+@as_pooling
+def final_norm_missing(x: Any, norm: Any) -> Any:
+    return mean_token(x)
+
+
+@bug("pool-maximum", "The head reads the maximum over the tokens.", WRONG_OUTPUTS)
+@as_pooling
+def pool_maximum(x: Any, norm: Any) -> Any:
+    return norm(x).max((1, 2))
+
+
+@bug(
+    "pool-first-token",
+    "The head reads the first token.",
+    "It is read as a ViT's class token, which Swin does not have.",
+)
+@as_pooling
+def pool_first_token(x: Any, norm: Any) -> Any:
+    return norm(x)[:, 0, 0]
 
 
 @bug(
@@ -160,8 +178,9 @@ for _name, (_wrong, _effect, _seen, _pooled) in POOLS.items():
     "The absolute position embedding is not added.",
     "Only models that have one are wrong.",
 )
-def position_embedding_dropped(o: Any) -> Replacements:
-    return {"network.add_position_embedding": lambda x, embedding, config: x}
+@replaces("network.add_position_embedding")
+def position_embedding_dropped(original: Any, x: Any, embedding: Any, *_: Any) -> Any:
+    return x
 
 
 @bug(
@@ -169,8 +188,6 @@ def position_embedding_dropped(o: Any) -> Replacements:
     "The absolute position embedding is read column by column.",
     "Right for a grid of one row; positions are transposed.",
 )
-def position_embedding_by_columns(o: Any) -> Replacements:
-    def add(x: Any, embedding: Any, config: Any) -> Any:
-        return x + embedding.reshape(x.shape[2], x.shape[1], x.shape[3]).swapaxes(0, 1)[None]
-
-    return {"network.add_position_embedding": add}
+@replaces("network.add_position_embedding")
+def position_embedding_by_columns(original: Any, x: Any, embedding: Any, *_: Any) -> Any:
+    return x + embedding.reshape(x.shape[2], x.shape[1], x.shape[3]).swapaxes(0, 1)[None]

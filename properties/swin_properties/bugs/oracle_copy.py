@@ -1,73 +1,86 @@
-"""A fresh copy of the oracle with some of its functions replaced, everywhere they are used."""
+"""Copies of the oracle in which some functions are replaced, wherever they are used."""
 
 from __future__ import annotations
 
-import importlib
-import sys
-from collections.abc import Callable, Mapping
-from types import FunctionType, ModuleType, SimpleNamespace
+from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
+from inspect import unwrap
+from operator import attrgetter
+from types import CodeType, FunctionType, ModuleType, SimpleNamespace
 from typing import Any
 
 import swin_reference
 
-from swin_properties.adapters.contract import SHAPES
+from swin_properties.adapters.contract import CONTRACT
 
 PACKAGE = "swin_reference"
-DATA = tuple(f"swin_reference.{name}" for name in ("config", "conventions", "types", "checkpoint"))
-"""Modules of data and names, shared by all copies: a configuration is of the type that each was made for."""
+DATA = ("config", "conventions", "types")
+"""The oracle's modules of data, which all copies share: a configuration keeps its type."""
 
 
-def fresh_modules() -> dict[str, ModuleType]:
-    """The oracle's modules of functions executed anew, by name without the package.
+def copy_modules() -> dict[str, ModuleType]:
+    """Returns a copy of each of the oracle's modules whose functions a callable may use, by its name.
 
-    Its data is shared, and the second oracle left out: its functions have the names of the first one's.
+    Each function is made again with the copied module as its globals, so that it calls the copies of the
+    others.  A copied function does not check its shapes, also where a test made the original check them.
 
     >>> import swin_reference.windows
-    >>> fresh_modules()["windows"].cyclic_shift is swin_reference.windows.cyclic_shift
+    >>> copy_modules()["windows"].cyclic_shift is swin_reference.windows.cyclic_shift
     False
     """
-
-    def ours() -> dict[str, ModuleType]:
-        return {name: m for name, m in sys.modules.items() if (name + ".").startswith(PACKAGE + ".")}
-
-    real = ours()
-    for name in real:
-        if not _is_data(name):
-            del sys.modules[name]
-    try:
-        package = importlib.import_module(PACKAGE)
-        for name in package.__all__:
-            getattr(package, name)  # the package imports each of its modules when a name of it is first used
-        copies = ours()
-    finally:
-        for name in ours():
-            del sys.modules[name]
-        sys.modules.update(real)
-    return {
-        name[len(PACKAGE) + 1 :]: module
-        for name, module in copies.items()
-        if name != PACKAGE and not name.startswith(f"{PACKAGE}.direct") and not _is_data(name)
+    copies: dict[str, ModuleType] = {}
+    for name in _module_names():
+        copies[name] = ModuleType(f"{PACKAGE}.{name}")
+        vars(copies[name]).update(vars(import_module(f"{PACKAGE}.{name}")))
+    functions = {
+        (module, key): value
+        for module, copy in copies.items()
+        for key, value in vars(copy).items()
+        if isinstance(value, FunctionType) and _home(value) in copies
     }
+    made = {id(value): _copy_function(value, copies[_home(value)]) for value in functions.values()}
+    for (module, key), value in functions.items():
+        setattr(copies[module], key, made[id(value)])
+    return copies
 
 
-def _is_data(name: str) -> bool:
-    return any((name + ".").startswith(module + ".") for module in DATA)
+def _module_names() -> list[str]:
+    """Returns the modules that define the callables, and those whose functions they use."""
+    found: list[str] = []
+    waiting = [_home(getattr(swin_reference, name)) for name in CONTRACT]
+    while waiting:
+        name = waiting.pop(0)
+        if name and name not in (*found, *DATA):
+            found.append(name)
+            values = vars(import_module(f"{PACKAGE}.{name}")).values()
+            waiting += [_home(value) for value in values if isinstance(value, FunctionType)]
+    return found
 
 
-def replaced(modules: Mapping[str, ModuleType], replacements: Mapping[str, Callable[..., Any]]) -> Any:
-    """The oracle's callables after ``{"module.function": other}`` is replaced in every module that has it.
+def _home(function: Any) -> str:
+    """Returns the module of the oracle that defines a function, "" for a function of anybody else."""
+    package, _, name = unwrap(function).__module__.partition(".")
+    return name if package == PACKAGE else ""
 
-    Patching one module would not reach the names that others imported from it.
+
+def _copy_function(function: FunctionType, module: ModuleType) -> FunctionType:
+    bare = unwrap(function)
+    copy = FunctionType(bare.__code__, vars(module), bare.__name__, bare.__defaults__, bare.__closure__)
+    copy.__kwdefaults__ = bare.__kwdefaults__
+    return copy
+
+
+def replace(modules: Mapping[str, ModuleType], replacements: Mapping[str, Callable[..., Any]]) -> Any:
+    """Replaces ``{"module.function": other}`` in every copied module that has it; returns the callables.
 
     Errors: ``LookupError`` for a function that does not exist.
     """
     others: dict[int, Callable[..., Any]] = {}
     for path, other in replacements.items():
-        module, _, name = path.rpartition(".")
-        original = getattr(modules[module], name, None)
-        if original is None:
-            raise LookupError(f"a bug replaces a function that exists, the oracle has no {path}")
-        others[id(original)] = other
+        try:
+            others[id(attrgetter(path)(SimpleNamespace(**modules)))] = other
+        except AttributeError:
+            raise LookupError(f"a bug replaces a function that exists, the oracle has no {path}") from None
     # All at once: one after the other, two functions that change places would both become the same.
     for copy in modules.values():
         for key, value in list(vars(copy).items()):
@@ -77,46 +90,35 @@ def replaced(modules: Mapping[str, ModuleType], replacements: Mapping[str, Calla
 
 
 def callables(modules: Mapping[str, ModuleType]) -> SimpleNamespace:
-    """A copy of the oracle as an implementation: each callable from the module that defines it.
+    """Returns a copy of the oracle as an implementation: each callable from the module that defines it.
 
-    Another module's name for it may have been changed alone.
+    Another module's name for the callable may have been replaced alone.
     """
-    homes = {name: getattr(swin_reference, name).__module__.rpartition(".")[2] for name in SHAPES}
+    homes = {name: _home(getattr(swin_reference, name)) for name in CONTRACT}
     return SimpleNamespace(**{name: getattr(modules[home], name) for name, home in homes.items()})
 
 
-def reached(modules: Mapping[str, ModuleType], start: str) -> set[str]:
-    """The functions, as ``module.function``, that calling ``start`` can reach, itself included.
+def reached(function: FunctionType) -> set[str]:
+    """Returns the functions, as ``module.function``, that calling a copied function can reach, with itself.
 
-    >>> sorted(reached(fresh_modules(), "mlp"))
+    >>> sorted(reached(copy_modules()["layers"].mlp))
     ['layers.gelu', 'layers.linear', 'layers.mlp']
     """
-    functions = {
-        (module, name): value
-        for module, copy in modules.items()
-        for name, value in vars(copy).items()
-        if isinstance(_bare(value), FunctionType)
-    }
-    home = {value: key for key, value in functions.items() if _bare(value).__module__.endswith("." + key[0])}
-    found: set[str] = set()
-    waiting = [value for (module, name), value in functions.items() if name == start and value in home]
+    found: dict[str, FunctionType] = {}
+    waiting: list[Any] = [function]
     while waiting:
-        value = waiting.pop()
-        module, name = home[value]
-        if f"{module}.{name}" in found:
-            continue
-        found.add(f"{module}.{name}")
-        used = set(_names(_bare(value).__code__))
-        waiting += [functions[module, key] for key in used if functions.get((module, key)) in home]
-    return found
+        one = waiting.pop()
+        path = f"{_home(one)}.{one.__name__}"
+        if path not in found:
+            found[path] = one
+            used = (one.__globals__.get(name) for name in _global_names(one.__code__))
+            waiting += [value for value in used if isinstance(value, FunctionType) and _home(value)]
+    return set(found)
 
 
-def _bare(value: Any) -> Any:
-    """A function without the wrapper that checks its shapes in the tests."""
-    return getattr(value, "__wrapped__", value)
-
-
-def _names(code: Any) -> list[str]:
-    """Global names a function's code uses, those of comprehensions inside it as well."""
-    inner = [name for const in code.co_consts if hasattr(const, "co_names") for name in _names(const)]
-    return [*code.co_names, *inner]
+def _global_names(code: CodeType) -> Iterator[str]:
+    """Yields the names that a function's code looks up, with those of the functions inside it."""
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _global_names(constant)

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from swin_reference.sizes import window_pair
 
-from swin_properties.bugs.gallery import Replacements, bug
+from swin_properties.bugs.gallery import Plant, Replacements, bug, replaces
 
 ORDER = "Checkpoints load and outputs are wrong; training from scratch hides it."
 
 
+def with_weight(params: Any, weight: Any) -> Any:
+    """Returns a patch embedding's parameters with another weight of its projection."""
+    return {**params, "proj": {**params["proj"], "weight": weight}}
+
+
 @bug("patch-transposed", "A patch's rows and columns are exchanged.", ORDER, "Kernels in (W, H) order.")
-def patch_transposed(o: Any) -> Replacements:
-    original = o.patches.patch_embed
-
-    def embed(images: Any, params: Any, patch_size: Any, *_: Any) -> Any:
-        weight = params["proj"]["weight"]
-        turned = weight.swapaxes(2, 3).reshape(weight.shape)
-        return original(images, {**params, "proj": {**params["proj"], "weight": turned}}, patch_size)
-
-    return {"patches.patch_embed": embed}
+@replaces("patches.patch_embed")
+def patch_transposed(original: Any, images: Any, params: Any, patch_size: Any, *_: Any) -> Any:
+    weight = params["proj"]["weight"]
+    turned = weight.swapaxes(2, 3).reshape(weight.shape)
+    return original(images, with_weight(params, turned), patch_size)
 
 
 @bug(
@@ -30,41 +32,31 @@ def patch_transposed(o: Any) -> Replacements:
     ORDER,
     "ViT-style patchify with a convolution's weights.",
 )
-def patch_channels_last(o: Any) -> Replacements:
-    original = o.patches.patch_embed
-
-    def embed(images: Any, params: Any, patch_size: Any, *_: Any) -> Any:
-        weight = params["proj"]["weight"]
-        outputs, colours, height, width = weight.shape
-        turned = weight.reshape(outputs, height, width, colours).transpose(0, 3, 1, 2)
-        return original(images, {**params, "proj": {**params["proj"], "weight": turned}}, patch_size)
-
-    return {"patches.patch_embed": embed}
+@replaces("patches.patch_embed")
+def patch_channels_last(original: Any, images: Any, params: Any, patch_size: Any, *_: Any) -> Any:
+    weight = params["proj"]["weight"]
+    outputs, colours, height, width = weight.shape
+    turned = weight.reshape(outputs, height, width, colours).transpose(0, 3, 1, 2)
+    return original(images, with_weight(params, turned), patch_size)
 
 
 @bug("patch-bgr", "The colours are read in the order blue, green, red.", ORDER, "OpenCV images.")
-def patch_bgr(o: Any) -> Replacements:
-    original = o.patches.patch_embed
-    return {"patches.patch_embed": lambda images, params, p, *_: original(images[:, ::-1], params, p)}
+@replaces("patches.patch_embed")
+def patch_bgr(original: Any, images: Any, params: Any, patch_size: Any, *_: Any) -> Any:
+    return original(images[:, ::-1], params, patch_size)
 
 
 @bug("patch-bias-dropped", "The patch embedding has no bias.", "A constant is missing from every token.")
-def patch_bias_dropped(o: Any) -> Replacements:
-    original = o.patches.patch_embed
-
-    def embed(images: Any, params: Any, patch_size: Any, *_: Any) -> Any:
-        proj = {"weight": params["proj"]["weight"], "bias": np.zeros_like(params["proj"]["bias"])}
-        return original(images, {**params, "proj": proj}, patch_size)
-
-    return {"patches.patch_embed": embed}
+@replaces("patches.patch_embed")
+def patch_bias_dropped(original: Any, images: Any, params: Any, patch_size: Any, *_: Any) -> Any:
+    proj = {"weight": params["proj"]["weight"], "bias": np.zeros_like(params["proj"]["bias"])}
+    return original(images, {**params, "proj": proj}, patch_size)
 
 
 @bug("patch-norm-missing", "The norm after the patch embedding is left out.", "Activations start unscaled.")
-def patch_norm_missing(o: Any) -> Replacements:
-    original = o.patches.patch_embed
-    return {
-        "patches.patch_embed": lambda images, params, p, *_: original(images, {"proj": params["proj"]}, p)
-    }
+@replaces("patches.patch_embed")
+def patch_norm_missing(original: Any, images: Any, params: Any, patch_size: Any, *_: Any) -> Any:
+    return original(images, {"proj": params["proj"]}, patch_size)
 
 
 @bug(
@@ -72,19 +64,15 @@ def patch_norm_missing(o: Any) -> Replacements:
     "Each patch starts one pixel early.",
     "A convolution with padding: every token sees its neighbour's pixels.",
 )
-def patch_overlapping(o: Any) -> Replacements:
-    original = o.patches.patch_embed
-
-    def embed(images: Any, params: Any, patch_size: Any, *_: Any) -> Any:
-        ph = window_pair(patch_size)[0]
-        moved = np.concatenate([np.zeros_like(images[:, :, :1]), images[:, :, :-1]], axis=2)
-        return original(moved if ph > 1 else images, params, patch_size)
-
-    return {"patches.patch_embed": embed}
+@replaces("patches.patch_embed")
+def patch_overlapping(original: Any, images: Any, params: Any, patch_size: Any, *_: Any) -> Any:
+    ph = window_pair(patch_size)[0]
+    moved = np.concatenate([np.zeros_like(images[:, :, :1]), images[:, :, :-1]], axis=2)
+    return original(moved if ph > 1 else images, params, patch_size)
 
 
 def merging(o: Any, order: tuple[int, ...]) -> Replacements:
-    """A merge that concatenates the neighbours (0,0), (1,0), (0,1), (1,1) in another order."""
+    """Returns a merge that concatenates the neighbours (0,0), (1,0), (0,1), (1,1) in another order."""
     original = o.patches.patch_merging
 
     def merge(x: Any, params: Any, *_: Any) -> Any:
@@ -123,22 +111,32 @@ def merge_duplicates(o: Any) -> Replacements:
     return merging(o, (0, 1, 3, 3))
 
 
+def as_merge(combine: Callable[[Any, list[Any], Any], Any]) -> Plant:
+    """Plants ``combine(layers, neighbours, params)`` as the merge of the four neighbours of a padded grid."""
+
+    def plant(o: Any) -> Replacements:
+        pad = o.windows.pad_to_multiple
+
+        def merge(x: Any, params: Any, *_: Any) -> Any:
+            x = pad(x, 2)
+            return combine(o.layers, [x[:, h::2, w::2] for w in (0, 1) for h in (0, 1)], params)
+
+        return {"patches.patch_merging": merge}
+
+    return plant
+
+
 @bug(
     "merge-channels-interleaved",
     "The merged channels are ordered channel first, neighbour second.",
     ORDER,
     "`torch.nn.PixelUnshuffle`, which does just that.",
 )
-def merge_channels_interleaved(o: Any) -> Replacements:
-    e, pad = o.layers, o.windows.pad_to_multiple
-
-    def merge(x: Any, params: Any, *_: Any) -> Any:
-        x = pad(x, 2)
-        neighbours = np.stack([x[:, h::2, w::2] for w in (0, 1) for h in (0, 1)], axis=-1)
-        merged = neighbours.reshape(*neighbours.shape[:3], -1)
-        return e.linear(e.layer_norm(merged, params["norm"]), **params["reduction"])
-
-    return {"patches.patch_merging": merge}
+@as_merge
+def merge_channels_interleaved(layers: Any, neighbours: list[Any], params: Any) -> Any:
+    stacked = np.stack(neighbours, axis=-1)
+    merged = stacked.reshape(*stacked.shape[:3], -1)
+    return layers.linear(layers.layer_norm(merged, params["norm"]), **params["reduction"])
 
 
 @bug(
@@ -147,40 +145,24 @@ def merge_channels_interleaved(o: Any) -> Replacements:
     "V1 weights give other outputs.",
     "V2's order.",
 )
-def merge_norm_after(o: Any) -> Replacements:
-    e, pad = o.layers, o.windows.pad_to_multiple
-
-    def merge(x: Any, params: Any, *_: Any) -> Any:
-        x = pad(x, 2)
-        merged = np.concatenate([x[:, h::2, w::2] for w in (0, 1) for h in (0, 1)], axis=-1)
-        reduced = e.linear(merged, **params["reduction"])
-        norm = {name: value[: reduced.shape[-1]] for name, value in params["norm"].items()}
-        return e.layer_norm(reduced, norm)
-
-    return {"patches.patch_merging": merge}
+@as_merge
+def merge_norm_after(layers: Any, neighbours: list[Any], params: Any) -> Any:
+    reduced = layers.linear(np.concatenate(neighbours, axis=-1), **params["reduction"])
+    norm = {name: value[: reduced.shape[-1]] for name, value in params["norm"].items()}
+    return layers.layer_norm(reduced, norm)
 
 
 @bug("merge-norm-missing", "The merge does not norm.", "Activations grow from stage to stage.")
-def merge_norm_missing(o: Any) -> Replacements:
-    e, pad = o.layers, o.windows.pad_to_multiple
-
-    def merge(x: Any, params: Any, *_: Any) -> Any:
-        x = pad(x, 2)
-        merged = np.concatenate([x[:, h::2, w::2] for w in (0, 1) for h in (0, 1)], axis=-1)
-        return e.linear(merged, **params["reduction"])
-
-    return {"patches.patch_merging": merge}
+@as_merge
+def merge_norm_missing(layers: Any, neighbours: list[Any], params: Any) -> Any:
+    return layers.linear(np.concatenate(neighbours, axis=-1), **params["reduction"])
 
 
 @bug("patch-activated", "The patch embedding ends in a ReLU.", "Half of every token is lost.", "CNN stems.")
-def patch_activated(o: Any) -> Replacements:
-    original = o.patches.patch_embed
-
-    def embed(images: Any, params: Any, patch_size: Any, *_: Any) -> Any:
-        y = original(images, params, patch_size)
-        return np.where(y.real > 0, y, 0.0 * y)
-
-    return {"patches.patch_embed": embed}
+@replaces("patches.patch_embed")
+def patch_activated(original: Any, images: Any, params: Any, patch_size: Any, *_: Any) -> Any:
+    y = original(images, params, patch_size)
+    return np.where(y.real > 0, y, 0.0 * y)
 
 
 @bug(

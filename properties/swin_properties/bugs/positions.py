@@ -7,30 +7,29 @@ from typing import Any
 import numpy as np
 from swin_reference.sizes import window_pair
 
-from swin_properties.bugs.gallery import Replacements, bug
+from swin_properties.bugs.gallery import Replacements, bug, replaces
 
+INDEX, BIAS = "relative_position.relative_position_index", "relative_position.relative_position_bias"
 TABLE = "The bias table of a checkpoint is read in another order: it loads, and outputs are wrong."
 
 
 def offsets(window_size: Any) -> tuple[Any, Any]:
-    """Offsets query - key along height and width, (N, N) each."""
+    """Returns the offsets query - key along height and width, (N, N) each."""
     h, w = (axis.ravel() for axis in np.indices(window_pair(window_size)))
     return np.subtract.outer(h, h), np.subtract.outer(w, w)
 
 
 @bug("index-transposed", "The offset is key - query, not query - key.", TABLE, "Ports that build d = k - q.")
-def index_transposed(o: Any) -> Replacements:
-    original = o.relative_position.relative_position_index
-    return {"relative_position.relative_position_index": lambda window_size: original(window_size).T}
+@replaces(INDEX)
+def index_transposed(original: Any, window_size: Any) -> Any:
+    return original(window_size).T
 
 
 @bug("index-xy", "Height and width are exchanged in the index: an (x, y) meshgrid.", TABLE)
-def index_xy(o: Any) -> Replacements:
-    def index(window_size: Any) -> Any:
-        (mh, mw), (dh, dw) = window_pair(window_size), offsets(window_size)
-        return (dw + mw - 1) * (2 * mh - 1) + (dh + mh - 1)
-
-    return {"relative_position.relative_position_index": index}
+@replaces(INDEX)
+def index_xy(original: Any, window_size: Any) -> Any:
+    (mh, mw), (dh, dw) = window_pair(window_size), offsets(window_size)
+    return (dw + mw - 1) * (2 * mh - 1) + (dh + mh - 1)
 
 
 @bug(
@@ -38,26 +37,22 @@ def index_xy(o: Any) -> Replacements:
     "The row stride is 2 Mh - 1, not 2 Mw - 1.",
     "Right for square windows; for others, different offsets share an entry of the table.",
 )
-def index_stride(o: Any) -> Replacements:
-    def index(window_size: Any) -> Any:
-        (mh, mw), (dh, dw) = window_pair(window_size), offsets(window_size)
-        last = (2 * mh - 1) * (2 * mw - 1) - 1
-        return np.minimum((dh + mh - 1) * (2 * mh - 1) + (dw + mw - 1), last)
-
-    return {"relative_position.relative_position_index": index}
+@replaces(INDEX)
+def index_stride(original: Any, window_size: Any) -> Any:
+    (mh, mw), (dh, dw) = window_pair(window_size), offsets(window_size)
+    last = (2 * mh - 1) * (2 * mw - 1) - 1
+    return np.minimum((dh + mh - 1) * (2 * mh - 1) + (dw + mw - 1), last)
 
 
 @bug(
     "index-no-offset",
-    "The column offset is not shifted to start at 0.",
+    "The column offset does not start at 0.",
     "Negative indices wrap around to the row above: no error, wrong entries.",
 )
-def index_no_offset(o: Any) -> Replacements:
-    def index(window_size: Any) -> Any:
-        (mh, mw), (dh, dw) = window_pair(window_size), offsets(window_size)
-        return ((dh + mh - 1) * (2 * mw - 1) + dw) % ((2 * mh - 1) * (2 * mw - 1))
-
-    return {"relative_position.relative_position_index": index}
+@replaces(INDEX)
+def index_no_offset(original: Any, window_size: Any) -> Any:
+    (mh, mw), (dh, dw) = window_pair(window_size), offsets(window_size)
+    return ((dh + mh - 1) * (2 * mw - 1) + dw) % ((2 * mh - 1) * (2 * mw - 1))
 
 
 @bug(
@@ -66,21 +61,21 @@ def index_no_offset(o: Any) -> Replacements:
     "About one point of ImageNet accuracy (Liu et al. 2021, table 4).",
     "NATTEN.",
 )
-def bias_dropped(o: Any) -> Replacements:
-    original = o.relative_position.relative_position_bias
-    return {"relative_position.relative_position_bias": lambda *args: np.zeros_like(original(*args))}
+@replaces(BIAS)
+def bias_dropped(original: Any, table: Any, window_size: Any) -> Any:
+    return np.zeros_like(original(table, window_size))
 
 
 @bug("bias-negated", "The bias is subtracted.", TABLE)
-def bias_negated(o: Any) -> Replacements:
-    original = o.relative_position.relative_position_bias
-    return {"relative_position.relative_position_bias": lambda *args: -original(*args)}
+@replaces(BIAS)
+def bias_negated(original: Any, table: Any, window_size: Any) -> Any:
+    return -original(table, window_size)
 
 
 @bug("bias-transposed", "The bias is added transposed: key by query.", TABLE)
-def bias_transposed(o: Any) -> Replacements:
-    original = o.relative_position.relative_position_bias
-    return {"relative_position.relative_position_bias": lambda *args: original(*args).swapaxes(1, 2)}
+@replaces(BIAS)
+def bias_transposed(original: Any, table: Any, window_size: Any) -> Any:
+    return original(table, window_size).swapaxes(1, 2)
 
 
 @bug(
@@ -93,15 +88,11 @@ def bias_not_permuted(o: Any) -> Replacements:
         index = o.relative_position.relative_position_index(window_size)
         return table[index].reshape(table.shape[1], *index.shape)
 
-    return {"relative_position.relative_position_bias": bias}
+    return {BIAS: bias}
 
 
 @bug("bias-first-head", "Every head gets the first head's bias.", "Heads lose their own geometry.")
-def bias_first_head(o: Any) -> Replacements:
-    original = o.relative_position.relative_position_bias
-
-    def bias(table: Any, window_size: Any) -> Any:
-        right = original(table, window_size)
-        return np.concatenate([right[:1]] * len(right))
-
-    return {"relative_position.relative_position_bias": bias}
+@replaces(BIAS)
+def bias_first_head(original: Any, table: Any, window_size: Any) -> Any:
+    right = original(table, window_size)
+    return np.concatenate([right[:1]] * len(right))

@@ -1,4 +1,4 @@
-"""Planted bugs of carrying a bias table over to another window."""
+"""Planted bugs of resizing a bias table to another window."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 from swin_reference.sizes import window_pair
 
-from swin_properties.bugs.gallery import Replacements, bug
+from swin_properties.bugs.gallery import Replacements, bug, replaces
 
+RESIZE = "bias_resizing.resize_relative_position_bias"
 FINE_TUNED = "A checkpoint fine-tuned at another window starts from slightly wrong biases: training hides it."
 
 
 def taps(s: Any, length: int, kernel: Any, edges: Any = None) -> Any:
-    """The matrix of a kernel of four taps around each place ``s``."""
+    """Returns the matrix of a kernel of four taps around each place ``s``."""
     pixels = np.floor(np.asarray(s)).astype(int)[:, None] + np.arange(-1, 3)
     weights = kernel(abs(s[:, None] - pixels))
     indices = np.clip(pixels, 0, length - 1) if edges is None else edges(pixels)
@@ -21,7 +22,7 @@ def taps(s: Any, length: int, kernel: Any, edges: Any = None) -> Any:
 
 
 def numbered(count: int, like: Any) -> Any:
-    """0, 1, ... in the precision of ``like``, rounding where it rounds."""
+    """Returns 0, 1, ... in the precision of ``like``, rounding where ``like`` rounds."""
     return np.zeros_like(like.real, shape=count) + np.arange(count, dtype=like.real.dtype)
 
 
@@ -34,7 +35,11 @@ def resize_corners_aligned(o: Any) -> Replacements:
     return {"bias_resizing.interpolation": interpolation}
 
 
-@bug("resize-no-half-pixel", "Pixels are taken at their corners, not their middles.", "The bias leans aside.")
+@bug(
+    "resize-no-half-pixel",
+    "Pixels are taken at their corners, not their middles.",
+    "The bias is displaced to one side.",
+)
 def resize_no_half_pixel(o: Any) -> Replacements:
     def interpolation(length: int, new_length: int, like: Any) -> Any:
         return taps(numbered(new_length, like) * (length / new_length), length, o.bias_resizing.cubic_kernel)
@@ -43,16 +48,15 @@ def resize_no_half_pixel(o: Any) -> Replacements:
 
 
 @bug("resize-catmull-rom", "The cubic kernel's a is -1/2, not -3/4.", FINE_TUNED, "Pillow, TensorFlow, JAX.")
-def resize_catmull_rom(o: Any) -> Replacements:
-    def kernel(d: Any) -> Any:
-        return np.where(d <= 1, (1.5 * d - 2.5) * d * d + 1, ((-0.5 * d + 2.5) * d - 4) * d + 2)
-
-    return {"bias_resizing.cubic_kernel": kernel}
+@replaces("bias_resizing.cubic_kernel")
+def resize_catmull_rom(original: Any, d: Any) -> Any:
+    return np.where(d <= 1, (1.5 * d - 2.5) * d * d + 1, ((-0.5 * d + 2.5) * d - 4) * d + 2)
 
 
 @bug("resize-bilinear", "The interpolation is linear, not cubic.", FINE_TUNED)
-def resize_bilinear(o: Any) -> Replacements:
-    return {"bias_resizing.cubic_kernel": lambda d: np.maximum(0.0, 1.0 - d)}
+@replaces("bias_resizing.cubic_kernel")
+def resize_bilinear(original: Any, d: Any) -> Any:
+    return np.maximum(0.0, 1.0 - d)
 
 
 @bug("resize-zero-edge", "Beyond the table's edge the bias is zero.", "The farthest offsets lose their bias.")
@@ -65,32 +69,20 @@ def resize_zero_edge(o: Any) -> Replacements:
 
 
 @bug("resize-xy", "The table is read as (width, height).", "Right for square windows.")
-def resize_xy(o: Any) -> Replacements:
-    original = o.bias_resizing.resize_relative_position_bias
-
-    def resize(table: Any, window_size: Any, new_window_size: Any) -> Any:
-        return original(table, window_pair(window_size)[::-1], window_pair(new_window_size)[::-1])
-
-    return {"bias_resizing.resize_relative_position_bias": resize}
+@replaces(RESIZE)
+def resize_xy(original: Any, table: Any, window_size: Any, new_window_size: Any) -> Any:
+    return original(table, window_pair(window_size)[::-1], window_pair(new_window_size)[::-1])
 
 
 @bug("resize-heads-first", "The result stays (heads, offsets), reshaped.", "Heads and offsets are mixed.")
-def resize_heads_first(o: Any) -> Replacements:
-    original = o.bias_resizing.resize_relative_position_bias
-
-    def resize(table: Any, window_size: Any, new_window_size: Any) -> Any:
-        right = original(table, window_size, new_window_size)
-        return right.T.reshape(right.shape)
-
-    return {"bias_resizing.resize_relative_position_bias": resize}
+@replaces(RESIZE)
+def resize_heads_first(original: Any, table: Any, window_size: Any, new_window_size: Any) -> Any:
+    right = original(table, window_size, new_window_size)
+    return right.T.reshape(right.shape)
 
 
 @bug("resize-cropped", "A smaller window takes the first rows of the table.", "Offset 0 becomes another.")
-def resize_cropped(o: Any) -> Replacements:
-    original = o.bias_resizing.resize_relative_position_bias
-
-    def resize(table: Any, window_size: Any, new_window_size: Any) -> Any:
-        right = original(table, window_size, new_window_size)
-        return table[: len(right)] if len(right) <= len(table) else right
-
-    return {"bias_resizing.resize_relative_position_bias": resize}
+@replaces(RESIZE)
+def resize_cropped(original: Any, table: Any, window_size: Any, new_window_size: Any) -> Any:
+    right = original(table, window_size, new_window_size)
+    return table[: len(right)] if len(right) <= len(table) else right

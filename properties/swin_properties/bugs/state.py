@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from swin_reference.sizes import pair, window_pair
 
-from swin_properties.bugs.gallery import Replacements, bug
+from swin_properties.bugs.gallery import Replacements, bug, replaces
 
 LATER = "The first call is right; later ones depend on what came before."
 
@@ -91,14 +91,10 @@ def memory_order_trusted(o: Any) -> Replacements:
     "A picture's class depends on what else is in its batch.",
     "BatchNorm before the head, in training mode.",
 )
-def batch_statistics(o: Any) -> Replacements:
-    original = o.network.swin_transformer
-
-    def swin_transformer(*args: Any) -> Any:
-        logits = original(*args)
-        return logits - logits.mean(axis=0, keepdims=True)
-
-    return {"network.swin_transformer": swin_transformer}
+@replaces("network.swin_transformer")
+def batch_statistics(original: Any, *args: Any) -> Any:
+    logits = original(*args)
+    return logits - logits.mean(axis=0, keepdims=True)
 
 
 @bug(
@@ -107,14 +103,12 @@ def batch_statistics(o: Any) -> Replacements:
     "NaN as soon as one token is constant: a black border, a padded patch.",
     "V2's F.normalize in float16, whose eps rounds to 0.",
 )
-def norm_without_eps(o: Any) -> Replacements:
-    def layer_norm(x: Any, params: Any, eps: float = 1e-5) -> Any:
-        with np.errstate(invalid="ignore", divide="ignore"):
-            centred = x - x.sum(axis=-1, keepdims=True) / x.shape[-1]
-            variance = (centred * centred).sum(axis=-1, keepdims=True) / x.shape[-1]
-            return centred / np.sqrt(variance) * params["weight"] + params["bias"]
-
-    return {"layers.layer_norm": layer_norm}
+@replaces("layers.layer_norm")
+def norm_without_eps(original: Any, x: Any, params: Any, eps: float = 1e-5) -> Any:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        centred = x - x.sum(axis=-1, keepdims=True) / x.shape[-1]
+        variance = (centred * centred).sum(axis=-1, keepdims=True) / x.shape[-1]
+        return centred / np.sqrt(variance) * params["weight"] + params["bias"]
 
 
 @bug(
@@ -122,13 +116,9 @@ def norm_without_eps(o: Any) -> Replacements:
     "Kept samples are scaled again by the layer's own rate.",
     "Branches are stronger in training than in evaluation.",
 )
-def drop_path_rescaled_twice(o: Any) -> Replacements:
-    original = o.layers.drop_path
-
-    def drop_path(branch: Any, kept: Any) -> Any:
-        return branch if kept is None else original(branch, np.asarray(kept) * 1.25)
-
-    return {"layers.drop_path": drop_path}
+@replaces("layers.drop_path")
+def drop_path_rescaled_twice(original: Any, branch: Any, kept: Any) -> Any:
+    return branch if kept is None else original(branch, np.asarray(kept) * 1.25)
 
 
 @bug(
@@ -164,17 +154,11 @@ def bias_accumulates(o: Any) -> Replacements:
 
 @bug(
     "results-promoted",
-    "Linear layers and norms give a wider type than they were given.",
+    "Linear layers and norms return a wider type than they were given.",
     "Twice the memory and half the speed; no value is wrong.",
     "A constant or a buffer in float64 that nobody cast.",
 )
-def results_promoted(o: Any) -> Replacements:
-    def wider(function: Any) -> Any:
-        def call(x: Any, *args: Any, **kwargs: Any) -> Any:
-            y = function(x, *args, **kwargs)
-            return y.astype(np.float64 if y.dtype == np.float32 else np.longdouble)
-
-        return call
-
-    linear, layer_norm = o.layers.linear, o.layers.layer_norm
-    return {"layers.linear": wider(linear), "layers.layer_norm": wider(layer_norm)}
+@replaces("layers.linear", "layers.layer_norm")
+def results_promoted(original: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
+    y = original(x, *args, **kwargs)
+    return y.astype(np.float64 if y.dtype == np.float32 else np.longdouble)

@@ -7,34 +7,28 @@ from typing import Any
 import numpy as np
 from swin_reference.sizes import pair, round_up, window_pair
 
-from swin_properties.bugs.gallery import Replacements, bug
+from swin_properties.bugs.gallery import Replacements, bug, replaces
 
-SCRAMBLED = (
-    "Checkpoints load and accuracy collapses, or training from scratch silently learns something else."
-)
+SCRAMBLED = "Checkpoints load and accuracy collapses; training from scratch silently learns something else."
 
 
 def cut(x: Any, window_size: Any, order: tuple[int, ...]) -> Any:
-    """A partition whose axes (b, i, u, j, v, c) come out in some order, flattened to windows."""
+    """Returns a partition whose axes (b, i, u, j, v, c) come out in some order, flattened to windows."""
     (mh, mw), (batch, height, width, channels) = window_pair(window_size), x.shape
     x = x.reshape(batch, height // mh, mh, width // mw, mw, channels)
     return x.transpose(order).reshape(-1, mh, mw, channels)
 
 
 @bug("windows-by-columns", "Windows are numbered by columns, not by rows.", SCRAMBLED)
-def windows_by_columns(o: Any) -> Replacements:
-    def partition(x: Any, window_size: Any) -> Any:
-        return cut(x, window_size, (0, 3, 1, 2, 4, 5))
-
-    return {"windows.window_partition": partition}
+@replaces("windows.window_partition")
+def windows_by_columns(original: Any, x: Any, window_size: Any) -> Any:
+    return cut(x, window_size, (0, 3, 1, 2, 4, 5))
 
 
 @bug("window-transposed", "Inside a window, rows and columns are exchanged.", SCRAMBLED)
-def window_transposed(o: Any) -> Replacements:
-    def partition(x: Any, window_size: Any) -> Any:
-        return cut(x, window_size, (0, 1, 3, 4, 2, 5))
-
-    return {"windows.window_partition": partition}
+@replaces("windows.window_partition")
+def window_transposed(original: Any, x: Any, window_size: Any) -> Any:
+    return cut(x, window_size, (0, 1, 3, 4, 2, 5))
 
 
 @bug(
@@ -56,9 +50,9 @@ def windows_not_permuted(o: Any) -> Replacements:
 
 @bug(
     "windows-batch-last",
-    "Windows are ordered by place first and image second, in partition and in reverse.",
-    "Alone it is consistent; with a mask per window, images of a batch get each other's masks.",
-    "Kernels that make the window the outer grid axis; `repeat` where `tile` is meant.",
+    "Windows are ordered by their place first and by image second, in partition and in reverse.",
+    "The two are consistent; with a mask for each window, images of a batch get each other's masks.",
+    "Kernels that make the window the outer axis of the grid; `repeat` where `tile` is meant.",
 )
 def windows_batch_last(o: Any) -> Replacements:
     def partition(x: Any, window_size: Any) -> Any:
@@ -75,26 +69,22 @@ def windows_batch_last(o: Any) -> Replacements:
 @bug(
     "reverse-swaps-sides",
     "The reverse takes height for width.",
-    "Right for square grids, garbage for others: shows first in detection, on images that are not square.",
-    "Square-only code; the official fused window kernel is wrong when H != W.",
+    "Right for square grids, garbage for others: detection, whose images are not square, shows it first.",
+    "Code for square grids only; the official fused window kernel is wrong when H != W.",
 )
-def reverse_swaps_sides(o: Any) -> Replacements:
-    original = o.windows.window_reverse
-
-    def reverse(windows: Any, window_size: Any, height: int, width: int) -> Any:
-        if width % window_pair(window_size)[0] or height % window_pair(window_size)[1]:
-            return original(windows, window_size, height, width)
-        mh, mw = window_pair(window_size)
-        x = windows.reshape(-1, width // mh, height // mw, mh, mw, windows.shape[-1])
-        return x.transpose(0, 1, 3, 2, 4, 5).reshape(-1, height, width, windows.shape[-1])
-
-    return {"windows.window_reverse": reverse}
+@replaces("windows.window_reverse")
+def reverse_swaps_sides(original: Any, windows: Any, window_size: Any, height: int, width: int) -> Any:
+    mh, mw = window_pair(window_size)
+    if width % mh or height % mw:
+        return original(windows, window_size, height, width)
+    x = windows.reshape(-1, width // mh, height // mw, mh, mw, windows.shape[-1])
+    return x.transpose(0, 1, 3, 2, 4, 5).reshape(-1, height, width, windows.shape[-1])
 
 
 @bug(
     "roll-sign",
-    "The roll goes by +s and back by -s: the mask is then made for another shift.",
-    "Border windows mix opposite edges of the image and cut neighbours apart; accuracy drops a little.",
+    "The roll goes by +s and back by -s, so that the mask is made for another shift.",
+    "Border windows mix opposite edges of the image and separate neighbours; accuracy drops a little.",
     "Ports from frameworks whose roll has the other sign.",
 )
 def roll_sign(o: Any) -> Replacements:
@@ -103,8 +93,9 @@ def roll_sign(o: Any) -> Replacements:
 
 
 @bug("no-reverse-shift", "The grid is not shifted back.", "Every shifted block moves the image by s tokens.")
-def no_reverse_shift(o: Any) -> Replacements:
-    return {"windows.reverse_cyclic_shift": lambda x, shift_size: x}
+@replaces("windows.reverse_cyclic_shift")
+def no_reverse_shift(original: Any, x: Any, shift_size: Any) -> Any:
+    return x
 
 
 @bug(
@@ -112,12 +103,9 @@ def no_reverse_shift(o: Any) -> Replacements:
     "The height's shift is applied to the width, and the width's to the height.",
     "Right for square windows; wrong for rectangular ones and for shifts on one axis.",
 )
-def shift_axes_swapped(o: Any) -> Replacements:
-    there, back = o.windows.cyclic_shift, o.windows.reverse_cyclic_shift
-    return {
-        "windows.cyclic_shift": lambda x, s: there(x, pair(s)[::-1]),
-        "windows.reverse_cyclic_shift": lambda x, s: back(x, pair(s)[::-1]),
-    }
+@replaces("windows.cyclic_shift", "windows.reverse_cyclic_shift")
+def shift_axes_swapped(original: Any, x: Any, shift_size: Any) -> Any:
+    return original(x, pair(shift_size)[::-1])
 
 
 @bug(
@@ -125,12 +113,9 @@ def shift_axes_swapped(o: Any) -> Replacements:
     "Only the rows are rolled.",
     "Windows never connect left to right at their borders; the mask hides half of every border window.",
 )
-def shift_height_only(o: Any) -> Replacements:
-    there, back = o.windows.cyclic_shift, o.windows.reverse_cyclic_shift
-    return {
-        "windows.cyclic_shift": lambda x, s: there(x, (pair(s)[0], 0)),
-        "windows.reverse_cyclic_shift": lambda x, s: back(x, (pair(s)[0], 0)),
-    }
+@replaces("windows.cyclic_shift", "windows.reverse_cyclic_shift")
+def shift_height_only(original: Any, x: Any, shift_size: Any) -> Any:
+    return original(x, (pair(shift_size)[0], 0))
 
 
 @bug(
@@ -167,13 +152,9 @@ def roll_then_pad(o: Any) -> Replacements:
     "Grids and images are padded at the top and left.",
     "Every grid that is no multiple of the window is cut in other places than in training.",
 )
-def pad_top_left(o: Any) -> Replacements:
-    original = o.windows.pad_to_multiple
-
-    def padded(x: Any, multiple: Any) -> Any:
-        return np.flip(original(np.flip(x, (1, 2)), multiple), (1, 2))
-
-    return {"windows.pad_to_multiple": padded}
+@replaces("windows.pad_to_multiple")
+def pad_top_left(original: Any, x: Any, multiple: Any) -> Any:
+    return np.flip(original(np.flip(x, (1, 2)), multiple), (1, 2))
 
 
 @bug(
@@ -181,20 +162,18 @@ def pad_top_left(o: Any) -> Replacements:
     "Padding repeats the last row and column instead of zeros.",
     "Padded keys carry content: the border tokens are counted several times.",
 )
-def pad_by_edge(o: Any) -> Replacements:
-    def padded(x: Any, multiple: Any) -> Any:
-        (mh, mw), (height, width) = window_pair(multiple), x.shape[1:3]
-        h = np.minimum(np.arange(round_up(height, mh)), height - 1)
-        w = np.minimum(np.arange(round_up(width, mw)), width - 1)
-        return x[:, h][:, :, w]
-
-    return {"windows.pad_to_multiple": padded}
+@replaces("windows.pad_to_multiple")
+def pad_by_edge(original: Any, x: Any, multiple: Any) -> Any:
+    (mh, mw), (height, width) = window_pair(multiple), x.shape[1:3]
+    h = np.minimum(np.arange(round_up(height, mh)), height - 1)
+    w = np.minimum(np.arange(round_up(width, mw)), width - 1)
+    return x[:, h][:, :, w]
 
 
 @bug(
     "crop-wrong-side",
     "After attention the padding is cropped at the top and left.",
-    "The whole map moves by the padding in every block.",
+    "Every block moves the whole map by the padding.",
 )
 def crop_wrong_side(o: Any) -> Replacements:
     original = o.attention.shifted_window_attention

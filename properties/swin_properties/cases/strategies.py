@@ -1,21 +1,77 @@
-"""What Hypothesis draws: configurations, recipes and seeds, never the tensors themselves."""
+"""Where a law's cases come from: Hypothesis draws sizes, recipes and seeds, never the tensors themselves."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import wraps
 from itertools import product
 from math import prod
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from hypothesis import strategies as st
 
 from swin_properties.budget.budget import SMALLEST_OUTPUT
-from swin_properties.cases.case import GridCase, NetCase
+from swin_properties.cases.case import Case, GridCase, NetCase
+
+C = TypeVar("C", bound=Case)
+P = ParamSpec("P")
+
+
+@dataclass(frozen=True)
+class Drawn(Generic[C]):
+    """Cases of one type that Hypothesis draws from a strategy."""
+
+    kind: type[C]
+    strategy: st.SearchStrategy[C]
+
+    def map(self, change: Callable[[C], C]) -> Drawn[C]:
+        """Returns the same cases, each changed."""
+        return Drawn(self.kind, self.strategy.map(change))
+
+
+@dataclass(frozen=True)
+class Listed(Generic[C]):
+    """Cases of one type that a function lists, given the largest window and the largest count of windows."""
+
+    kind: type[C]
+    every: Callable[[int, int], Sequence[C]]
+
+
+Cases = Drawn[Any] | Listed[Any]
+"""What a law is asked on."""
 
 Seeds = st.integers(0, 99)
-"""Below 100, as every other integer drawn here: among larger ones Hypothesis mixes constants that it reads in
-whatever source is loaded, and cases would depend on whom they are asked.  `test_draws` holds it."""
+"""Integers below 100, as every integer drawn here: among larger ones Hypothesis mixes constants from whatever
+source is loaded, so the cases would depend on the code around them.  `test_draws` checks it."""
 
 
-@st.composite
+def drawn(
+    kind: type[C],
+) -> Callable[[Callable[Concatenate[st.DrawFn, P], C]], Callable[P, Drawn[C]]]:
+    """Turns a function that draws one case of type ``kind`` into one that returns `Drawn` cases.
+
+    >>> @drawn(GridCase)
+    ... def squares(draw, largest):
+    ...     side = draw(st.integers(1, largest))
+    ...     return GridCase(grid=(side, side))
+    >>> squares(largest=3).kind.__name__
+    'GridCase'
+    """
+
+    def enter(draw_case: Callable[Concatenate[st.DrawFn, P], C]) -> Callable[P, Drawn[C]]:
+        strategy = st.composite(draw_case)
+
+        @wraps(draw_case)
+        def cases(*args: P.args, **kwargs: P.kwargs) -> Drawn[C]:
+            return Drawn(kind, strategy(*args, **kwargs))
+
+        return cases
+
+    return enter
+
+
+@drawn(GridCase)
 def grids(
     draw: st.DrawFn,
     recipes: tuple[str, ...] = ("generic",),
@@ -26,12 +82,12 @@ def grids(
     channels: int = 1,
     heads: int = 1,
 ) -> GridCase:
-    """Cases of a grid; simplest first, so that a counterexample shrinks to few and small windows.
+    """Draws a grid; the simplest sizes come first, so that a counterexample shrinks to few and small windows.
 
-    ``whole``: only whole windows.  ``shifted``: True for a shift on some axis, False for none.
-    ``enough``: the batch is raised until B H W C is what a budget needs.  ``channels``, ``heads``: at least.
+    ``whole``: only whole windows.  ``shifted``: False for no shift.  ``enough``: raises the batch until the
+    elements B H W C are as many as a budget needs.  ``channels``, ``heads``: the fewest of each.
     """
-    counts = draw(st.integers(1, 3)), draw(st.integers(1, 3))  # first: fewest windows, then small ones
+    counts = draw(st.integers(1, 3)), draw(st.integers(1, 3))  # drawn first, hence shrunk first
     window = draw(st.integers(1, largest_window)), draw(st.integers(1, largest_window))
     missing = (0, 0) if whole else (draw(st.integers(0, window[0] - 1)), draw(st.integers(0, window[1] - 1)))
     grid = counts[0] * window[0] - missing[0], counts[1] * window[1] - missing[1]
@@ -57,7 +113,7 @@ def grids(
     )
 
 
-@st.composite
+@drawn(NetCase)
 def networks(
     draw: st.DrawFn,
     recipes: tuple[str, ...] = ("generic",),
@@ -68,15 +124,14 @@ def networks(
     rolls: bool = False,
     longest: int = 10,
 ) -> NetCase:
-    """Cases of a network of ``fewest`` to ``deepest`` stages, small enough to run in milliseconds.
+    """Draws a network of ``fewest`` to ``deepest`` stages, small enough to run in milliseconds.
 
-    ``enough``: the batch is raised until the logits, or with ``maps`` every stage's map, have what a
-    budget needs.  ``longest``: a grid's side, at most.  ``rolls``: nothing is shifted, padded or bound
-    to a place: every block is the first of its stage, every stage's grid is whole windows, and there
-    is no position embedding.
+    ``enough``: raises the batch until the logits, or with ``maps`` the map of every stage, have as many
+    elements as a budget needs.  ``longest``: the longest side of a grid.  ``rolls``: only networks in which
+    rolling the image rolls every map: no shift, no padding, no position embedding.
 
-    A network of one block alone is left to a law of its own: where it divides by the blocks after the first,
-    every law would fall on it, and show nothing else.
+    Networks of a single block have a law of their own, ``swin_transformer/one-block``: an implementation that
+    fails on them would otherwise break every law of networks, and hide its other faults.
     """
     depths = tuple(draw(st.lists(st.integers(1, 1 if rolls else 3), min_size=fewest, max_size=deepest)))
     if depths == (1,):
@@ -116,7 +171,8 @@ def networks(
 
 
 def needed(recipe: str) -> int:
-    """Elements of an output that a steady budget needs; under `peaked` a few near ties carry most of it.
+    """Returns how many elements an output must have for a steady budget; more for `peaked`, whose few near
+    ties carry most of the error.
 
     >>> needed("generic"), needed("peaked")
     (1000, 4000)
@@ -125,7 +181,9 @@ def needed(recipe: str) -> int:
 
 
 def smallest_map(grid: tuple[int, int], channels: int, stages: int) -> int:
-    """Elements a sample of the smallest of all stages' maps: sides halve, rounded up, channels double.
+    """Returns how many elements the smallest map of all stages has for one image.
+
+    From stage to stage the sides are halved, rounded up, and the channels doubled.
 
     >>> smallest_map((5, 1), 4, 2)
     20
@@ -135,7 +193,7 @@ def smallest_map(grid: tuple[int, int], channels: int, stages: int) -> int:
 
 
 def exhaustive(largest_window: int, largest_count: int) -> list[GridCase]:
-    """Every window, every shift of it, and every grid of whole windows up to these, smallest first.
+    """Returns every window, every shift of it, and every grid of whole windows up to these, smallest first.
 
     >>> len(exhaustive(5, 3))
     2025
@@ -151,3 +209,6 @@ def exhaustive(largest_window: int, largest_count: int) -> list[GridCase]:
         for (mh, sh, ch), (mw, sw, cw) in product(axis, axis)
     ]
     return sorted(cases, key=lambda case: (prod(case.grid), case.window, case.shift))
+
+
+SmallGrids = Listed(GridCase, exhaustive)

@@ -29,13 +29,13 @@ def add(commands: Any) -> None:
     check.set_defaults(prepare=prepare)
     check.add_argument("implementation", help="module, module:attribute, file.py or file.py:attribute")
     check.add_argument("--only", metavar="LAW", help="one law, or a pattern such as 'swin_block/*'")
-    check.add_argument("--case", help="ask that law on this one case, as a fall prints it")
+    check.add_argument("--case", help="ask that law on this one case, as a broken law prints it")
     add_dtype(check)
     add_convention(check)
     check.add_argument("--seed", type=int, default=0, help="another draw of cases (default 0)")
     check.add_argument("--effort", choices=sorted(EFFORTS), default="default", help="how many cases")
     check.add_argument("--require", metavar="NAME,...", default="", help="callables that must be offered")
-    check.add_argument("--known-failures", metavar="FILE", help="TOML: laws that may fall, with reasons")
+    check.add_argument("--known-failures", metavar="FILE", help="TOML: laws that may be broken, with reasons")
     check.add_argument("--isolate", action="store_true", help="in a process that may hang or die")
     seconds = f"that one case may take, with --isolate (default {TIMEOUT:g})"
     check.add_argument("--timeout", type=float, metavar="SECONDS", help=seconds)
@@ -73,7 +73,7 @@ def prepare(args: argparse.Namespace) -> Work:
             report = known_failures.let(judge(request, runner, bar), failures, declared)
         if declared:
             file = peers.declared(args.implementation)
-            note = f"{args.implementation} is let fall in {len(declared)} laws, with reasons: {file}"
+            note = f"{args.implementation} may break {len(declared)} laws, for the reasons in {file}"
             console.print(note, markup=False, highlight=False, soft_wrap=True)
         terminal.print_report(report, console)
         return _written(report, paths) or report.exit_code

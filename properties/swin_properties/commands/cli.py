@@ -1,6 +1,6 @@
 """The command ``swin-oracle``.
 
-Exit codes: 0 conforms, or nothing became slower; 1 a law falls, or a case is slower; 2 nothing could be
+Exit codes: 0 conforms, or nothing became slower; 1 a law is broken, or a case is slower; 2 nothing could be
 judged, said in one sentence; 3 the machine was disturbed, so that nothing can be said; 130 Ctrl-C.
 """
 

@@ -31,8 +31,8 @@ def add(commands: Any) -> None:
 def prepare(args: argparse.Namespace) -> Work:
     """Loads the implementation; the work runs the sweep and prints what it showed."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # networks are small: threads cost more than they give
-    judged = Implementation(*load.loaded(args.implementation, args.dtype))
-    asked = identify.answers(judged, SWEEP)
+    implementation = Implementation(*load.loaded(args.implementation, args.dtype))
+    asked = identify.ask_networks(implementation, SWEEP)
     first = next(asked)  # what offers no network says so before anything is printed
 
     def work(console: Console) -> int:
@@ -40,7 +40,7 @@ def prepare(args: argparse.Namespace) -> Work:
         with console.status("") as status:
             for answer in asked:
                 found.append(answer)
-                status.update(f"{len(found)}/{len(SWEEP)} sizes, {answer.size}")
+                status.update(f"{len(found)}/{len(SWEEP)} sizes, {answer.network}")
         identity = identify.Identity(found)
         console.print(table(identity))
         for line in conclusions(identity, args.implementation):
@@ -61,7 +61,7 @@ def table(identity: identify.Identity) -> Table:
         note = "rejects it" if answer.rejected else answer.decisions
         if not answer.follows and not note:
             note = "no combination of the decisions gives this"
-        rows.add_row(str(answer.size), names or "none", escape(note))
+        rows.add_row(str(answer.network), names or "none", escape(note))
     return rows
 
 
@@ -72,11 +72,13 @@ def conclusions(identity: identify.Identity, name: str) -> list[str]:
         more = f" and {len(sizes) - 3} more" if len(sizes) > 3 else ""
         lines.append(f"not {convention}: told apart by {', '.join(map(str, sizes[:3]))}{more}")
     if refused := [a for a in identity.answers if a.rejected]:
-        lines.append(f"it rejects {len(refused)} sizes, the first {refused[0].size}: {refused[0].rejected}")
+        first = refused[0]
+        lines.append(f"it rejects {len(refused)} sizes, the first {first.network}: {first.rejected}")
     if strange := [a for a in identity.answers if not a.follows and not a.rejected]:
-        smallest = min(strange, key=lambda a: a.size.image[0] * a.size.image[1])
+        smallest = min(strange, key=lambda a: a.network.image[0] * a.network.image[1])
         why = smallest.decisions or "no combination of the decisions gives what it computes"
-        lines.append(f"it follows no convention at {len(strange)} sizes, the smallest {smallest.size}: {why}")
+        words = f"it follows no convention at {len(strange)} sizes, the smallest"
+        lines.append(f"{words} {smallest.network}: {why}")
     fits = " and ".join(identity.fits)
     lines.append(f"{name}: {fits or 'no named convention'}" + (" fits" if len(identity.fits) < 2 else " fit"))
     return lines

@@ -29,9 +29,9 @@ def add(commands: Any) -> None:
 
 def prepare(args: argparse.Namespace) -> Work:
     """Runs both sides; the work prints how far apart they are."""
-    judged = load_implementation(args.implementation, args.dtype)
+    implementation = load_implementation(args.implementation, args.dtype)
     weights = photo.weights(args.checkpoint, args.config, args.image_size, args.seed)
-    prediction = photo.predict(judged, weights, args.image)
+    prediction = photo.predict(implementation, weights, args.image)
 
     def work(console: Console) -> int:
         text = photo.described(prediction, args.implementation)

@@ -8,7 +8,7 @@ from swin_reference.config import SwinConfig
 
 
 @dataclass(frozen=True)
-class Size:
+class SmallNetwork:
     """One network of the sweep: an image in pixels, patch 2, and a window in tokens."""
 
     image: tuple[int, int]
@@ -32,7 +32,7 @@ class Size:
 
 
 SWEEP = tuple(
-    Size((int(height), int(width)), window)
+    SmallNetwork((int(height), int(width)), window)
     for window, images in {
         4: "64x64 32x32 64x32 32x64 48x48 40x40 36x36 34x34 38x38 40x32 30x30 33x33 31x37 24x24 18x18 20x28 "
         "16x16 8x8 20x20 10x8 16x8 6x6 12x12",
@@ -42,5 +42,7 @@ SWEEP = tuple(
 )
 """Images that separate the conventions, and grids that they agree on by accident or nearly."""
 
-FEW = tuple(size for size in SWEEP if size.image in ((32, 32), (16, 8), (18, 18), (33, 33), (12, 12)))
+FEW = tuple(
+    network for network in SWEEP if network.image in ((32, 32), (16, 8), (18, 18), (33, 33), (12, 12))
+)
 """The images that tell the named conventions apart in a second or two."""

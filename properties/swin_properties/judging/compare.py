@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import swin_reference
 
-from swin_properties.adapters.answers import Declined, Fall
-from swin_properties.adapters.implementation import Implementation, Perturbed
-from swin_properties.budget.budget import (
-    MORE_RUNS,
-    NEAR,
-    RHO_LIMIT,
-    RUNS,
-    Deviation,
-    budget,
-    deviation,
-    perturbed_residuals,
-)
-from swin_properties.budget.precision import Precision
+from swin_properties.adapters.answers import BadAnswer, Declined
+from swin_properties.adapters.implementation import Implementation
+from swin_properties.budget.budget import NEAR, RHO_LIMIT
+from swin_properties.budget.within import Outcome, Pairs, Residuals, within_budget
 from swin_properties.cases.case import Case, GridCase
 from swin_properties.judging.gradients import slopes
-from swin_properties.laws.law import Law, Pairs
+from swin_properties.laws.law import Law
 
 
 @dataclass(frozen=True)
@@ -36,109 +28,81 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What one case of one law showed: the worst rho, and what fell, if anything, with its evidence.
-
-    ``near``: it fell by so little that more perturbed runs must decide.
-    """
+class CaseResult:
+    """What one law showed on one case: the largest rho, and what was seen, with evidence, if it is broken."""
 
     rho: float | None = None
     seen: str | None = None
     evidence: Evidence | None = None
-    near: bool = False
 
 
-def evaluate(law: Law, judged: Implementation, case: Case) -> Outcome:
+def evaluate(
+    law: Law, implementation: Implementation, case: Case, residuals: Residuals | None = None
+) -> CaseResult:
     """Asks a law on one case.
+
+    ``residuals`` are those of the perturbed runs, where they are known (`swin_properties.budget.within`).
 
     Errors: `Declined` for a case that the implementation or its convention does not take.
     """
-    judged.fresh()
-    judged.expected.record()
+    implementation.fresh()
     try:
-        return _evaluated(law, judged, case)
+        if law.tier == "gradient":
+            return _compare_gradients(law, implementation, case)
+        if law.tier == "exact":
+            return _compare_exactly(law.pairs(implementation, case), case)
+        oracle = implementation.oracle if law.compares_with == "oracle" else implementation.truth
+        call = partial(law.pairs, case=case)
+        outcome = within_budget(call, implementation, oracle, implementation.precision, residuals)
+        return describe_outcome(outcome, case)
+    except BadAnswer as bad:
+        return CaseResult(seen=str(bad))
     except swin_reference.Rejected as rejected:  # by the case itself, or by the oracle
         raise Declined(str(rejected)) from rejected
 
 
-def _evaluated(law: Law, judged: Implementation, case: Case) -> Outcome:
-    if law.tier == "gradient":
-        return _gradient(law, judged, case)
-    try:
-        pairs = law.pairs(judged, case)
-    except Fall as fall:
-        return Outcome(seen=str(fall))
+def describe_outcome(outcome: Outcome, case: Case) -> CaseResult:
+    """Says what a comparison within the budget found."""
+    if one := outcome.misshapen:
+        return CaseResult(seen=_describe_shapes(one.got, one.expected))
+    if (one := outcome.broken) is None:
+        return CaseResult(outcome.rho)
+    d, where = one.deviation, describe_place(case, one.deviation.worst, np.shape(one.got))
+    seen = (
+        f"rho {d.rho:.3g}, limit 1; worst element at {where}: got {d.got:.6g}, expected {d.expected:.6g}, "
+        f"{d.rho_max:.3g} times its budget, limit 8"
+    )
+    return CaseResult(outcome.rho, seen, Evidence(one.got, one.expected, one.beta))
+
+
+def _compare_exactly(pairs: Pairs, case: Case) -> CaseResult:
     for got, expected in pairs:
         if np.shape(got) != np.shape(expected):
-            return Outcome(seen=f"got shape {np.shape(got)}, expected {np.shape(expected)}")
-    if law.tier == "exact":
-        return _exact(case, pairs)
-    if all(np.array_equal(got, expected) for got, expected in pairs):
-        return Outcome(0.0)  # whatever the budget: no perturbed run is needed
-    outcome = judged_within(judged.precision, case, pairs, expected_residuals(law, judged, case))
-    return decided(law, judged, case, pairs) if outcome.near else outcome
-
-
-def _exact(case: Case, pairs: Pairs) -> Outcome:
+            return CaseResult(seen=_describe_shapes(got, expected))
     for got, expected in pairs:
         differs = np.asarray(got) != np.asarray(expected)
         if np.any(differs):
             where = tuple(int(i) for i in np.argwhere(differs)[0])
             values = (f"{np.asarray(array)[where].item():.6g}" for array in (got, expected))
             seen = "{} of {} elements differ, first at {}: got {}, expected {}".format(
-                int(np.sum(differs)), differs.size, place(case, where, differs.shape), *values
+                int(np.sum(differs)), differs.size, describe_place(case, where, differs.shape), *values
             )
-            return Outcome(seen=seen, evidence=Evidence(got, expected))
-    return Outcome()
+            return CaseResult(seen=seen, evidence=Evidence(got, expected))
+    return CaseResult()
 
 
-def decided(law: Law, judged: Implementation, case: Case, pairs: Pairs) -> Outcome:
-    """The outcome of a case near the limit, on many more perturbed runs, whose roundings are at their bound.
-
-    ``pairs`` are what has just been asked of ``judged``.
-    """
-    residuals = expected_residuals(law, judged, case, MORE_RUNS, bound=True)
-    return replace(judged_within(judged.precision, case, pairs, residuals), near=False)
+def _describe_shapes(got: Any, expected: Any) -> str:
+    return f"got shape {np.shape(got)}, expected {np.shape(expected)}"
 
 
-def expected_residuals(
-    law: Law, judged: Implementation, case: Case, runs: int = RUNS, bound: bool = False
-) -> list[list[Any]]:
-    """What perturbed runs of the law differ by, pair by pair; ``judged`` was just asked the same case."""
-
-    def perturbed(number: int) -> Pairs:
-        judged.expected.replay()
-        functions = judged.oracle if law.expects else judged.truth
-        return law.pairs(Perturbed(judged.precision, judged.expected, number, bound, functions), case)
-
-    return perturbed_residuals(perturbed, runs)
-
-
-def judged_within(precision: Precision, case: Case, pairs: Pairs, residuals: list[list[Any]]) -> Outcome:
-    """Compares pairs within the budget that residuals make."""
-    outcome, near = Outcome(0.0), True
-    for (got, expected), errors in zip(pairs, residuals, strict=True):
-        beta = budget(errors, expected, precision)
-        apart = deviation(got, expected, beta)
-        outcome = replace(outcome, rho=max(outcome.rho or 0.0, apart.rho))
-        near &= apart.holds or apart.near
-        if not apart.holds and outcome.seen is None:
-            seen = _described(apart, place(case, apart.worst, np.shape(got)))
-            outcome = replace(outcome, seen=seen, evidence=Evidence(got, expected, beta))
-    return replace(outcome, near=near and outcome.seen is not None)
-
-
-def _gradient(law: Law, judged: Implementation, case: Case) -> Outcome:
-    asked = law.body(judged, case)
-    try:
-        judged.raw(asked.name, *asked.args, **asked.kwargs)  # declines come before the oracle's long sums
-        worst = max(slopes(judged, asked, case), key=lambda one: one.rho)
-        if RHO_LIMIT < worst.rho <= NEAR * RHO_LIMIT:
-            worst = max(slopes(judged, asked, case, bound=True), key=lambda one: one.rho)
-    except Fall as fall:
-        return Outcome(seen=str(fall))
+def _compare_gradients(law: Law, implementation: Implementation, case: Case) -> CaseResult:
+    asked = law.body(implementation, case)
+    implementation.raw(asked.name, *asked.args, **asked.kwargs)  # declines before the oracle's long sums
+    worst = max(slopes(implementation, asked, case), key=lambda one: one.rho)
+    if RHO_LIMIT < worst.rho <= NEAR * RHO_LIMIT:
+        worst = max(slopes(implementation, asked, case, bound=True), key=lambda one: one.rho)
     if worst.rho <= RHO_LIMIT:
-        return Outcome(worst.rho)
+        return CaseResult(worst.rho)
     where = tuple(
         int(i) for i in np.unravel_index(np.abs(worst.got - worst.expected).argmax(), worst.got.shape)
     )
@@ -147,23 +111,17 @@ def _gradient(law: Law, judged: Implementation, case: Case) -> Outcome:
         f"v.(J^T u), of direction and cotangent {where}: got {worst.got[where]:.6g}, "
         f"expected {worst.expected[where]:.6g}"
     )
-    return Outcome(worst.rho, seen, Evidence(worst.got, worst.expected, np.full(worst.got.shape, worst.beta)))
+    beta = np.full(worst.got.shape, worst.beta)
+    return CaseResult(worst.rho, seen, Evidence(worst.got, worst.expected, beta))
 
 
-def _described(d: Deviation, where: str) -> str:
-    return (
-        f"rho {d.rho:.3g}, limit 1; worst element at {where}: got {d.got:.6g}, expected {d.expected:.6g}, "
-        f"{d.rho_max:.3g} times its budget, limit 8"
-    )
-
-
-def place(case: Case, where: tuple[int, ...], shape: tuple[int, ...]) -> str:
-    """An element's index in words: for a token of a grid also its true window and its region.
+def describe_place(case: Case, where: tuple[int, ...], shape: tuple[int, ...]) -> str:
+    """Returns an element's index in words: for a token of a grid also its true window and its region.
 
     The region tells from which side of the image the roll brings the token: the rest, the first rows,
     the first columns, or both.
 
-    >>> place(GridCase(grid=(2, 4), window=(2, 2), shift=(1, 1)), (0, 0, 3, 0), (1, 2, 4, 1))
+    >>> describe_place(GridCase(grid=(2, 4), window=(2, 2), shift=(1, 1)), (0, 0, 3, 0), (1, 2, 4, 1))
     '(0, 0, 3, 0) (token (0, 3), true window (-1, 1), region: first rows)'
     """
     if not isinstance(case, GridCase) or shape[1:3] != case.grid or len(where) < 3:

@@ -29,4 +29,4 @@ def load_implementation(
         return Implementation(found, precision, asked, "as asked")
     if (own := getattr(found, "convention", None)) is not None:
         return Implementation(found, precision, convention_named(own), "declared")
-    return Implementation(found, precision, *identify.found(Implementation(found, precision)))
+    return Implementation(found, precision, *identify.find_convention(Implementation(found, precision)))

@@ -1,4 +1,4 @@
-"""Asking one law: draw cases, and shrink a fall to its smallest case."""
+"""Asking one law: draw cases, and shrink one that breaks it to the smallest."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from swin_properties.adapters.answers import Declined
 from swin_properties.adapters.implementation import Implementation
 from swin_properties.cases.case import Case, NetCase
 from swin_properties.cases.draws import each_drawn
-from swin_properties.judging.compare import Outcome, evaluate
+from swin_properties.cases.strategies import Listed
+from swin_properties.judging.compare import CaseResult, evaluate
 from swin_properties.judging.report import Counterexample, LawResult, printable
 from swin_properties.laws.law import Law
 
@@ -53,8 +54,8 @@ EFFORTS = {
 """The efforts by name."""
 
 
-class _Fell(Exception):
-    """Tells Hypothesis that this case falls."""
+class _Broken(Exception):
+    """Tells Hypothesis that this case breaks the law."""
 
 
 def unheard(_case: Case) -> None:
@@ -64,12 +65,12 @@ def unheard(_case: Case) -> None:
 def run_law(
     law: Law, judged: Implementation, effort: Effort, seed: int, reproduce: str, asking: Asking = unheard
 ) -> LawResult:
-    """Asks a law on drawn or enumerated cases; a fall carries the smallest case found."""
-    result = LawResult(law.name, law.sentence, "held")
+    """Asks a law on drawn or enumerated cases; a broken law carries the smallest case found."""
+    result = LawResult(law.name, law.sentence, "holds")
     if missing := law.missing(judged):
         return replace(result, status="not offered", missing=tuple(missing))
     rhos: list[float | None] = []
-    last: list[tuple[Case, Outcome]] = []
+    last: list[tuple[Case, CaseResult]] = []
     declined: list[str] = []
 
     def ask(case: Case) -> None:
@@ -83,11 +84,11 @@ def run_law(
         rhos.append(outcome.rho)
         if outcome.seen is not None:
             last.append((case, outcome))
-            raise _Fell
+            raise _Broken
 
     try:
         ask_all(law, ask, effort, seed)
-    except (_Fell, Unsatisfiable):  # unsatisfiable: every case was declined
+    except (_Broken, Unsatisfiable):  # unsatisfiable: every case was declined
         pass
     except Flaky:
         case, outcome = last[-1]
@@ -96,14 +97,14 @@ def run_law(
     result = replace(result, cases=len(rhos), rho=worst, declined=tuple(declined))
     if not rhos and declined:
         return replace(result, status="not offered", missing=("any case drawn",))
-    return result if not last else fallen(result, *last[-1], reproduce)
+    return result if not last else mark_broken(result, *last[-1], reproduce)
 
 
 def run_case(
     law: Law, judged: Implementation, case: Case, reproduce: str, asking: Asking = unheard
 ) -> LawResult:
     """Asks a law on one case."""
-    result = LawResult(law.name, law.sentence, "held", cases=1)
+    result = LawResult(law.name, law.sentence, "holds", cases=1)
     if missing := law.missing(judged):
         return replace(result, status="not offered", cases=0, missing=tuple(missing))
     case = judged.own(case)
@@ -113,14 +114,14 @@ def run_case(
     except Declined as reason:
         return replace(result, status="not offered", cases=0, missing=("this case",), declined=(str(reason),))
     result = replace(result, rho=outcome.rho)
-    return result if outcome.seen is None else fallen(result, case, outcome, reproduce)
+    return result if outcome.seen is None else mark_broken(result, case, outcome, reproduce)
 
 
-def fallen(result: LawResult, case: Case, outcome: Outcome, reproduce: str) -> LawResult:
-    """The result of a law that fell on a case."""
+def mark_broken(result: LawResult, case: Case, outcome: CaseResult, reproduce: str) -> LawResult:
+    """Returns the result of a law that is broken on a case."""
     line = f"{reproduce} --only {law_word(result.law)} --case {shlex.quote(str(case))}"
     seen = printable(outcome.seen or "")
-    return replace(result, status="fell", counterexample=Counterexample(case, seen, line, outcome.evidence))
+    return replace(result, status="broken", counterexample=Counterexample(case, seen, line, outcome.evidence))
 
 
 def law_word(name: str) -> str:
@@ -129,9 +130,9 @@ def law_word(name: str) -> str:
 
 
 def ask_all(law: Law, ask: Callable[[Any], None], effort: Effort, seed: int) -> None:
-    """Every enumerated case in order, or as many drawn ones as the effort says, shrunk on a fall."""
-    if law.enumerated:
-        for case in law.cases(effort.largest_window, effort.largest_count):  # type: ignore[operator]
+    """Asks every case in order, or as many drawn ones as the effort says, and shrinks one that breaks it."""
+    if isinstance(law.cases, Listed):
+        for case in law.cases.every(effort.largest_window, effort.largest_count):
             with suppress(Declined):
                 ask(case)
         return
@@ -143,4 +144,4 @@ def ask_all(law: Law, ask: Callable[[Any], None], effort: Effort, seed: int) -> 
             reject()
 
     # The law's name in the seed: laws that share a strategy are not all asked on the same cases.
-    each_drawn(law.cases, taken, effort.examples(law), crc32(f"{seed} {law.name}".encode()))  # type: ignore[arg-type]
+    each_drawn(law.cases.strategy, taken, effort.examples(law), crc32(f"{seed} {law.name}".encode()))

@@ -1,4 +1,4 @@
-"""Asking in a process of the implementation's own, which may hang or die: that law falls, the run goes on."""
+"""Asking in a process of its own, which may hang or die: that law is broken, and the run goes on."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from swin_properties.cases.case import Case
-from swin_properties.judging.compare import Outcome
+from swin_properties.judging.compare import CaseResult
 from swin_properties.judging.implementation import load_implementation
-from swin_properties.judging.one_law import fallen
+from swin_properties.judging.one_law import mark_broken
 from swin_properties.judging.report import LawResult, Report
 from swin_properties.judging.run import Explain, InProcess, Request, Watcher, again
 from swin_properties.laws.law import LAWS, Law
@@ -44,7 +44,7 @@ class OwnProcess:
             ) from None
 
     def ask(self, law: Law, watcher: Watcher) -> LawResult:
-        """What one law found; a process that is gone fell on the case it was last asked."""
+        """What one law found; a process that is gone broke it on the case it was last asked."""
         cases: list[Case] = []
         try:
             self._send(law.name)
@@ -56,15 +56,15 @@ class OwnProcess:
         except (Gone, ValueError) as gone:
             self.close()
             self.gone.add(law.name)
-            result = LawResult(law.name, law.sentence, "held", cases=len(cases))
+            result = LawResult(law.name, law.sentence, "holds", cases=len(cases))
             last = cases[-1] if cases else law.kind()  # type: ignore[call-arg]
-            return fallen(result, last, Outcome(seen=str(gone)), again(self.request, self))
+            return mark_broken(result, last, CaseResult(seen=str(gone)), again(self.request, self))
         return answer  # type: ignore[no-any-return]
 
     def diagnosis(self, report: Report) -> str:
-        """What explains the falls that the implementation survived: it is asked again in its own process."""
+        """What explains the broken laws that the process survived: it is asked again in its own process."""
         results = [result for result in report.results if result.law not in self.gone]
-        if not any(result.status == "fell" for result in results):
+        if not any(result.status == "broken" for result in results):
             return ""
         try:
             self._send(replace(report, results=results))

@@ -9,12 +9,12 @@ from swin_properties.cases.case import Case
 from swin_properties.judging.compare import Evidence
 from swin_properties.laws.version import __version__
 
-Status = Literal["held", "fell", "known failure", "not offered"]
+Status = Literal["holds", "broken", "known failure", "not offered"]
 
 
 @dataclass(frozen=True)
 class Counterexample:
-    """The smallest case on which a law falls, what was seen there, and the line that shows it again."""
+    """The smallest case on which a law is broken, what was seen there, and the line that shows it again."""
 
     case: Case
     seen: str
@@ -24,7 +24,7 @@ class Counterexample:
 
 @dataclass(frozen=True)
 class Known:
-    """A failure that is known: a law or a pattern of laws, why it may fall, and where that is said."""
+    """A failure that is known: a law or a pattern of laws, why it may be broken, and where that is said."""
 
     law: str
     reason: str
@@ -36,7 +36,7 @@ class Known:
 
 @dataclass(frozen=True)
 class LawResult:
-    """One law's result: ``rho`` is the worst seen, None if none was measured; ``known``: why it may fall.
+    """One law's result: ``rho`` is the worst seen, None if none was measured; ``known``: why it may break.
 
     ``declined``: for each case that the implementation or its convention does not take, why.
     """
@@ -53,7 +53,7 @@ class LawResult:
 
     @property
     def account(self) -> list[tuple[str, str]]:
-        """A fall in labelled lines, as every face of the report prints it."""
+        """A broken law in labelled lines, as every face of the report prints it."""
         if self.counterexample is None:
             return []
         return [
@@ -69,7 +69,7 @@ class Report:
     """A run over one implementation in one precision, by the laws of one version of the catalogue.
 
     ``required``: what should be offered and is not; ``stale``: the known failures that fail no more;
-    ``diagnosis``: what explains the falls; ``catches``: which planted bugs these laws would have caught;
+    ``cause``: what explains the broken laws; ``caught``: which planted bugs these laws would have caught;
     ``convention``: the one it is judged by, and ``chosen``, where that is from.
     """
 
@@ -81,8 +81,8 @@ class Report:
     required: tuple[str, ...] = ()
     stale: tuple[Known, ...] = ()
     catalogue: str = __version__
-    diagnosis: str = ""
-    catches: str = ""
+    cause: str = ""
+    caught: str = ""
     convention: str = "canonical"
     chosen: str = "assumed"
 
@@ -99,16 +99,16 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """0 conforms, but for known failures; 1 a law fell, something required is not offered, or a known
-        failure is stale; 2 nothing could be judged."""
-        if self.of("fell") or self.required or self.stale:
+        """0 conforms, but for known failures; 1 a law is broken, something required is not offered, or
+        a known failure is stale; 2 nothing could be judged."""
+        if self.of("broken") or self.required or self.stale:
             return 1
-        return 0 if self.of("held") or self.of("known failure") else 2
+        return 0 if self.of("holds") or self.of("known failure") else 2
 
 
-def told(result: LawResult) -> str:
-    """A fall as text of several lines, the law's name first."""
-    return "\n".join([f"{result.law} fell", *(f"  {label}: {text}" for label, text in result.account)])
+def describe(result: LawResult) -> str:
+    """Returns a broken law as text of several lines, the law's name first."""
+    return "\n".join([f"{result.law} is broken", *(f"  {label}: {text}" for label, text in result.account)])
 
 
 def printable(text: str) -> str:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from swin_reference.config import convention_named
 
-from swin_properties.adapters.contract import SHAPES
+from swin_properties.adapters.contract import CONTRACT
 from swin_properties.adapters.implementation import Implementation
 from swin_properties.cases.case import Case
 from swin_properties.judging.one_law import EFFORTS, run_case, run_law
@@ -62,10 +62,10 @@ def make_request(
     if convention is not None:
         convention_named(convention)
     required = tuple(required)
-    if unknown := [name for name in required if name.partition(".")[0] not in SHAPES]:
+    if unknown := [name for name in required if name.partition(".")[0] not in CONTRACT]:
         raise ValueError(
             f"what is required are callables of the adapter, got {', '.join(unknown)}: "
-            f"use some of {', '.join(SHAPES)}"
+            f"use some of {', '.join(CONTRACT)}"
         )
     if seed < 0:
         raise ValueError(f"a seed is at least 0, got {seed}: use a larger one")
@@ -100,7 +100,7 @@ class Runner(Protocol):
         """What one law found."""
 
     def diagnosis(self, report: Report) -> str:
-        """What explains the falls of a report, if it can be told."""
+        """What explains the broken laws of a report, if it can be told."""
 
     def close(self) -> None:
         """Lets go of what asking took."""

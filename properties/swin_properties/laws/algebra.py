@@ -1,4 +1,4 @@
-"""Laws of attention's algebra: weights changed so that nothing changes, or something known."""
+"""Laws of attention's algebra: a change of the weights changes nothing, or something known."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Plain = grids(enough=True)
 
 
 def attend(swin: Any, case: GridCase, x: Any, params: Any) -> Any:
-    """(S)W-MSA at the case's sizes."""
+    """Returns (S)W-MSA at the case's sizes."""
     return swin.shifted_window_attention(x, params, case.heads, case.window, case.shift)
 
 
 def coarse(weights: Any) -> Any:
-    """Hot weights on the grid k/16, |k| <= 128, never 0: sums of two and halves stay exact everywhere.
+    """Returns weights rounded to k/16, |k| <= 128, never 0: sums of two and halves are always exact.
 
     >>> coarse(np.array([0.01, 1.1])) * 16
     array([ 1., 18.])
@@ -31,7 +31,7 @@ def coarse(weights: Any) -> Any:
 
 
 def projections(case: GridCase, params: Any) -> tuple[Any, Any]:
-    """Coarse weights (3, heads, d, C) and biases (3, heads, d) of q, k and v; no bias is a bias of 0."""
+    """Returns coarse weights (3, heads, d, C) and biases (3, heads, d) of q, k and v; no bias is one of 0."""
     shape = 3, case.heads, case.head_dim
     bias = params["qkv"].get("bias")
     weight = coarse(params["qkv"]["weight"]).reshape(*shape, case.channels)
@@ -39,13 +39,15 @@ def projections(case: GridCase, params: Any) -> tuple[Any, Any]:
 
 
 def projected(params: Any, weight: Any, bias: Any) -> Any:
-    """The parameters with these weights and biases of q, k and v."""
+    """Returns the parameters with these weights and biases of q, k and v."""
     return params | {"qkv": {"weight": weight.reshape(bias.size, -1), "bias": bias.ravel()}}
 
 
-@law("shifted_window_attention/head-order", SWA, grids(enough=True, heads=2))
+@law("shifted_window_attention/head-order", SWA, grids(enough=True, heads=2), compares_with="itself")
 def head_order(swin: Any, case: GridCase) -> Any:
-    """Heads may be permuted, together with their rows of qkv, columns of the table and of proj."""
+    """Permuting the heads with their rows of qkv and their columns of the table and of proj changes
+    nothing.
+    """
     x, params = case.tokens(), case.attention()
     order = np.roll(case.rng(3).permutation(case.heads), 1)
     while np.array_equal(order, np.arange(case.heads)):
@@ -59,9 +61,9 @@ def head_order(swin: Any, case: GridCase) -> Any:
     return attend(swin, case, x, permuted), attend(swin, case, x, projected(params, weight, bias))
 
 
-@law("shifted_window_attention/gauge", SWA, Plain)
+@law("shifted_window_attention/gauge", SWA, Plain, compares_with="itself")
 def gauge(swin: Any, case: GridCase) -> Any:
-    """Queries times A and keys times A^-T, for an invertible A of every head, change nothing.
+    """Multiplying queries by A and keys by A^-T, for an invertible A of each head, changes nothing.
 
     A shears two components and scales each by a power of two, so that all weights stay exact.
     """
@@ -81,9 +83,9 @@ def gauge(swin: Any, case: GridCase) -> Any:
     return attend(swin, case, x, projected(params, turned, turned_bias)), plain
 
 
-@law("shifted_window_attention/key-bias", SWA, Plain)
+@law("shifted_window_attention/key-bias", SWA, Plain, compares_with="itself")
 def key_bias(swin: Any, case: GridCase) -> Any:
-    """The bias of the keys changes nothing: it moves all logits of a query alike."""
+    """The bias of the keys changes nothing: it adds the same to all logits of a query."""
     x, params = case.tokens(), case.attention()
     weight, bias = projections(case, params)
     without, strong = bias.copy(), bias.copy()
@@ -92,7 +94,7 @@ def key_bias(swin: Any, case: GridCase) -> Any:
     return tuple(attend(swin, case, x, projected(params, weight, keys)) for keys in (strong, without))
 
 
-@law("shifted_window_attention/value-bias", SWA, Plain)
+@law("shifted_window_attention/value-bias", SWA, Plain, compares_with="itself")
 def value_bias(swin: Any, case: GridCase) -> Any:
     """A bias c of the values adds W_o c to every output: the weights of a query sum to 1."""
     x, params = case.tokens(), case.attention()
@@ -105,11 +107,17 @@ def value_bias(swin: Any, case: GridCase) -> Any:
     return got, attend(swin, case, x, projected(params, weight, without)) + added
 
 
-@law("shifted_window_attention/hull", SWA, grids(("generic", "peaked"), whole=True, enough=True))
+@law(
+    "shifted_window_attention/hull",
+    SWA,
+    grids(("generic", "peaked"), whole=True, enough=True),
+    compares_with="itself",
+)
 def hull(swin: Any, case: GridCase) -> Any:
-    """With identity values and projection an output lies between its true window's least and largest values.
+    """With the identity as value and output projection, outputs lie between the extremes of their true
+    window.
 
-    All values are in [1, 2), so that too small a sum of weights shows as well as too large a one.
+    All values are in [1, 2), so that a sum of weights below 1 shows as well as one above 1.
     """
     x, params = 1.0 + np.floor(np.abs(case.tokens()) * 64) / 128, case.attention()
     weight, bias = params["qkv"]["weight"].copy(), np.zeros(3 * case.channels)
@@ -124,11 +132,12 @@ def hull(swin: Any, case: GridCase) -> Any:
     return y, np.clip(y, least, largest)
 
 
-@law("shifted_window_attention/scale", SWA, Plain)
+@law("shifted_window_attention/scale", SWA, Plain, compares_with="itself")
 def scale(swin: Any, case: GridCase) -> Any:
-    """The scale is head_dim^-1/2: idle heads change nothing, nor heads 4 times as wide with queries doubled.
+    """The scale is head_dim^-1/2: heads of zeros change nothing, nor do zeros that make heads 4 times as
+    wide, once the queries are doubled.
 
-    Idle heads, and the components that widen one, have weights 0, and their input channels are 0.
+    The added heads and components have weights 0, and their input channels are 0.
     """
     x, params = case.tokens(), case.attention()
     weight, bias = projections(case, params)
@@ -156,9 +165,11 @@ def scale(swin: Any, case: GridCase) -> Any:
     return pairs
 
 
-@law("shifted_window_attention/extreme-logits", SWA, Plain)
+@law("shifted_window_attention/extreme-logits", SWA, Plain, compares_with="definition")
 def extreme_logits(swin: Any, case: GridCase) -> Any:
-    """With logits 2^13 apart a token is the mean over its keys of largest logit; raising all is nothing."""
+    """With logits 2^13 apart a token is the mean of its keys of largest logit; adding to all changes
+    nothing.
+    """
     x, params = case.tokens(), case.attention()
     weight, bias = projections(case, params)
     weight[0] = bias[0] = 0.0

@@ -1,4 +1,4 @@
-"""Laws that say what window attention and shifted-window attention compute, and on what they depend."""
+"""Laws of what window attention and shifted-window attention compute, and of what they depend on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from swin_reference import direct
 
 from swin_properties.cases.case import GridCase
 from swin_properties.cases.recipes import scaled
-from swin_properties.cases.strategies import exhaustive, grids
+from swin_properties.cases.strategies import SmallGrids, grids
 from swin_properties.laws.law import law
 
 RECIPES = ("generic", "flat", "impulse", "uniform", "peaked")
@@ -18,14 +18,14 @@ SWA = ["shifted_window_attention"]
 
 
 def random_masks(case: GridCase, windows: int) -> Any:
-    """A mask for each window of an image, 0 or -inf at random; every token sees itself."""
+    """Returns a mask for each window of an image, 0 or -inf at random, 0 for each token and itself."""
     tokens = prod(case.window)
     hidden = case.rng(3).random((windows, tokens, tokens)) < 0.5
     hidden[:, np.arange(tokens), np.arange(tokens)] = False
     return np.where(hidden, -np.inf, 0.0)
 
 
-@law("window_attention/oracle", ["window_attention"], grids(RECIPES, enough=True))
+@law("window_attention/oracle", ["window_attention"], grids(RECIPES, enough=True), compares_with="oracle")
 def window_oracle(swin: Any, case: GridCase) -> Any:
     """Window attention is the oracle's: softmax(q k^T / sqrt(d) + bias) v, projected."""
     x, params = case.windows(), case.attention()
@@ -33,18 +33,18 @@ def window_oracle(swin: Any, case: GridCase) -> Any:
     return swin.window_attention(*args), swin.expected.window_attention(*args)
 
 
-@law("window_attention/mask", ["window_attention.mask"], grids(enough=True))
+@law("window_attention/mask", ["window_attention.mask"], grids(enough=True), compares_with="oracle")
 def window_mask(swin: Any, case: GridCase) -> Any:
-    """A mask is added to the logits, window n of an image getting mask n, for every image of the batch."""
+    """A mask is added to the logits: window n of every image of the batch gets mask n."""
     x, params = case.windows(), case.attention()
     mask = random_masks(case, len(x) // case.batch)
     args = x, params, case.heads, case.window
     return swin.window_attention(*args, mask=mask), swin.expected.window_attention(*args, mask=mask)
 
 
-@law("window_attention/mask-order", ["window_attention.mask"], grids(enough=True))
+@law("window_attention/mask-order", ["window_attention.mask"], grids(enough=True), compares_with="itself")
 def window_mask_order(swin: Any, case: GridCase) -> Any:
-    """Each window of an image, in all images of the batch, is what it is alone under its own mask."""
+    """The result of each window is the same when it is computed alone under its own mask."""
     x, params = case.windows(), case.attention()
     mask = random_masks(case, len(x) // case.batch)
     sizes = params, case.heads, case.window
@@ -55,7 +55,7 @@ def window_mask_order(swin: Any, case: GridCase) -> Any:
     return got, alone
 
 
-@law("window_attention/qk-scale", ["window_attention.qk_scale"], grids(enough=True))
+@law("window_attention/qk-scale", ["window_attention.qk_scale"], grids(enough=True), compares_with="oracle")
 def window_qk_scale(swin: Any, case: GridCase) -> Any:
     """An explicit qk_scale replaces head_dim^-1/2."""
     x, params = case.windows(), case.attention()
@@ -64,9 +64,11 @@ def window_qk_scale(swin: Any, case: GridCase) -> Any:
     return got, swin.expected.window_attention(*args, qk_scale=0.25)
 
 
-@law("window_attention/own-scale", ["window_attention.qk_scale"], grids(enough=True))
+@law("window_attention/own-scale", ["window_attention.qk_scale"], grids(enough=True), compares_with="itself")
 def window_own_scale(swin: Any, case: GridCase) -> Any:
-    """Unless given, the scale is head_dim^-1/2: giving it changes nothing, twice it doubles the queries."""
+    """The scale is head_dim^-1/2 by default: giving it changes nothing, giving twice it doubles the
+    queries.
+    """
     x, params, own = case.windows(), case.attention(), case.head_dim**-0.5
     doubled = params | {"qkv": {name: scaled(part, 2.0, 1.0) for name, part in params["qkv"].items()}}
     sizes = case.heads, case.window
@@ -79,29 +81,34 @@ def window_own_scale(swin: Any, case: GridCase) -> Any:
     ]
 
 
-@law("shifted_window_attention/oracle", SWA, grids(RECIPES, enough=True))
+@law("shifted_window_attention/oracle", SWA, grids(RECIPES, enough=True), compares_with="oracle")
 def shifted_oracle(swin: Any, case: GridCase) -> Any:
     """(S)W-MSA on any grid is the oracle's: pad, shift, partition, attend, reverse, shift back, crop."""
     args = case.tokens(), case.attention(), case.heads, case.window, case.shift
     return swin.shifted_window_attention(*args), swin.expected.shifted_window_attention(*args)
 
 
-@law("shifted_window_attention/true-windows", SWA, grids(("generic", "peaked"), enough=True))
+@law(
+    "shifted_window_attention/true-windows",
+    SWA,
+    grids(("generic", "peaked"), enough=True),
+    compares_with="definition",
+)
 def true_windows(swin: Any, case: GridCase) -> Any:
-    """(S)W-MSA is attention inside each true shifted window: no roll, no partition, no mask needed.
+    """(S)W-MSA is attention inside each true shifted window, computed without roll, partition or mask.
 
-    For all sizes: cut an axis at s, s + M, ...  The roll by -s moves these cuts to multiples of M, so
-    that partition cuts there; only the axis's end pieces, of length s and M - s, land together in the
-    last window, and the mask parts exactly these.  So tokens attend to each other exactly when both
-    axes agree on floor((h - s) / M).  Within a window the roll keeps offsets, hence the bias.
+    Why it holds for all sizes: cut an axis at s, s + M, ...  The roll by -s moves these cuts to multiples of
+    M, where partition cuts.  Only the two end pieces of the axis, of length s and M - s, come together in the
+    last window, and the mask separates them.  So two tokens attend to each other exactly when they have the
+    same floor((h - s) / M) on both axes.  Inside a window the roll keeps the offsets, and so the bias.
     """
     args = case.tokens(), case.attention(), case.heads, case.window, case.shift
     return swin.shifted_window_attention(*args), direct.shifted_window_attention(*args)
 
 
-@law("shifted_window_attention/exhaustive", SWA, exhaustive)
+@law("shifted_window_attention/exhaustive", SWA, SmallGrids, compares_with="definition")
 def every_small_grid(swin: Any, case: GridCase) -> Any:
-    """For every small window, every shift, on each axis, and every small grid: attention in true windows."""
+    """For every small window, shift and grid, (S)W-MSA is attention inside each true shifted window."""
     enough = -(-1000 // (prod(case.grid) * case.channels))
     tokens = case.tokens()
     x = np.concatenate([tokens * factor for factor in np.linspace(-1, 1, enough).round(1)])
@@ -110,11 +117,17 @@ def every_small_grid(swin: Any, case: GridCase) -> Any:
     return swin.shifted_window_attention(*args), direct.shifted_window_attention(*args)
 
 
-@law("shifted_window_attention/locality", SWA, grids(("gentle",), channels=2), "exact")
+@law(
+    "shifted_window_attention/locality",
+    SWA,
+    grids(("gentle",), channels=2),
+    "exact",
+    compares_with="definition",
+)
 def locality(swin: Any, case: GridCase) -> Any:
-    """Changing a token changes the tokens of its true window, all of them, and no others.
+    """Changing a token changes all tokens of its true window and no others.
 
-    Half precision may round a real dependency away: there only "no others" is asked.
+    Half precision may round a real dependency away: there the law asks only for "no others".
     """
     x, params, rng = case.tokens(), case.attention(), case.rng(3)
     b, h, w = int(rng.integers(case.batch)), *(int(rng.integers(side)) for side in case.grid)
@@ -130,11 +143,11 @@ def locality(swin: Any, case: GridCase) -> Any:
     return moved, expected
 
 
-@law("shifted_window_attention/hard-mask", SWA, grids(shifted=True), "exact")
+@law("shifted_window_attention/hard-mask", SWA, grids(shifted=True), "exact", compares_with="definition")
 def hard_mask(swin: Any, case: GridCase) -> Any:
-    """A masked token weighs exactly 0, even where its logit is hundreds above all others.
+    """A masked token weighs exactly 0, even where its logit is larger than all others by hundreds.
 
-    A soft mask of -100 leaks here: the query likes one token by 512, wherever it stands.
+    A mask of -100 leaks here: the logit of one token, wherever it is, is larger by 512.
     """
     x, params, rng = case.tokens(), case.attention(), case.rng(3)
     h, w = (int(rng.integers(side)) for side in case.grid)
@@ -156,9 +169,11 @@ def hard_mask(swin: Any, case: GridCase) -> Any:
     return leaked, np.zeros_like(leaked)
 
 
-@law("shifted_window_attention/mean", SWA, grids(("uniform",), enough=True))
+@law("shifted_window_attention/mean", SWA, grids(("uniform",), enough=True), compares_with="definition")
 def mean(swin: Any, case: GridCase) -> Any:
-    """With no query and no bias every token becomes the mean of its true window, padding included."""
+    """With queries and position bias of 0 every token becomes the mean of its true window, padding
+    included.
+    """
     x, params = case.tokens(), case.attention()
     weight, bias = params["qkv"]["weight"], params["qkv"].get("bias", np.zeros(3 * case.channels))
     padded = np.pad(x, ((0, 0), *((0, p - g) for p, g in zip(case.padded, case.grid, strict=True)), (0, 0)))
@@ -171,9 +186,9 @@ def mean(swin: Any, case: GridCase) -> Any:
     return swin.shifted_window_attention(x, params, case.heads, case.window, case.shift), expected
 
 
-@law("shifted_window_attention/global", SWA, grids(shifted=False, enough=True))
+@law("shifted_window_attention/global", SWA, grids(shifted=False, enough=True), compares_with="definition")
 def global_attention(swin: Any, case: GridCase) -> Any:
-    """With one window as large as the grid and no bias it is plain global attention, a ViT's."""
+    """With one window as large as the grid and no position bias, (S)W-MSA is a ViT's global attention."""
     params = case.attention()
     params["relative_position_bias_table"] = np.zeros((prod(2 * side - 1 for side in case.grid), case.heads))
     x = case.tokens()

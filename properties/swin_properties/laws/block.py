@@ -14,22 +14,24 @@ Blocks = grids(("generic", "flat", "peaked", "big"), enough=True, largest_window
 Plain = grids(enough=True, largest_window=4, channels=4)
 
 
-@law("swin_block/oracle", ["swin_block"], Blocks)
+@law("swin_block/oracle", ["swin_block"], Blocks, compares_with="oracle")
 def block_oracle(swin: Any, case: GridCase) -> Any:
     """A block is the oracle's: x + (S)W-MSA(norm1(x)), then x + MLP(norm2(x))."""
     args = case.tokens(), case.block(), case.heads, case.window, case.shift
     return swin.swin_block(*args), swin.expected.swin_block(*args)
 
 
-@law("swin_block/branches", ["swin_block"], Blocks)
+@law("swin_block/branches", ["swin_block"], Blocks, compares_with="oracle")
 def block_branches(swin: Any, case: GridCase) -> Any:
-    """What a block adds to its input is the oracle's: no residual hides it."""
+    """What a block adds to its input is the oracle's; the residual, beside which errors look small, is left
+    out.
+    """
     x = case.tokens()
     args = x, case.block(), case.heads, case.window, case.shift
     return swin.swin_block(*args) - x, swin.expected.swin_block(*args) - x
 
 
-@law("swin_block/drop-path", ["swin_block.kept"], Blocks)
+@law("swin_block/drop-path", ["swin_block.kept"], Blocks, compares_with="oracle")
 def block_drop_path(swin: Any, case: GridCase) -> Any:
     """In training each sample's branches are dropped, or kept and scaled, as the given factors say."""
     x, params, rng = case.tokens(), case.block(), case.rng(3)
@@ -38,9 +40,11 @@ def block_drop_path(swin: Any, case: GridCase) -> Any:
     return swin.swin_block(*args, kept=kept), swin.expected.swin_block(*args, kept=kept)
 
 
-@law("swin_block/locality", ["swin_block"], grids(("gentle",), channels=3), "exact")
+@law(
+    "swin_block/locality", ["swin_block"], grids(("gentle",), channels=3), "exact", compares_with="definition"
+)
 def block_locality(swin: Any, case: GridCase) -> Any:
-    """Changing a token changes no token outside its true window, in no other sample."""
+    """Changing a token changes no token outside its true window, and none of another image."""
     x, params, rng = case.tokens(), case.block(), case.rng(3)
     b, h, w = int(rng.integers(case.batch)), *(int(rng.integers(side)) for side in case.grid)
     nudged = x.copy()
@@ -51,19 +55,19 @@ def block_locality(swin: Any, case: GridCase) -> Any:
     return leaked, np.zeros_like(leaked)
 
 
-@law("swin_block/kept-all", ["swin_block.kept"], Plain)
+@law("swin_block/kept-all", ["swin_block.kept"], Plain, compares_with="itself")
 def kept_all(swin: Any, case: GridCase) -> Any:
-    """Training without dropping anything, every factor 1, is evaluation."""
+    """With every factor of drop path 1, training gives the same as evaluation."""
     args = case.tokens(), case.block(), case.heads, case.window, case.shift
     ones = np.ones(case.batch)
     return swin.swin_block(*args, kept=(ones, ones)), swin.swin_block(*args)
 
 
-@law("swin_block/dropped", ["swin_block.kept"], grids(), "exact")
+@law("swin_block/dropped", ["swin_block.kept"], grids(), "exact", compares_with="itself")
 def dropped(swin: Any, case: GridCase) -> Any:
-    """A sample whose two branches are dropped passes unchanged, bitwise, whatever is kept of the others.
+    """A sample whose two branches are dropped stays unchanged, bitwise, whatever is kept of the others.
 
-    And a sample that is kept does not depend on which others are.
+    A sample that is kept does not depend on which others are kept.
     """
     x, sizes = case.tokens(batch=4), (case.block(), case.heads, case.window, case.shift)
     factors = np.roll([0.0, 0.0, 2.0, 2.0], int(case.rng(3).integers(4)))
@@ -72,7 +76,7 @@ def dropped(swin: Any, case: GridCase) -> Any:
     return [(none, x), (kept, np.where(factors[:, None, None, None] == 0, x, all_))]
 
 
-@law("swin_block/residual", ["swin_block"], grids(), "exact")
+@law("swin_block/residual", ["swin_block"], grids(), "exact", compares_with="definition")
 def residual(swin: Any, case: GridCase) -> Any:
     """With zeros for the last linear layer of each branch the block is the identity, bitwise."""
     x, params = case.tokens(), case.block()
@@ -84,14 +88,21 @@ def residual(swin: Any, case: GridCase) -> Any:
     return swin.swin_block(x, idle, case.heads, case.window, case.shift), x
 
 
-@law("swin_block/pre-norm", ["swin_block"], Plain)
+@law("swin_block/pre-norm", ["swin_block"], Plain, compares_with="itself")
 def pre_norm(swin: Any, case: GridCase) -> Any:
-    """Each branch starts with its norm: a constant added to the input is added to the output, no more."""
+    """Each branch starts with its norm: adding a constant to the input adds it to the output, nothing
+    else.
+    """
     x, sizes = np.round(case.tokens() * 32) / 64, (case.block(), case.heads, case.window, case.shift)
     return swin.swin_block(x + 1.0, *sizes) - (x + 1.0), swin.swin_block(x, *sizes) - x
 
 
-@law("swin_block/parts", ["swin_block", "layer_norm", "shifted_window_attention", "mlp"], Plain)
+@law(
+    "swin_block/parts",
+    ["swin_block", "layer_norm", "shifted_window_attention", "mlp"],
+    Plain,
+    compares_with="itself",
+)
 def parts(swin: Any, case: GridCase) -> Any:
     """A block is made of its own parts: y = x + attention(norm1(x)), then y + mlp(norm2(y))."""
     x, params, rounded = case.tokens(), case.block(), swin.precision.rounded

@@ -19,22 +19,22 @@ from swin_reference.parameters import merging_shapes, mlp_shapes, norm_shapes
 from swin_properties.adapters.arguments import ALL, leaves, parts
 from swin_properties.adapters.implementation import vjp
 from swin_properties.cases.case import GridCase, NetCase
-from swin_properties.cases.strategies import Seeds, grids
+from swin_properties.cases.strategies import Seeds, drawn, grids
 from swin_properties.laws.attention import random_masks
 from swin_properties.laws.law import Derivative, law
 from swin_properties.laws.network import stage
 from swin_properties.laws.patches import embedding, images
 
 SMALL = 200
-"""Elements of an output: a parameter's gradient is a sum over all tokens, and errs with their number."""
+"""Elements of an output: few, since the error of a parameter's gradient grows with the number of tokens."""
 
 
 ALONE = 4
-"""Parts of a network that are judged alone in one case."""
+"""Parts of a network that are compared alone in one case."""
 
 
 def few(case: GridCase) -> GridCase:
-    """The case with its batch raised until B H W C reaches `SMALL`."""
+    """Returns the case with its batch raised until B H W C reaches `SMALL`."""
     return replace(case, batch=case.batch - 1 + -(-SMALL // (prod(case.grid) * case.channels)))
 
 
@@ -47,10 +47,12 @@ Normed = grids(("generic", "flat"), shifted=False, largest_window=3, channels=4)
 Blocks = grids(largest_window=3, channels=4).map(few)
 
 
-@st.composite
+@drawn(NetCase)
 def small_networks(draw: st.DrawFn) -> NetCase:
-    """Networks of few parameters: each is a direction of its own.  No window of one token: it attends to
-    nothing, so that the gradient of its queries is 0."""
+    """Draws a network of few parameters, each of which has directions of its own.
+
+    No window has one token: its attention is always 1, so that the gradient of its queries is 0.
+    """
     depths = draw(st.sampled_from(((2,), (1, 1))))
     window = draw(st.integers(1, 3)), draw(st.integers(2, 3))
     patch = draw(st.integers(1, 2)), draw(st.integers(1, 2))
@@ -73,17 +75,17 @@ def small_networks(draw: st.DrawFn) -> NetCase:
 
 
 def cotangent(case: GridCase, shape: tuple[int, ...]) -> Any:
-    """A random cotangent, exact in every precision."""
+    """Returns a random cotangent, exact in every precision."""
     return case.rng(8).integers(-127, 128, shape) / 64.0
 
 
 def some_parts(case: NetCase, name: str, args: tuple[Any, ...]) -> tuple[str, ...]:
-    """Some of a network's parts, others with every seed, and all at once: each costs the oracle six runs."""
+    """Returns some of a network's parts, other ones with each seed, and all at once: each costs six runs."""
     alone = [part for part, _ in parts(leaves(name, args)) if part != ALL]
     return *case.rng(9).choice(alone, min(ALONE, len(alone)), replace=False).tolist(), ALL
 
 
-@law("window_partition/gradient", ["vjp", "window_partition"], Whole, "exact")
+@law("window_partition/gradient", ["vjp", "window_partition"], Whole, "exact", compares_with="definition")
 def partition_gradient(swin: Any, case: GridCase) -> Any:
     """The gradient of partition is reverse, bitwise."""
     x = case.tokens()
@@ -92,7 +94,7 @@ def partition_gradient(swin: Any, case: GridCase) -> Any:
     return vjp(swin, "window_partition", u, x, case.window)["x"], expected
 
 
-@law("window_reverse/gradient", ["vjp", "window_reverse"], Whole, "exact")
+@law("window_reverse/gradient", ["vjp", "window_reverse"], Whole, "exact", compares_with="definition")
 def reverse_gradient(swin: Any, case: GridCase) -> Any:
     """The gradient of reverse is partition, bitwise."""
     windows = case.windows().reshape(-1, *case.window, case.channels)
@@ -101,7 +103,9 @@ def reverse_gradient(swin: Any, case: GridCase) -> Any:
     return gradient["windows"], swin_reference.window_partition(u, case.window)
 
 
-@law("cyclic_shift/gradient", ["vjp", "cyclic_shift"], grids(shifted=True), "exact")
+@law(
+    "cyclic_shift/gradient", ["vjp", "cyclic_shift"], grids(shifted=True), "exact", compares_with="definition"
+)
 def shift_gradient(swin: Any, case: GridCase) -> Any:
     """The gradient of the shift is the reverse shift, bitwise."""
     x = case.tokens()
@@ -110,9 +114,17 @@ def shift_gradient(swin: Any, case: GridCase) -> Any:
     return vjp(swin, "cyclic_shift", u, x, case.shift)["x"], expected
 
 
-@law("relative_position_bias/gradient-counts", ["vjp", "relative_position_bias"], Windows, "exact")
+@law(
+    "relative_position_bias/gradient-counts",
+    ["vjp", "relative_position_bias"],
+    Windows,
+    "exact",
+    compares_with="definition",
+)
 def table_counts(swin: Any, case: GridCase) -> Any:
-    """With unit cotangent the table's gradient counts pairs: (Mh - |dh|)(Mw - |dw|) at offset (dh, dw)."""
+    """With a cotangent of ones the table's gradient counts pairs: (Mh - |dh|)(Mw - |dw|) at offset (dh,
+    dw).
+    """
     table, tokens = case.attention()["relative_position_bias_table"], prod(case.window)
     counts = np.outer(*(m - np.abs(np.arange(1 - m, m)) for m in case.window)).ravel()
     unit = np.ones((case.heads, tokens, tokens))
@@ -120,92 +132,129 @@ def table_counts(swin: Any, case: GridCase) -> Any:
     return gradient, np.repeat(counts[:, None], case.heads, axis=1)
 
 
-@law("relative_position_bias/gradient", ["vjp", "relative_position_bias"], Windows, "gradient")
+@law(
+    "relative_position_bias/gradient",
+    ["vjp", "relative_position_bias"],
+    Windows,
+    "gradient",
+    compares_with="oracle",
+)
 def table_gradient(_: Any, case: GridCase) -> Any:
     """The table's gradient sums the cotangents of all pairs that share an offset, head by head."""
     table = case.attention()["relative_position_bias_table"]
     return Derivative("relative_position_bias", (table, case.window))
 
 
-@law("layer_norm/gradient", ["vjp", "layer_norm"], Normed, "gradient")
+@law("layer_norm/gradient", ["vjp", "layer_norm"], Normed, "gradient", compares_with="oracle")
 def layer_norm_gradient(_: Any, case: GridCase) -> Any:
     """LayerNorm's gradient by x, gamma and beta is the oracle's: mean and variance depend on x."""
     return Derivative("layer_norm", (case.tokens(), case.hot(norm_shapes(case.channels))))
 
 
-@law("mlp/gradient", ["vjp", "mlp"], Tokens, "gradient")
+@law("mlp/gradient", ["vjp", "mlp"], Tokens, "gradient", compares_with="oracle")
 def mlp_gradient(_: Any, case: GridCase) -> Any:
     """The MLP's gradient by its input and every parameter is the oracle's, GELU' = Phi(x) + x phi(x)."""
     return Derivative("mlp", (case.tokens(), case.hot(mlp_shapes(case.channels, 2 * case.channels))))
 
 
-@law("patch_embed/gradient", ["vjp", "patch_embed"], Windows, "gradient")
+@law("patch_embed/gradient", ["vjp", "patch_embed"], Windows, "gradient", compares_with="oracle")
 def embed_gradient(_: Any, case: GridCase) -> Any:
     """The patch embedding's gradient by the image and every parameter is the oracle's."""
     return Derivative("patch_embed", (images(case), embedding(case, norm=True), case.window))
 
 
-@law("patch_merging/gradient", ["vjp", "patch_merging"], Normed, "gradient")
+@law("patch_merging/gradient", ["vjp", "patch_merging"], Normed, "gradient", compares_with="oracle")
 def merging_gradient(_: Any, case: GridCase) -> Any:
     """The merge's gradient by its input and every parameter is the oracle's, for even and odd sides."""
     return Derivative("patch_merging", (case.tokens(), case.hot(merging_shapes(case.channels))))
 
 
-@law("window_attention/gradient", ["vjp", "window_attention"], Windows, "gradient")
+@law("window_attention/gradient", ["vjp", "window_attention"], Windows, "gradient", compares_with="oracle")
 def window_gradient(_: Any, case: GridCase) -> Any:
     """Window attention's gradient by its input and every parameter is the oracle's."""
     return Derivative("window_attention", (case.windows(), case.attention(), case.heads, case.window))
 
 
-@law("window_attention/mask-gradient", ["vjp", "window_attention.mask"], Windows, "gradient")
+@law(
+    "window_attention/mask-gradient",
+    ["vjp", "window_attention.mask"],
+    Windows,
+    "gradient",
+    compares_with="oracle",
+)
 def mask_gradient(_: Any, case: GridCase) -> Any:
-    """Under a mask, no gradient flows between tokens that do not see each other."""
+    """Under a mask, no gradient flows between tokens that may not attend to each other."""
     x = case.windows()
     masks = {"mask": random_masks(case, len(x) // case.batch)}
     return Derivative("window_attention", (x, case.attention(), case.heads, case.window), masks)
 
 
-@law("window_attention/key-bias-gradient", ["vjp", "window_attention"], Biased, "gradient")
+@law(
+    "window_attention/key-bias-gradient",
+    ["vjp", "window_attention"],
+    Biased,
+    "gradient",
+    compares_with="definition",
+)
 def key_bias_gradient(_: Any, case: GridCase) -> Any:
-    """The gradient of the key bias is 0: it moves all logits of a query alike, and softmax not at all."""
+    """The gradient of the key bias is 0: it adds the same to all logits of a query, which softmax ignores."""
     args = case.windows(), case.attention(), case.heads, case.window
     return Derivative("window_attention", args, only=("qkv.bias (key)",), expected=0.0)
 
 
-@law("shifted_window_attention/gradient", ["vjp", "shifted_window_attention"], Shifted, "gradient")
+@law(
+    "shifted_window_attention/gradient",
+    ["vjp", "shifted_window_attention"],
+    Shifted,
+    "gradient",
+    compares_with="oracle",
+)
 def shifted_gradient(_: Any, case: GridCase) -> Any:
     """(S)W-MSA's gradient by its input and every parameter is the oracle's, for any grid and shift."""
     args = case.tokens(), case.attention(), case.heads, case.window, case.shift
     return Derivative("shifted_window_attention", args)
 
 
-@law("swin_block/gradient", ["vjp", "swin_block"], Blocks, "gradient")
+@law("swin_block/gradient", ["vjp", "swin_block"], Blocks, "gradient", compares_with="oracle")
 def block_gradient(_: Any, case: GridCase) -> Any:
     """A block's gradient by its input and every parameter is the oracle's: no branch is detached."""
     args = case.tokens(), case.block(), case.heads, case.window, case.shift
     return Derivative("swin_block", args, directions=2)
 
 
-@law("swin_stage/gradient", ["vjp", "swin_stage"], small_networks(), "gradient", NetCase)
+@law("swin_stage/gradient", ["vjp", "swin_stage"], small_networks(), "gradient", compares_with="oracle")
 def stage_gradient(_: Any, case: NetCase) -> Any:
     """A stage's gradient by its input and every parameter is the oracle's."""
     args = case.tokens(), *stage(case, 0)
     return Derivative("swin_stage", args, only=some_parts(case, "swin_stage", args), directions=2)
 
 
-@law("swin_transformer/gradient", ["vjp", "swin_transformer"], small_networks(), "gradient", NetCase)
+@law(
+    "swin_transformer/gradient",
+    ["vjp", "swin_transformer"],
+    small_networks(),
+    "gradient",
+    compares_with="oracle",
+)
 def transformer_gradient(_: Any, case: NetCase) -> Any:
     """The network's gradient by the images and every parameter is the oracle's."""
     args = case.images(), case.network(), case.config
     return Derivative("swin_transformer", args, only=some_parts(case, "swin_transformer", args), directions=2)
 
 
-@law("swin_transformer/gradient-reaches", ["vjp", "swin_transformer"], small_networks(), "exact", NetCase)
+@law(
+    "swin_transformer/gradient-reaches",
+    ["vjp", "swin_transformer"],
+    small_networks(),
+    "exact",
+    compares_with="definition",
+)
 def gradient_reaches(swin: Any, case: NetCase) -> Any:
     """Every parameter has a gradient that is not 0, the query and the value bias too.
 
-    The key bias alone has none, and in windows of one token, whose attention is always 1, no query and no
-    position bias.  Half precision may round a small gradient to 0: there nothing is asked.
+    Left out are the key bias, whose gradient is 0, and the query and the position bias of windows of one
+    token, whose attention is always 1.  Half precision may round a small gradient to 0: there the law asks
+    nothing.
     """
     args = case.images(), case.network(), case.config
     u = case.rng(8).integers(1, 128, (case.batch, case.classes or case.config.channels[-1])) / 64.0

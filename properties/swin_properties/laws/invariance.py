@@ -1,4 +1,4 @@
-"""Laws of the whole network's symmetries: they relate an implementation to itself and need no oracle."""
+"""Laws of the whole network's symmetries: they compare an implementation with itself and need no oracle."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from swin_properties.laws.law import law
 MODEL, MAPS = ["swin_transformer"], ["swin_features"]
 
 
-@law("swin_transformer/own-sample", MODEL, networks(deepest=2, enough=False), "exact", NetCase)
+@law("swin_transformer/own-sample", MODEL, networks(deepest=2, enough=False), "exact", compares_with="itself")
 def own_sample(swin: Any, case: NetCase) -> Any:
-    """A sample's logits do not depend on the other samples, bitwise: no statistics of the batch."""
+    """An image's logits do not depend on the other images of the batch, bitwise."""
     case = replace(case, batch=3)
     x, args = case.images(), (case.network(), case.config)
     changed = int(case.rng(3).integers(3))
@@ -28,9 +28,9 @@ def own_sample(swin: Any, case: NetCase) -> Any:
     return after, before
 
 
-@law("swin_transformer/batch-order", MODEL, networks(deepest=2, longest=4), kind=NetCase)
+@law("swin_transformer/batch-order", MODEL, networks(deepest=2, longest=4), compares_with="itself")
 def batch_order(swin: Any, case: NetCase) -> Any:
-    """Permuting the images permutes the logits, and an image is what it is in a smaller batch."""
+    """Permuting the images permutes the logits, and an image's logits are the same in a smaller batch."""
     case = replace(case, batch=max(2, case.batch))
     x, args = case.images(), (case.network(), case.config)
     order = case.rng(3).permutation(case.batch)
@@ -39,7 +39,7 @@ def batch_order(swin: Any, case: NetCase) -> Any:
     return [(swin.swin_transformer(x[order], *args), y[order]), (np.concatenate(halves), y)]
 
 
-@law("swin_features/roll", MAPS, networks(maps=True, rolls=True), kind=NetCase)
+@law("swin_features/roll", MAPS, networks(maps=True, rolls=True), compares_with="itself")
 def features_roll(swin: Any, case: NetCase) -> Any:
     """Where nothing is shifted, rolling the image by a window of the last stage rolls every map."""
     x, args, stages = case.images(), (case.network(), case.config), len(case.depths)
@@ -53,7 +53,7 @@ def features_roll(swin: Any, case: NetCase) -> Any:
 
 
 def transposed(case: NetCase, params: Any, name: str = "", window: tuple[int, int] = (1, 1)) -> Any:
-    """A network's parameters with height and width swapped in every one that knows them."""
+    """Returns a network's parameters with height and width swapped in each that has them."""
     if name == "layers":
         stages = zip(params, case.stage_windows, strict=True)
         return [transposed(case, stage, "", stage_window) for stage, stage_window in stages]
@@ -77,9 +77,9 @@ def transposed(case: NetCase, params: Any, name: str = "", window: tuple[int, in
     return params.swapaxes(2, 3) if params.ndim == 4 else params  # the embedding's convolution
 
 
-@law("swin_features/transpose", MAPS, networks(maps=True), kind=NetCase)
+@law("swin_features/transpose", MAPS, networks(maps=True), compares_with="itself")
 def features_transpose(swin: Any, case: NetCase) -> Any:
-    """Swapping height and width in image, sizes and the parameters that know them swaps them in every map."""
+    """Swapping height and width in image, sizes and the parameters that have them swaps them in every map."""
     turned = replace(case, image=case.image[::-1], patch=case.patch[::-1], window=case.window[::-1])
     x, params = case.images(), case.network()
     images = np.ascontiguousarray(x.swapaxes(2, 3))
@@ -88,9 +88,9 @@ def features_transpose(swin: Any, case: NetCase) -> Any:
     return [(after.swapaxes(1, 2), map_) for after, map_ in zip(got, maps, strict=True)]
 
 
-@law("swin_transformer/zeros", MODEL, networks(enough=False), "exact", NetCase)
+@law("swin_transformer/zeros", MODEL, networks(enough=False), "exact", compares_with="definition")
 def zeros(swin: Any, case: NetCase) -> Any:
-    """Black images have finite logits, also with no bias anywhere: tokens of zeros come to no harm."""
+    """Images of zeros have finite logits, with biases and without any."""
     params = case.network()
     unbiased = without_biases(params)
     images = np.zeros(case.images().shape)
@@ -99,7 +99,7 @@ def zeros(swin: Any, case: NetCase) -> Any:
 
 
 def without_biases(params: Any) -> Any:
-    """Parameters at any nesting level with every bias and the position embedding 0.
+    """Returns parameters at any nesting level with every bias and the position embedding 0.
 
     >>> without_biases({"head": {"bias": np.ones(1), "weight": np.ones(1)}})
     {'head': {'bias': array([0.]), 'weight': array([1.])}}

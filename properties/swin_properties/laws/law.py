@@ -1,4 +1,4 @@
-"""Laws: sentences about Swin with a name, a body, and what they need."""
+"""Laws: sentences about Swin, each with a name, a body, and what it needs."""
 
 from __future__ import annotations
 
@@ -8,27 +8,26 @@ from dataclasses import dataclass, field
 from functools import partial
 from inspect import unwrap
 from pathlib import Path
-from types import CodeType
 from typing import Any, Literal
 
-from hypothesis.strategies import SearchStrategy
-
 from swin_properties.adapters.implementation import Implementation
-from swin_properties.cases.case import Case, GridCase
+from swin_properties.cases.case import Case
+from swin_properties.cases.strategies import Cases
 
 Tier = Literal["exact", "budget", "gradient"]
+Compared = Literal["oracle", "itself", "definition"]
 Pairs = list[tuple[Any, Any]]
 Body = Callable[[Any, Any], Any]
 """(swin, case) -> a pair (got, expected) of arrays that must agree, or a list of such pairs; in the
-gradient tier, the `Derivative` to be asked."""
+gradient tier, the `Derivative` to compare."""
 
 
 @dataclass(frozen=True)
 class Law:
-    """One law: got equals expected in every pair its body returns, bitwise or within the budget;
-    or, in the gradient tier, v.(J^T u) = u.(J v) within it.
+    """One law.  It holds where got equals expected in every pair that its body returns.
 
-    ``cases`` are drawn by Hypothesis, or enumerated by a function of the largest window and count.
+    They are equal bitwise in the exact tier and within the error budget in the budget tier; in the gradient
+    tier v.(J^T u) equals u.(J v) within the budget.
     """
 
     name: str
@@ -36,12 +35,16 @@ class Law:
     body: Body
     needs: tuple[str, ...]
     tier: Tier
-    cases: SearchStrategy[Any] | Callable[[int, int], Sequence[Case]]
-    kind: type[Case]
-    oracle: bool = True
-    """Whether the law asks either oracle; one that does not holds an implementation to itself."""
-    expects: bool = True
-    """Whether it asks the oracle under the implementation's convention, and not only what is true of Swin."""
+    cases: Cases
+    compares_with: Compared
+    """What is expected: the ``oracle``'s result under the implementation's convention; a result of the
+    implementation ``itself`` on a related input; or what the ``definition`` of Swin gives whatever the
+    convention, written in the law or computed by the second oracle."""
+
+    @property
+    def kind(self) -> type[Case]:
+        """Returns the type of the law's cases."""
+        return self.cases.kind
 
     @property
     def where(self) -> str:
@@ -49,31 +52,28 @@ class Law:
 
         The file is relative to the folder that holds the package.
         """
-        code = _code(self.body)
+        body: Any = self.body.func if isinstance(self.body, partial) else self.body
+        code = unwrap(body).__code__
         file = Path(os.path.relpath(code.co_filename, Path(__file__).parents[2]))
         return f"{file.as_posix()}:{code.co_firstlineno}"
 
-    @property
-    def enumerated(self) -> bool:
-        """Whether the cases are enumerated instead of drawn."""
-        return not isinstance(self.cases, SearchStrategy)
-
     def missing(self, judged: Implementation) -> list[str]:
-        """What the law needs and the implementation does not offer."""
+        """Returns what the law needs and the implementation does not offer."""
         return [need for need in self.needs if not judged.offers(need)]
 
     def pairs(self, swin: Any, case: Case) -> Pairs:
-        """What the law compares on this case, always as a list."""
+        """Returns the pairs that the law compares on a case."""
         pairs = self.body(swin, case)
         return [pairs] if isinstance(pairs, tuple) else list(pairs)
 
 
 @dataclass(frozen=True)
 class Derivative:
-    """What a gradient law asks: a callable and the point at which its derivative is taken.
+    """A callable and the point at which a gradient law compares its derivative.
 
-    ``only`` names the parts to be asked, all if empty; ``expected`` replaces the oracle's number;
-    ``directions`` is how many a part has, and how many perturbed runs each direction.
+    ``only``: the parts of the arguments to compare, all if empty.  ``expected``: a number in place of the
+    oracle's derivative.  ``directions``: how many directions a part has, and how many perturbed runs each
+    direction.
     """
 
     name: str
@@ -89,13 +89,12 @@ LAWS: dict[str, Law] = {}
 
 
 def law(
-    name: str,
-    needs: Sequence[str],
-    cases: SearchStrategy[Any] | Callable[[int, int], Sequence[Case]],
-    tier: Tier = "budget",
-    kind: type[Case] = GridCase,
+    name: str, needs: Sequence[str], cases: Cases, tier: Tier = "budget", *, compares_with: Compared
 ) -> Callable[[Body], Body]:
-    """Enters a function into the catalogue; the first paragraph of its docstring is the law's sentence."""
+    """Adds a function to `LAWS`; the first paragraph of its docstring is the law's sentence.
+
+    Errors: ``ValueError`` for a name that is taken, and for a function without a docstring.
+    """
 
     def enter(body: Body) -> Body:
         if name in LAWS:
@@ -103,21 +102,7 @@ def law(
         sentence = " ".join((body.__doc__ or "").split("\n\n")[0].split())
         if not sentence:
             raise ValueError(f"a law is a sentence, {name} has no docstring: write one")
-        oracle, expects = (_mentions(_code(body), w) for w in ({"expected", "direct"}, {"expected"}))
-        LAWS[name] = Law(name, sentence, body, tuple(needs), tier, cases, kind, oracle, expects)
+        LAWS[name] = Law(name, sentence, body, tuple(needs), tier, cases, compares_with)
         return body
 
     return enter
-
-
-def _code(body: Body) -> CodeType:
-    """Returns the code of a body as it stands in its file."""
-    function: Any = body.func if isinstance(body, partial) else body
-    code: CodeType = unwrap(function).__code__
-    return code
-
-
-def _mentions(code: CodeType, words: set[str]) -> bool:
-    """Whether a body mentions one of the words (`swin.expected`, `direct`) itself or in a lambda of it."""
-    inner = (part for part in code.co_consts if isinstance(part, CodeType))
-    return not words.isdisjoint(code.co_names) or any(_mentions(part, words) for part in inner)

@@ -15,11 +15,11 @@ RECIPES = ("generic", "flat", "peaked", "big")
 
 
 def stage(case: NetCase, number: int) -> tuple[Any, ...]:
-    """The arguments of a stage: parameters, depth, heads and window."""
+    """Returns the arguments of a stage: parameters, depth, heads and window."""
     return case.network()["layers"][number], case.depths[number], case.heads[number], case.window
 
 
-@law("swin_stage/oracle", ["swin_stage"], networks(RECIPES, deepest=2, maps=True), kind=NetCase)
+@law("swin_stage/oracle", ["swin_stage"], networks(RECIPES, deepest=2, maps=True), compares_with="oracle")
 def stage_oracle(swin: Any, case: NetCase) -> Any:
     """A stage is the oracle's: its blocks, then the merge if it has one."""
     args = case.tokens(), *stage(case, 0)
@@ -30,10 +30,10 @@ def stage_oracle(swin: Any, case: NetCase) -> Any:
     "swin_stage/alternation",
     ["swin_stage", "swin_block"],
     networks(deepest=1, maps=True),
-    kind=NetCase,
+    compares_with="itself",
 )
 def stage_alternation(swin: Any, case: NetCase) -> Any:
-    """Even blocks are not shifted, odd blocks by floor(M / 2), none once a window spans the grid."""
+    """Even blocks are not shifted, odd blocks by floor(M / 2), and none where a window spans the grid."""
     x, (params, depth, heads, window) = case.tokens(), stage(case, 0)
     y = x
     for number, block in enumerate(params["blocks"]):
@@ -45,10 +45,10 @@ def stage_alternation(swin: Any, case: NetCase) -> Any:
     "swin_stage/merge-last",
     ["swin_stage", "patch_merging"],
     networks(fewest=2, deepest=2, maps=True),
-    kind=NetCase,
+    compares_with="itself",
 )
 def stage_merge_last(swin: Any, case: NetCase) -> Any:
-    """A stage ends with its merge: it is the merge of the same stage without one."""
+    """A stage ends with its merge: its result is the merge of what its blocks give."""
     x, (params, *sizes) = case.tokens(), stage(case, 0)
     blocks = swin.swin_stage(x, {"blocks": params["blocks"]}, *sizes)
     merged = swin.patch_merging(swin.precision.rounded(blocks), params["downsample"])
@@ -60,12 +60,12 @@ def stage_merge_last(swin: Any, case: NetCase) -> Any:
     ["swin_stage"],
     networks(("uniform",), deepest=1, enough=False),
     "exact",
-    NetCase,
+    compares_with="definition",
 )
 def receptive_field(swin: Any, case: NetCase) -> Any:
-    """A changed token changes, block after block, exactly the tokens that share a window with a changed one.
+    """In each block a change spreads exactly to the tokens that share a window with a changed token.
 
-    Half precision may round a real dependency away: there only "no others" is asked.
+    Half precision may round a real dependency away: there the law asks only that no others change.
     """
     x, rng, (mh, mw) = case.tokens(), case.rng(3), case.stage_window
     token = tuple(int(rng.integers(side)) for side in x.shape[:-1])
@@ -77,21 +77,21 @@ def receptive_field(swin: Any, case: NetCase) -> Any:
     h, w = np.indices(case.grid)
     for number in range(case.depths[0]):
         sh, sw = case.shift(number)
-        windows = (h - sh) // mh * case.grid[1] + (w - sw) // mw  # no two windows of one number
+        windows = (h - sh) // mh * case.grid[1] + (w - sw) // mw  # every window has a number of its own
         field[token[0]] = np.isin(windows, windows[field[token[0]]])
     if swin.precision.bits < 24:
         changed, field = changed & ~field, np.zeros_like(field)
     return changed, field
 
 
-@law("swin_features/oracle", ["swin_features"], networks(RECIPES, maps=True), kind=NetCase)
+@law("swin_features/oracle", ["swin_features"], networks(RECIPES, maps=True), compares_with="oracle")
 def features_oracle(swin: Any, case: NetCase) -> Any:
     """The features are the oracle's: the map of every stage before its merge, not normed."""
     args = case.images(), case.network(), case.config
     return list(zip(swin.swin_features(*args), swin.expected.swin_features(*args), strict=True))
 
 
-@law("swin_transformer/oracle", ["swin_transformer"], networks(RECIPES), kind=NetCase)
+@law("swin_transformer/oracle", ["swin_transformer"], networks(RECIPES), compares_with="oracle")
 def transformer_oracle(swin: Any, case: NetCase) -> Any:
     """The whole network is the oracle's: embedding, stages, norm, mean over the tokens, head."""
     args = case.images(), case.network(), case.config
@@ -102,9 +102,9 @@ def transformer_oracle(swin: Any, case: NetCase) -> Any:
     "swin_transformer/one-block",
     ["swin_transformer"],
     networks(deepest=1).map(lambda case: replace(case, depths=(1,))),
-    kind=NetCase,
+    compares_with="oracle",
 )
 def one_block(swin: Any, case: NetCase) -> Any:
-    """A network of a single block is a network, the oracle's: the rate of its drop path is 0, not 0 / 0."""
+    """A network of a single block is the oracle's: the rate of its drop path is 0, not 0 / 0."""
     args = case.images(), case.network(), case.config
     return swin.swin_transformer(*args), swin.expected.swin_transformer(*args)

@@ -11,23 +11,23 @@ from swin_properties.cases.case import GridCase
 from swin_properties.cases.strategies import grids
 from swin_properties.laws.law import law
 
-# A case's window is the patch here, and its grid the image.
+# Here the window of a case is the patch, and its grid is the image.
 Images = grids(shifted=False, enough=True, largest_window=4)
 WholeImages = grids(shifted=False, enough=True, largest_window=4, whole=True)
 Tokens = grids(("generic", "flat", "big"), shifted=False, enough=True, largest_window=4)
 
 
 def images(case: GridCase) -> Any:
-    """Images (B, 3, H, W), enough of them for a budget."""
+    """Returns images (B, 3, H, W), enough of them for a budget."""
     return np.ascontiguousarray(case.tokens(3).transpose(0, 3, 1, 2))
 
 
 def embedding(case: GridCase, norm: bool = False) -> Any:
-    """Hot parameters of a patch embedding into more channels than a budget needs."""
+    """Returns hot parameters of a patch embedding into more channels than a budget needs."""
     return case.hot(patch_embed_shapes(8 * case.channels, case.window, norm=norm))
 
 
-@law("patch_embed/oracle", ["patch_embed"], Images)
+@law("patch_embed/oracle", ["patch_embed"], Images, compares_with="oracle")
 def embed_oracle(swin: Any, case: GridCase) -> Any:
     """The embedding is the oracle's, with and without its norm, for any image size."""
     x = images(case)
@@ -37,9 +37,9 @@ def embed_oracle(swin: Any, case: GridCase) -> Any:
     ]
 
 
-@law("patch_embed/unfold", ["patch_embed"], WholeImages)
+@law("patch_embed/unfold", ["patch_embed"], WholeImages, compares_with="definition")
 def embed_unfold(swin: Any, case: GridCase) -> Any:
-    """Without norm it is an unfold and one matmul, a patch's row ordered (channel, dy, dx)."""
+    """Without its norm the embedding is one matmul of the patches, each flattened as (channel, dy, dx)."""
     x, params, (ph, pw) = images(case), embedding(case), case.window
     weight, bias = params["proj"]["weight"], params["proj"]["bias"]
     pixels = [x[:, c, dy::ph, dx::pw] for c in range(3) for dy in range(ph) for dx in range(pw)]
@@ -47,9 +47,9 @@ def embed_unfold(swin: Any, case: GridCase) -> Any:
     return swin.patch_embed(x, params, case.window), expected
 
 
-@law("patch_embed/own-pixels", ["patch_embed"], Images, "exact")
+@law("patch_embed/own-pixels", ["patch_embed"], Images, "exact", compares_with="itself")
 def embed_own_pixels(swin: Any, case: GridCase) -> Any:
-    """A pixel moves no token but that of its own patch."""
+    """Changing a pixel changes no token but that of its own patch."""
     x, params, rng = images(case), embedding(case, norm=True), case.rng(3)
     b, c, h, w = (int(rng.integers(side)) for side in x.shape)
     nudged = x.copy()
@@ -61,7 +61,7 @@ def embed_own_pixels(swin: Any, case: GridCase) -> Any:
     return moved, np.zeros_like(moved)
 
 
-@law("patch_embed/roll", ["patch_embed"], WholeImages)
+@law("patch_embed/roll", ["patch_embed"], WholeImages, compares_with="itself")
 def embed_roll(swin: Any, case: GridCase) -> Any:
     """Rolling the image by whole patches rolls the tokens."""
     x, params = images(case), embedding(case)
@@ -69,16 +69,16 @@ def embed_roll(swin: Any, case: GridCase) -> Any:
     return rolled, np.roll(swin.patch_embed(x, params, case.window), (1, 1), (1, 2))
 
 
-@law("patch_embed/affine", ["patch_embed"], Images)
+@law("patch_embed/affine", ["patch_embed"], Images, compares_with="itself")
 def embed_affine(swin: Any, case: GridCase) -> Any:
-    """Without norm it is affine: f(x) + f(y) = f(x + y) + f(0)."""
+    """Without its norm the embedding is affine: f(x) + f(y) = f(x + y) + f(0)."""
     x, y = (np.round(image * 32) / 64 for image in (images(case), images(case)[::-1, ::-1]))
     params = embedding(case)
     fx, fy, f0, sum_ = (swin.patch_embed(image, params, case.window) for image in (x, y, 0 * x, x + y))
     return fx + fy - f0, sum_
 
 
-@law("patch_merging/oracle", ["patch_merging"], Tokens)
+@law("patch_merging/oracle", ["patch_merging"], Tokens, compares_with="oracle")
 def merging_oracle(swin: Any, case: GridCase) -> Any:
     """The merge is the oracle's: concatenate 2x2, LayerNorm(4C), linear 4C -> 2C, for even and odd sides."""
     x, params = case.tokens(), case.hot(merging_shapes(case.channels))
@@ -86,7 +86,7 @@ def merging_oracle(swin: Any, case: GridCase) -> Any:
 
 
 def gathered(swin: Any, case: GridCase, x: Any) -> Any:
-    """The merge's normed 4C channels, read through two halves of the identity as its weights."""
+    """Returns the merge's normed 4C channels, read with each half of the identity as its weights."""
     channels = 4 * case.channels
     norm = {"weight": np.ones(channels), "bias": np.zeros(channels)}
     halves = np.split(np.eye(channels), 2)
@@ -95,16 +95,16 @@ def gathered(swin: Any, case: GridCase, x: Any) -> Any:
 
 
 def even(case: GridCase) -> Any:
-    """Tokens on a grid with even sides: each token of the case becomes a 2x2 cell of four others."""
+    """Returns tokens on a grid with even sides: each token of the case becomes a 2x2 cell of four tokens."""
     x = case.tokens(4 * case.channels)
     batch, height, width, _ = x.shape
     x = x.reshape(batch, height, width, 2, 2, case.channels).transpose(0, 1, 3, 2, 4, 5)
     return x.reshape(batch, 2 * height, 2 * width, case.channels)
 
 
-@law("patch_merging/permutation", ["patch_merging"], Tokens)
+@law("patch_merging/permutation", ["patch_merging"], Tokens, compares_with="definition")
 def merging_permutation(swin: Any, case: GridCase) -> Any:
-    """Before its linear layer the merge is pixel-unshuffle with the row offset fastest, then LayerNorm."""
+    """Before its linear layer the merge is a pixel-unshuffle, the row offset fastest, and then LayerNorm."""
     x = even(case)
     batch, height, width, channels = x.shape
     cells = x.reshape(batch, height // 2, 2, width // 2, 2, channels).transpose(0, 1, 3, 4, 2, 5)
@@ -113,9 +113,9 @@ def merging_permutation(swin: Any, case: GridCase) -> Any:
     return gathered(swin, case, x), (cells - cells.mean(axis=-1, keepdims=True)) / spread
 
 
-@law("patch_merging/own-cell", ["patch_merging"], Tokens, "exact")
+@law("patch_merging/own-cell", ["patch_merging"], Tokens, "exact", compares_with="itself")
 def merging_own_cell(swin: Any, case: GridCase) -> Any:
-    """A token moves no merged token but that of its own 2x2 cell."""
+    """Changing a token changes no merged token but that of its own 2x2 cell."""
     x, params, rng = case.tokens(), case.hot(merging_shapes(case.channels)), case.rng(3)
     b, h, w = (int(rng.integers(side)) for side in x.shape[:3])
     nudged = x.copy()
@@ -125,7 +125,7 @@ def merging_own_cell(swin: Any, case: GridCase) -> Any:
     return moved, np.zeros_like(moved)
 
 
-@law("patch_merging/roll", ["patch_merging"], Tokens)
+@law("patch_merging/roll", ["patch_merging"], Tokens, compares_with="itself")
 def merging_roll(swin: Any, case: GridCase) -> Any:
     """Rolling the grid by two tokens rolls the merged grid by one."""
     x, params = even(case), case.hot(merging_shapes(case.channels))
@@ -133,17 +133,19 @@ def merging_roll(swin: Any, case: GridCase) -> Any:
     return rolled, np.roll(swin.patch_merging(x, params), (1, 1), (1, 2))
 
 
-@law("patch_merging/padding", ["patch_merging"], Tokens)
+@law("patch_merging/padding", ["patch_merging"], Tokens, compares_with="itself")
 def merging_padding(swin: Any, case: GridCase) -> Any:
-    """An odd side is a side padded with zeros at its end."""
+    """A grid with an odd side is merged like the grid padded with zeros at the bottom or right."""
     x, params = case.tokens(), case.hot(merging_shapes(case.channels))
     even_sides = np.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, x.shape[2] % 2), (0, 0)))
     return swin.patch_merging(x, params), swin.patch_merging(even_sides, params)
 
 
-@law("patch_merging/norm-first", ["patch_merging"], Tokens)
+@law("patch_merging/norm-first", ["patch_merging"], Tokens, compares_with="itself")
 def merging_norm_first(swin: Any, case: GridCase) -> Any:
-    """The norm comes first: a constant on the input changes nothing, twice the weights double the output."""
+    """The norm comes first: adding a constant changes nothing, and doubling the weights doubles the
+    output.
+    """
     x, params = np.round(even(case) * 32) / 64, case.hot(merging_shapes(case.channels))
     doubled = params | {"reduction": {"weight": 2.0 * params["reduction"]["weight"]}}
     y = swin.patch_merging(x, params)

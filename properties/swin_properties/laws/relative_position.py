@@ -16,12 +16,12 @@ Windows = grids(shifted=False)
 
 
 def offsets(case: GridCase) -> tuple[Any, Any]:
-    """The offsets query - key of every pair of a window's tokens, along height and width, (N, N) each."""
+    """Returns the offsets query - key of all pairs of a window's tokens: height and width, (N, N) each."""
     h, w = np.divmod(np.arange(prod(case.window)), case.window[1])
     return np.subtract.outer(h, h), np.subtract.outer(w, w)
 
 
-@law("relative_position_index/formula", INDEX, Windows, "exact")
+@law("relative_position_index/formula", INDEX, Windows, "exact", compares_with="definition")
 def formula(swin: Any, case: GridCase) -> Any:
     """The index is (dh + Mh - 1)(2 Mw - 1) + (dw + Mw - 1), where (dh, dw) = query - key."""
     (dh, dw), (mh, mw) = offsets(case), case.window
@@ -29,9 +29,9 @@ def formula(swin: Any, case: GridCase) -> Any:
     return index, (dh + mh - 1) * (2 * mw - 1) + (dw + mw - 1)
 
 
-@law("relative_position_index/antisymmetry", INDEX, Windows, "exact")
+@law("relative_position_index/antisymmetry", INDEX, Windows, "exact", compares_with="definition")
 def antisymmetry(swin: Any, case: GridCase) -> Any:
-    """Index plus its transpose is (2 Mh - 1)(2 Mw - 1) - 1 everywhere; the diagonal is the centre."""
+    """The index plus its transpose is (2 Mh - 1)(2 Mw - 1) - 1 everywhere; its diagonal is half of that."""
     index = swin.relative_position_index(case.window)
     last = prod(case.offset_rows) - 1
     return [
@@ -40,16 +40,16 @@ def antisymmetry(swin: Any, case: GridCase) -> Any:
     ]
 
 
-@law("relative_position_index/histogram", INDEX, Windows, "exact")
+@law("relative_position_index/histogram", INDEX, Windows, "exact", compares_with="definition")
 def histogram(swin: Any, case: GridCase) -> Any:
-    """Offset (dh, dw) occurs (Mh - |dh|)(Mw - |dw|) times: no collision, nothing out of range."""
+    """Each offset (dh, dw) occurs (Mh - |dh|)(Mw - |dw|) times in the index, and no other number occurs."""
     index = swin.relative_position_index(case.window)
     counts = [m - np.abs(np.arange(1 - m, m)) for m in case.window]
     got = np.bincount(np.maximum(index.ravel(), 0), minlength=prod(case.offset_rows))
     return got, np.outer(*counts).ravel()
 
 
-@law("relative_position_index/offset-only", INDEX, Windows, "exact")
+@law("relative_position_index/offset-only", INDEX, Windows, "exact", compares_with="definition")
 def offset_only(swin: Any, case: GridCase) -> Any:
     """Two pairs of tokens have the same index exactly when they have the same offset."""
     index = swin.relative_position_index(case.window).ravel()
@@ -58,7 +58,13 @@ def offset_only(swin: Any, case: GridCase) -> Any:
     return np.equal.outer(index, index), same_offset
 
 
-@law("relative_position_bias/definition", ["relative_position_bias"], Windows, "exact")
+@law(
+    "relative_position_bias/definition",
+    ["relative_position_bias"],
+    Windows,
+    "exact",
+    compares_with="definition",
+)
 def bias_definition(swin: Any, case: GridCase) -> Any:
     """bias[head, query, key] is the table's entry for the offset query - key, bitwise."""
     table = case.attention()["relative_position_bias_table"]
@@ -69,7 +75,7 @@ def bias_definition(swin: Any, case: GridCase) -> Any:
 
 
 def copying_attention(case: GridCase, table: Any) -> Any:
-    """Parameters without queries whose values and projection are the identity: only the bias attends."""
+    """Returns parameters with queries of 0, the identity as value and output projection, and a bias table."""
     eye, zero = np.eye(case.channels), np.zeros((case.channels, case.channels))
     return {
         "relative_position_bias_table": table,
@@ -78,11 +84,17 @@ def copying_attention(case: GridCase, table: Any) -> Any:
     }
 
 
-@law("shifted_window_attention/bias-as-shift", ["shifted_window_attention"], grids(whole=True), "exact")
+@law(
+    "shifted_window_attention/bias-as-shift",
+    ["shifted_window_attention"],
+    grids(whole=True),
+    "exact",
+    compares_with="definition",
+)
 def bias_as_shift(swin: Any, case: GridCase) -> Any:
-    """With no query and one huge entry in the bias table, at offset D, token i becomes token i - D.
+    """With queries of 0 and one huge entry in the bias table, at offset D, token i becomes token i - D.
 
-    Exactly: the softmax of a logit 2^14 above all others is 1.
+    It does so bitwise: the softmax of a logit larger than all others by 2^14 is 1.
     """
     x, (mh, mw), rng = case.tokens(), case.window, case.rng(3)
     dh, dw = int(rng.integers(1 - mh, mh)), int(rng.integers(1 - mw, mw))
@@ -107,6 +119,7 @@ def bias_as_shift(swin: Any, case: GridCase) -> Any:
     "shifted_window_attention/bias-constant",
     ["shifted_window_attention"],
     grids(enough=True),
+    compares_with="itself",
 )
 def bias_constant(swin: Any, case: GridCase) -> Any:
     """Adding a constant to a head's column of the bias table changes nothing."""

@@ -1,4 +1,4 @@
-"""Laws of a bias table carried over to another window: here that of the case's grid."""
+"""Laws of a bias table resized to another window; here the new window is the case's grid."""
 
 from __future__ import annotations
 
@@ -16,37 +16,43 @@ Tables = grids(shifted=False, enough=True)
 
 
 def table(case: GridCase, columns: int | None = None) -> Any:
-    """A bias table of the case's window, with a column for each channel of the batch."""
+    """Returns a bias table of the case's window, by default with a column for each channel of each image."""
     rows = case.offset_rows[0] * case.offset_rows[1]
     shape = rows, columns or case.batch * case.channels
     return case.hot({"relative_position_bias_table": shape})["relative_position_bias_table"]
 
 
 def as_map(flat: Any, window: tuple[int, int]) -> Any:
-    """A table (offsets, heads) as a map of offsets along height and width."""
+    """Returns a table (offsets, heads) as a map of offsets along height and width."""
     return flat.reshape(2 * window[0] - 1, 2 * window[1] - 1, -1)
 
 
 def as_table(offsets: Any) -> Any:
-    """The inverse of `as_map`."""
+    """Returns the table of a map: the inverse of `as_map`."""
     return np.ascontiguousarray(offsets.reshape(-1, offsets.shape[2]))
 
 
-@law("resize_relative_position_bias/oracle", RESIZE, Tables)
+@law("resize_relative_position_bias/oracle", RESIZE, Tables, compares_with="oracle")
 def resize_oracle(swin: Any, case: GridCase) -> Any:
-    """A bias table for another window is the oracle's: bicubic, a = -3/4, corners not aligned."""
+    """A bias table resized to another window is the oracle's: bicubic, a = -3/4, corners not aligned."""
     args = table(case), case.window, case.grid
     return swin.resize_relative_position_bias(*args), swin.expected.resize_relative_position_bias(*args)
 
 
-@law("resize_relative_position_bias/identity", RESIZE, grids(shifted=False), "exact")
+@law(
+    "resize_relative_position_bias/identity",
+    RESIZE,
+    grids(shifted=False),
+    "exact",
+    compares_with="definition",
+)
 def resize_identity(swin: Any, case: GridCase) -> Any:
     """A bias table resized to its own window is itself, bitwise."""
     given = table(case)
     return swin.resize_relative_position_bias(given, case.window, case.window), given
 
 
-@law("resize_relative_position_bias/constants", RESIZE, Tables)
+@law("resize_relative_position_bias/constants", RESIZE, Tables, compares_with="definition")
 def resize_constants(swin: Any, case: GridCase) -> Any:
     """A head whose bias is the same for every offset keeps it in every window."""
     head = table(case)[:1]
@@ -54,7 +60,7 @@ def resize_constants(swin: Any, case: GridCase) -> Any:
     return swin.resize_relative_position_bias(given, case.window, case.grid), new
 
 
-@law("resize_relative_position_bias/centre", RESIZE, grids(shifted=False))
+@law("resize_relative_position_bias/centre", RESIZE, grids(shifted=False), compares_with="definition")
 def resize_centre(swin: Any, case: GridCase) -> Any:
     """A token's bias for itself, at offset 0, is the same in every window."""
     given = table(case, columns=SMALLEST_OUTPUT)
@@ -62,7 +68,7 @@ def resize_centre(swin: Any, case: GridCase) -> Any:
     return resized[len(resized) // 2], given[len(given) // 2]
 
 
-@law("resize_relative_position_bias/flip", RESIZE, Tables)
+@law("resize_relative_position_bias/flip", RESIZE, Tables, compares_with="itself")
 def resize_flip(swin: Any, case: GridCase) -> Any:
     """Flipping a bias table along height or width flips the resized one."""
     given = table(case)
@@ -75,7 +81,7 @@ def resize_flip(swin: Any, case: GridCase) -> Any:
     return pairs
 
 
-@law("resize_relative_position_bias/transpose", RESIZE, Tables)
+@law("resize_relative_position_bias/transpose", RESIZE, Tables, compares_with="itself")
 def resize_transpose(swin: Any, case: GridCase) -> Any:
     """Swapping height and width, in the table and both windows, swaps them in the resized table."""
     given = table(case)
@@ -86,5 +92,5 @@ def resize_transpose(swin: Any, case: GridCase) -> Any:
 
 
 def new_rows(case: GridCase) -> int:
-    """Rows of the resized table."""
+    """Returns the number of rows of the resized table."""
     return (2 * case.grid[0] - 1) * (2 * case.grid[1] - 1)

@@ -11,22 +11,22 @@ from typing import Any
 import numpy as np
 from swin_reference.parameters import merging_shapes, mlp_shapes, norm_shapes, patch_embed_shapes
 
-from swin_properties.adapters.answers import Declined, Fall
-from swin_properties.cases.case import Case, GridCase, NetCase
+from swin_properties.adapters.answers import BadAnswer, Declined
+from swin_properties.cases.case import GridCase, NetCase
 from swin_properties.cases.strategies import grids, networks
-from swin_properties.laws.law import Body, Tier, law
+from swin_properties.laws.law import Tier, law
 
 Grids, Networks = grids(largest_window=4), networks(deepest=2, enough=False)
 EnoughGrids, EnoughNetworks = grids(enough=True, largest_window=4, channels=4), networks(deepest=2, longest=4)
 
 
 def attention(case: GridCase) -> Any:
-    """The arguments of (S)W-MSA."""
+    """Returns the arguments of (S)W-MSA."""
     return case.tokens(), case.attention(), case.heads, case.window, case.shift
 
 
 def stage(case: NetCase) -> Any:
-    """The arguments of the first stage."""
+    """Returns the arguments of the first stage."""
     return case.tokens(), case.network()["layers"][0], case.depths[0], case.heads[0], case.window
 
 
@@ -45,34 +45,28 @@ ARGUMENTS: dict[str, Callable[[Any], Any]] = {
     "swin_stage": stage,
     "swin_transformer": lambda case: (case.images(), case.network(), case.config),
 }
-"""For each callable asked about its state, its arguments for a case; the tokens come first."""
+"""For each callable that these laws ask, its arguments for a case; the tokens come first."""
 
 NETWORKS = ("swin_stage", "swin_transformer")
 
 
-def each(topic: str, *names: str, tier: Tier = "exact") -> Callable[[Callable[..., Any]], None]:
-    """Enters one law for each callable named; {} in the sentence is the callable's name."""
+def each(*names: str, tier: Tier = "exact") -> Callable[[Callable[..., Any]], None]:
+    """Adds one law for each name; {} in the sentence stands for the callable that the name begins with."""
 
     def enter(ask: Callable[..., Any]) -> None:
         for name in names:
-            small = Networks if name in NETWORKS else Grids
-            enough = EnoughNetworks if name in NETWORKS else EnoughGrids
-            kind: type[Case] = NetCase if name in NETWORKS else GridCase
-            body = asked_of(name, ask)
-            law(f"{name}/{topic}", [name], small if tier == "exact" else enough, tier, kind)(body)
+            callable_name = name.partition("/")[0]
+            small, enough = (Networks, EnoughNetworks) if callable_name in NETWORKS else (Grids, EnoughGrids)
+            cases = small if tier == "exact" else enough
+            body = partial(ask, name=callable_name)
+            body.__doc__ = (ask.__doc__ or "").replace("{}", callable_name)
+            law(name, [callable_name], cases, tier, compares_with="itself")(body)
 
     return enter
 
 
-def asked_of(name: str, ask: Callable[..., Any]) -> Body:
-    """The body of the law for the callable ``name``."""
-    body = partial(ask, name=name)
-    body.__doc__ = (ask.__doc__ or "").replace("{}", name)
-    return body
-
-
 def leaves(value: Any) -> Iterator[Any]:
-    """All arrays in nested arguments or results."""
+    """Yields all arrays in nested arguments or results."""
     if isinstance(value, np.ndarray):
         yield value
     elif isinstance(value, (Mapping, list, tuple)):
@@ -80,7 +74,17 @@ def leaves(value: Any) -> Iterator[Any]:
             yield from leaves(child)
 
 
-@each("keeps-inputs", *ARGUMENTS)
+@each(
+    "window_attention/keeps-inputs",
+    "shifted_window_attention/keeps-inputs",
+    "layer_norm/keeps-inputs",
+    "mlp/keeps-inputs",
+    "patch_embed/keeps-inputs",
+    "patch_merging/keeps-inputs",
+    "swin_block/keeps-inputs",
+    "swin_stage/keeps-inputs",
+    "swin_transformer/keeps-inputs",
+)
 def keeps_inputs(swin: Any, case: Any, name: str) -> Any:
     """{} writes to none of its arguments, and its result shares no memory with them."""
     args = ARGUMENTS[name](case)
@@ -90,9 +94,17 @@ def keeps_inputs(swin: Any, case: Any, name: str) -> Any:
     return [*pairs, (np.array(shared), np.zeros(len(shared), bool))]
 
 
-@each("same-twice", "window_attention", "shifted_window_attention", "swin_block", *NETWORKS)
+@each(
+    "window_attention/same-twice",
+    "shifted_window_attention/same-twice",
+    "swin_block/same-twice",
+    "swin_stage/same-twice",
+    "swin_transformer/same-twice",
+)
 def same_twice(swin: Any, case: Any, name: str) -> Any:
-    """Called again after other inputs {} gives the same, bitwise, and what it gave before stays as it was."""
+    """{} gives the same, bitwise, when it is called again after other inputs, and its first result does not
+    change.
+    """
     x, *rest = ARGUMENTS[name](case)
     _, first = swin.raw(name, x, *rest)
     kept = np.array(first)
@@ -101,15 +113,23 @@ def same_twice(swin: Any, case: Any, name: str) -> Any:
     return [(after, kept), (getattr(swin, name)(x, *rest), kept)]
 
 
-@each("dtype", "window_attention", "shifted_window_attention", "layer_norm", "mlp", "swin_block", *NETWORKS)
+@each(
+    "window_attention/dtype",
+    "shifted_window_attention/dtype",
+    "layer_norm/dtype",
+    "mlp/dtype",
+    "swin_block/dtype",
+    "swin_stage/dtype",
+    "swin_transformer/dtype",
+)
 def dtype(swin: Any, case: Any, name: str) -> Any:
-    """{} gives the type of array it is given: nothing is promoted on the way."""
+    """{} returns the data type that it is given."""
     given, result = swin.raw(name, *ARGUMENTS[name](case))
     return np.array(np.asarray(result).dtype.itemsize), np.array(given[0].dtype.itemsize)
 
 
 def other_order(value: Any) -> Any:
-    """Nested arguments with every array in another order in memory: its last axis is the slowest."""
+    """Returns nested arguments with every array in another order in memory: its last axis is the slowest."""
     if isinstance(value, np.ndarray):
         return np.moveaxis(np.ascontiguousarray(np.moveaxis(value, -1, 0)), 0, -1)
     if isinstance(value, Mapping):
@@ -118,22 +138,21 @@ def other_order(value: Any) -> Any:
 
 
 @each(
-    "memory-order",
-    "window_attention",
-    "shifted_window_attention",
-    "patch_embed",
-    "swin_block",
-    "swin_transformer",
+    "window_attention/memory-order",
+    "shifted_window_attention/memory-order",
+    "patch_embed/memory-order",
+    "swin_block/memory-order",
+    "swin_transformer/memory-order",
     tier="budget",
 )
 def memory_order(swin: Any, case: Any, name: str) -> Any:
-    """{} does not depend on the order in which its arrays, tokens and parameters, lie in memory."""
+    """{} does not depend on the order in which its tokens and parameters lie in memory."""
     args = ARGUMENTS[name](case)
     return getattr(swin, name)(*map(other_order, args)), getattr(swin, name)(*args)
 
 
 def other_sizes(case: Any, name: str) -> Iterator[Any]:
-    """Tokens of other sizes: height and width swapped, larger, smaller than a window, a channel too many."""
+    """Yields tokens of other sizes: sides swapped, larger, smaller than a window, and twice the channels."""
     field = "image" if isinstance(case, NetCase) else "grid"
     height, width = getattr(case, field)
     for size in ((width, height), (height + 5, width + 7), (1, 1)):
@@ -142,14 +161,19 @@ def other_sizes(case: Any, name: str) -> Iterator[Any]:
     yield np.concatenate([x, x], axis=1 if name == "swin_transformer" else -1)
 
 
-@each("other-sizes", "shifted_window_attention", "swin_block", *NETWORKS)
+@each(
+    "shifted_window_attention/other-sizes",
+    "swin_block/other-sizes",
+    "swin_stage/other-sizes",
+    "swin_transformer/other-sizes",
+)
 def unmoved_by_other_sizes(swin: Any, case: Any, name: str) -> Any:
-    """{} gives the same, bitwise, after calls at other sizes and after calls it refuses."""
+    """{} gives the same, bitwise, after calls at other sizes and after calls that it refuses."""
     call, (x, *rest) = getattr(swin, name), ARGUMENTS[name](case)
     results = [call(x, *rest)]
     for other in other_sizes(case, name):
-        # They may be refused, by the oracle too where it stands in: what is asked is what this leaves behind.
-        with suppress(Fall, Declined, ValueError):
+        # The call may be refused; the law asks only what it leaves behind.
+        with suppress(BadAnswer, Declined, ValueError):
             call(other, *rest)
         results.append(call(x, *rest))
     return [(result, results[-1]) for result in results[:-1]]

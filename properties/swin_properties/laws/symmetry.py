@@ -1,4 +1,4 @@
-"""Laws of symmetry: they relate an implementation to itself and need no oracle."""
+"""Laws of symmetry: they compare an implementation with itself and need no oracle."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Whole = grids(whole=True, enough=True)
 
 
 def retabled(case: GridCase, params: Any, change: Any) -> Any:
-    """The parameters with the bias table, seen as (2 Mh - 1, 2 Mw - 1, heads), changed."""
+    """Returns the parameters with the bias table changed, in the shape (2 Mh - 1, 2 Mw - 1, heads)."""
     table = params["relative_position_bias_table"].reshape(*case.offset_rows, case.heads)
     return params | {"relative_position_bias_table": change(table).reshape(-1, case.heads)}
 
 
-@law("shifted_window_attention/flip", SWA, Whole)
+@law("shifted_window_attention/flip", SWA, Whole, compares_with="itself")
 def flip(swin: Any, case: GridCase) -> Any:
-    """Flipping the image flips the output, once the shift becomes (M - s) mod M and the bias is flipped."""
+    """Flipping the image flips the output if the shift becomes (M - s) mod M and the bias is flipped too."""
     x, params = case.tokens(), case.attention()
     y = swin.shifted_window_attention(x, params, case.heads, case.window, case.shift)
     pairs = []
@@ -37,9 +37,9 @@ def flip(swin: Any, case: GridCase) -> Any:
     return pairs
 
 
-@law("shifted_window_attention/transpose", SWA, grids(enough=True))
+@law("shifted_window_attention/transpose", SWA, grids(enough=True), compares_with="itself")
 def transpose(swin: Any, case: GridCase) -> Any:
-    """Swapping height and width everywhere, in grid, window, shift and table, swaps them in the output."""
+    """Swapping height and width in the grid, window, shift and bias table swaps them in the output."""
     x, params = case.tokens(), case.attention()
     swapped = retabled(case, params, lambda table: table.swapaxes(0, 1))
     got = swin.shifted_window_attention(
@@ -49,9 +49,9 @@ def transpose(swin: Any, case: GridCase) -> Any:
     return got.swapaxes(1, 2), y
 
 
-@law("shifted_window_attention/batch-order", SWA, grids(enough=True))
+@law("shifted_window_attention/batch-order", SWA, grids(enough=True), compares_with="itself")
 def batch_order(swin: Any, case: GridCase) -> Any:
-    """Permuting the samples permutes the outputs, and a sample is what it is in a smaller batch."""
+    """Permuting the images permutes the outputs, and an image's output is the same in a smaller batch."""
     x, params = case.tokens(batch=max(2, case.batch)), case.attention()
     sizes = params, case.heads, case.window, case.shift
     order = case.rng(3).permutation(len(x))
@@ -60,7 +60,12 @@ def batch_order(swin: Any, case: GridCase) -> Any:
     return [(swin.shifted_window_attention(x[order], *sizes), y[order]), (np.concatenate(halves), y)]
 
 
-@law("shifted_window_attention/roll", SWA, grids(whole=True, shifted=False, enough=True))
+@law(
+    "shifted_window_attention/roll",
+    SWA,
+    grids(whole=True, shifted=False, enough=True),
+    compares_with="itself",
+)
 def roll(swin: Any, case: GridCase) -> Any:
     """Without a shift, rolling the grid by whole windows rolls the output."""
     x, sizes = case.tokens(), (case.attention(), case.heads, case.window, case.shift)
@@ -68,9 +73,9 @@ def roll(swin: Any, case: GridCase) -> Any:
     return rolled, np.roll(swin.shifted_window_attention(x, *sizes), case.window, (1, 2))
 
 
-@law("shifted_window_attention/crop", SWA, grids(shifted=False, enough=True))
+@law("shifted_window_attention/crop", SWA, grids(shifted=False, enough=True), compares_with="itself")
 def crop(swin: Any, case: GridCase) -> Any:
-    """Without a shift, the first windows are what they are without the rest of the grid."""
+    """Without a shift, the output of the first windows is the same when the rest of the grid is cut off."""
     rng, sizes = case.rng(3), (case.attention(), case.heads, case.window, case.shift)
     height, width = (
         min(side, m * int(rng.integers(1, max(2, -(-side // m)))))
@@ -81,9 +86,9 @@ def crop(swin: Any, case: GridCase) -> Any:
     return swin.shifted_window_attention(np.ascontiguousarray(x[:, :height, :width]), *sizes), y
 
 
-@law("shifted_window_attention/padding", SWA, grids(enough=True))
+@law("shifted_window_attention/padding", SWA, grids(enough=True), compares_with="itself")
 def padding(swin: Any, case: GridCase) -> Any:
-    """A grid is padded before the shift, with tokens that take part: padding it by hand changes nothing."""
+    """A grid is padded before the shift, and padding is attended to: padding it by hand changes nothing."""
     x, (height, width) = case.tokens(), case.grid
     sizes = case.attention(), case.heads, case.window, case.shift
     by_hand = np.pad(x, ((0, 0), *((0, p - g) for p, g in zip(case.padded, case.grid, strict=True)), (0, 0)))
@@ -91,9 +96,14 @@ def padding(swin: Any, case: GridCase) -> Any:
     return swin.shifted_window_attention(x, *sizes), y
 
 
-@law("window_attention/token-order", ["window_attention"], grids(shifted=False, enough=True))
+@law(
+    "window_attention/token-order",
+    ["window_attention"],
+    grids(shifted=False, enough=True),
+    compares_with="itself",
+)
 def token_order(swin: Any, case: GridCase) -> Any:
-    """Without a bias the tokens of a window may be permuted: nothing else knows their places."""
+    """Without a position bias, permuting the tokens of a window permutes its output."""
     x, params = case.windows(), case.attention()
     params = retabled(case, params, np.zeros_like)
     order = case.rng(3).permutation(x.shape[1])
@@ -101,9 +111,9 @@ def token_order(swin: Any, case: GridCase) -> Any:
     return got, swin.window_attention(x, params, case.heads, case.window)[:, order]
 
 
-@law("window_attention/flip", ["window_attention"], grids(shifted=False, enough=True))
+@law("window_attention/flip", ["window_attention"], grids(shifted=False, enough=True), compares_with="itself")
 def window_flip(swin: Any, case: GridCase) -> Any:
-    """Flipping every window along an axis flips its output, once the bias table is flipped as well."""
+    """Flipping every window along an axis flips its output if the bias table is flipped too."""
     x, params = case.windows(), case.attention()
     y = swin.window_attention(x, params, case.heads, case.window)
     tokens = np.arange(prod(case.window)).reshape(case.window)

@@ -11,9 +11,17 @@ from swin_properties.cases.strategies import grids
 from swin_properties.laws.law import law
 
 
-@law("window_partition/definition", ["window_partition"], grids(whole=True), "exact")
+@law(
+    "window_partition/definition",
+    ["window_partition"],
+    grids(whole=True),
+    "exact",
+    compares_with="definition",
+)
 def definition(swin: Any, case: GridCase) -> Any:
-    """Window (b, i, j), token (u, v) is x[b, i Mh + u, j Mw + v]; windows are batch-major, then by rows."""
+    """Token (u, v) of window (b, i, j) is x[b, i Mh + u, j Mw + v]; windows are in order by image, then by
+    rows.
+    """
     x, (mh, mw) = case.tokens(), case.window
     rows, columns = case.grid[0] // mh, case.grid[1] // mw
     b, i, j, u, v = np.indices((case.batch, rows, columns, mh, mw))
@@ -21,23 +29,41 @@ def definition(swin: Any, case: GridCase) -> Any:
     return swin.window_partition(x, case.window), there.reshape(-1, mh, mw, case.channels)
 
 
-@law("window_reverse/inverts-partition", ["window_partition", "window_reverse"], grids(whole=True), "exact")
+@law(
+    "window_reverse/inverts-partition",
+    ["window_partition", "window_reverse"],
+    grids(whole=True),
+    "exact",
+    compares_with="itself",
+)
 def reverse_inverts_partition(swin: Any, case: GridCase) -> Any:
-    """Partition, then reverse, gives the grid back, bitwise."""
+    """Partition and then reverse returns the grid, bitwise."""
     x = case.tokens()
     windows = swin.window_partition(x, case.window)
     return swin.window_reverse(windows, case.window, *case.grid), x
 
 
-@law("window_partition/inverts-reverse", ["window_partition", "window_reverse"], grids(whole=True), "exact")
+@law(
+    "window_partition/inverts-reverse",
+    ["window_partition", "window_reverse"],
+    grids(whole=True),
+    "exact",
+    compares_with="itself",
+)
 def partition_inverts_reverse(swin: Any, case: GridCase) -> Any:
-    """Reverse, then partition, gives the windows back, bitwise."""
+    """Reverse and then partition returns the windows, bitwise."""
     windows = case.windows().reshape(-1, *case.window, case.channels)
     grid = swin.window_reverse(windows, case.window, *case.grid)
     return swin.window_partition(grid, case.window), windows
 
 
-@law("window_reverse/adjoint", ["window_partition", "window_reverse"], grids(whole=True), "exact")
+@law(
+    "window_reverse/adjoint",
+    ["window_partition", "window_reverse"],
+    grids(whole=True),
+    "exact",
+    compares_with="itself",
+)
 def adjoint(swin: Any, case: GridCase) -> Any:
     """Reverse is the adjoint of partition: <partition x, y> = <x, reverse y>, summed exactly."""
     x = case.tokens()
@@ -46,7 +72,7 @@ def adjoint(swin: Any, case: GridCase) -> Any:
     return forward, np.sum(x * swin.window_reverse(y, case.window, *case.grid))
 
 
-@law("cyclic_shift/definition", ["cyclic_shift"], grids(shifted=True), "exact")
+@law("cyclic_shift/definition", ["cyclic_shift"], grids(shifted=True), "exact", compares_with="definition")
 def shift_definition(swin: Any, case: GridCase) -> Any:
     """The shift rolls by -s: y[b, h, w] = x[b, (h + sh) mod H, (w + sw) mod W]."""
     x, (height, width) = case.tokens(), case.grid
@@ -54,7 +80,13 @@ def shift_definition(swin: Any, case: GridCase) -> Any:
     return swin.cyclic_shift(x, case.shift), x[:, h % height][:, :, w % width]
 
 
-@law("reverse_cyclic_shift/definition", ["reverse_cyclic_shift"], grids(shifted=True), "exact")
+@law(
+    "reverse_cyclic_shift/definition",
+    ["reverse_cyclic_shift"],
+    grids(shifted=True),
+    "exact",
+    compares_with="definition",
+)
 def reverse_shift_definition(swin: Any, case: GridCase) -> Any:
     """The reverse shift rolls by +s: y[b, h, w] = x[b, (h - sh) mod H, (w - sw) mod W]."""
     x, (height, width) = case.tokens(), case.grid
@@ -67,6 +99,7 @@ def reverse_shift_definition(swin: Any, case: GridCase) -> Any:
     ["cyclic_shift", "reverse_cyclic_shift"],
     grids(shifted=True),
     "exact",
+    compares_with="itself",
 )
 def shift_inverse(swin: Any, case: GridCase) -> Any:
     """The shift and its reverse undo each other, bitwise, in either order."""
@@ -76,9 +109,13 @@ def shift_inverse(swin: Any, case: GridCase) -> Any:
     return [(there, x), (back, x)]
 
 
-@law("cyclic_shift/batch-and-channels", ["cyclic_shift"], grids(shifted=True), "exact")
+@law(
+    "cyclic_shift/batch-and-channels", ["cyclic_shift"], grids(shifted=True), "exact", compares_with="itself"
+)
 def shift_batch_and_channels(swin: Any, case: GridCase) -> Any:
-    """The shift moves neither samples nor channels: it commutes with reversing their order, bitwise."""
+    """The shift moves neither images nor channels: reversing their order reverses it in the output,
+    bitwise.
+    """
     x = case.tokens(batch=5)  # more samples than a shift is long
     reversed_ = np.ascontiguousarray(x[::-1, ..., ::-1])
     return swin.cyclic_shift(reversed_, case.shift), swin.cyclic_shift(x, case.shift)[::-1, ..., ::-1]

@@ -4,37 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import swin_reference
 from swin_reference.config import SwinConfig
 
-from swin_properties.adapters.implementation import Expected, Perturbed
-from swin_properties.budget.budget import (
-    MORE_RUNS,
-    RHO_MAX_LIMIT,
-    RUNS,
-    Deviation,
-    budget,
-    deviation,
-    perturbed_residuals,
-)
+from swin_properties.budget.budget import RHO_MAX_LIMIT
 from swin_properties.budget.precision import Precision
+from swin_properties.budget.within import Comparison, perturb, within_budget
 
 
 @dataclass(frozen=True)
-class Logits:
-    """Both sides' logits, (images, classes), and the budget of each."""
-
-    got: Any
-    expected: Any
-    beta: Any
-
-    @property
-    def deviation(self) -> Deviation:
-        """How far the two sides are apart."""
-        return deviation(self.got, self.expected, self.beta)
+class Logits(Comparison):
+    """Both sides' logits, (images, classes), the budget of each, and how far apart the sides are."""
 
     @property
     def agree(self) -> Any:
@@ -46,7 +30,9 @@ class Logits:
     def decided(self) -> Any:
         """For each image, whether the oracle's class is first by more than both logits may err together.
 
-        >>> Logits(np.zeros((2, 2)), np.array([[1.0, 0.0], [1e-9, 0.0]]), np.full((2, 2), 1e-8)).decided
+        >>> from swin_properties.budget.budget import EQUAL
+        >>> exact, beta = np.array([[1.0, 0.0], [1e-9, 0.0]]), np.full((2, 2), 1e-8)
+        >>> Logits(exact, exact, beta, EQUAL).decided
         array([ True, False])
         """
         floor = np.sqrt(np.mean(np.square(self.beta)))
@@ -81,13 +67,10 @@ def judged_logits(
     False
     """
 
-    def logits(runs: int, bound: bool) -> Logits:
-        def run(number: int) -> list[tuple[Any, Any]]:
-            perturbed = Perturbed(precision, Expected(oracle), number, bound, oracle)
-            return [(perturbed.swin_transformer(images, params, config), expected)]
+    def logits(swin: Any) -> tuple[Any, Any]:
+        return swin.swin_transformer(images, params, config), expected
 
-        (residuals,) = perturbed_residuals(run, runs)
-        return Logits(got, expected, budget(residuals, expected, precision))
-
-    found = logits(RUNS, bound=False)
-    return logits(MORE_RUNS, bound=True) if found.deviation.near else found
+    known = SimpleNamespace(swin_transformer=lambda *_: got)
+    residuals = perturb(logits, oracle, precision)
+    (found,) = within_budget(logits, known, oracle, precision, residuals).pairs
+    return Logits(**vars(found))

@@ -14,7 +14,7 @@ from swin_reference.config import SwinConfig, config_values, load_config
 from swin_reference.parameters import hot_parameters, parameter_shapes
 from swin_reference.sizes import pair
 
-from swin_properties.adapters.answers import Declined, Fall
+from swin_properties.adapters.answers import BadAnswer, Declined
 from swin_properties.adapters.implementation import Implementation
 from swin_properties.budget.budget import Deviation
 from swin_properties.predict.logits import judged_logits
@@ -66,24 +66,28 @@ def weights(path: str | None, config_name: str | None, image_size: int | None, s
     return Weights(found.weights, found.config, "; ".join((f"{path}, {found.layout} layout", *found.notes)))
 
 
-def predict(judged: Implementation, weights: Weights, image: str) -> Prediction:
+def predict(implementation: Implementation, weights: Weights, image: str) -> Prediction:
     """Runs one photograph through the oracle and the implementation, with the same weights.
 
     Errors: ``ValueError`` for an image that is none, or an implementation that does not offer
     ``swin_transformer``.
     """
-    if not judged.offers("swin_transformer"):
+    if not implementation.offers("swin_transformer"):
         raise ValueError("predict needs the callable swin_transformer, and it is not offered: offer it")
     config = weights.config
-    images = judged.precision.rounded(photograph(image, pair(config.image_size)))
-    params = swin_weights.unflatten({name: judged.precision.rounded(x) for name, x in weights.flat.items()})
-    oracle: Any = judged.expected
-    expected, oracle_seconds = _timed(lambda: oracle.swin_transformer(images, params, config))
+    images = implementation.precision.rounded(photograph(image, pair(config.image_size)))
+    params = swin_weights.unflatten(
+        {name: implementation.precision.rounded(x) for name, x in weights.flat.items()}
+    )
+    expected, oracle_seconds = _timed(
+        lambda: implementation.expected.swin_transformer(images, params, config)
+    )
     try:
-        got, seconds = _timed(lambda: judged.swin_transformer(images, params, config))
-    except (Fall, Declined) as fall:
-        raise ValueError(f"the implementation gives logits for a photograph, it did not: {fall}") from None
-    apart = judged_logits(got, expected, images, params, config, judged.precision, judged.oracle).deviation
+        got, seconds = _timed(lambda: implementation.swin_transformer(images, params, config))
+    except (BadAnswer, Declined) as bad:
+        raise ValueError(f"the implementation gives logits for a photograph, it did not: {bad}") from None
+    given = images, params, config, implementation.precision, implementation.oracle
+    apart = judged_logits(got, expected, *given).deviation
     return Prediction(got[0], expected[0], apart, seconds, oracle_seconds, weights.source)
 
 

@@ -15,15 +15,15 @@ from swin_properties.reports.drawing import error_picture
 from swin_properties.reports.drawing.svg import tag
 
 HEADLINES = {0: "conforms", 1: "does not conform", 2: "could not be judged"}
-KINDS = {0: "conforms", 1: "falls", 2: "nothing"}
+KINDS = {0: "conforms", 1: "broken", 2: "nothing"}
 MARKS = {
-    "held": "\N{CHECK MARK} held",
-    "fell": "\N{MULTIPLICATION X} fell",
+    "holds": "\N{CHECK MARK} holds",
+    "broken": "\N{MULTIPLICATION X} broken",
     "known failure": "known failure",
     "not offered": "not offered",
 }
-CLASSES = {"held": "held", "fell": "fell", "known failure": "faint", "not offered": "faint"}
-STATUSES: tuple[Status, ...] = ("held", "fell", "known failure", "not offered")
+CLASSES = {"holds": "holds", "broken": "broken", "known failure": "faint", "not offered": "faint"}
+STATUSES: tuple[Status, ...] = ("holds", "broken", "known failure", "not offered")
 BAR, BAR_LIMIT = 72.0, 56.0
 
 
@@ -33,7 +33,7 @@ def page(report: Report) -> str:
     >>> page(Report("mine & yours", "float32", "quick", 0)).count("mine &amp; yours in float32")
     1
     """
-    sections = [_headline(report), *_falls(report), *_required(report), *_table(report)]
+    sections = [_headline(report), *_broken(report), *_required(report), *_table(report)]
     template = resources.files("swin_properties.reports").joinpath("page.html").read_text("utf-8")
     return Template(template).substitute(
         title=_text(f"{report.implementation} {HEADLINES[report.exit_code]}"),
@@ -49,29 +49,29 @@ def _headline(report: Report) -> Element:
         "header",
         tag("h1", title),
         tag("ul", *counts, class_="counts"),
-        *(tag("p", text) for text in (report.diagnosis, report.catches) if text),
+        *(tag("p", text) for text in (report.cause, report.caught) if text),
         *(tag("p", f"Not asked: {text}", class_="faint") for text in terminal.declined(report)),
         tag("p", terminal.verdict(report), class_="faint"),
         class_=f"verdict {KINDS[report.exit_code]}",
     )
 
 
-def _falls(report: Report) -> list[Element]:
-    """A card for each law that fell."""
-    falls = [_fall(result, result.counterexample) for result in report.of("fell") if result.counterexample]
-    return [tag("section", tag("h2", "What fell"), *falls)] if falls else []
+def _broken(report: Report) -> list[Element]:
+    """A card for each broken law."""
+    cards = [_card(result, result.counterexample) for result in report.of("broken") if result.counterexample]
+    return [tag("section", tag("h2", "Broken laws"), *cards)] if cards else []
 
 
-def _fall(result: LawResult, fall: Counterexample) -> Element:
+def _card(result: LawResult, found: Counterexample) -> Element:
     entries: list[tuple[str, Element | str]] = [
         (label, tag("pre", *_options(text)) if label == "again" else text) for label, text in result.account
     ]
-    drawn = error_picture(result.law, fall)
+    drawn = error_picture(result.law, found)
     picture = tag("figure", drawn) if isinstance(drawn, Element) else tag("p", drawn, class_="faint")
     listed = [part for word, text in entries for part in (tag("dt", word), tag("dd", text))]
     return tag(
         "article", tag("h3", *_breakable(result.law)), tag("dl", *listed), picture,
-        class_="fall", id=_anchor(result.law),
+        class_="card", id=_anchor(result.law),
     )  # fmt: skip
 
 
@@ -118,7 +118,7 @@ def _table(report: Report) -> list[Element]:
 
 def _row(result: LawResult) -> Element:
     name: list[Element | str] = _breakable(result.law)
-    if result.status == "fell":
+    if result.status == "broken":
         name = [tag("a", *name, href=f"#{_anchor(result.law)}")]
     missing = [tag("div", f"needs {', '.join(result.missing)}", class_="faint")] * bool(result.missing)
     rho: list[Element | str] = []

@@ -10,7 +10,7 @@ from typing import Any
 from swin_properties.judging.report import Counterexample, LawResult, Report
 from swin_properties.laws.law import LAWS
 
-SCHEMA = 1
+SCHEMA = 2
 """The schema's version: grows when a reader of the last one would no longer understand."""
 
 
@@ -32,8 +32,8 @@ def _report(report: Report) -> dict[str, Any]:
         "exit_code": report.exit_code,
         "required_but_not_offered": list(report.required),
         "stale": [asdict(known) for known in report.stale],
-        "diagnosis": report.diagnosis,
-        "catches": report.catches,
+        "cause": report.cause,
+        "caught": report.caught,
         "laws": [_law(result) for result in report.results],
     }
 
@@ -54,5 +54,5 @@ def _law(result: LawResult) -> dict[str, Any]:
     }
 
 
-def _counterexample(fall: Counterexample) -> dict[str, str]:
-    return {"case": str(fall.case), "seen": fall.seen, "reproduce": fall.reproduce}
+def _counterexample(found: Counterexample) -> dict[str, str]:
+    return {"case": str(found.case), "seen": found.seen, "reproduce": found.reproduce}

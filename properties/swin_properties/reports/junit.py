@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xml.etree import ElementTree as ET
 
-from swin_properties.judging.report import LawResult, Report, printable, told
+from swin_properties.judging.report import LawResult, Report, describe, printable
 
 
 def text(report: Report) -> str:
@@ -20,7 +20,7 @@ def text(report: Report) -> str:
     for name in report.required:
         _failure(_case(suite, "required", name), "required but not offered", name)
     for entry in report.stale:
-        _failure(_case(suite, "known failures", entry.law), "stale: no law of it falls", str(entry))
+        _failure(_case(suite, "known failures", entry.law), "stale: no law of it is broken", str(entry))
     for element in (suite, suites):
         element.set("tests", str(len(suite.findall("testcase"))))
         element.set("failures", str(len(suite.findall("testcase/failure"))))
@@ -37,9 +37,9 @@ def _law(suite: ET.Element, result: LawResult) -> None:
         ET.SubElement(case, "skipped", message=f"not offered: {', '.join(result.missing)}")
     elif result.known:
         skipped = ET.SubElement(case, "skipped", message=printable(f"known failure: {result.known}"))
-        skipped.text = printable(told(result))
+        skipped.text = printable(describe(result))
     elif result.counterexample:
-        _failure(case, result.counterexample.seen, told(result))
+        _failure(case, result.counterexample.seen, describe(result))
 
 
 def _case(suite: ET.Element, component: str, name: str) -> ET.Element:

@@ -75,8 +75,9 @@ def _entry(number: int, entry: Any, path: str) -> Known:
 def let(report: Report, known: list[Known], declared: Sequence[Known] = ()) -> Report:
     """The report with its known failures marked, and with the entries that are stale.
 
-    An entry is stale once at least one of its laws was asked and none of those fell.  Those ``declared`` of a
-    peer are not: an effort or a precision may not show them, and they are not the user's to remove.
+    An entry is stale if at least one of its laws was asked and none of those is broken.  Those
+    ``declared`` of a peer are not: an effort or a precision may not show them, and the user
+    cannot remove them.
     """
     results = [_marked(result, [*known, *declared]) for result in report.results]
     asked = [result for result in results if result.status != "not offered"]
@@ -85,12 +86,12 @@ def let(report: Report, known: list[Known], declared: Sequence[Known] = ()) -> R
         of_entry = [result.status for result in asked if fnmatchcase(result.law, entry.law)]
         if of_entry and "known failure" not in of_entry:
             stale.append(entry)
-    explained = report.diagnosis if any(result.status == "fell" for result in results) else ""
-    return replace(report, results=results, stale=tuple(stale), diagnosis=explained)
+    explained = report.cause if any(result.status == "broken" for result in results) else ""
+    return replace(report, results=results, stale=tuple(stale), cause=explained)
 
 
 def _marked(result: LawResult, known: list[Known]) -> LawResult:
-    if result.status != "fell":
+    if result.status != "broken":
         return result
     entries = [entry for entry in known if fnmatchcase(result.law, entry.law)]
     return replace(result, status="known failure", known=entries[0]) if entries else result

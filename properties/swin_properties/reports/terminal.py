@@ -1,4 +1,4 @@
-"""The verdict as it prints: a table of laws, what fell, and one line that sums up."""
+"""The verdict as it prints: a table of laws, what is broken, and one line that sums up."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from swin_properties.judging.run import Watcher
 from swin_properties.laws.law import LAWS, Law
 
 MARKS = {
-    "held": "[green]held[/]",
-    "fell": "[bold red]fell[/]",
+    "holds": "[green]holds[/]",
+    "broken": "[bold red]broken[/]",
     "known failure": "[yellow]known failure[/]",
     "not offered": "[dim]not offered[/]",
 }
@@ -56,16 +56,16 @@ class Bar(Watcher):
 
 
 def print_report(report: Report, console: Console) -> None:
-    """Prints the table of laws, every fall with its smallest case, and the verdict."""
+    """Prints the table of laws, every broken law with its smallest case, and the verdict."""
     console.print(_table(report))
-    for result in report.of("fell"):
-        _print_fall(result, console)
+    for result in report.of("broken"):
+        _print_broken(result, console)
     for result in report.of("known failure"):
         console.print(
             f"\n[yellow]known failure:[/] {escape(f'{result.law}: {result.known}')}", soft_wrap=True
         )
     for entry in report.stale:
-        text = f"{entry.law}: no law of it falls any more, remove it; its reason was: {entry}"
+        text = f"{entry.law}: no law of it is broken any more, remove it; its reason was: {entry}"
         console.print(f"\n[bold red]stale known failure:[/] {escape(text)}", soft_wrap=True)
     for name in report.required:
         console.print(f"\n[bold red]required but not offered:[/] {escape(name)}", soft_wrap=True)
@@ -73,7 +73,7 @@ def print_report(report: Report, console: Console) -> None:
         console.print(f"\n[dim]not offered:[/] {escape(absent)}", soft_wrap=True, highlight=False)
     for text in declined(report):
         console.print(f"\n[bold]not asked:[/] {escape(text)}", soft_wrap=True, highlight=False)
-    for label, text in (("diagnosis", report.diagnosis), ("caught", report.catches)):
+    for label, text in (("cause", report.cause), ("caught", report.caught)):
         if text:
             console.print(f"\n[bold]{label}:[/] {escape(text)}", soft_wrap=True, highlight=False)
     console.print()
@@ -99,8 +99,8 @@ def _table(report: Report) -> Table:
     return table
 
 
-def _print_fall(result: LawResult, console: Console) -> None:
-    console.print(f"\n[bold red]{escape(result.law)}[/] fell")
+def _print_broken(result: LawResult, console: Console) -> None:
+    console.print(f"\n[bold red]{escape(result.law)}[/] is broken")
     for label, text in result.account:
         console.print(f"  {label}: {escape(text)}", soft_wrap=True, highlight=False)
 
@@ -119,7 +119,7 @@ def not_offered(report: Report) -> str:
 def declined(report: Report) -> list[str]:
     """A line for each kind of reason why cases were not taken, the sizes left out.
 
-    >>> result = LawResult("a/b", "A law.", "held", 2, declined=("grid 3x3 is odd", "grid 5x5 is odd"))
+    >>> result = LawResult("a/b", "A law.", "holds", 2, declined=("grid 3x3 is odd", "grid 5x5 is odd"))
     >>> declined(Report("mine", "float32", "quick", 0, [result]))
     ['2 cases of 1 law: grid 3x3 is odd (or other sizes)']
     """
@@ -140,15 +140,15 @@ def verdict(report: Report) -> str:
     >>> print(verdict(Report("mine", "float32", "quick", 0, catalogue="0.1.0")).partition("; ")[2])
     canonical convention, assumed; effort quick, seed 0, laws of 0.1.0)
     """
-    held, fell, known, absent = (
-        len(report.of(status)) for status in ("held", "fell", "known failure", "not offered")
+    holding, broken, known, absent = (
+        len(report.of(status)) for status in ("holds", "broken", "known failure", "not offered")
     )
     word = {0: "conforms", 1: "does not conform", 2: "nothing judged"}[report.exit_code]
     if not report.exit_code and known:
         word = "conforms but for known failures"
-    counts = (
-        f"{held} laws held, {fell} fell, {f'{known} known failures, ' if known else ''}{absent} not offered"
-    )
+    laws = f"{holding} law holds" if holding == 1 else f"{holding} laws hold"
+    known_failures = f"{known} known failure{'s' * (known != 1)}, " if known else ""
+    counts = f"{laws}, {broken} broken, {known_failures}{absent} not offered"
     return (
         f"{report.implementation} in {report.precision}: {word} ({counts}; {report.convention} convention, "
         f"{report.chosen}; effort {report.effort}, seed {report.seed}, laws of {report.catalogue})"

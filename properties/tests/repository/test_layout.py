@@ -28,6 +28,8 @@ FORBIDDEN = {
 }
 ADAPTERS = PACKAGES["swin_properties"] / "adapters"
 TORCH_ADAPTER = ADAPTERS / "torch.py"
+JUDGED = PACKAGES["swin_torch"] / "torch_adapter.py"
+"""The adapter of swin_torch, which is loaded when somebody judges."""
 OLD_PATH = PACKAGES["swin_properties"] / "torch_adapter.py"
 """What adapters of users import the base class from."""
 PEERS = sorted((ADAPTERS / "peers").glob("*.py"))
@@ -62,6 +64,8 @@ def test_no_forbidden_arrow(package: str) -> None:
     for path in sources(package):
         roots = {name.partition(".")[0] for name in imports(path)}
         allowed = {"torch"} if path in (TORCH_ADAPTER, *PEERS) else set()
+        if path == JUDGED:
+            allowed = {"swin_properties"}
         assert not roots & FORBIDDEN[package] - allowed, path
 
 
@@ -115,6 +119,12 @@ def test_the_second_oracle_shares_only_softmax_and_linear() -> None:
 
 def test_importing_the_oracle_loads_neither_torch_nor_the_test_tools() -> None:
     code = "import sys, swin_reference; assert not {'torch', 'hypothesis', 'pytest'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_importing_swin_torch_loads_torch_and_little_else() -> None:
+    others = "scipy", "triton", "hypothesis", "safetensors", "swin_weights", "swin_properties", "pytest"
+    code = f"import sys, swin_torch; found = {set(others)} & set(sys.modules); assert not found, found"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

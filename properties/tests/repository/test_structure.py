@@ -13,7 +13,7 @@ LIMITS = {
     "swin_weights": (11, 5, 22, 0),
     "swin_properties": (15, 10, 60, 0),
     "swin_timing": (4, 3, 2, 0),
-    "swin_torch": (28, 11, 86, 0),
+    "swin_torch": (7, 7, 25, 0),
     "benchmarks": (10, 4, 18, 0),
 }
 

@@ -29,7 +29,7 @@ FAULTS = {
 FAULTY = """
 import torch
 from swin_torch import Adapter, functional as F
-from swin_torch.sizes import pair
+from swin_torch.geometry.sizes import pair
 mask, bias, merge = F.shifted_window_mask, F.relative_position_bias, F.merge_neighbours
 def roll(sign):
     return lambda x, shift: x.roll([sign * s for s in pair(shift)], (1, 2))
@@ -39,13 +39,13 @@ adapter = Adapter()
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_classic_fault_falls_on_a_small_case(fault: str, command: Command, tmp_path: Path) -> None:
+def test_a_classic_fault_breaks_a_law_on_a_small_case(fault: str, command: Command, tmp_path: Path) -> None:
     (tmp_path / "faulty.py").write_text(FAULTY.format(fault=FAULTS[fault]))
     run = command("check", "faulty.py", "--effort", "quick")
     assert run.returncode == 1, run.stderr
-    falls = re.findall(r"(\S+) fell\n.*\n.*\n  smallest case: (.*)", run.stdout)
-    assert falls
-    for law, case in falls:
+    broken = re.findall(r"(\S+) is broken\n.*\n.*\n  smallest case: (.*)", run.stdout)
+    assert broken
+    for law, case in broken:
         # On two windows a roll by +s instead of -s is as symmetric under flips as the right one.
         most = 3 if law.endswith("/flip") else 2
         assert "=" in case  # not the case in which every size is 1: no window, nothing to get wrong
@@ -55,7 +55,7 @@ def test_a_classic_fault_falls_on_a_small_case(fault: str, command: Command, tmp
                 assert -(-int(side) // int(window)) <= most, (law, case)
 
 
-def test_the_line_a_fall_prints_reproduces_that_fall_alone(command: Command, tmp_path: Path) -> None:
+def test_the_line_that_a_broken_law_prints_reproduces_it_alone(command: Command, tmp_path: Path) -> None:
     (tmp_path / "faulty.py").write_text(FAULTY.format(fault=FAULTS["bias-transposed"]))
     run = command("check", "faulty.py", "--only", "relative_position_bias/definition")
     assert run.returncode == 1
@@ -64,7 +64,7 @@ def test_the_line_a_fall_prints_reproduces_that_fall_alone(command: Command, tmp
     assert again.returncode == 1
     seen = re.findall(r"\n  seen: (.*)", run.stdout)
     assert seen == re.findall(r"\n  seen: (.*)", again.stdout)
-    assert "1 fell" in again.stdout
+    assert "1 broken" in again.stdout
 
 
 def test_the_same_run_twice_says_the_same(command: Command) -> None:
@@ -164,7 +164,7 @@ adapter = Adapter()
 """
 
 
-def test_bad_manners_are_falls_and_the_run_goes_on(command: Command, tmp_path: Path) -> None:
+def test_bad_manners_break_laws_and_the_run_goes_on(command: Command, tmp_path: Path) -> None:
     (tmp_path / "rude.py").write_text(BAD_MANNERS)
     run = command("check", "rude.py", "--effort", "quick")
     assert run.returncode == 1
@@ -178,10 +178,10 @@ def test_bad_manners_are_falls_and_the_run_goes_on(command: Command, tmp_path: P
         "patch_merging returned an array of complex128",
     ):
         assert sentence in run.stdout
-    assert re.search(r"relative_position_index/formula +held", run.stdout)
+    assert re.search(r"relative_position_index/formula +holds", run.stdout)
 
 
-def test_a_tensor_is_a_fall(command: Command, tmp_path: Path) -> None:
+def test_a_tensor_breaks_the_law(command: Command, tmp_path: Path) -> None:
     code = "import torch\ndef layer_norm(x, params): return torch.zeros(x.shape)\n"
     (tmp_path / "tensors.py").write_text(code)
     run = command("check", "tensors.py", "--effort", "quick")

@@ -28,7 +28,7 @@ def cyclic_shift(x, shift_size):
     note("cyclic_shift", x, shift_size)
     return s.cyclic_shift(x, np.add(shift_size, 1)) if x.shape[1] == 4 else s.cyclic_shift(x, shift_size)
 """
-"""Writes down what it is asked; it falls by a grid four high, so that what shrinking asks counts as well."""
+"""Writes down what it is asked; a grid four high breaks it, so that the cases of shrinking count as well."""
 
 PROFILE = """
 import hypothesis, odd

@@ -1,4 +1,4 @@
-"""The examples of adapters conform, each falls once a fault is planted, and the page shows their lines."""
+"""The examples of adapters conform, each breaks a law once it has a fault, and the page shows their lines."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ FALLEN = {
     "C without mask": "shifted_window_attention",
     "C with offset key - query": "shifted_window_attention",
 }
-"""The callable whose laws fall for it."""
+"""The callable whose laws it breaks."""
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_an_example_conforms(example: str, examples: Path, command: Command, dee
     effort = "default" if deep else "quick"
     run = command("check", example, "--require", require, "--effort", effort, cwd=examples)
     assert run.returncode == 0, run.stdout + run.stderr
-    counts = re.search(r"\((\d+) laws held, 0 fell", run.stdout)
+    counts = re.search(r"\((\d+) laws hold, 0 broken", run.stdout)
     assert counts
     assert int(counts[1]) >= least
 
@@ -86,7 +86,7 @@ def test_the_torch_example_conforms_in_every_precision(precision: str, command: 
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_an_example_with_a_fault_falls(fault: str, examples: Path, command: Command) -> None:
+def test_an_example_with_a_fault_breaks_a_law(fault: str, examples: Path, command: Command) -> None:
     (example, right, wrong), callable_ = FAULTS[fault], FALLEN[fault]
     path = examples / example.replace("adapter.py", "swin.c")
     assert path.read_text().count(right) == 1
@@ -95,7 +95,7 @@ def test_an_example_with_a_fault_falls(fault: str, examples: Path, command: Comm
         build(examples)
     run = command("check", example, "--only", f"{callable_}/oracle", "--effort", "quick", cwd=examples)
     assert run.returncode == 1, run.stdout + run.stderr
-    assert re.search(rf"^{callable_}/oracle +fell", run.stdout, re.MULTILINE)
+    assert re.search(rf"^{callable_}/oracle +broken", run.stdout, re.MULTILINE)
 
 
 def test_an_absent_c_library_is_said_in_one_sentence(examples: Path, command: Command) -> None:

@@ -33,7 +33,7 @@ class Adapter:
 adapter = Adapter()
 """
 QUICK = ("--effort", "quick")
-FALLS = {"mlp/oracle", "mlp/gelu", "mlp/gelu-odd-part"}
+BROKEN = {"mlp/oracle", "mlp/gelu", "mlp/gelu-odd-part"}
 
 Pytest = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -66,7 +66,7 @@ def test_check_takes_an_import_string_or_an_object() -> None:
     import swin_reference
 
     by_name = check("swin_reference", only="layer_norm/*", effort="quick")
-    assert (by_name.exit_code, len(by_name.of("held"))) == (
+    assert (by_name.exit_code, len(by_name.of("holds"))) == (
         0,
         len([name for name in LAWS if name.startswith("layer_norm/")]) - 1,
     )
@@ -118,7 +118,7 @@ def test_parametrize_is_one_test_a_law(run_pytest: Pytest, tmp_path: Path, mine:
     )
     run = run_pytest("-v", "-rs")
     assert run.returncode == 1, run.stdout
-    assert set(re.findall(r"test_swin\[(mlp/.*)\] FAILED", run.stdout)) == FALLS
+    assert set(re.findall(r"test_swin\[(mlp/.*)\] FAILED", run.stdout)) == BROKEN
     assert "test_swin[mlp/per-token] PASSED" in run.stdout
     assert re.search(r"SKIPPED .*not offered: patch_merging", run.stdout)
     assert "test_swin[required/swin_block] FAILED" in run.stdout
@@ -138,9 +138,9 @@ def test_the_plugin_collects_the_laws(run_pytest: Pytest, mine: str, workers: tu
     assert run.returncode == 1, run.stdout + run.stderr
     laws = [name for name in LAWS if re.match("[mp][la]", name)]
     asked = [name for name in laws if name.startswith("mlp/") and "vjp" not in LAWS[name].needs]
-    counts = len(FALLS), len(asked) - len(FALLS), len(laws) - len(asked)
+    counts = len(BROKEN), len(asked) - len(BROKEN), len(laws) - len(asked)
     assert "{} failed, {} passed, {} skipped".format(*counts) in run.stdout
-    assert set(re.findall(r"FAILED mine.py::(\S+) - ", run.stdout)) == FALLS
+    assert set(re.findall(r"FAILED mine.py::(\S+) - ", run.stdout)) == BROKEN
     assert re.search(r"\n  again: swin-oracle check mine.py --dtype float64 --only mlp/gelu ", run.stdout)
     assert "Traceback" not in run.stdout
 
@@ -186,15 +186,15 @@ def test_the_report_as_json_and_junit(command: Command, tmp_path: Path, mine: st
     assert (report["exit_code"], report["catalogue"]) == (1, __version__)
     assert report["required_but_not_offered"] == ["swin_block"]
     assert f"laws of {__version__})" in run.stdout
-    fell = [law for law in report["laws"] if law["status"] == "fell"]
-    assert {law["name"] for law in fell} == FALLS
-    assert all(law["counterexample"]["reproduce"] in run.stdout for law in fell)
+    broken = [law for law in report["laws"] if law["status"] == "broken"]
+    assert {law["name"] for law in broken} == BROKEN
+    assert all(law["counterexample"]["reproduce"] in run.stdout for law in broken)
 
     (suite,) = ET.parse(tmp_path / "report.xml").getroot()
     cases = {case.get("name"): case for case in suite.iter("testcase")}
     assert len(cases) == len(report["laws"]) + 1 == int(suite.get("tests", ""))
     failed = {name for name, case in cases.items() if case.find("failure") is not None}
-    assert failed == FALLS | {"swin_block"}
+    assert failed == BROKEN | {"swin_block"}
     assert (suite.get("failures"), cases["mlp/gelu"].get("classname")) == ("4", "mlp")
     failure = cases["mlp/gelu"].find("failure")
     assert failure is not None
@@ -216,8 +216,8 @@ def test_what_neither_json_nor_xml_can_hold_is_written_in_words(command: Command
     assert json.loads((tmp_path / "odd.json").read_text())["laws"][0]["counterexample"]["seen"] == seen
     assert [f.get("message") for f in ET.parse(tmp_path / "odd.xml").iter("failure")] == [seen]
 
-    fall = Counterexample(GridCase(), "far", "again")
-    result = LawResult("mlp/gelu", "A sentence.", "fell", 1, float("inf"), counterexample=fall)
+    found = Counterexample(GridCase(), "far", "again")
+    result = LawResult("mlp/gelu", "A sentence.", "broken", 1, float("inf"), counterexample=found)
     report = Report("odd\x00", "float32", "quick", 0, [result])
     written = json.loads(json_report.text(report))
     jsonschema.validate(written, schema())
@@ -257,12 +257,12 @@ def test_a_known_failure_is_no_failure(command: Command, tmp_path: Path, mine: s
     files = ("--json", "report.json", "--junit", "report.xml")
     run = command("check", mine, *QUICK, "--only", "mlp/*", "--known-failures", "known.toml", *files)
     assert run.returncode == 0, run.stdout
-    held = len([name for name in LAWS if name.startswith("mlp/")]) - len(FALLS) - 1  # no vjp
-    assert f"conforms but for known failures ({held} laws held, 0 fell, 3 known failures" in run.stdout
+    holding = len([name for name in LAWS if name.startswith("mlp/")]) - len(BROKEN) - 1  # no vjp
+    assert f"conforms but for known failures ({holding} laws hold, 0 broken, 3 known failures" in run.stdout
     assert "known failure: mlp/gelu: Scaled on purpose. (https://example.org/1)" in run.stdout
     report = json.loads((tmp_path / "report.json").read_text())
     jsonschema.validate(report, schema())
-    assert {law["name"] for law in report["laws"] if law["status"] == "known failure"} == FALLS
+    assert {law["name"] for law in report["laws"] if law["status"] == "known failure"} == BROKEN
     skipped = [element.get("message", "") for element in ET.parse(tmp_path / "report.xml").iter("skipped")]
     assert sum(message.startswith("known failure: Scaled on purpose.") for message in skipped) == 3
 
@@ -273,12 +273,12 @@ def test_a_known_failure_that_fails_no_more_is_stale(command: Command, tmp_path:
     known = ("--known-failures", "known.toml", *files)
     run = command("check", mine, *QUICK, "--only", "layer_norm/eps", *known)
     assert run.returncode == 1, run.stdout
-    assert "stale known failure: layer_norm/*: no law of it falls any more" in run.stdout
+    assert "stale known failure: layer_norm/*: no law of it is broken any more" in run.stdout
     report = json.loads((tmp_path / "report.json").read_text())
     jsonschema.validate(report, schema())
     assert [entry["law"] for entry in report["stale"]] == ["layer_norm/*"]  # mlp/gelu was not asked
     failures = ET.parse(tmp_path / "report.xml").getroot().findall(".//failure")
-    assert [failure.get("message") for failure in failures] == ["stale: no law of it falls"]
+    assert [failure.get("message") for failure in failures] == ["stale: no law of it is broken"]
 
 
 @pytest.mark.parametrize(

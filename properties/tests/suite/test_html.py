@@ -97,8 +97,8 @@ def test_the_page_says_what_the_verdict_says(written: Path, command: Command) ->
     assert f"again: {again[0]}" in run.stdout
     (seen,) = re.findall("seen: (.*)", run.stdout)
     assert any(seen == words for words in page.text["dd"])
-    assert sum("fell" in row for row in page.text["tr"]) == len(page.text["article"])
-    assert any(re.fullmatch(r"mlp/oracle.*fell\d+[\d.e+]+", row) for row in page.text["tr"])
+    assert sum("broken" in row for row in page.text["tr"]) == len(page.text["article"])
+    assert any(re.fullmatch(r"mlp/oracle.*broken\d+[\d.e+]+", row) for row in page.text["tr"])
 
 
 def test_what_an_implementation_says_is_escaped(written: Path) -> None:
@@ -115,7 +115,7 @@ def test_an_unwritable_page_is_found_before_judging(words: list[str], command: C
     assert (run.returncode, run.stdout, len(run.stderr.splitlines())) == (2, "", 1)
 
 
-def fall(case: Case, got: Any, expected: Any, beta: Any = None) -> Counterexample:
+def broken_law(case: Case, got: Any, expected: Any, beta: Any = None) -> Counterexample:
     return Counterexample(case, "seen", "again", Evidence(np.asarray(got), np.asarray(expected), beta))
 
 
@@ -126,7 +126,7 @@ def test_the_picture_of_a_grid_shows_the_worst_item_in_budgets() -> None:
     expected, beta = np.zeros((2, 4, 6, 3)), np.full((2, 4, 6, 3), 0.5)
     got = expected.copy()
     got[1, 2, 3, 1], got[0, 0, 0, 0], got[1, 0, 5, 0] = 30.0, 5.0, np.nan
-    one = fall(GRID, got, expected, beta)
+    one = broken_law(GRID, got, expected, beta)
     assert one.evidence
     assert relative_errors(one.evidence)[1, 2, 3, 1] == 60
     assert relative_errors(one.evidence)[1, 0, 5, 0] == np.inf
@@ -141,7 +141,7 @@ def test_the_picture_of_a_grid_shows_the_worst_item_in_budgets() -> None:
 def test_the_picture_of_an_exact_law_marks_what_differs() -> None:
     got = np.zeros((1, 4, 6, 1))
     got[0, 1, 1, 0] = 1e-30
-    drawn = error_picture("cyclic_shift/definition", fall(GRID, got, np.zeros(got.shape)))
+    drawn = error_picture("cyclic_shift/definition", broken_law(GRID, got, np.zeros(got.shape)))
     assert not isinstance(drawn, str)
     assert [text.text for text in drawn.iter("text")].count("\N{NOT EQUAL TO}") == 1
 
@@ -150,7 +150,7 @@ def test_the_picture_of_an_exact_law_marks_what_differs() -> None:
 def test_the_pictures_of_matrices_show_those_that_differ(kind: type) -> None:
     got, expected = np.zeros((8, 6, 6), kind), np.zeros((8, 6, 6), kind)
     got[2, 0, 1] = expected[5, 1, 1] = 1
-    drawn = error_picture("shifted_window_mask/definition", fall(GRID, got, expected))
+    drawn = error_picture("shifted_window_mask/definition", broken_law(GRID, got, expected))
     assert not isinstance(drawn, str)
     words = " ".join(text.text or "" for text in drawn.iter("text"))
     assert "Matrix 2: got minus expected" in words
@@ -162,17 +162,22 @@ def test_the_pictures_of_matrices_show_those_that_differ(kind: type) -> None:
     ("law", "one"),
     [
         ("mlp/oracle", Counterexample(GRID, "raised", "again")),
-        ("swin_transformer/oracle", fall(NetCase(), np.ones((1, 5)), np.zeros((1, 5)), np.ones((1, 5)))),
-        ("window_attention/oracle", fall(GRID, np.ones((8, 6, 1)), np.zeros((8, 6, 1)))),
-        ("shifted_window_mask/count", fall(GRID, [True], [False])),
-        ("mlp/oracle", fall(GridCase(grid=(1, 90)), np.ones((1, 1, 90, 1)), np.zeros((1, 1, 90, 1)))),
+        (
+            "swin_transformer/oracle",
+            broken_law(NetCase(), np.ones((1, 5)), np.zeros((1, 5)), np.ones((1, 5))),
+        ),
+        ("window_attention/oracle", broken_law(GRID, np.ones((8, 6, 1)), np.zeros((8, 6, 1)))),
+        ("shifted_window_mask/count", broken_law(GRID, [True], [False])),
+        ("mlp/oracle", broken_law(GridCase(grid=(1, 90)), np.ones((1, 1, 90, 1)), np.zeros((1, 1, 90, 1)))),
     ],
 )
 def test_where_no_picture_can_be_drawn_a_sentence_says_so(law: str, one: Counterexample) -> None:
     sentence = error_picture(law, one)
     assert isinstance(sentence, str)
     assert re.fullmatch(r"No picture: .*\.", sentence)
-    report = Report("mine", "float64", "quick", 0, [LawResult(law, "A law.", "fell", 1, counterexample=one)])
+    report = Report(
+        "mine", "float64", "quick", 0, [LawResult(law, "A law.", "broken", 1, counterexample=one)]
+    )
     assert sentence in Page(html.page(report)).text["article"][0]
 
 
@@ -184,7 +189,7 @@ def test_not_offered_and_required_are_said() -> None:
     assert any("needs mlp" in row for row in page.text["tr"])
 
 
-def test_a_browser_shows_the_law_that_falls_its_picture_and_its_line(written: Path, tmp_path: Path) -> None:
+def test_a_browser_shows_a_broken_law_its_picture_and_its_line(written: Path, tmp_path: Path) -> None:
     names = ("chromium", "chromium-browser", "google-chrome")
     browser = next((path for path in map(shutil.which, names) if path), None)
     if browser is None:

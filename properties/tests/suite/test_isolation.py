@@ -1,4 +1,4 @@
-"""An implementation in its own process may hang or die: its law falls, and the run goes on."""
+"""An implementation in its own process may hang or die: its law is broken, and the run goes on."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ LAWS = (
 )
 
 
-def test_what_hangs_or_dies_falls_and_the_run_goes_on(command: Command, tmp_path: Path) -> None:
+def test_what_hangs_or_dies_breaks_a_law_and_the_run_goes_on(command: Command, tmp_path: Path) -> None:
     (tmp_path / "rude.py").write_text(RUDE)
     words = ("--effort", "quick", "--isolate", "--timeout", "5", "--json", "report.json")
     run = command("check", "rude.py", *words, "--only", "*_*/[def]*", "--require", "swin_block")
@@ -46,12 +46,12 @@ def test_what_hangs_or_dies_falls_and_the_run_goes_on(command: Command, tmp_path
         ("did not answer within 5 s", "ended itself with exit code 3", "was killed by signal 11"),
         strict=False,
     ):
-        assert laws[name]["status"] == "fell"
+        assert laws[name]["status"] == "broken"
         assert sentence in laws[name]["counterexample"]["seen"]
-    assert laws["layer_norm/eps"]["status"] == "held"
-    fall = laws[LAWS[0]]["counterexample"]
-    assert "batch=" in fall["case"]  # the case it hangs on: not the first, where it answers
-    again = command(*shlex.split(fall["reproduce"])[1:])
+    assert laws["layer_norm/eps"]["status"] == "holds"
+    broken = laws[LAWS[0]]["counterexample"]
+    assert "batch=" in broken["case"]  # the case it hangs on: not the first, where it answers
+    again = command(*shlex.split(broken["reproduce"])[1:])
     assert again.returncode == 1
     assert "did not answer within 5 s" in again.stdout
 
@@ -61,7 +61,7 @@ def test_a_killed_process_names_the_signal(command: Command, tmp_path: Path) -> 
     run = command("check", "rude.py", "--effort", "quick", "--isolate", "--only", "mlp/gelu")
     assert run.returncode == 1, run.stderr
     assert "seen: the implementation's process was killed by signal 9 (Killed)" in run.stdout
-    assert re.search(r"mlp/gelu +fell +1\b", run.stdout)
+    assert re.search(r"mlp/gelu +broken +1\b", run.stdout)
 
 
 def test_isolated_or_not_the_verdict_is_the_same(command: Command) -> None:
@@ -128,7 +128,7 @@ def test_a_timeout_that_cannot_be(
     assert sentence in capsys.readouterr().err
 
 
-def test_a_fall_in_its_own_process_is_diagnosed_there(command: Command) -> None:
+def test_a_broken_law_is_explained_in_the_same_process(command: Command) -> None:
     path = Path(__file__).resolve().parents[3] / "examples" / "no_mask.py"
     only = ("--only", "shifted_window_attention/[ht]*", "--effort", "quick")
     run = command("check", str(path), *only, "--isolate")

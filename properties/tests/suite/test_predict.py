@@ -39,7 +39,7 @@ def test_a_checkpoint_of_any_layout(layout: str, tmp_path: Path, capsys: Out) ->
     assert 0 < rho <= 1
 
 
-def test_a_wrong_implementation_falls_on_the_checkpoint(tmp_path: Path, capsys: Out) -> None:
+def test_a_wrong_implementation_breaks_a_law_on_the_checkpoint(tmp_path: Path, capsys: Out) -> None:
     swin_weights.save(tmp_path / "w.npz", PARAMS, "timm")
     (tmp_path / "wrong.py").write_text(
         "import swin_reference as s\n"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from swin_properties.adapters.answers import Declined
-from swin_properties.adapters.contract import SHAPES, result_shape
+from swin_properties.adapters.contract import CONTRACT, result_shape
 from swin_properties.adapters.load import load
 from swin_properties.adapters.torch import TorchAdapter
 from swin_properties.cases.case import GridCase, NetCase
@@ -27,31 +27,8 @@ IMPLEMENTATIONS = ["swin_torch", "swin_torch:fused", "peer:timm", "peer:torchvis
 
 def arguments() -> dict[str, tuple[Any, ...]]:
     """Arguments of the callables, arrays as float32, in which they are exact."""
-    x, windows, attention, block = GRID.tokens(), GRID.windows(), GRID.attention(), GRID.block()
-    images, network, config = NET.images(), NET.network(), NET.config
-    table = attention["relative_position_bias_table"]
-    taken = {
-        "window_partition": (x, 4),
-        "window_reverse": (windows.reshape(-1, 4, 4, 8), 4, 8, 8),
-        "cyclic_shift": (x, 2),
-        "reverse_cyclic_shift": (x, 2),
-        "shifted_window_mask": (8, 8, 4, 2),
-        "relative_position_index": (4,),
-        "relative_position_bias": (table, 4),
-        "resize_relative_position_bias": (table, 4, 2),
-        "window_attention": (windows, attention, 2, 4),
-        "shifted_window_attention": (x, attention, 2, 4, 2),
-        "layer_norm": (x, block["norm1"]),
-        "mlp": (x, block["mlp"]),
-        "patch_embed": (images, network["patch_embed"], 2),
-        "patch_merging": (x, GRID.hot(parameters.merging_shapes(8))),
-        "swin_block": (x, block, 2, 4, 2),
-        "swin_stage": (x, network["layers"][0], 2, 2, 4),
-        "swin_features": (images, network, config),
-        "swin_transformer": (images, network, config),
-    }
-    assert taken.keys() == SHAPES.keys()
-    return {name: narrow(args) for name, args in taken.items()}
+    cases = {GridCase: GRID, NetCase: NET}
+    return {name: narrow(entry.arguments(cases[entry.kind])) for name, entry in CONTRACT.items()}
 
 
 def narrow(value: Any) -> Any:

@@ -16,10 +16,11 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from torch.utils.checkpoint import checkpoint
 
 import swin_torch
-from swin_torch import fusing, kernels, modules
-from swin_torch.core import shifted_window_attention_core
-from swin_torch.decisions import margins
-from swin_torch.slower import say_once
+from swin_torch.attention.operator import shifted_window_attention_core
+from swin_torch.backends import triton as kernels
+from swin_torch.backends.slower import say_once
+from swin_torch.blocks.plain import plain_block
+from swin_torch.geometry.conventions import margins
 
 OPERATOR = torch.ops.swin_torch.shifted_window_attention.default
 BACKWARD = torch.ops.swin_torch.shifted_window_attention_backward.default
@@ -57,7 +58,7 @@ def fused(tensors: Any, window: Any, shift: Any, convention: Any) -> Any:
 def test_it_follows_a_convention_s_padding_roll_and_mask_value(law: str, convention: str) -> None:
     only = f"shifted_window_attention/{law}"
     report = check(swin_torch.fused, only=only, dtype="float64", convention=convention)
-    assert report.exit_code == 0, report.of("fell")
+    assert report.exit_code == 0, report.of("broken")
     assert report.convention == convention
 
 
@@ -65,7 +66,7 @@ def test_it_follows_a_convention_s_padding_roll_and_mask_value(law: str, convent
 @pytest.mark.parametrize("only", ["shifted_window_attention/[opg]*", "swin_block/[obr]*"])
 def test_laws_hold_for_the_fused_adapter(only: str, dtype: str, deep: bool) -> None:
     report = check("swin_torch:fused", dtype=dtype, effort="default" if deep else "quick", only=only)
-    assert report.exit_code == 0, report.of("fell")
+    assert report.exit_code == 0, report.of("broken")
     assert not report.of("not offered")
 
 
@@ -119,7 +120,7 @@ def test_exported_at_one_batch_it_is_right_at_another() -> None:
     shapes = {"x": {0: torch.export.Dim("batch", min=1, max=64)}, "shift_size": None}
     exported = torch.export.export(block, (x[:2], 2), dynamic_shapes=shapes)
     # Exported are the plain operations; called as it is, a block adds in another order.
-    assert torch.equal(exported.module()(x, 2), modules.written_out(block, x, 2, None, None))
+    assert torch.equal(exported.module()(x, 2), plain_block(block, x, 2, None, None))
 
 
 def test_checkpointed_and_under_autocast() -> None:
@@ -207,8 +208,8 @@ def test_doing_without_the_kernels_is_said_once(monkeypatch: pytest.MonkeyPatch)
 
 def test_fusing_changes_the_blocks_of_that_model_alone() -> None:
     one, other = (swin_torch.SwinBlock(8, 2, 4, 16) for _ in range(2))
-    assert swin_torch.fuse(one).compute.func is fusing.fused_block
-    assert other.compute is modules.written_out
+    assert swin_torch.fuse(one).ways == "fast"
+    assert other.ways == "plain"
 
 
 INTERPRETED = """
@@ -220,7 +221,7 @@ from swin_properties.judging.compare import evaluate
 from swin_properties.judging.implementation import load_implementation
 from swin_properties.laws.law import LAWS
 import swin_properties.laws
-from swin_torch.kernels import launch, products
+from swin_torch.backends.triton import launch, products
 
 launched, run = set(), launch.run
 launch.run = lambda kernel, *args, **kwargs: (launched.add(kernel), run(kernel, *args, **kwargs))

@@ -13,7 +13,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from swin_torch import kernels, thrifty
+from swin_torch.backends import triton as kernels
+from swin_torch.blocks import recompute as thrifty
 
 pytest.importorskip("triton", reason="triton is not installed")
 
@@ -114,7 +115,7 @@ def balanced(inputs: int, step: int) -> Tensor:
 
 def kernels_step(dtype: torch.dtype, weight: Tensor) -> int:
     """Channels that the kernel takes at once."""
-    from swin_torch.kernels import choices, launch_rows
+    from swin_torch.backends.triton import choices, launch_rows
 
     return launch_rows.linear_shape(choices.FEW, weight.to(dtype)).constants["STEP"]
 

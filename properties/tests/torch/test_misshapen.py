@@ -14,10 +14,12 @@ from swin_properties.judging.implementation import load_implementation
 from swin_properties.laws.law import LAWS
 from torch import Tensor, nn
 
-from swin_torch import kernels, native, shifted_window_attention_core
-from swin_torch.add_norm import add_norm
-from swin_torch.native.threads import pointer
-from swin_torch.variants import FusedAdapter
+from swin_torch import shifted_window_attention_core
+from swin_torch.backends import c as native
+from swin_torch.backends import triton as kernels
+from swin_torch.backends.c.threads import pointer
+from swin_torch.blocks.add_norm import add_norm
+from swin_torch.torch_adapter import FusedAdapter
 
 FINE = {"same error", "right numbers"}
 OPERATOR = torch.ops.swin_torch.shifted_window_attention

@@ -16,11 +16,14 @@ from swin_properties.judging.implementation import load_implementation
 from swin_properties.laws.law import LAWS
 from torch.nn.functional import gelu
 
-from swin_torch import SwinBlock, composed, fuse, native, shifted_window_attention_core
-from swin_torch.counting import launches
-from swin_torch.native import blocks, building, pointwise
-from swin_torch.plan import Plan
-from swin_torch.slower import say_once
+from swin_torch import SwinBlock, fuse, shifted_window_attention_core
+from swin_torch.attention.counting import launches
+from swin_torch.backends import c as native
+from swin_torch.backends import torch_ops as composed
+from swin_torch.backends.c import building, pointwise
+from swin_torch.backends.slower import say_once
+from swin_torch.blocks import cpu_inference as blocks
+from swin_torch.geometry.plan import Plan
 
 ODD = Plan((9, 13), (12, 15), (4, 3), (1, 2), 2, False)
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from swin_torch.native import pointwise, products
-from swin_torch.native.products import product
+from swin_torch.backends.c import pointwise, products
+from swin_torch.backends.c.products import product
 
 pytestmark = pytest.mark.usefixtures("compiler")
 

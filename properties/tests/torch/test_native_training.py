@@ -16,11 +16,13 @@ from swin_properties.judging.gradients import slopes
 from swin_properties.judging.implementation import load_implementation
 from swin_properties.laws.law import LAWS, Derivative
 
-from swin_torch.fitting import parameters
-from swin_torch.fusing import _plan, fuse, fused_block, keep_all
-from swin_torch.modules import SwinBlock
-from swin_torch.native import blocks, pointwise, training
-from swin_torch.variants import FusedAdapter
+from swin_torch.backends.c import pointwise
+from swin_torch.blocks import cpu_inference as blocks
+from swin_torch.blocks import cpu_training as training
+from swin_torch.blocks.parts import fuse
+from swin_torch.blocks.ways import by_its_layers, make_call, recorded
+from swin_torch.model.layers import SwinBlock
+from swin_torch.torch_adapter import FusedAdapter
 
 TRAINED = "window=3 grid=7x8 shift=1 heads=2 head_dim=5", "window=4 grid=4x4 shift=0 heads=1 head_dim=8"
 
@@ -36,10 +38,9 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
 class Training(FusedAdapter):
     """The fused adapter, its blocks as in training even where no gradient is asked for."""
 
-    @staticmethod
-    def compute_block(*args: Any) -> torch.Tensor:
-        with torch.enable_grad():
-            return fused_block(*args)
+    def _blocks(self, *args: Any, **kwargs: Any) -> Any:
+        module: Any = super()._blocks(*args, **kwargs)
+        return torch.enable_grad()(module)
 
 
 @pytest.mark.usefixtures("compiler")
@@ -117,10 +118,12 @@ def test_the_same_gradients_at_each_run_of_several_threads(
 @pytest.mark.usefixtures("compiler")
 def test_a_norm_without_a_bias_is_called(trained: SwinBlock) -> None:
     x = torch.randn(1, 5, 7, 12)
-    assert blocks.takes(parameters(trained), x, _plan(x, trained, 1))
-    trained.norm2 = torch.nn.LayerNorm(12, bias=False)
-    assert not blocks.takes(parameters(trained), x, _plan(x, trained, 1))
-    assert torch.equal(trained(x, 1), keep_all(trained, x, 1, None, None))
+    with recorded() as taken:
+        trained(x, 1)
+        trained.norm2 = torch.nn.LayerNorm(12, bias=False)
+        found = trained(x, 1)
+    assert [one.way for one in taken] == ["C, with gradients", "fused attention"]
+    assert torch.equal(found, by_its_layers(make_call(trained, x, 1)))
 
 
 @pytest.mark.usefixtures("compiler")

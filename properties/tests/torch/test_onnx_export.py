@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 import swin_torch
-from swin_torch.fusing import KEEPING
+from swin_torch.blocks.parts import KEEPING, Computed
 
 Exported = Callable[[Tensor], Tensor]
 
@@ -290,8 +290,8 @@ def test_traced_it_is_the_plain_operations() -> None:
 
 def unfused(model: nn.Module) -> nn.Module:
     for part in model.modules():
-        vars(part).pop("compute", None)
-        vars(part).pop("norm_reduce", None)
+        if isinstance(part, Computed):
+            part.choose("plain")
     return model
 
 

@@ -19,10 +19,10 @@ from torch.nn.modules import module as every
 from torch.nn.utils import parametrizations, parametrize, prune
 
 import swin_torch
-from swin_torch import fusing
-from swin_torch.patches import norm_reduce
+from swin_torch.blocks.parts import KEEPING as KEPT
+from swin_torch.blocks.ways import WAYS, recorded
 
-KEEPING = (None, *fusing.KEEPING)
+KEEPING = (None, *KEPT)
 PARTS = ("", "norm1", "attn", "attn.qkv", "attn.proj", "norm2", "mlp", "mlp.fc1", "mlp.fc2")
 """A block and what is below it."""
 
@@ -118,19 +118,11 @@ BACKWARD = "full_backward_hook", "full_backward_pre_hook"
 def counted() -> Iterator[Counter[str]]:
     """Counts the blocks and merges that a fused model computes in the plain way."""
     found: Counter[str] = Counter()
-
-    def of_a_block(*args: Any) -> Tensor:
-        found["blocks"] += 1
-        return swin_torch.modules.written_out(*args)
-
-    def of_a_merge(*args: Any) -> Tensor:
-        found["merges"] += 1
-        return norm_reduce(*args)
-
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(fusing, "written_out", of_a_block)
-        patched.setattr(fusing, "norm_reduce", of_a_merge)
+    with recorded() as taken:
         yield found
+    for one in taken:
+        if one.way == WAYS[-1].name and one.module.ways == "fast":  # type: ignore[union-attr]
+            found["blocks" if isinstance(one.module, swin_torch.SwinBlock) else "merges"] += 1
 
 
 def gradients(module: nn.Module, *args: Any) -> list[Tensor]:
@@ -397,8 +389,7 @@ def test_a_copy_is_fused_and_a_model_of_its_own(
             assert torch.equal(other(IMAGES), before)
         assert plain["blocks"] == 0
         for one in other.layers[0].blocks:
-            assert one.compute.func is fusing.fused_block
-            assert one.compute.keywords == {"keeping": keeping}
+            assert (one.ways, one.keeping) == ("fast", keeping)
         in_place(other)
         assert not torch.equal(other(IMAGES), before)
         assert torch.equal(model(IMAGES), before)

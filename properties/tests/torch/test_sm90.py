@@ -15,14 +15,14 @@ triton = pytest.importorskip("triton", reason="triton is not installed")
 from triton.backends.compiler import GPUTarget  # noqa: E402
 from triton.compiler import ASTSource  # noqa: E402
 
-from swin_torch.kernels import (  # noqa: E402
+from swin_torch.backends.triton import (  # noqa: E402
     choices,
     launch,
     launch_rows,
     norms,
     products,
 )
-from swin_torch.plan import Plan  # noqa: E402
+from swin_torch.geometry.plan import Plan  # noqa: E402
 
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 SHARED_LIMIT = 227 * 1024

@@ -34,7 +34,7 @@ def official_state(config: SwinConfig) -> dict[str, Any]:
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_every_law_holds(dtype: str) -> None:
     report = check("swin_torch", dtype=dtype, effort="quick")
-    assert report.exit_code == 0, report.of("fell")
+    assert report.exit_code == 0, report.of("broken")
     assert not report.of("not offered")
 
 
@@ -44,7 +44,7 @@ def test_every_law_holds_on_cases_that_were_never_asked(variant: str, dtype: str
     if not deep:
         pytest.skip("the profile deep is not asked for: random cases")
     report = check(variant, dtype=dtype, effort="default", seed=SystemRandom().randrange(10**6))
-    assert report.exit_code == 0, (report.seed, report.of("fell"))
+    assert report.exit_code == 0, (report.seed, report.of("broken"))
 
 
 def test_official_state_dicts_load_strictly() -> None:

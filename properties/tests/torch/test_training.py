@@ -1,4 +1,4 @@
-"""The example that trains: accurate, and judged by the oracle; a network or a file with a fault falls."""
+"""The example that trains is accurate and conforms; a network or file with a fault breaks a law."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import swin_reference
+from swin_properties.budget.budget import EQUAL
 from swin_properties.budget.precision import PRECISIONS
 from swin_properties.predict.logits import Logits, judged_logits
 from swin_reference.config import CONVENTIONS, SwinConfig
@@ -101,7 +102,7 @@ def bias_table_transposed(state: State) -> State:
 
 
 @pytest.mark.parametrize("fault", [qkv_rows_turned, rounded_to_half_precision, bias_table_transposed])
-def test_a_file_that_is_not_the_network_falls(
+def test_a_file_that_is_not_the_network_breaks_a_law(
     fault: Callable[[State], State], short: Any, tmp_path: Path, capsys: Out
 ) -> None:
     short.save = lambda path, state, **options: save(path, fault(state), **options)
@@ -113,7 +114,7 @@ def test_a_file_that_is_not_the_network_falls(
     assert (agree < decided) == (fault is qkv_rows_turned)  # the others are too small for classes to see
 
 
-def test_a_network_with_a_leaking_mask_falls(short: Any, tmp_path: Path, capsys: Out) -> None:
+def test_a_network_with_a_leaking_mask_breaks_a_law(short: Any, tmp_path: Path, capsys: Out) -> None:
     def leaking(network: Any) -> Any:
         for block in network.layers[0].blocks:
             block.convention = replace(CONVENTIONS["canonical"], mask_value=-1.0)
@@ -191,7 +192,7 @@ def test_which_classes_the_budget_decides() -> None:
     """Two logits that are 20 budgets apart may err by 8 each; 15 apart they may change places."""
     expected = np.array([[20.0, 0.0, -50.0], [15.0, 0.0, -50.0], [-50.0, 0.0, 99.0]])
     got = np.array([[19.0, 0.0, -50.0], [0.0, 15.0, -50.0], [-50.0, 99.0, 0.0]])
-    side = Logits(got, expected, np.ones((3, 3)))
+    side = Logits(got, expected, np.ones((3, 3)), EQUAL)
     assert side.decided.tolist() == [True, False, True]
     assert side.agree.tolist() == [True, False, False]
 

@@ -14,7 +14,7 @@ import swin_weights
 from swin_reference.config import SwinConfig
 from swin_reference.parameters import hot_parameters, parameter_shapes
 from swin_weights.layout_names import _ATTENTION_4, _transformers
-from swin_weights.layouts import renamed
+from swin_weights.layouts import rename_weights
 
 CONFIG = SwinConfig(64, (2, 4), 1, 8, (2, 1, 2), (2, 4, 4), 4, mlp_ratio=2.3, num_classes=5)
 FLAT = swin_weights.flatten(hot_parameters(parameter_shapes(CONFIG)))
@@ -86,7 +86,7 @@ def test_wrappers_are_opened(tmp_path: Path) -> None:
         ({"model": state, "epoch": 3}, ()),
         ({"state_dict": wide, "arch": "swin", "metric": 1.0}, ()),
         ({"model_ema": {"module": state}}, ()),
-        ({"model": wide, "model_ema": state}, ("model is opened, model_ema left out",)),
+        ({"model": wide, "model_ema": state}, ("model is read, model_ema left out",)),
         (
             {"state_dict": detector},
             ("2 weights outside backbone. are left out: neck.*, rpn_head.*",),
@@ -117,7 +117,7 @@ def test_a_position_embedding_shows_the_grid_or_asks_for_it(tmp_path: Path) -> N
     assert (found.config.image_size, found.unknown) == ((24, 32), ("qk_scale",))
     same(found.weights, flat)
     swin_weights.save(tmp_path / "o.npz", flat)
-    with pytest.raises(ValueError, match=r"96 tokens .* pass image_size=\(height, width\)"):
+    with pytest.raises(ValueError, match=r"96 tokens: pass image_size=\(height, width\)"):
         swin_weights.load(tmp_path / "o.npz")
     assert swin_weights.load(tmp_path / "o.npz", image_size=(24, 32)).config.image_size == (24, 32)
     with pytest.raises(ValueError, match="misshaped absolute_pos_embed"):
@@ -213,7 +213,7 @@ def test_buffers_are_compared_and_a_mask_shows_the_image(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("prefix", ["swin.", ""])
 def test_transformers_older_names_are_read_and_named(prefix: str, tmp_path: Path) -> None:
-    theirs = renamed(FLAT, _transformers(prefix, _ATTENTION_4), "transformers")
+    theirs = rename_weights(FLAT, _transformers(prefix, _ATTENTION_4), "transformers")
     same(swin_weights.load(write(tmp_path / "w.npz", theirs)).weights, FLAT)
     name = f"{prefix}encoder.layers.2.blocks.1.attention.self.key.bias"
     del theirs[name]
@@ -306,7 +306,7 @@ def test_swin_v2_is_refused_by_name(extra: dict[str, Any], sentence: str, tmp_pa
     [
         ({"conv1.weight": np.ones(1)}, "none of its 1 names is of one, the first is conv1.weight"),
         ({}, "holds something else"),
-        ({"layers.0.blocks.0.mlp.fc1.bias": np.ones(4)}, "embed_dim is read off .* pass embed_dim="),
+        ({"layers.0.blocks.0.mlp.fc1.bias": np.ones(4)}, "embed_dim is read from .* pass embed_dim="),
     ],
 )
 def test_what_is_no_swin(held: dict[str, Any], sentence: str, tmp_path: Path) -> None:

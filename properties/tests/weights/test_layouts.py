@@ -15,7 +15,7 @@ from swin_reference.parameters import hot_parameters, parameter_shapes
 from swin_weights import LAYOUTS, flatten, from_layout, to_layout
 from swin_weights.buffers import first_grid
 from swin_weights.layout_names import _ATTENTION_4, _transformers
-from swin_weights.layouts import renamed
+from swin_weights.layouts import rename_weights
 
 CONFIG = SwinConfig(64, 2, 3, 8, (2, 1, 2), (2, 4, 4), 4, mlp_ratio=3.0, num_classes=5)
 POSITIONS = replace(CONFIG, absolute_position_embedding=True, image_size=(64, 48))
@@ -29,7 +29,7 @@ def weights(config: SwinConfig) -> dict[str, Any]:
 
 
 def old_transformers(flat: dict[str, Any], prefix: str = "swin.") -> dict[str, Any]:
-    return renamed(flat, _transformers(prefix, _ATTENTION_4), "transformers")
+    return rename_weights(flat, _transformers(prefix, _ATTENTION_4), "transformers")
 
 
 def shapes(state: Any) -> dict[str, tuple[int, ...]]:

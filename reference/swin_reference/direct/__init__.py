@@ -1,8 +1,8 @@
-"""The second oracle: Swin straight from its definitions, token by token, slow and obvious.
+"""The second oracle: Swin computed from its definitions, token by token.  It is slow and simple.
 
-It exists to prove the first one, and shares no code with it beyond `softmax` and `linear`: no roll,
-no mask, no partition, no table of relative indices, another LayerNorm, another GELU, loops for the
-patches.  It offers the same names, so that the first oracle is judged by the laws like anybody else.
+It checks the first oracle and shares no code with it but `softmax` and `linear`: it has no roll, no mask, no
+partition and no table of relative indices, another LayerNorm, another GELU, and loops over the patches.  Its
+functions have the names of the first oracle's, so that the laws compare the two.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = [
 
 
 def under(convention: Convention) -> SimpleNamespace:
-    """The second oracle under a convention, with the adapter's signatures.
+    """Returns the second oracle's functions under a convention, with the adapter's signatures.
 
     >>> from swin_reference.config import CONVENTIONS
     >>> under(CONVENTIONS["timm"]).patch_embed.keywords["convention"].name

@@ -1,4 +1,4 @@
-"""The second oracle's attention: inside true shifted windows, with no roll, mask, partition or index."""
+"""The second oracle's attention: inside true shifted windows, without a roll, a mask or a partition."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def shifted_window_attention(
     qk_scale: float | None = None,
     convention: Convention = CANONICAL,
 ) -> Inexact[np.ndarray, "batch height width channels"]:
-    """Attention inside each true shifted window of the grid, padded with zero tokens to whole windows.
+    """Attends inside each true shifted window of the grid, padded with zero tokens to whole windows.
 
-    Under a convention that hides tokens of other regions by a number, or pads after the roll, there are no
-    true windows: what the roll brings together attends to each other, less or more.
+    Some conventions have no true windows: they add a finite number to the logits of separated tokens, or pad
+    after the roll.  Under these, all tokens that the roll brings into one window attend to each other.
 
     >>> params = {"qkv": {"weight": np.eye(3, 1, -2)}, "proj": {"weight": np.eye(1)},
     ...           "relative_position_bias_table": np.zeros((3, 1))}
@@ -52,7 +52,7 @@ def shifted_window_attention(
 def _rolled(
     x: Any, params: Params, num_heads: int, window: Any, shift: Any, qk_scale: Any, convention: Convention
 ) -> Any:
-    """Attention among all that the roll brings into one window, ``mask_value`` between regions."""
+    """Attends among all tokens that the roll brings into one window, with ``mask_value`` between regions."""
     (mh, mw), (batch, height, width, channels) = window, x.shape
     lines = (
         brought_together(length, m, s, convention)
@@ -61,12 +61,12 @@ def _rolled(
     u, v = np.array(list(product(range(mh), range(mw)))).T
     y = np.zeros_like(x)
     for rows, columns in product(*lines):
-        places = list(product(rows, columns))
+        window_tokens = list(product(rows, columns))
         tokens = np.zeros((batch, mh * mw, channels), x.dtype)
-        real = [n for n, ((h, _), (w, _)) in enumerate(places) if h is not None and w is not None]
-        h, w = (np.array([places[n][axis][0] for n in real], int) for axis in (0, 1))
+        real = [n for n, ((h, _), (w, _)) in enumerate(window_tokens) if h is not None and w is not None]
+        h, w = (np.array([window_tokens[n][axis][0] for n in real], int) for axis in (0, 1))
         tokens[:, real] = x[:, h, w]
-        regions = np.array([2 * below + beyond for (_, below), (_, beyond) in places])
+        regions = np.array([2 * row_side + column_side for (_, row_side), (_, column_side) in window_tokens])
         mask = np.where(np.equal.outer(regions, regions), 0.0, convention.mask_value)
         y[:, h, w] = _attend(tokens, u, v, params, num_heads, window, qk_scale, mask)[:, real]
     return y
@@ -80,7 +80,7 @@ def window_attention(
     mask: Inexact[np.ndarray, "windows_per_image tokens tokens"] | None = None,
     qk_scale: float | None = None,
 ) -> Inexact[np.ndarray, "windows tokens channels"]:
-    """Attention inside whole windows, window after window; window n of an image gets mask n.
+    """Attends inside each window; window n of an image gets mask n.
 
     >>> params = {"qkv": {"weight": np.eye(3, 1, -2)}, "proj": {"weight": np.eye(1)},
     ...           "relative_position_bias_table": np.zeros((3, 1))}
@@ -90,9 +90,9 @@ def window_attention(
     h, w = np.array(list(product(*map(range, two(window_size))))).T
     masks = [0.0] if mask is None else list(mask)
     y = np.empty_like(x)
-    for place, one in enumerate(masks):
-        windows = slice(place, None, len(masks))
-        y[windows] = _attend(x[windows], h, w, params, num_heads, two(window_size), qk_scale, one)
+    for n, one_mask in enumerate(masks):
+        windows = slice(n, None, len(masks))  # window n of every image
+        y[windows] = _attend(x[windows], h, w, params, num_heads, two(window_size), qk_scale, one_mask)
     return y
 
 
@@ -106,15 +106,17 @@ def _attend(
     qk_scale: float | None,
     mask: Any = 0.0,
 ) -> Any:
-    """Attention among the tokens at (h, w), the bias looked up by the two tokens' offset."""
+    """Attends among the tokens at positions (h, w); looks the bias up by the offset of each two tokens."""
     (mh, mw), head_dim = window, x.shape[-1] // num_heads
     table = params["relative_position_bias_table"].reshape(2 * mh - 1, 2 * mw - 1, num_heads)
-    bias = table[np.subtract.outer(h, h) + mh - 1, np.subtract.outer(w, w) + mw - 1]
-    qkv = linear(x, **params["qkv"])
+    bias = table[
+        np.subtract.outer(h, h) + mh - 1, np.subtract.outer(w, w) + mw - 1
+    ]  # (tokens, tokens, heads)
+    qkv = linear(x, **params["qkv"])  # (windows, tokens, 3C)
     heads = []
     for head in range(num_heads):
         start, channels = head * head_dim, x.shape[-1]
-        q, k, v = (qkv[..., part * channels + start :][..., :head_dim] for part in range(3))
+        q, k, v = (qkv[..., part * channels + start :][..., :head_dim] for part in range(3))  # one head's
         scale = head_dim**-0.5 if qk_scale is None else qk_scale
         logits = np.stack([(q[:, [i]] * k).sum(-1) for i in range(len(h))], axis=1) * scale
         weights = softmax(logits + bias[..., head] + mask)
@@ -125,10 +127,9 @@ def _attend(
 def global_attention(
     x: Inexact[np.ndarray, "batch height width channels"], params: Params, num_heads: int
 ) -> Inexact[np.ndarray, "batch height width channels"]:
-    """Plain attention of every token to every token, without a position bias: a ViT's.
+    """Attends from every token to every token, as ViT does: without windows, shifts or a position bias.
 
-    ``params`` holds ``qkv`` and ``proj``.  What distinguishes Swin from ViT is what this lacks: windows,
-    their shift, and the relative position bias.
+    ``params`` holds ``qkv`` and ``proj``.  (Dosovitskiy et al. 2021.)
 
     >>> params = {"qkv": {"weight": np.eye(3, 1, -2)}, "proj": {"weight": np.eye(1)}}
     >>> global_attention(np.array([1.0, 3.0]).reshape(1, 1, 2, 1), params, 1).ravel()

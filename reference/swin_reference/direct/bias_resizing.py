@@ -1,4 +1,4 @@
-"""The second oracle's bias table for another window; it shares no code with the first one's."""
+"""The second oracle's bias table for another window: a cubic curve through the entries."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from swin_reference.types import Inexact
 def resize_relative_position_bias(
     table: Inexact[np.ndarray, "offsets heads"], window_size: Sizes, new_window_size: Sizes
 ) -> Inexact[np.ndarray, "new_offsets heads"]:
-    """The bias table of another window: a cubic through its entries along height, then along width.
+    """Returns the bias table for another window: cubic curves through its entries, along height, then width.
 
     >>> resize_relative_position_bias(np.array([[0.0], [1.0], [2.0]]), (1, 2), (1, 1)).ravel()
     array([1.])
@@ -26,14 +26,14 @@ def resize_relative_position_bias(
 
 
 def _between(entries: list[Any], count: int) -> list[Any]:
-    """``count`` values of the curve through the entries, each for its middle as both lines have one length.
+    """Returns ``count`` values of the curve through the entries, at the middles of ``count`` equal parts.
 
-    Between two entries the curve is the Hermite cubic whose slope at an entry is 3/4 of the difference of
-    its neighbours, the last entry standing for those beyond it.
+    Between two entries the curve is the Hermite cubic.  Its slope at an entry is 3/4 of the difference of the
+    entry's two neighbours; beyond an end, the end's entry counts again.
     """
     values = []
     for i in range(count):
-        twice = (2 * i + 1) * len(entries)  # 2 count (s + 1/2), for the place s on the entries' line
+        twice = (2 * i + 1) * len(entries)  # 2 count (s + 1/2), where entry k lies at s = k
         below = (twice - count) // (2 * count)
         t = (twice - count - 2 * count * below) / (2 * count)
         before, left, right, after = (

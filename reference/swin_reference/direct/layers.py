@@ -1,4 +1,4 @@
-"""The second oracle's layers: another LayerNorm, another GELU, loops for the patches."""
+"""The second oracle's layers: another LayerNorm, another GELU, loops over the patches."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CANONICAL = CONVENTIONS["canonical"]
 def layer_norm(
     x: Inexact[np.ndarray, "*tokens channels"], params: Params, eps: float = 1e-5
 ) -> Inexact[np.ndarray, "*tokens channels"]:
-    """LayerNorm with the variance as half the mean squared difference of all pairs of channels.
+    """Applies LayerNorm; the variance is half the mean squared difference of all pairs of channels.
 
     var = sum over (i, j) of (x_i - x_j)^2 / (2 C^2); x - mean = mean over j of (x - x_j).
 
@@ -36,7 +36,7 @@ def layer_norm(
 def mlp(
     x: Inexact[np.ndarray, "*tokens channels"], params: Params
 ) -> Inexact[np.ndarray, "*tokens channels"]:
-    """The MLP with GELU as x times the normal distribution function.
+    """Applies the MLP; GELU is x times the normal distribution function.
 
     >>> eye = {"weight": np.eye(2), "bias": np.zeros(2)}
     >>> mlp(np.array([0.0, 100.0]), {"fc1": eye, "fc2": eye})
@@ -52,7 +52,7 @@ def patch_embed(
     patch_size: Sizes,
     convention: Convention = CANONICAL,
 ) -> Inexact[np.ndarray, "batch grid_height grid_width channels"]:
-    """The patch embedding, one pixel offset of the patch at a time; pixels past the edge count as 0.
+    """Embeds patches, one pixel of the patch at a time; pixels past the edge count as 0.
 
     >>> proj = {"weight": np.ones((1, 1, 2, 2)), "bias": np.zeros(1)}
     >>> patch_embed(np.ones((1, 1, 2, 3)), {"proj": proj}, 2).ravel()
@@ -74,7 +74,7 @@ def patch_embed(
 def patch_merging(
     x: Inexact[np.ndarray, "batch height width channels"], params: Params
 ) -> Inexact[np.ndarray, "batch half_height half_width merged_channels"]:
-    """The merge, cell by cell: tokens (2i, 2j), (2i+1, 2j), (2i, 2j+1), (2i+1, 2j+1), absent ones zero.
+    """Merges tokens (2i, 2j), (2i+1, 2j), (2i, 2j+1), (2i+1, 2j+1), one at a time; absent ones are zero.
 
     >>> params = {"norm": {"weight": np.ones(4), "bias": np.zeros(4)},
     ...           "reduction": {"weight": np.eye(2, 4)}}
@@ -84,8 +84,8 @@ def patch_merging(
     batch, height, width, channels = x.shape
     half_height, half_width = (height + 1) // 2, (width + 1) // 2
     cells = np.zeros((batch, half_height, half_width, 4 * channels), x.dtype)
-    for i, j, place in product(range(half_height), range(half_width), range(4)):
-        h, w = 2 * i + place % 2, 2 * j + place // 2
+    for i, j, part in product(range(half_height), range(half_width), range(4)):
+        h, w = 2 * i + part % 2, 2 * j + part // 2
         if h < height and w < width:
-            cells[:, i, j, place * channels : (place + 1) * channels] = x[:, h, w]
+            cells[:, i, j, part * channels : (part + 1) * channels] = x[:, h, w]
     return linear(layer_norm(cells, params["norm"]), **params["reduction"])

@@ -26,7 +26,7 @@ def swin_block(
     qk_scale: float | None = None,
     convention: Convention = CANONICAL,
 ) -> Any:
-    """One block, each residual branch times its drop path factors, if there are any."""
+    """Applies one block; each residual branch is multiplied by its drop path factors, if there are any."""
     keep_attention, keep_mlp = (np.ones(len(x)), np.ones(len(x))) if kept is None else kept
     branch = shifted_window_attention(
         layer_norm(x, params["norm1"]),
@@ -44,7 +44,7 @@ def swin_block(
 def _stage(
     x: Any, params: Params, num_heads: int, window_size: Sizes, convention: Convention, qk_scale: Any = None
 ) -> Any:
-    """The blocks of a stage, every second one shifted."""
+    """Applies the blocks of a stage; every second one is shifted."""
     window, shift = window_and_shift(x.shape[1], x.shape[2], window_size, convention)
     for number, block in enumerate(params["blocks"]):
         given = shift if number % 2 == 1 else (0, 0)
@@ -60,13 +60,13 @@ def swin_stage(
     window_size: Sizes,
     convention: Convention = CANONICAL,
 ) -> Any:
-    """One stage, with its merge where ``params`` has one."""
+    """Applies one stage: its blocks, and its merge if ``params`` has one."""
     y = _stage(x, params, num_heads, window_size, convention)
     return patch_merging(y, params["downsample"]) if "downsample" in params else y
 
 
 def swin_features(images: Any, params: Params, config: SwinConfig) -> list[Any]:
-    """The map of every stage, before its merge, not normed."""
+    """Returns the map of every stage, before its merge and without a norm."""
     convention = convention_named(config.convention)
     x = patch_embed(images, params["patch_embed"], config.patch_size, convention)
     if "absolute_pos_embed" in params:
@@ -79,7 +79,7 @@ def swin_features(images: Any, params: Params, config: SwinConfig) -> list[Any]:
 
 
 def swin_transformer(images: Any, params: Params, config: SwinConfig) -> Any:
-    """The classifier: mean of the normed tokens of the last map, then the head where there is one."""
+    """Returns the class logits: the mean of the last map's normed tokens, then the head if there is one."""
     tokens = layer_norm(swin_features(images, params, config)[-1], params["norm"])
     pooled = tokens.mean((1, 2))
     return linear(pooled, **params["head"]) if "head" in params else pooled

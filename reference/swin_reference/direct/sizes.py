@@ -1,6 +1,6 @@
-"""The second oracle's windows: which tokens attend to which, and from where, by definition.
+"""The second oracle's windows: which tokens attend to each other, by definition.
 
-It shares no code with the first oracle: what a convention decides is written here a second time.
+What a convention decides is written here a second time, for the second oracle shares no code with the first.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Sizes = int | tuple[int, int]
 
 
 def two(size: Sizes) -> tuple[int, int]:
-    """A size along height and width.
+    """Returns a size as ``(height, width)``.
 
     >>> two(4)
     (4, 4)
@@ -25,10 +25,11 @@ def two(size: Sizes) -> tuple[int, int]:
 def true_windows(
     height: int, width: int, window_size: Sizes, shift_size: Sizes
 ) -> dict[tuple[int, int], list[Token]]:
-    """The true shifted windows: token (h, w) is in window (floor((h - sh) / Mh), floor((w - sw) / Mw)).
+    """Returns the true shifted windows, and the tokens (h, w) in each.
 
-    The windows of a shifted layer are cut s rows and columns further down and right; at the edges they
-    are simply smaller.  (Liu et al. 2021, figure 2.)
+    Token (h, w) is in window (floor((h - sh) / Mh), floor((w - sw) / Mw)).  The windows of a shifted layer
+    begin s rows and columns further down and right; at the edges of the grid they are smaller.  (Liu et al.
+    2021, figure 2.)
 
     >>> true_windows(1, 3, (1, 2), (0, 1))
     {(0, -1): [(0, 0)], (0, 0): [(0, 1), (0, 2)]}
@@ -43,10 +44,10 @@ def true_windows(
 def brought_together(
     length: int, window: int, shift: int, convention: Convention
 ) -> list[list[tuple[int | None, bool]]]:
-    """Along one axis, what the roll brings into each window: tokens, and whether the mask tells them apart.
+    """Returns, along one axis, what the roll brings into each window: tokens, each with its side of the mask.
 
-    A token is its place in the grid, None where there is none: padding.  The mask tells the last ``shift``
-    places of the last window from the others, whatever stands there.
+    A token is its position in the grid, or None for padding.  The side is True for the last ``shift``
+    positions after the roll: the mask hides them from the others, whatever token stands there.
 
     >>> from swin_reference.config import CONVENTIONS
     >>> brought_together(3, 2, 1, CONVENTIONS["torchvision"])
@@ -57,17 +58,17 @@ def brought_together(
     whole = (length + window - 1) // window * window
     ring = length if convention.padding == "roll, pad" else whole
     line: list[tuple[int | None, bool]] = []
-    for place in range(whole):
-        token = (place + shift) % ring
-        exists = place < ring and token < length
-        line.append((token if exists else None, place >= whole - shift))
+    for position in range(whole):
+        token = (position + shift) % ring
+        exists = position < ring and token < length
+        line.append((token if exists else None, position >= whole - shift))
     return [line[start : start + window] for start in range(0, whole, window)]
 
 
 def window_and_shift(
     height: int, width: int, window_size: Sizes, convention: Convention
 ) -> tuple[tuple[int, int], tuple[int, int]]:
-    """The window of a stage, and the shift of its every second block.
+    """Returns the window of a stage, and the shift of every second block.
 
     >>> from swin_reference.config import CONVENTIONS
     >>> [window_and_shift(8, 3, 4, CONVENTIONS[name]) for name in ("canonical", "timm", "detection")]

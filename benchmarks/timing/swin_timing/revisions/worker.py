@@ -191,17 +191,17 @@ def count_operators(work: Callable[[], Any], torch: Any) -> dict[str, int]:
 @contextmanager
 def open_pipes() -> Iterator[tuple[TextIO, TextIO]]:
     """Opens the pipes to the other process, where nothing that an implementation prints or reads gets."""
-    with os.fdopen(os.dup(0), "r") as told, os.fdopen(os.dup(1), "w") as answers:
+    with os.fdopen(os.dup(0), "r") as questions, os.fdopen(os.dup(1), "w") as answers:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(2, 1)
-        yield told, answers
+        yield questions, answers
 
 
 def main(tree: str, elsewhere: str) -> None:
     """Answers questions until the input ends."""
     worker = Worker(Path(tree), Path(elsewhere))
-    with open_pipes() as (told, answers):
-        for line in told:
+    with open_pipes() as (questions, answers):
+        for line in questions:
             verb, *words = json.loads(line)
             try:
                 answer = getattr(worker, verb)(*words)

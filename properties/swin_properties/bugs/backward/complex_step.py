@@ -1,4 +1,4 @@
-"""A backward pass for the oracle, by complex steps, and copies of the oracle with functions changed."""
+"""A backward pass for the oracle by complex steps, and copies of the oracle with functions changed."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import numpy as np
 import swin_reference
 
 from swin_properties.adapters.arguments import leaves, rebuilt
-from swin_properties.adapters.contract import SHAPES
-from swin_properties.bugs.oracle_copy import callables, fresh_modules
+from swin_properties.adapters.contract import CONTRACT
+from swin_properties.bugs.oracle_copy import callables, copy_modules
 from swin_properties.judging.gradients import STEP
 
 Change = Callable[[Callable[..., Any]], Callable[..., Any]]
 """A function of the oracle -> what stands in its place."""
 
 
-def fresh_oracle(changes: Mapping[str, Change]) -> SimpleNamespace:
-    """A copy of the oracle, functions changed: ``name`` wherever it is used, ``module.name`` in one module.
+def change_oracle(changes: Mapping[str, Change]) -> SimpleNamespace:
+    """Returns a copy of the oracle with functions changed: ``name`` in every module, ``module.name`` in one.
 
-    >>> fresh_oracle({"gelu": lambda gelu: lambda x: 0 * x}).mlp(np.ones(1), {
+    >>> change_oracle({"gelu": lambda gelu: lambda x: 0 * x}).mlp(np.ones(1), {
     ...     "fc1": {"weight": np.eye(1)}, "fc2": {"weight": np.eye(1)}})
     array([0.])
     """
-    modules = fresh_modules()
+    modules = copy_modules()
     for name, change in changes.items():
         module, _, function = name.rpartition(".")
         places = [modules[module]] if module else list(modules.values())
@@ -38,7 +38,7 @@ def fresh_oracle(changes: Mapping[str, Change]) -> SimpleNamespace:
 
 
 def complex_step_vjp(functions: Any) -> Callable[..., tuple[Any, ...]]:
-    """A vjp of any namespace of the oracle's functions: J one column at a time, Im f(x + i h e) / h.
+    """Returns a vjp of a copy of the oracle: J one column at a time, Im f(x + i h e) / h.
 
     >>> vjp = complex_step_vjp(swin_reference)
     >>> vjp("cyclic_shift", np.array([[[[1.0], [2.0]]]]), np.zeros((1, 1, 2, 1)), (0, 1))[0].ravel()
@@ -47,7 +47,7 @@ def complex_step_vjp(functions: Any) -> Callable[..., tuple[Any, ...]]:
     remembered: dict[Any, dict[str, Any]] = {}
 
     def jacobian(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        """J by leaf, (numbers of the leaf, numbers of the result); the last one asked is remembered."""
+        """Returns J for each array, (numbers of the array, numbers of the result); keeps the last one."""
         sizes = [value for value in args if not isinstance(value, (np.ndarray, Mapping))]
         at = leaves(name, args)
         arrays = {**at, **{key: x for key, x in kwargs.items() if isinstance(x, np.ndarray)}}
@@ -83,8 +83,8 @@ def complex_step_vjp(functions: Any) -> Callable[..., tuple[Any, ...]]:
 
 
 def with_vjp(name: str, vjp: Callable[..., Any], precision: str) -> SimpleNamespace:
-    """The oracle's forward functions and a vjp, as an implementation."""
-    forward = {function: getattr(swin_reference, function) for function in SHAPES}
+    """Returns the oracle's forward functions and a vjp, as an implementation."""
+    forward = {function: getattr(swin_reference, function) for function in CONTRACT}
     return SimpleNamespace(
         **forward,
         vjp=vjp,

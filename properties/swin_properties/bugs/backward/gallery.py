@@ -1,7 +1,7 @@
 """Planted bugs of the backward pass: the forward is right, the `vjp` is not.
 
-The vjp is made from the oracle by complex steps, one evaluation for each number of the arguments (for tiny
-cases), and the fault changes imaginary parts alone.  Dropping one is what frameworks call detach.
+The vjp is made from the oracle by complex steps: one evaluation for each number of the arguments, so cases
+are tiny.  A bug changes imaginary parts alone; dropping one is what frameworks call detach.
 """
 
 from __future__ import annotations
@@ -16,24 +16,27 @@ import numpy as np
 import swin_reference
 from swin_weights import flatten, unflatten
 
-from swin_properties.bugs.backward.complex_step import Change, complex_step_vjp, fresh_oracle, with_vjp
+from swin_properties.bugs.backward.complex_step import Change, change_oracle, complex_step_vjp, with_vjp
+from swin_properties.bugs.gallery import NOT_SEEN
 
 
 @dataclass(frozen=True)
 class GradientBug:
-    """A wrong backward pass: what is wrong, where it was seen, and what it does to a user."""
+    """A wrong backward pass: what is wrong, what a user sees of it, and where it was seen."""
 
     name: str
-    note: str
+    wrong: str
+    effect: str
+    seen: str
     changes: Mapping[str, Change] = field(repr=False)
 
     def implementation(self, precision: str = "float64") -> SimpleNamespace:
-        """The oracle's forward with this vjp, in float64 or float32."""
-        return with_vjp(self.name, complex_step_vjp(fresh_oracle(self.changes)), precision)
+        """Returns the oracle's forward with this vjp, in float64 or float32."""
+        return with_vjp(self.name, complex_step_vjp(change_oracle(self.changes)), precision)
 
 
 def detached(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function's value without its derivative."""
+    """Returns the function's value without its derivative."""
     return lambda *args, **kwargs: np.asarray(function(*args, **kwargs)).real
 
 
@@ -67,7 +70,7 @@ def unscaled(which: int) -> Change:
 
 
 def last_scatter_wins(relative_position_bias: Callable[..., Any]) -> Callable[..., Any]:
-    """``grad[index] += d``, which NumPy does once for each index, not once for each pair."""
+    """Adds the gradient once for each index, as ``grad[index] += d`` does, not once for each pair."""
 
     def changed(table: Any, window_size: Any) -> Any:
         bias = np.array(relative_position_bias(table, window_size))
@@ -80,7 +83,7 @@ def last_scatter_wins(relative_position_bias: Callable[..., Any]) -> Callable[..
 
 
 def mask_forgotten(window_attention: Callable[..., Any]) -> Callable[..., Any]:
-    """The backward pass of attention without a mask."""
+    """Computes the backward of attention without a mask."""
 
     def changed(x: Any, params: Any, heads: int, window: Any, mask: Any = None, qk_scale: Any = None) -> Any:
         right = window_attention(x, params, heads, window, mask, qk_scale)
@@ -90,7 +93,7 @@ def mask_forgotten(window_attention: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def uncentred_softmax(softmax: Callable[..., Any]) -> Callable[..., Any]:
-    """dx = p dp, without - p sum(p dp)."""
+    """Computes dx = p dp, without - p sum(p dp)."""
 
     def changed(x: Any) -> Any:
         weights = softmax(x.real)
@@ -100,7 +103,7 @@ def uncentred_softmax(softmax: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def constant_statistics(mean: bool, variance: bool) -> Change:
-    """LayerNorm whose mean or variance has no gradient."""
+    """Takes LayerNorm's mean or variance as a constant in the backward."""
 
     def change(_: Callable[..., Any]) -> Callable[..., Any]:
         def changed(x: Any, params: Mapping[str, Any], eps: float = 1e-5) -> Any:
@@ -118,7 +121,7 @@ def constant_statistics(mean: bool, variance: bool) -> Change:
 
 
 def tanh_slope(gelu: Callable[..., Any]) -> Callable[..., Any]:
-    """The erf form forward, the derivative of the tanh form backward."""
+    """Computes the erf form forward, and the derivative of the tanh form backward."""
 
     def changed(x: Any) -> Any:
         tanh_form = 0.5 * x * (1.0 + np.tanh(sqrt(2.0 / pi) * (x + 0.044715 * x * x * x)))
@@ -128,7 +131,7 @@ def tanh_slope(gelu: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def rolled_on(cyclic_shift: Callable[..., Any]) -> Callable[..., Any]:
-    """The gradient is rolled the way the image was, not back."""
+    """Rolls the gradient the way the image was rolled, not back."""
 
     def changed(x: Any, shift_size: Any) -> Any:
         back = swin_reference.reverse_cyclic_shift(x, shift_size)
@@ -138,7 +141,7 @@ def rolled_on(cyclic_shift: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def windows_reversed(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The gradient's windows are in reverse order."""
+    """Takes the gradient's windows in reverse order."""
 
     def changed(x: Any, window_size: Any, *grid: int) -> Any:
         return function(x, window_size, *grid).real + 1j * function(x[::-1], window_size, *grid).imag
@@ -151,94 +154,115 @@ BUGS = {
     for bug in (
         GradientBug(
             "detached attention branch",
-            "The attention branch is computed under no_grad or on .detach()ed tokens, as when a fused kernel "
-            "without a backward is wrapped by hand.  Outputs are right; attention never trains.",
+            "The attention branch has no gradient: it is computed under no_grad or on detached tokens.",
+            "Outputs are right; attention never trains.",
+            "Fused kernels without a backward, wrapped by hand.",
             {"block.shifted_window_attention": detached},
         ),
         GradientBug(
             "detached mlp branch",
-            "The MLP branch has no gradient: a checkpointed segment that lost requires_grad.  Outputs are "
-            "right; half of the parameters never move.",
+            "The MLP branch has no gradient.",
+            "Outputs are right; half of the parameters never move.",
+            "A checkpointed segment that lost requires_grad.",
             {"block.mlp": detached},
         ),
         GradientBug(
             "unscaled query gradient",
-            "The backward kernel forgets head_dim^-1/2 on dq, where it was folded into q by the forward.  "
-            "Queries learn sqrt(head_dim) times too fast; the loss still falls.",
+            "The gradient of the queries is not multiplied by head_dim^-1/2.",
+            "Queries learn sqrt(head_dim) times too fast; the loss still decreases.",
+            "Kernels whose forward folds the scale into q.",
             {"split_heads": unscaled(0)},
         ),
         GradientBug(
             "unscaled key gradient",
-            "The backward kernel forgets head_dim^-1/2 on dk.  Keys learn sqrt(head_dim) times too fast.",
+            "The gradient of the keys is not multiplied by head_dim^-1/2.",
+            "Keys learn sqrt(head_dim) times too fast.",
+            NOT_SEEN,
             {"split_heads": unscaled(1)},
         ),
         GradientBug(
             "lost scatter-add",
-            "grad[index] += d with repeated indices, which NumPy and a CUDA kernel without atomics do once "
-            "an index: one pair of each offset trains the bias table.",
+            "Of the pairs of tokens that share an offset, only one adds to the bias table's gradient.",
+            "The bias table learns too slowly.",
+            "`grad[index] += d` with repeated indices in NumPy, or in a CUDA kernel without atomics.",
             {"relative_position_bias": last_scatter_wins},
         ),
         GradientBug(
             "mask forgotten in backward",
-            "The backward recomputes the weights without the shifted windows' mask, as recomputing (flash) "
-            "kernels can.  Gradients leak between regions that never saw each other.",
+            "The backward computes the weights again without the shifted windows' mask.",
+            "Gradients leak between regions that never saw each other.",
+            "Kernels that recompute the attention in the backward (flash attention).",
             {"window_attention": mask_forgotten},
         ),
         GradientBug(
             "constant softmax",
-            "The attention weights carry no gradient: values train; queries, keys and the bias table stay.",
+            "The attention weights carry no gradient.",
+            "Values train; queries, keys and the bias table do not.",
+            NOT_SEEN,
             {"softmax": detached},
         ),
         GradientBug(
             "uncentred softmax gradient",
-            "The softmax's backward is p dp without - p sum(p dp), a classic of hand-written kernels.  The "
-            "key bias gets a gradient that is not 0.",
+            "The softmax's backward is p dp without - p sum(p dp).",
+            "The key bias gets a gradient that is not 0.",
+            "Hand-written kernels.",
             {"softmax": uncentred_softmax},
         ),
         GradientBug(
             "constant mean in norm",
-            "LayerNorm's backward takes the mean as a constant: one of the two correction terms is missing.  "
-            "Training drifts, and deep nets diverge.",
+            "LayerNorm's backward takes the mean as a constant: one of two correction terms is missing.",
+            "Training drifts, and deep networks diverge.",
+            NOT_SEEN,
             {"layer_norm": constant_statistics(mean=True, variance=False)},
         ),
         GradientBug(
             "constant variance in norm",
-            "LayerNorm's backward takes the variance as a constant, as BatchNorm in evaluation does.",
+            "LayerNorm's backward takes the variance as a constant.",
+            "Gradients have a component along the normed token, which must be 0.",
+            "BatchNorm in evaluation, whose statistics are constants.",
             {"layer_norm": constant_statistics(mean=False, variance=True)},
         ),
         GradientBug(
             "tanh GELU gradient",
-            "The erf form forward, the tanh form's derivative backward: a kernel shared by both.  Off by a "
-            "thousandth: only float32 and float64 can tell.",
+            "The forward is the erf form of GELU, the backward the derivative of the tanh form.",
+            "Off by a thousandth: only float32 and float64 can tell.",
+            "One backward kernel for both forms.",
             {"gelu": tanh_slope},
         ),
         GradientBug(
             "gamma without gradient",
-            "A fused norm returns None for gamma: optimizers skip it silently.",
+            "A norm returns no gradient for gamma.",
+            "Optimizers skip gamma silently.",
+            "Fused norms that return None.",
             {"layer_norm": without_gradient("weight")},
         ),
         GradientBug(
             "qkv bias without gradient",
-            "The bias is added by a fused kernel that returns no gradient for it; the official code's V2 and "
-            "BEiT assemble it from parts, one of which is easily left a buffer.",
+            "The bias of qkv has no gradient.",
+            "The bias keeps its first values.",
+            "Fused kernels that add the bias; the bias assembled from parts, as in the official V2 and BEiT, "
+            "where one part is easily left a buffer.",
             {"window_attention": without_gradient("qkv.bias")},
         ),
         GradientBug(
             "gradient rolled on",
-            "The backward of the fused roll-and-partition kernel rolls by -s again instead of back: the "
-            "gradient arrives 2 s tokens off.",
+            "The backward of the shift rolls by -s again instead of back.",
+            "The gradient arrives 2 s tokens off.",
+            "Fused kernels that roll and partition.",
             {"cyclic_shift": rolled_on},
         ),
         GradientBug(
             "windows of the gradient reversed",
-            "The backward of partition or reverse walks the windows in another order than the forward.  "
+            "The backward of partition and of reverse takes the windows in another order than the forward.",
             "Kernel tests that compare outputs never see it.",
+            NOT_SEEN,
             {"window_partition": windows_reversed, "window_reverse": windows_reversed},
         ),
         GradientBug(
             "frozen patch embedding",
-            "The patch projection is detached, as MoCo v3 does on purpose; by accident, the first layer "
-            "keeps its random weights.",
+            "The patch projection is detached.",
+            "The first layer keeps its random weights.",
+            "MoCo v3, which does it on purpose.",
             {"patch_embed": without_gradient("proj.weight", "proj.bias")},
         ),
     )

@@ -1,4 +1,4 @@
-"""Which gradient law kills which planted bug of the backward pass, on one tiny case a law."""
+"""Which gradient law kills which planted bug of the backward pass, on one tiny case for each law."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from swin_properties.adapters.implementation import Implementation
 from swin_properties.budget.precision import PRECISIONS
 from swin_properties.bugs.backward.gallery import BUGS
+from swin_properties.bugs.kills import Kills
 from swin_properties.judging import gradients
 from swin_properties.judging.compare import evaluate
 from swin_properties.laws.choosing import chosen
@@ -22,17 +23,14 @@ NETWORKS = ("swin_stage/gradient", "swin_transformer/gradient", "swin_transforme
 DTYPES = ("float64", "float32")
 """The planted backward passes are complex steps: NumPy has them in these."""
 
-Table = dict[str, list[str]]
-"""For each planted bug of the backward pass, the laws that kill it."""
-
 
 def laws() -> list[str]:
-    """The laws of the backward pass."""
+    """Returns the laws of the backward pass."""
     return [law.name for law in chosen() if "vjp" in law.needs]
 
 
 def case(law: Law) -> Any:
-    """A tiny case: the planted backward passes cost one evaluation for each number."""
+    """Returns a tiny case: the planted backward passes cost one evaluation for each number."""
     if law.name in NETWORKS:
         return law.kind.parse(NET)
     shifted = law.name.startswith(("shifted", "cyclic", "swin_block"))
@@ -41,13 +39,13 @@ def case(law: Law) -> Any:
 
 @cache
 def _expected(name: str, dtype: str) -> Any:
-    """The oracle's side, the same for every bug."""
+    """Returns the oracle's side, which is the same for every bug."""
     law = LAWS[name]
     return gradients.oracle_side(law.body(None, case(law)), case(law), PRECISIONS[dtype])
 
 
-def falls(name: str, implementation: Any, dtype: str) -> bool:
-    """Whether a law falls on its tiny case."""
+def breaks(name: str, implementation: Any, dtype: str) -> bool:
+    """Returns whether an implementation breaks a law on its tiny case."""
     law, judged = LAWS[name], Implementation(implementation.with_precision(dtype))
     if missing := law.missing(judged):
         raise ValueError(f"a planted backward pass offers every callable, {name} misses {missing}")
@@ -57,15 +55,15 @@ def falls(name: str, implementation: Any, dtype: str) -> bool:
     return any(one.rho > 1 for one in found)
 
 
-def killers(bug: str, dtype: str) -> list[str]:
-    """The laws that kill a planted bug of the backward pass."""
+def laws_that_kill(bug: str, dtype: str) -> list[str]:
+    """Returns the laws that kill a planted bug of the backward pass."""
     implementation = BUGS[bug].implementation()
-    return [name for name in laws() if falls(name, implementation, dtype)]
+    return [name for name in laws() if breaks(name, implementation, dtype)]
 
 
 @cache
-def shipped() -> dict[str, Table]:
-    """The committed tables, by precision."""
+def shipped() -> Kills:
+    """Returns the committed kills."""
     text = resources.files("swin_properties.bugs.backward").joinpath("kills.json").read_text()
-    tables: dict[str, Table] = json.loads(text)
-    return tables
+    kills: Kills = json.loads(text)
+    return kills

@@ -1,4 +1,4 @@
-"""Picture of a fall: the error over the tokens of the grid, or over the pairs of a window's tokens."""
+"""Picture of a broken law: the error over the tokens of the grid, or over the pairs of a window's tokens."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ MOST, LARGEST_MATRIX, PHONE, LEGIBLE = 4, 100, 290.0, 22.0
 AXES = ("Row and column are pairs of tokens", "Row is the query's token, column the key's")
 
 
-def error_picture(law: str, fall: Counterexample) -> Element | str:
-    """The picture of a fall, or the sentence why there is none."""
-    evidence, case = fall.evidence, fall.case
+def error_picture(law: str, found: Counterexample) -> Element | str:
+    """The picture of a broken law, or the sentence why there is none."""
+    evidence, case = found.evidence, found.case
     if evidence is None:
         return "No picture: no two arrays of one shape could be compared."
     shape = np.shape(evidence.got)

@@ -1,0 +1,283 @@
+"""How each kernel is launched: measured choices of a GPU where there are some, else those by arithmetic.
+
+``tuned.json`` holds the measured choices by compute capability; `benchmarks.gpu` measures them.  Nothing is
+searched when a model runs.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from math import prod
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from swin_torch.geometry.plan import Plan
+
+FILE = Path(__file__).with_name("tuned.json")
+
+ONE_TILE = 64
+"""Tokens of a window up to which one tile holds all its logits."""
+
+RIDGE = 184
+"""Operations a byte of tokens and outputs from which multiplying takes longer, on an H200."""
+
+
+class Attention(NamedTuple):
+    """How an attention kernel is launched.
+
+    ``block`` tokens of a window are computed at once; where a window is larger, it is gone through ``step``
+    tokens at a time.  ``programs`` run on a multiprocessor at once, of ``num_warps`` warps each, with
+    ``num_stages`` loads under way.
+    """
+
+    block: int
+    step: int
+    num_warps: int
+    num_stages: int
+    programs: int
+
+
+class Tile(NamedTuple):
+    """How a linear layer's kernel is launched: what a program computes at once, and what runs at once."""
+
+    rows: int
+    columns: int
+    step: int
+    num_warps: int
+    num_stages: int
+    programs: int
+
+
+MOVING = Tile(128, 64, 32, num_warps=8, num_stages=3, programs=2)
+"""Where moving tokens takes longer than multiplying them: more programs, whose loads hide each other."""
+
+MULTIPLYING = Tile(128, 128, 64, num_warps=8, num_stages=3, programs=1)
+
+FEW = Tile(64, 64, 32, num_warps=4, num_stages=3, programs=4)
+"""Where larger tiles would leave multiprocessors without one."""
+
+WAYS = "five launches", "library's products"
+"""How a block without gradients is computed: our linear layers, or PyTorch's and few passes between them."""
+
+
+def attention(kernel: str, plan: Plan, qkv: Tensor) -> Attention:
+    """Returns how an attention kernel is launched for qkv (B, H, W, 3 C).
+
+    >>> plan = Plan((8, 8), (8, 8), (4, 4), (0, 0), 1, False)
+    >>> attention("forward", plan, torch.zeros(1, 8, 8, 96))
+    Attention(block=16, step=0, num_warps=1, num_stages=1, programs=4)
+    """
+    found = _measured(qkv.device).get("attention")
+    if found and (choice := found.get(attention_key(kernel, plan, qkv))):
+        return choice
+    return attention_by_arithmetic(kernel, plan, qkv)
+
+
+def attention_key(kernel: str, plan: Plan, qkv: Tensor) -> str:
+    """Returns the name under which ``tuned.json`` holds an attention kernel's choice.
+
+    >>> plan = Plan((7, 7), (7, 7), (7, 7), (0, 0), 3, False)
+    >>> attention_key("forward", plan, torch.zeros(1, 7, 7, 288))
+    'forward, window 7x7, head 32, 4 bytes'
+    """
+    (height, width), head_dim = plan.window, qkv.shape[3] // 3 // plan.heads
+    return f"{kernel}, window {height}x{width}, head {head_dim}, {qkv.dtype.itemsize} bytes"
+
+
+def attention_by_arithmetic(kernel: str, plan: Plan, qkv: Tensor) -> Attention:
+    """Returns the choice without a measurement: as many programs as a multiprocessor's registers hold."""
+    tokens, head_dim = plan.tokens, qkv.shape[3] // 3 // plan.heads
+    block = min(ONE_TILE, power_of_two(tokens))
+    wide = qkv.dtype == torch.float32 or head_dim > 64
+    small, forward = tokens <= ONE_TILE, kernel == "forward"
+    return Attention(
+        block,
+        step=0 if small else fitting(tokens, (64, 32, 16)),
+        num_warps={16: 1, 32: 2, 64: 8 if wide else 4}[block],
+        num_stages=1 if wide else 3 if forward else 2,
+        programs=4 if small and forward else 2,
+    )
+
+
+def linear(x: Tensor, weight: Tensor, norm: bool, gelu: bool, onto: bool, multiprocessors: int) -> Tile:
+    """Returns how a linear layer is launched for tokens x (..., C) and a weight (K, C)."""
+    columns, channels = weight.shape
+    rows = x.numel() // channels
+    found = _measured(x.device).get("linear")
+    tile = found.get(linear_key(weight, norm, gelu, onto)) if found else None
+    return filling(tile or linear_by_arithmetic(columns, channels), rows, columns, multiprocessors)
+
+
+def linear_key(weight: Tensor, norm: bool, gelu: bool, onto: bool) -> str:
+    """Returns the name under which ``tuned.json`` holds a linear layer's choice.
+
+    >>> linear_key(torch.zeros(4, 2), True, True, False)
+    'norm, 2 to 4, GELU, 4 bytes'
+    """
+    columns, channels = weight.shape
+    around = "norm, " * norm, f"{channels} to {columns}", ", GELU" * gelu, ", residual" * onto
+    return f"{''.join(around)}, {weight.dtype.itemsize} bytes"
+
+
+def linear_by_arithmetic(columns: int, channels: int) -> Tile:
+    """Returns the tile without a measurement: by whether moving or multiplying takes longer."""
+    return MULTIPLYING if channels * columns > RIDGE * (channels + columns) else MOVING
+
+
+def filling(tile: Tile, rows: int, columns: int, multiprocessors: int) -> Tile:
+    """Returns the tile, or a small one where so few tokens would leave multiprocessors without work."""
+    tiles = -(-rows // tile.rows) * -(-columns // tile.columns)
+    return tile if tiles >= tile.programs * multiprocessors else FEW
+
+
+def way(x: Tensor) -> str:
+    """Returns how a block of tokens x (..., C) is computed without gradients, one of `WAYS`.
+
+    >>> way(torch.zeros(1, 4))
+    'five launches'
+    """
+    found = _measured(x.device).get("block")
+    return found.get(way_key(x), WAYS[0]) if found else WAYS[0]
+
+
+def way_key(x: Tensor) -> str:
+    """Returns the name under which ``tuned.json`` holds a block's way.
+
+    >>> way_key(torch.zeros(1, 4))
+    '4 channels, 4 bytes'
+    """
+    return f"{x.shape[-1]} channels, {x.dtype.itemsize} bytes"
+
+
+Choices = dict[str, Any]
+"""Of one compute capability: "attention", "linear" and "block", each a dict by key; "from": what measured."""
+
+_in_use: dict[str, Choices] = {}
+
+
+def use(path: Path = FILE) -> None:
+    """From now on the kernels take the choices of a file, and no others.
+
+    Errors: ``ValueError`` for a file that does not hold choices.
+    """
+    found = read(path)
+    _in_use.clear()
+    _in_use.update(found)
+
+
+def put(capability: str, table: str, key: str, choice: Attention | Tile | str) -> None:
+    """From now on the kernels take a choice under a key of a table, beside those in use."""
+    _in_use.setdefault(capability, {}).setdefault(table, {})[key] = choice
+
+
+def read(path: Path) -> dict[str, Choices]:
+    """Returns the choices of a file by compute capability.
+
+    Errors: ``ValueError`` for a file that does not hold choices.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        return {
+            capability: {table: _table_of(table, entries) for table, entries in tables.items()}
+            for capability, tables in data.items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"a file of choices holds attention, linear and block by compute capability, {path} does not "
+            f"({error!r}): make it anew with `make gpu`"
+        ) from None
+
+
+def _table_of(table: str, entries: Any) -> Any:
+    if table == "from":
+        return str(entries)
+    kind = {"attention": _attention_of, "linear": _tile_of, "block": _way_of}[table]
+    return {key: kind(entry) for key, entry in entries.items()}
+
+
+def written(choices: dict[str, Choices]) -> str:
+    """Returns choices as the text of a file that `read` reads."""
+    plain = {
+        capability: {
+            table: {key: _plain(entry) for key, entry in sorted(entries.items())}
+            if isinstance(entries, dict)
+            else entries
+            for table, entries in tables.items()
+        }
+        for capability, tables in choices.items()
+    }
+    return json.dumps(plain, indent=1) + "\n"
+
+
+def merged(old: dict[str, Choices], new: dict[str, Choices]) -> dict[str, Choices]:
+    """Returns the new choices, and the old ones of capabilities, tables and keys that have no new one.
+
+    >>> merged({"8.0": {}, "9.0": {"block": {"a": 1, "b": 1}}}, {"9.0": {"block": {"b": 2}}})
+    {'8.0': {}, '9.0': {'block': {'a': 1, 'b': 2}}}
+    """
+    found = dict(old)
+    for capability, tables in new.items():
+        before = found.get(capability, {})
+        found[capability] = before | {
+            table: before.get(table, {}) | entries if isinstance(entries, dict) else entries
+            for table, entries in tables.items()
+        }
+    return found
+
+
+def _measured(device: torch.device) -> Choices:
+    return _in_use.get(capability(device), {}) if _in_use else _in_use
+
+
+@cache
+def capability(device: torch.device) -> str:
+    """Returns a GPU's compute capability; "interpreter" where there is none."""
+    if device.type != "cuda":
+        return "interpreter"
+    major, minor = torch.cuda.get_device_capability(device)
+    return f"{major}.{minor}"
+
+
+def _attention_of(entry: Any) -> Attention:
+    return Attention(**{name: int(number) for name, number in entry.items()})
+
+
+def _tile_of(entry: Any) -> Tile:
+    return Tile(**{name: int(number) for name, number in entry.items()})
+
+
+def _way_of(entry: Any) -> str:
+    if entry not in WAYS:
+        raise ValueError(f"no way of computing a block: {entry}")
+    return str(entry)
+
+
+def _plain(entry: Attention | Tile | str) -> Any:
+    return entry if isinstance(entry, str) else entry._asdict()
+
+
+def fitting(count: int, steps: tuple[int, ...]) -> int:
+    """Returns the largest step whose padding costs at most 15 % more than that of the best step."""
+    padded = {step: -(-count // step) * step for step in steps}
+    return next(step for step in padded if padded[step] <= 1.15 * min(padded.values()))
+
+
+def power_of_two(number: int) -> int:
+    """Returns the next power of two, at least the 16 that a tensor core takes."""
+    return max(16, 1 << (number - 1).bit_length())
+
+
+def tiles_of_bias(plan: Plan, block: int) -> int:
+    """Returns how many tiles of ``block`` by ``block`` a window's bias has.
+
+    >>> tiles_of_bias(Plan((12, 12), (12, 12), (12, 12), (0, 0), 1, False), 64)
+    9
+    """
+    return int((-(-prod(plan.window) // block)) ** 2)
+
+
+use()

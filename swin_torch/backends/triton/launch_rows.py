@@ -1,0 +1,87 @@
+"""Launching what goes token by token: linear layers with what lies around them, the residual's norm."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from swin_torch.backends.triton import Norm, choices, launch, norms, products
+from swin_torch.backends.triton.choices import Tile, power_of_two
+from swin_torch.backends.triton.launch import Shape, on, precision
+
+
+def linear(
+    x: Tensor, weight: Tensor, bias: Tensor | None, norm: Norm | None, gelu: bool, onto: Tensor | None
+) -> Tensor:
+    """onto + gelu(norm(x) weight^T + bias): (..., C) -> (..., K), typed as ``onto``, else as the weight."""
+    columns, channels = weight.shape
+    out = x.new_empty(*x.shape[:-1], columns, dtype=(weight if onto is None else onto).dtype)
+    rows = x.numel() // channels
+    if out.numel():
+        multiprocessors = launch.multiprocessors(x.device)
+        around = norm is not None, gelu, onto is not None
+        tile = choices.linear(x, weight, *around, multiprocessors)
+        shape = linear_shape(tile, weight)
+        shape.constants.update(NORM=norm is not None, BIAS=bias is not None, GELU=gelu, ONTO=onto is not None)
+        gain, shift, eps = norm or (x, x, 0.0)  # what is not read may be any tensor
+        tensors = x, weight, x if bias is None else bias, gain, shift, x if onto is None else onto, out
+        with on(x):
+            launch.run(
+                products.linear,
+                linear_programs(tile, rows, columns, multiprocessors),
+                *tensors,
+                rows,
+                columns,
+                eps,
+                **shape.constants,
+                num_warps=shape.num_warps,
+                num_stages=shape.num_stages,
+            )
+    return out
+
+
+def linear_shape(tile: Tile, weight: Tensor) -> Shape:
+    """The constants, warps and stages that `linear` is compiled with for a weight."""
+    constants = {
+        "CHANNELS": weight.shape[1],
+        "BLOCK_ROWS": tile.rows,
+        "BLOCK_COLUMNS": tile.columns,
+        "STEP": tile.step // 2 if weight.dtype == torch.float32 else tile.step,
+        "PRECISION": precision(weight),
+    }
+    return Shape(constants, tile.num_warps, tile.num_stages)
+
+
+def linear_programs(tile: Tile, rows: int, columns: int, multiprocessors: int) -> tuple[int, int]:
+    """Row blocks, and programs that share one's columns: as few of these as keep all multiprocessors busy."""
+    row_blocks, column_blocks = -(-rows // tile.rows), -(-columns // tile.columns)
+    waves = 2 * tile.programs * multiprocessors
+    return row_blocks, min(column_blocks, -(-waves // row_blocks))
+
+
+def add_norm(
+    x: Tensor, branch: Tensor, gain: Tensor, shift: Tensor, eps: float, ahead: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """x + branch (+ ahead), and LayerNorm(x + branch): (..., C) twice."""
+    y, normed = torch.empty_like(x), torch.empty_like(x)
+    channels = x.shape[-1]
+    block = power_of_two(channels)
+    if x.numel():
+        tensors = x, branch, gain, shift, gain if ahead is None else ahead, y, normed
+        constants = {"BLOCK": block, "AHEAD": ahead is not None}
+        with on(x):
+            launch.run(
+                norms.add_norm,
+                (x.numel() // channels,),
+                *tensors,
+                channels,
+                eps,
+                **constants,
+                num_warps=row_warps(block),
+            )
+    return y, normed
+
+
+def row_warps(block: int) -> int:
+    """Warps for a row of so many channels: 8 channels a thread, as one load of 16 bytes takes."""
+    return min(8, max(1, block // 256))

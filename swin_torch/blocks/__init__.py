@@ -1,0 +1,1 @@
+"""The ways of computing a block, and the functions that they are made of."""

@@ -1,0 +1,238 @@
+"""A block in training on a CPU: a few tokens at a time, and in backward what is cheap is computed again.
+
+Kept are x, qkv, the attended grid, the sum after the attention and the MLP's hidden layer
+before its GELU: 10 C numbers a token, where PyTorch's own layers keep 16 C.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import repeat
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import gelu, linear
+
+from swin_torch.backends import c
+from swin_torch.backends.c import pointwise
+from swin_torch.backends.c.layout import as_forward_kept
+from swin_torch.backends.c.products import product
+from swin_torch.backends.c.rooms import room
+from swin_torch.blocks import cpu_inference
+from swin_torch.blocks.cpu_inference import in_cache, sizes
+from swin_torch.blocks.parts import Block, Parameters, block_shapes
+from swin_torch.geometry.plan import Plan
+
+LARGE = 2**18
+"""Numbers of a weight whose gradient is not in the cache any more when it is read."""
+
+
+def forward(
+    block: Block, of: Parameters, x: Tensor, plan: Plan, kept: tuple[Tensor | None, Tensor | None]
+) -> Tensor:
+    """The block's output, (B, H, W, C) -> same; ``kept`` are drop path's factors of its branches, (B)."""
+    eps = block.norm1.eps, block.norm2.eps
+    return _Block.apply(x, *kept, sizes(block, plan), eps, *of)
+
+
+def norm_linear(
+    x: Tensor, gain: Tensor, shift: Tensor, eps: float, weight: Tensor, bias: Tensor | None
+) -> Tensor:
+    """A linear layer of LayerNorm(x) that keeps x alone: (..., C) -> (..., len(weight))."""
+    return _NormLinear.apply(x, gain, shift, eps, weight, bias)
+
+
+class _Block(Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        kept_attention: Tensor | None,
+        kept_mlp: Tensor | None,
+        sizes: tuple[Plan, float, float],
+        eps: tuple[float, float],
+        *given: Tensor,
+    ) -> Tensor:
+        of, kept_attention, kept_mlp = Parameters(*given), _plain(kept_attention, x), _plain(kept_mlp, x)
+        qkv = cpu_inference.norm_linear(x, of.norm1, of.norm1_bias, eps[0], of.qkv, of.qkv_bias)
+        attended = c.forward(qkv, of.table, of.qkv_bias, *sizes)
+        y, z, before = torch.empty_like(x), torch.empty_like(x), x.new_empty(*x.shape[:3], len(of.fc1))
+        pieces = map(in_cache, (x, attended, y, before, z))
+        factors = _by_token(kept_attention, x), _by_token(kept_mlp, x)
+        for rows, tokens, after, between, out, one, other in zip(*pieces, *factors, strict=False):
+            _add_linear(rows, tokens, of.proj, of.proj_bias, one, out=after)
+            args = after, of.norm2, of.norm2_bias, eps[1]
+            normed = pointwise.norm(*args, room("normed", *rows.shape))
+            product(normed, of.fc1.T, between, bias=of.fc1_bias)
+            activated = pointwise.gelu(between, room("hidden", *between.shape))
+            _add_linear(after, activated, of.fc2, of.fc2_bias, other, out=out)
+        ctx.save_for_backward(x, qkv, attended, y, before, kept_attention, kept_mlp, *given)
+        ctx.sizes, ctx.eps, ctx.hidden = sizes, eps, len(of.fc1)
+        return z
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
+        x, qkv, attended, y, before, *kept, of, gradient = _checked(ctx, gradient)
+        plan, scale, mask_value = ctx.sizes
+        wanted = dict(zip(Parameters._fields, ctx.needs_input_grad[5:], strict=True))
+        layers = {name: _Linear(getattr(of, name), wanted[name]) for name in ("qkv", "proj", "fc1", "fc2")}
+        of_norm1, of_norm2 = _of_norm(of.norm1), _of_norm(of.norm2)
+        factors = _by_token(kept[0], x), _by_token(kept[1], x)
+        of_y, of_attended = _to_attention(
+            attended, y, before, gradient, factors, of, layers, of_norm2, ctx.eps[1]
+        )
+        of_kept = _of_factors(ctx.needs_input_grad[1:3], (attended, before), (of_y, gradient), of)
+        of_qkv, of_table, of_pad = c.backward(
+            of_attended, qkv, of.table, of.qkv_bias, plan, scale, mask_value, out=room("qkv", *qkv.shape)
+        )
+        _norm_linear_backward(
+            x, of.norm1, of.norm1_bias, ctx.eps[0], layers["qkv"], of_qkv, of_y, of_norm1, of_y
+        )
+        layers["qkv"].of_bias += of_pad  # padding's qkv is the bias
+        first, proj, fc1, fc2 = ((layer.of_weight, layer.of_bias) for layer in layers.values())
+        of_bias = None if of.qkv_bias is None else first[1]
+        found = *of_norm1.sum(0), first[0], of_bias, of_table, *proj, *of_norm2.sum(0), *fc1, *fc2
+        return of_y, *of_kept, None, None, *found
+
+
+def _of_factors(
+    wanted: Sequence[bool], rows: tuple[Tensor, Tensor], of_sums: tuple[Tensor, Tensor], of: Parameters
+) -> list[Tensor | None]:
+    """The gradients of drop path's factors, (B) each, where they are wanted: hardly ever."""
+    found: list[Tensor | None] = [None, None]
+    if wanted[0]:
+        found[0] = (of_sums[0] * linear(rows[0], of.proj, of.proj_bias)).sum((1, 2, 3))
+    if wanted[1]:
+        found[1] = (of_sums[1] * linear(gelu(rows[1]), of.fc2, of.fc2_bias)).sum((1, 2, 3))
+    return found
+
+
+def _checked(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
+    """The tokens that backward needs, the gradient, drop path's factors and the parameters, as C reads them.
+
+    What is kept may have changed: a hook gave something else, or a parameter has another memory.
+    """
+    shape, plan = tuple(gradient.shape), ctx.sizes[0]  # PyTorch sees to it that it is the output's
+    *grid, channels = shape
+    of_tokens = shape, (*grid, 3 * channels), shape, shape, (*grid, ctx.hidden), shape[:1], shape[:1]
+    of_parameters = block_shapes(channels, ctx.hidden, plan.heads, plan.window)
+    kept = as_forward_kept((*ctx.saved_tensors, gradient), (*of_tokens, *of_parameters, shape))
+    return *kept[:7], Parameters(*kept[7:-1]), kept[-1]
+
+
+class _NormLinear(Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, gain: Tensor, shift: Tensor, eps: float, weight: Tensor, bias: Tensor | None
+    ) -> Tensor:
+        ctx.save_for_backward(x, gain, shift, weight)
+        ctx.eps, ctx.channels = eps, x.shape[-1]
+        return cpu_inference.norm_linear(x, gain, shift, eps, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
+        *before, columns = gradient.shape  # PyTorch sees to it that it is the output's
+        vector = (ctx.channels,)
+        shapes = (*before, *vector), vector, vector, (columns, *vector), gradient.shape
+        x, gain, shift, weight, gradient = as_forward_kept((*ctx.saved_tensors, gradient), shapes)
+        linear, of_norm, of_x = _Linear(weight, ctx.needs_input_grad[4]), _of_norm(gain), torch.empty_like(x)
+        _norm_linear_backward(x, gain, shift, ctx.eps, linear, gradient, None, of_norm, of_x)
+        of_bias = linear.of_bias if ctx.needs_input_grad[5] else None
+        return of_x, *of_norm.sum(0), None, linear.of_weight, of_bias
+
+
+def _norm_linear_backward(
+    x: Tensor,
+    gain: Tensor,
+    shift: Tensor,
+    eps: float,
+    linear: _Linear,
+    of_out: Tensor,
+    added: Tensor | None,
+    of_norm: Tensor,
+    of_x: Tensor,
+) -> None:
+    """``added`` and the gradient of x into ``of_x``, which may be it; those of the layers are gathered."""
+    more = repeat(None) if added is None else in_cache(added)
+    for rows, of_rows, of_them, one in zip(*map(in_cache, (x, of_x, of_out)), more, strict=False):
+        normed = pointwise.norm(rows, gain, shift, eps, room("normed", *rows.shape))
+        linear.backward(of_them, normed, out=normed)
+        pointwise.norm_backward(rows, normed, gain, eps, one, of_norm, of_rows)
+
+
+def _to_attention(
+    attended: Tensor,
+    y: Tensor,
+    before: Tensor,
+    gradient: Tensor,
+    factors: tuple[Iterable[Tensor | None], Iterable[Tensor | None]],
+    of: Parameters,
+    layers: dict[str, _Linear],
+    of_norm: Tensor,
+    eps: float,
+) -> tuple[Tensor, Tensor]:
+    """The gradients of the sum after the attention and of the attended grid; those of layers are gathered."""
+    of_y, of_attended = torch.empty_like(y), room("attended", *attended.shape)
+    pieces = map(in_cache, (attended, y, before, gradient, of_y, of_attended))
+    for tokens, rows, between, of_out, of_rows, of_tokens, one, other in zip(*pieces, *factors, strict=False):
+        normed, activated = room("normed", *rows.shape), room("hidden", *between.shape)
+        of_activated = room("of hidden", *between.shape)
+        of_branch = of_out if other is None else of_out * other
+        product(of_branch, of.fc2, of_activated)
+        pointwise.gelu_backward(between, of_activated, activated)
+        layers["fc2"].backward(of_branch, activated)
+        pointwise.norm(rows, of.norm2, of.norm2_bias, eps, normed)
+        layers["fc1"].backward(of_activated, normed, out=normed)
+        pointwise.norm_backward(rows, normed, of.norm2, eps, of_out, of_norm, of_rows)
+        layers["proj"].backward(of_rows if one is None else of_rows * one, tokens, out=of_tokens)
+    return of_y, of_attended
+
+
+class _Linear:
+    """A linear layer's gradients, gathered a few tokens at a time; that of its weight only where wanted."""
+
+    def __init__(self, weight: Tensor, wanted: bool) -> None:
+        self.weight, self.of_bias = weight, weight.new_zeros(len(weight))
+        self.of_weight = torch.empty_like(weight) if wanted else None
+        self.begun = False
+
+    def backward(self, of_out: Tensor, x: Tensor, out: Tensor | None = None) -> None:
+        """The gradient of x into ``out``, which may be x."""
+        self.of_bias += of_out.sum(0)
+        if self.of_weight is not None:
+            given, streamed = self.of_weight if self.begun else None, self.of_weight.numel() >= LARGE
+            product(of_out.T, x, self.of_weight, given=given, streamed=streamed)
+            self.begun = True
+        if out is not None:
+            product(of_out, self.weight, out)
+
+
+def _of_norm(gain: Tensor) -> Tensor:
+    return gain.new_zeros(torch.get_num_threads(), 2, len(gain))
+
+
+def _by_token(factor: Tensor | None, x: Tensor) -> Iterable[Tensor | None]:
+    """A branch's factor of each token, in the pieces that tokens come in."""
+    if factor is None:
+        return repeat(None)
+    return in_cache(factor.view(-1, 1, 1, 1).expand(*x.shape[:3], 1).contiguous())
+
+
+def _plain(factor: Tensor | None, x: Tensor) -> Tensor | None:
+    """A branch's factors in the type of x, one after the other in memory."""
+    return None if factor is None else factor.to(x.dtype).resolve_neg().contiguous()
+
+
+def _add_linear(
+    x: Tensor, rows: Tensor, weight: Tensor, bias: Tensor, factor: Tensor | None, out: Tensor
+) -> None:
+    """x + factor (rows weight^T + bias)."""
+    if factor is None:
+        product(rows, weight.T, out, given=x, bias=bias)
+    else:
+        product(rows, weight.T, out, bias=bias).mul_(factor).add_(x)

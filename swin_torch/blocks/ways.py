@@ -1,0 +1,424 @@
+"""The ways of computing a block and a merge: two tables, in which the first way that takes a call runs.
+
+The faster ways come first.  The last way of each table, plain operations, takes everything.  `explain` tells
+for each block of a model which way ran, and why the ways before it did not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import gelu
+from torch.utils.checkpoint import checkpoint
+
+from swin_torch.attention import operator
+from swin_torch.backends import triton
+from swin_torch.backends.triton import choices
+from swin_torch.blocks import cpu_inference, cpu_training
+from swin_torch.blocks.add_norm import add_norm
+from swin_torch.blocks.parts import (
+    Attention,
+    Block,
+    Merge,
+    Parameters,
+    find_merge_misfit,
+    find_misfit,
+    is_whole,
+    layers_of,
+    parameters,
+)
+from swin_torch.blocks.plain import plain_block, plain_merge
+from swin_torch.blocks.recompute import gelu_linear, norm_linear, project_norm_linear
+from swin_torch.blocks.touched import find_touch
+from swin_torch.geometry.conventions import CANONICAL, Convention
+from swin_torch.geometry.exported import exporting
+from swin_torch.geometry.functional import drop_path
+from swin_torch.geometry.plan import Plan, make_plan
+from swin_torch.geometry.sizes import Size
+
+Kept = tuple[Tensor | None, Tensor | None]
+"""The factors of drop path for the attention branch and the MLP branch of a block, (B) each."""
+
+
+class Way(NamedTuple):
+    """A way of computing: ``takes`` returns None, or why it does not take a call; ``run`` computes."""
+
+    name: str
+    takes: Callable[[Any], str | None]
+    run: Callable[[Any], Tensor]
+
+
+class Call(NamedTuple):
+    """A call of a block, with all that its ways ask about it.
+
+    ``obstacle`` is what leaves the plain way alone.  ``of`` is None while PyTorch compiles the block: what it
+    then traces is no tensor with an address.  The plan is made where there is no obstacle.
+    """
+
+    block: Block
+    x: Tensor
+    shift_size: Size
+    kept: Kept
+    keeping: str
+    by_kernels: bool
+    gradients: bool
+    obstacle: str | None
+    of: Parameters | None
+    plan: Plan
+
+
+class MergeCall(NamedTuple):
+    """A call of a merge, with all that its ways ask about it."""
+
+    merging: Merge
+    merged: Tensor
+    keeping: str
+    by_kernels: bool
+    gradients: bool
+    obstacle: str | None
+
+
+NO_PLAN = Plan((0, 0), (0, 0), (1, 1), (0, 0), 1, False)
+"""The plan of a call that only the plain way takes."""
+
+
+def compute_block(block: Block, x: Tensor, shift_size: Size, kept: Kept) -> Tensor:
+    """Computes a block in the first way that takes the call: (B, H, W, C) -> same."""
+    return _run_first(WAYS, make_call(block, x, shift_size, kept), block)
+
+
+def make_call(block: Block, x: Tensor, shift_size: Size, kept: Kept = (None, None)) -> Call:
+    """Returns a call of a block with what its ways ask about it."""
+    obstacle, of, plan = _find_obstacle(block), None, NO_PLAN
+    if obstacle is None:
+        attn = block.attn
+        if not torch.compiler.is_compiling():
+            layers = layers_of(block)
+            of = parameters(block, layers)
+            obstacle = find_misfit(layers, of, x, attn.window_size, kept)
+        if obstacle is None:
+            heads = attn.relative_position_bias_table.shape[1]
+            plan = make_plan((x.shape[1], x.shape[2]), attn.window_size, shift_size, heads, block.convention)
+    by_kernels = triton.asked_for(x)
+    keeping = block.keeping or _suiting(by_kernels)
+    gradients = torch.is_grad_enabled()
+    return Call(block, x, shift_size, kept, keeping, by_kernels, gradients, obstacle, of, plan)
+
+
+def compute_merge(merging: Merge, merged: Tensor) -> Tensor:
+    """Computes the norm and the linear layer of a merge in the first way that takes the call."""
+    obstacle = _find_obstacle(merging)
+    if obstacle is None and torch.compiler.is_compiling():
+        obstacle = "PyTorch compiles it"
+    if obstacle is None:
+        obstacle = find_merge_misfit(merged, merging.norm, merging.reduction)
+    by_kernels = triton.asked_for(merged)
+    keeping = merging.keeping or _suiting(by_kernels)
+    call = MergeCall(merging, merged, keeping, by_kernels, torch.is_grad_enabled(), obstacle)
+    return _run_first(MERGE_WAYS, call, merging)
+
+
+def _find_obstacle(module: Block | Merge) -> str | None:
+    """Returns why a module is computed in plain operations whatever it is given."""
+    if module.ways == "plain":
+        return "it was made with ways='plain'"
+    if exporting():
+        return "a graph is exported or traced, which other programs run"
+    return find_touch(module, module.kinds)
+
+
+def _suiting(by_kernels: bool) -> str:
+    """Returns what training keeps unless told: on a GPU memory is what is short, elsewhere time."""
+    return "little" if by_kernels else "most"
+
+
+# Why a way does not take a call of a block.
+
+
+def _by_layers(call: Call) -> str | None:
+    """Returns why a block cannot be computed from its parameters, layer by layer."""
+    if call.obstacle is not None:
+        return call.obstacle
+    if call.of is None:
+        return "PyTorch compiles it"
+    return None if is_whole(call.of) else "a layer has no weight or no bias"
+
+
+def _in_one_type(call: Call) -> str | None:
+    found = _by_layers(call)
+    if found is None and torch.is_autocast_enabled(call.x.device.type):
+        return "autocast chooses the types of its layers"
+    return found
+
+
+def _by_c(call: Call) -> str | None:
+    found = _in_one_type(call)
+    if found is not None or call.of is None:
+        return found
+    if call.by_kernels:
+        return "Triton kernels are asked for"
+    return cpu_inference.find_refusal(call.of, call.x, call.plan)
+
+
+def _c_inference(call: Call) -> str | None:
+    return _without_gradients(call) or _by_c(call)
+
+
+def _c_training(call: Call) -> str | None:
+    return _with_gradients(call, "most") or _by_c(call)
+
+
+def _without_gradients(call: Call) -> str | None:
+    if call.gradients:
+        return "gradients are recorded"
+    if call.kept[0] is not None or call.kept[1] is not None:
+        return "drop path is given factors"
+    return None
+
+
+def _with_gradients(call: Call, keeping: str) -> str | None:
+    if not call.gradients:
+        return "no gradients are recorded"
+    return None if call.keeping == keeping else f"training keeps {call.keeping!r}, not {keeping!r}"
+
+
+def _five_launches(call: Call) -> str | None:
+    found = _without_gradients(call) or _in_one_type(call)
+    if found is not None or call.of is None:
+        return found
+    if not call.by_kernels:
+        return "x is not on a GPU"
+    if not triton.takes_block(call.x, *(one for one in call.of if one is not None)):
+        return "Triton is missing, or its kernels are not made for these types or this GPU"
+    measured = choices.way(call.x)
+    return None if measured == choices.WAYS[0] else f"{measured} were measured to be faster"
+
+
+def _library_products(call: Call) -> str | None:
+    return _without_gradients(call) or _in_one_type(call)
+
+
+def _recomputed(call: Call) -> str | None:
+    return _with_gradients(call, "little") or _by_layers(call)
+
+
+def _halves(call: Call) -> str | None:
+    return _with_gradients(call, "halves") or call.obstacle
+
+
+def _fused_attention(call: Call) -> str | None:
+    return call.obstacle
+
+
+def _plain(_: Call | MergeCall) -> None:
+    return None
+
+
+# The ways of a block.
+
+
+def in_five_launches(call: Call) -> Tensor:
+    """Computes a block without gradients in five kernels: the attention and four linear layers."""
+    block = call.block
+    attn, (fc1, fc2) = block.attn, (block.mlp.fc1, block.mlp.fc2)
+    qkv = triton.launch_linear(call.x, attn.qkv.weight, attn.qkv.bias, _norm(block.norm1))
+    attended = attend(qkv, attn, call.plan, block.convention)
+    x = triton.launch_linear(attended, attn.proj.weight, attn.proj.bias, onto=call.x)
+    hidden = triton.launch_linear(x, fc1.weight, fc1.bias, _norm(block.norm2), gelu=True)
+    return triton.launch_linear(hidden, fc2.weight, fc2.bias, onto=x)
+
+
+def around_products(call: Call) -> Tensor:
+    """Computes a block without gradients by the library's products, with few passes between them."""
+    x, norm, mlp = call.x, call.block.norm2, call.block.mlp
+    branch = _attention_half(call)
+    if not x.is_cuda:  # a product added to a large sum may round each of its terms as it would the sum
+        x, normed = add_norm(x, branch, norm.weight, norm.bias, norm.eps)
+        return x.add_(mlp.fc2(gelu(mlp.fc1(normed))))
+    x, normed = add_norm(x, branch, norm.weight, norm.bias, norm.eps, ahead=mlp.fc2.bias)
+    hidden = gelu(mlp.fc1(normed))
+    x.view(-1, x.shape[-1]).addmm_(hidden.flatten(0, 2), mlp.fc2.weight.T)  # the sum in the same product
+    return x
+
+
+def recomputed(call: Call) -> Tensor:
+    """Computes a block whose layers keep little for backward (`swin_torch.blocks.recompute`)."""
+    block, attn, mlp = call.block, call.block.attn, call.block.mlp
+    qkv = norm_linear(call.x, block.norm1, attn.qkv)
+    attended = attend(qkv, attn, call.plan, block.convention)
+    x, hidden = project_norm_linear(call.x, attended, call.kept[0], attn.proj, block.norm2, mlp.fc1)
+    return x + drop_path(gelu_linear(hidden, mlp.fc2), call.kept[1])
+
+
+def in_halves(call: Call) -> Tensor:
+    """Computes a block that keeps the inputs of its two halves, and computes the halves again in backward."""
+    attended = checkpoint(_attention_half, call, use_reentrant=False)
+    x = call.x + drop_path(attended, call.kept[0])
+    return x + drop_path(checkpoint(_mlp_half, call.block, x, use_reentrant=False), call.kept[1])
+
+
+def by_its_layers(call: Call) -> Tensor:
+    """Computes a block by its own layers around the fused attention; each layer keeps what it needs."""
+    x = call.x + drop_path(_attention_half(call), call.kept[0])
+    return x + drop_path(_mlp_half(call.block, x), call.kept[1])
+
+
+def _attention_half(call: Call) -> Tensor:
+    attn, qkv = call.block.attn, call.block.attn.qkv(call.block.norm1(call.x))
+    return attn.proj(attend(qkv, attn, call.plan, call.block.convention))
+
+
+def _mlp_half(block: Block, x: Tensor) -> Tensor:
+    return block.mlp(block.norm2(x))
+
+
+def attend(qkv: Tensor, attention: Attention, plan: Plan, convention: Convention) -> Tensor:
+    """Returns the fused attention of qkv (B, H, W, 3 C), by the parameters of a module: (B, H, W, C)."""
+    scale = operator.scale_of(qkv.shape[3], plan.heads, attention.qk_scale)
+    pad_qkv = attention.qkv.bias  # a padded token is zero after its norm
+    table = attention.relative_position_bias_table
+    return operator.attend(qkv, table, pad_qkv, plan, scale, convention.mask_value)
+
+
+def shifted_window_attention(
+    x: Tensor,
+    attention: Attention,
+    window_size: Size,
+    shift_size: Size,
+    convention: Convention = CANONICAL,
+) -> Tensor:
+    """Returns the whole (S)W-MSA as three operators: qkv, the fused attention, the projection.
+
+    Shapes: (B, H, W, C) -> same.
+
+    Errors: ``ValueError`` for a shift outside 0 <= shift < window, or a grid that the convention rejects.
+    """
+    heads = attention.relative_position_bias_table.shape[1]
+    plan = make_plan((x.shape[1], x.shape[2]), window_size, shift_size, heads, convention)
+    return attention.proj(attend(attention.qkv(x), attention, plan, convention))
+
+
+def _norm(norm: nn.LayerNorm) -> tuple[Tensor, Tensor, float]:
+    return norm.weight, norm.bias, norm.eps
+
+
+WAYS = (
+    Way("C", _c_inference, lambda call: cpu_inference.forward(call.block, call.of, call.x, call.plan)),
+    Way(
+        "C, with gradients",
+        _c_training,
+        lambda call: cpu_training.forward(call.block, call.of, call.x, call.plan, call.kept),
+    ),
+    Way("five Triton kernels", _five_launches, in_five_launches),
+    Way("fused attention between products", _library_products, around_products),
+    Way("fused attention, layers computed again in backward", _recomputed, recomputed),
+    Way("fused attention, halves computed again in backward", _halves, in_halves),
+    Way("fused attention", _fused_attention, by_its_layers),
+    Way(
+        "plain operations",
+        _plain,
+        lambda call: plain_block(call.block, call.x, call.shift_size, *call.kept),
+    ),
+)
+"""The ways of computing a block, in the order in which they are asked: functions of a `Call`."""
+
+
+# The ways of a merge.
+
+
+def _one_launch(call: MergeCall) -> str | None:
+    if call.obstacle is not None:
+        return call.obstacle
+    if call.gradients:
+        return "gradients are recorded"
+    if triton.takes_linear(*_launched(call)):
+        return None
+    return "x is not on a GPU, or the kernel does not take such tensors"
+
+
+def _merge_by_c(call: MergeCall) -> str | None:
+    if call.obstacle is not None:
+        return call.obstacle
+    if call.by_kernels:
+        return "Triton kernels are asked for"
+    if torch.is_autocast_enabled(call.merged.device.type):
+        return "autocast chooses the types of its layers"
+    return cpu_inference.find_refusal_of_norm_linear(call.merged, call.merging.norm, call.merging.reduction)
+
+
+def _merge_recomputed(call: MergeCall) -> str | None:
+    if call.obstacle is not None or (call.gradients and call.keeping != "most"):
+        return call.obstacle
+    return "training keeps 'most'" if call.gradients else "no gradients are recorded"
+
+
+def _launched(call: MergeCall) -> tuple[Any, ...]:
+    reduction = call.merging.reduction
+    return call.merged, reduction.weight, reduction.bias, _norm(call.merging.norm)
+
+
+def _run_merge_by_c(call: MergeCall) -> Tensor:
+    reduction = call.merging.reduction
+    compute = cpu_training.norm_linear if call.gradients else cpu_inference.norm_linear
+    return compute(call.merged, *_norm(call.merging.norm), reduction.weight, reduction.bias)
+
+
+MERGE_WAYS = (
+    Way("one Triton kernel", _one_launch, lambda call: triton.launch_linear(*_launched(call))),
+    Way("C", _merge_by_c, _run_merge_by_c),
+    Way(
+        "the norm computed again in backward",
+        _merge_recomputed,
+        lambda call: norm_linear(call.merged, call.merging.norm, call.merging.reduction),
+    ),
+    Way("plain operations", _plain, lambda call: plain_merge(call.merging, call.merged)),
+)
+"""The ways of computing a merge, in the order in which they are asked: functions of a `MergeCall`."""
+
+
+# What ran, and why.
+
+
+class Taken(NamedTuple):
+    """The way that a call of a module took, and for each way before it, why it did not take the call."""
+
+    module: nn.Module
+    way: str
+    refused: dict[str, str]
+
+
+_recordings: list[list[Taken]] = []
+
+
+def _run_first(ways: tuple[Way, ...], call: Any, module: nn.Module) -> Tensor:
+    """Runs the first way that takes a call."""
+    refused = []
+    for way in ways:
+        refusal = way.takes(call)
+        if refusal is None:
+            break
+        refused.append(refusal)
+    if _recordings and not torch.compiler.is_compiling():
+        names = (one.name for one in ways)
+        taken = Taken(module, way.name, dict(zip(names, refused, strict=False)))
+        for recording in _recordings:
+            recording.append(taken)
+    return way.run(call)
+
+
+@contextmanager
+def recorded() -> Iterator[list[Taken]]:
+    """Records the way of every block and merge that is computed inside, in the order of their calls.
+
+    A call that fails is recorded as well.  Code that PyTorch compiled records nothing.
+    """
+    recording: list[Taken] = []
+    _recordings.append(recording)
+    try:
+        yield recording
+    finally:
+        _recordings[:] = [other for other in _recordings if other is not recording]

@@ -1,0 +1,1 @@
+"""Sizes, windows, shifts, masks and conventions, as plain numbers and as functions on tensors."""

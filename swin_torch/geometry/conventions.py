@@ -1,0 +1,154 @@
+"""What a convention decides at given sizes, for the modules: plain integers in and out.
+
+The oracle has these decisions too, in its own words: it shares no code with what it judges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from swin_reference.config import CONVENTIONS, SwinConfig
+from swin_reference.config import Convention as Convention
+
+from swin_torch.geometry.sizes import Size, checked_window, missing, pair
+
+CANONICAL = CONVENTIONS["canonical"]
+
+Sides = Sequence[int]
+"""Height and width, in pixels or tokens."""
+
+
+def spoken(sides: Sides) -> str:
+    """Sides as people write them.
+
+    >>> spoken((9, 8))
+    '9x8'
+    """
+    return "x".join(map(str, sides))
+
+
+def image_margin(image: Sides, patch_size: Size, convention: Convention) -> tuple[int, int]:
+    """Rows and columns to add at the image's bottom and right; below zero, to drop.
+
+    Errors: ``ValueError`` for an image that the convention rejects, or that holds no whole patch to keep.
+
+    >>> image_margin((9, 8), 4, CANONICAL), image_margin((9, 8), 4, CONVENTIONS["timm"])
+    ((3, 0), (-1, 0))
+    """
+    bottom, right = missing(image[0], image[1], patch_size)
+    if not (bottom or right) or convention.image == "pad":
+        return bottom, right
+    (height, width), (ph, pw) = image, pair(patch_size)
+    if convention.image == "reject" or height < ph or width < pw:
+        raise ValueError(
+            f"an image is made of whole patches of {ph}x{pw} under {convention.name}, got {spoken(image)}: "
+            f"resize or pad it to {height + bottom}x{width + right}"
+        )
+    return -(height % ph), -(width % pw)
+
+
+def fitted_window(grid: Sides, window_size: Size, convention: Convention) -> tuple[int, int]:
+    """The window of a stage on a grid, which may be smaller than the configured one.
+
+    Errors: ``ValueError`` for a grid below the window where the convention rejects it.
+
+    >>> fitted_window((8, 3), 4, CANONICAL), fitted_window((8, 3), 4, CONVENTIONS["timm"])
+    ((4, 4), (4, 3))
+    """
+    window = checked_window(window_size)
+    if convention.window == "keep":
+        return window
+    small = [side < m for side, m in zip(grid, window, strict=True)]
+    if convention.window == "reject":
+        if any(small):
+            raise ValueError(
+                f"a grid holds at least one window under {convention.name}, got {spoken(grid)} and window "
+                f"{spoken(window)}: use a larger image or a smaller window"
+            )
+        return window
+    if convention.window == "shrink axis":
+        limits = tuple(grid)
+    elif any(small) or any(side == m for side, m in zip(grid, window, strict=True)):
+        limits = (min(grid),) * 2
+    else:
+        return window
+    return min(window[0], limits[0]), min(window[1], limits[1])
+
+
+def fitted_shift(grid: Sides, window: tuple[int, int], convention: Convention) -> tuple[int, int]:
+    """The shift of a stage's odd blocks: half the window, rounded down, where it is not dropped.
+
+    >>> fitted_shift((56, 56), (7, 7), CANONICAL), fitted_shift((7, 14), (7, 7), CANONICAL)
+    ((3, 3), (0, 0))
+    >>> fitted_shift((7, 14), (7, 7), CONVENTIONS["torchvision"])
+    (0, 3)
+    """
+    halves = window[0] // 2, window[1] // 2
+    if convention.shift == "never":
+        return halves
+    several = [side > m for side, m in zip(grid, window, strict=True)]
+    if convention.shift == "min":
+        return halves if all(several) else (0, 0)
+    return (halves[0] if several[0] else 0), (halves[1] if several[1] else 0)
+
+
+def margins(grid: Sides, window: tuple[int, int], convention: Convention) -> tuple[Sides, Sides]:
+    """Rows and columns to pad a grid by before the roll, and after it.
+
+    Errors: ``ValueError`` for a grid that is not whole windows where the convention rejects it.
+
+    >>> margins((9, 8), (4, 4), CANONICAL), margins((9, 8), (4, 4), CONVENTIONS["timm"])
+    (((3, 0), (0, 0)), ((0, 0), (3, 0)))
+    """
+    lacking = missing(grid[0], grid[1], window)
+    if any(lacking) and convention.padding == "reject":
+        raise ValueError(
+            f"a grid is made of whole windows of {spoken(window)} under {convention.name}, got "
+            f"{spoken(grid)}: use an image whose grids are multiples of the window in every stage"
+        )
+    none = (0, 0)
+    return (none, lacking) if convention.padding == "roll, pad" else (lacking, none)
+
+
+def check_merge(grid: Sides, convention: Convention) -> None:
+    """Whether a grid may be merged.
+
+    Errors: ``ValueError`` for an odd side, where the next stage is built for half of it rounded down.
+
+    >>> check_merge((5, 4), CANONICAL)
+    """
+    if convention.grid == "built for, floor" and any(side % 2 for side in grid):
+        raise ValueError(
+            f"a grid has even sides before a merge under {convention.name}, got {spoken(grid)}: use an image "
+            "whose grids halve evenly"
+        )
+
+
+def check_image(image: Sides, config: SwinConfig, convention: Convention) -> None:
+    """Whether the network was built for such an image, where the convention builds it for one size.
+
+    Errors: ``ValueError`` for another.
+
+    >>> check_image((9, 9), SwinConfig(image_size=8), CANONICAL)
+    """
+    built_for = pair(config.image_size)
+    if convention.grid != "run time" and tuple(image) != built_for:
+        raise ValueError(
+            f"a network is built for one image size under {convention.name}, got {spoken(image)} and one for "
+            f"{spoken(built_for)}: build it with that image_size"
+        )
+
+
+def grids(config: SwinConfig, convention: Convention) -> list[tuple[int, int]]:
+    """The grid of every stage for images of the configuration's size.
+
+    >>> grids(SwinConfig(image_size=36), CANONICAL)
+    [(9, 9), (5, 5), (3, 3), (2, 2)]
+    """
+    image, (ph, pw) = pair(config.image_size), pair(config.patch_size)
+    bottom, right = image_margin(image, config.patch_size, convention)
+    found = [((image[0] + bottom) // ph, (image[1] + right) // pw)]
+    for _ in config.depths[1:]:
+        check_merge(found[-1], convention)
+        found.append(((found[-1][0] + 1) // 2, (found[-1][1] + 1) // 2))
+    return found

@@ -1,0 +1,154 @@
+"""What sizes alone determine of a (shifted) window attention: where each window's tokens lie, its mask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from math import prod
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from swin_torch.geometry import functional
+from swin_torch.geometry.conventions import Convention, margins
+from swin_torch.geometry.sizes import Size, checked_shift, checked_window
+
+Pair = tuple[int, int]
+
+
+class Plan(NamedTuple):
+    """The sizes of one call: grid and padded grid, window and shift, heads, and which comes first.
+
+    In row r of the shifted grid stands row (r + shift) mod period of the image, where r < period and that
+    row exists; elsewhere padding.  The period is the padded height, or the grid's if the roll comes first.
+
+    >>> Plan((3, 4), (4, 4), (2, 2), (1, 1), 1, False).rows()
+    [1, 2, -1, 0]
+    >>> Plan((3, 4), (4, 4), (2, 2), (1, 1), 1, True).rows()
+    [1, 2, 0, -1]
+    """
+
+    grid: Pair
+    padded: Pair
+    window: Pair
+    shift: Pair
+    heads: int
+    roll_first: bool
+
+    @property
+    def tokens(self) -> int:
+        """N, the tokens of a window."""
+        return prod(self.window)
+
+    @property
+    def counts(self) -> Pair:
+        """How many windows there are along height and width."""
+        return self.padded[0] // self.window[0], self.padded[1] // self.window[1]
+
+    @property
+    def period(self) -> Pair:
+        """What the roll is taken modulo."""
+        return self.grid if self.roll_first else self.padded
+
+    @property
+    def is_padded(self) -> bool:
+        """Whether some tokens are padding."""
+        return self.grid != self.padded
+
+    def rows(self) -> list[int]:
+        """The image's row in each row of the shifted grid, -1 for padding."""
+        return self._along(0)
+
+    def columns(self) -> list[int]:
+        """The image's column in each column of the shifted grid, -1 for padding."""
+        return self._along(1)
+
+    def _along(self, axis: int) -> list[int]:
+        length, period, shift = self.grid[axis], self.period[axis], self.shift[axis]
+        found = [(r + shift) % period if r < period else -1 for r in range(self.padded[axis])]
+        return [source if source < length else -1 for source in found]
+
+    def classes(self) -> Iterator[tuple[slice, slice, bool, bool]]:
+        """The four classes of windows by mask: rows and columns of windows, and which axes are torn there.
+
+        Only the last row of windows holds rows that came around the edge, only the last column columns.
+        """
+        rows, columns = self.counts
+        for down in (False, True)[: 1 + bool(self.shift[0])]:
+            for right in (False, True)[: 1 + bool(self.shift[1])]:
+                yield (
+                    slice(rows - 1, rows) if down else slice(0, rows - bool(self.shift[0])),
+                    slice(columns - 1, columns) if right else slice(0, columns - bool(self.shift[1])),
+                    down,
+                    right,
+                )
+
+
+def make_plan(grid: Pair, window_size: Size, shift_size: Size, heads: int, convention: Convention) -> Plan:
+    """Returns the plan of an attention on a grid, padded as the convention says.
+
+    Errors: ``ValueError`` for a shift outside 0 <= shift < window, or a grid that the convention rejects.
+
+    >>> from swin_torch.geometry.conventions import CANONICAL
+    >>> make_plan((3, 4), 2, 1, 1, CANONICAL).padded
+    (4, 4)
+    """
+    window = checked_window(window_size)
+    before, after = margins(grid, window, convention)
+    padded = grid[0] + before[0] + after[0], grid[1] + before[1] + after[1]
+    return Plan(grid, padded, window, checked_shift(shift_size, window), heads, any(after))
+
+
+@lru_cache(maxsize=64)
+def places(plan: Plan, device: torch.device) -> list[tuple[Tensor, Tensor | None, Tensor | None]]:
+    """For each class with windows: where their tokens lie in an image, which are padding, which pairs torn.
+
+    Shapes: (windows, N), the token's place in its image (0 for padding); (windows, N), (N, N) booleans, each
+    None where none are.
+    """
+    width = plan.grid[1]
+    rows, columns = torch.tensor(plan.rows()), torch.tensor(plan.columns())
+    place = rows[:, None] * width + columns
+    place = place.masked_fill((rows < 0)[:, None] | (columns < 0), -1)
+    windows = functional.window_partition(place[None, :, :, None], plan.window)[..., 0].flatten(1)
+    windows = windows.unflatten(0, plan.counts)
+    found = []
+    for of_rows, of_columns, down, right in plan.classes():
+        inside = windows[of_rows, of_columns].flatten(0, 1)
+        if len(inside):
+            padding = inside < 0
+            found.append(
+                (
+                    inside.clamp(min=0).to(device),
+                    padding.to(device) if padding.any() else None,
+                    _torn(plan, down, right).to(device) if down or right else None,
+                )
+            )
+    return found
+
+
+def _torn(plan: Plan, down: bool, right: bool) -> Tensor:
+    """Which pairs of a window's tokens are no neighbours in the image: one came around an edge, one not."""
+    (mh, mw), (sh, sw) = plan.window, plan.shift
+    low = ((torch.arange(mh) >= mh - sh) & down)[:, None].expand(mh, mw).flatten()
+    far = ((torch.arange(mw) >= mw - sw) & right)[None, :].expand(mh, mw).flatten()
+    return (low[:, None] != low) | (far[:, None] != far)
+
+
+def table_gradient(of_bias: Tensor, window: Pair) -> Tensor:
+    """The bias table's gradient from the bias's: each row's is the sum over the pairs with its offset.
+
+    A sum in a fixed order, so it is the same on every run.
+
+    Shapes: (heads, N, N) -> ((2 Mh - 1)(2 Mw - 1), heads).
+
+    >>> table_gradient(torch.tensor([[[1.0, 2.0], [4.0, 8.0]]]), (1, 2)).flatten()
+    tensor([2., 9., 4.])
+    """
+    (mh, mw), heads = window, of_bias.shape[0]
+    # Keys counted backwards, the table's row is query + key: its gradient is that of a sliding window.
+    turned = of_bias.unflatten(2, window).unflatten(1, window).flip(3, 4)
+    columns = torch.ops.aten.unfold_backward(turned, [heads, mh, 2 * mw - 1, mh], 2, mw, 1)
+    table = torch.ops.aten.unfold_backward(columns, [heads, 2 * mh - 1, 2 * mw - 1], 1, mh, 1)
+    return table.flatten(1).T.clone(memory_format=torch.contiguous_format)  # what the fake says, and buckets

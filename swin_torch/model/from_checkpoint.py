@@ -1,0 +1,66 @@
+"""From a file of weights to a network: whatever layout they are in, and for another window if wanted."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from swin_weights import Checkpoint, load
+from torch import Tensor
+
+from swin_torch.geometry.bias_resizing import resize_relative_position_bias
+from swin_torch.geometry.sizes import Size, pair
+from swin_torch.model.layers import WindowAttention
+from swin_torch.model.network import SwinTransformer
+
+TABLE = ".relative_position_bias_table"
+
+
+def from_checkpoint(
+    source: str | Path | Checkpoint,
+    window_size: Size | None = None,
+    drop_path_rate: float = 0.0,
+    **known: Any,
+) -> SwinTransformer:
+    """The network whose weights a file or directory holds, of the configuration it was made with.
+
+    Official, detection, timm, torchvision and transformers checkpoints are recognised; ``known`` are fields
+    of SwinConfig that a file does not hold (`swin_weights.load`).  With another ``window_size``
+    than the file's, the bias tables are resized to it.  Parameters have torch's default precision.
+
+    Errors: ``ValueError`` in one sentence for a file that does not read or fit, each fault named.
+
+    >>> from tempfile import mkdtemp; path = Path(mkdtemp()) / "tiny.pth"
+    >>> from swin_reference.config import SwinConfig
+    >>> config = SwinConfig(embed_dim=4, depths=(1,), num_heads=(2,), window_size=4, num_classes=3)
+    >>> torch.save({"model": SwinTransformer(config).state_dict()}, path)
+    >>> from_checkpoint(path, window_size=7).layers[0].blocks[0].attn.relative_position_bias_table.shape
+    torch.Size([169, 2])
+    """
+    found = source if isinstance(source, Checkpoint) else load(source, **known)
+    if isinstance(source, Checkpoint) and known:
+        raise ValueError(
+            f"a loaded checkpoint has its configuration, got {', '.join(known)} as well: pass them to load"
+        )
+    config = found.config if window_size is None else replace(found.config, window_size=pair(window_size))
+    network = SwinTransformer(config, drop_path_rate)
+    with torch.device("meta"):  # for its windows: a convention may have fitted them to the stages' grids
+        before = SwinTransformer(found.config)
+
+    def tensor(name: str, x: Any) -> Tensor:
+        given = torch.from_numpy(np.array(x))  # a copy: some readers give memory that must not be written
+        if not name.endswith(TABLE):
+            return given
+        old, new = (_window(made, name) for made in (before, network))
+        return resize_relative_position_bias(given, old, new)
+
+    network.load_state_dict({name: tensor(name, x) for name, x in found.weights.items()})
+    return network
+
+
+def _window(network: SwinTransformer, name: str) -> Size:
+    """The window of the attention that a bias table belongs to."""
+    return cast("WindowAttention", network.get_submodule(name.removesuffix(TABLE))).window_size

@@ -1,0 +1,190 @@
+"""The network: features of every stage, and the classifier, with the official checkpoint's names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+import torch
+from swin_reference.config import NAMED, SwinConfig, convention_named
+from torch import Tensor, nn
+from torch.nn.init import trunc_normal_, zeros_
+
+from swin_torch.geometry.conventions import check_image, fitted_window, grids
+from swin_torch.geometry.exported import required, the_same
+from swin_torch.geometry.sizes import Size, pair
+from swin_torch.model.layers import SwinStage
+from swin_torch.model.patches import PatchEmbed
+
+
+class SwinTransformer(nn.Module):
+    """The classifier: stages, LayerNorm, mean over the last stage's tokens, linear head.
+
+    Images of any size go in, unless there is an absolute position embedding or the configuration's convention
+    builds a network for one size.  Official checkpoints load
+    by ``load_state_dict``, with their recomputed buffers or without.  Drop path rates grow linearly from
+    0 to ``drop_path_rate`` over all blocks.
+
+    Errors: ``ValueError`` unless 0 <= drop_path_rate < 1.
+
+    >>> config = SwinConfig(embed_dim=4, depths=(1, 1), num_heads=(1, 2), window_size=2, num_classes=3)
+    >>> SwinTransformer(config)(torch.zeros(1, 3, 17, 30)).shape
+    torch.Size([1, 3])
+    """
+
+    absolute_pos_embed: Tensor | None
+
+    def __init__(
+        self,
+        config: SwinConfig,
+        drop_path_rate: float = 0.0,
+        ways: str = "plain",
+        keeping: str | None = None,
+    ) -> None:
+        """Initialises the parameters as the paper trains them."""
+        super().__init__()
+        self.config = config
+        self.convention = convention_named(config.convention)
+        self.patch_embed = PatchEmbed(
+            config.embed_dim, config.patch_size, config.in_channels, config.patch_norm, self.convention
+        )
+        built_for = grids(config, self.convention)
+        self.grid = height, width = built_for[0]
+        self.register_parameter(
+            "absolute_pos_embed",
+            nn.Parameter(trunc_normal_(torch.empty(1, height * width, config.embed_dim), std=0.02))
+            if config.absolute_position_embedding
+            else None,
+        )
+        rates = drop_path_rates(drop_path_rate, config.depths)
+        self.layers = nn.ModuleList(
+            SwinStage(
+                channels,
+                config.depths[stage],
+                config.num_heads[stage],
+                self._window(built_for[stage]),
+                config.hidden(channels),
+                merge=stage < len(config.depths) - 1,
+                qkv_bias=config.qkv_bias,
+                qk_scale=config.qk_scale,
+                drop_path_rates=rates[stage],
+                convention=self.convention,
+                ways=ways,
+                keeping=keeping,
+            )
+            for stage, channels in enumerate(config.channels)
+        )
+        self.norm = nn.LayerNorm(config.channels[-1])
+        classes = config.num_classes
+        self.head = nn.Linear(config.channels[-1], classes) if classes else nn.Identity()
+        self.apply(_initialise)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, colours, H, W) -> logits (B, classes); with 0 classes, the mean token (B, C)."""
+        x = self._embedded(images)
+        for stage in self.layers:  # called, so that what is hooked to a stage runs
+            x = stage(x)
+        return self.head(self.norm(x).mean((1, 2)))
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """(B, colours, H, W) -> the map (B, H', W', C') of every stage, before its merge and not normed.
+
+        Errors: ``ValueError`` for a grid that an absolute position embedding was not made for, or an image
+        that the convention rejects.
+        """
+        x = self._embedded(images)
+        maps = []
+        for stage in cast("Iterable[SwinStage]", self.layers):
+            maps.append(stage.apply_blocks(x))
+            x = stage.downsample(maps[-1])
+        return maps
+
+    def _embedded(self, images: Tensor) -> Tensor:
+        check_image(images.shape[2:], self.config, self.convention)
+        x = self.patch_embed(images)
+        if self.convention.grid != "run time":
+            x = required(x, the_same(images.shape[2:], pair(self.config.image_size)))
+        if self.absolute_pos_embed is None:
+            return x
+        if tuple(x.shape[1:3]) != self.grid:
+            raise ValueError(
+                f"an absolute position embedding fits the grid it was made for, got {tuple(x.shape[1:3])}, "
+                f"not {self.grid}: feed images of image_size={self.config.image_size}"
+            )
+        return x + self.absolute_pos_embed.unflatten(1, self.grid)
+
+    def _window(self, grid: tuple[int, int]) -> Size:
+        """The window of a stage built for a grid: where windows shrink, so do their bias tables."""
+        if not self.convention.window.startswith("shrink"):
+            return self.config.window_size
+        return fitted_window(grid, self.config.window_size, self.convention)
+
+
+def drop_path_rates(drop_path_rate: float, depths: Sequence[int]) -> list[list[float]]:
+    """The drop rate of every block, by stage: linear from 0 to ``drop_path_rate`` over *all* blocks.
+
+    Errors: ``ValueError`` unless 0 <= drop_path_rate < 1.
+
+    >>> drop_path_rates(0.75, (2, 2))
+    [[0.0, 0.25], [0.5, 0.75]]
+    """
+    if not 0 <= drop_path_rate < 1:
+        raise ValueError(f"0 <= drop_path_rate < 1 must hold, got {drop_path_rate}: use a rate below 1")
+    steps = max(sum(depths) - 1, 1)  # one block alone has rate 0
+    starts = [sum(depths[:stage]) for stage in range(len(depths))]
+    return [
+        [drop_path_rate * (start + block) / steps for block in range(depth)]
+        for start, depth in zip(starts, depths, strict=True)
+    ]
+
+
+def swin_t(
+    drop_path_rate: float = 0.0, ways: str = "plain", keeping: str | None = None, **overrides: Any
+) -> SwinTransformer:
+    """Swin-T, 28 M parameters; ``overrides`` are fields of SwinConfig.
+
+    >>> sum(parameter.numel() for parameter in swin_t().parameters())
+    28288354
+    """
+    return SwinTransformer(replace(NAMED["swin_t"], **overrides), drop_path_rate, ways, keeping)
+
+
+def swin_s(
+    drop_path_rate: float = 0.0, ways: str = "plain", keeping: str | None = None, **overrides: Any
+) -> SwinTransformer:
+    """Swin-S, 50 M parameters; ``overrides`` are fields of SwinConfig.
+
+    >>> len(swin_s(embed_dim=12).layers[2].blocks)
+    18
+    """
+    return SwinTransformer(replace(NAMED["swin_s"], **overrides), drop_path_rate, ways, keeping)
+
+
+def swin_b(
+    drop_path_rate: float = 0.0, ways: str = "plain", keeping: str | None = None, **overrides: Any
+) -> SwinTransformer:
+    """Swin-B, 88 M parameters; ``overrides`` are fields of SwinConfig.
+
+    >>> swin_b(depths=(1, 1, 1, 1), num_classes=10).head
+    Linear(in_features=1024, out_features=10, bias=True)
+    """
+    return SwinTransformer(replace(NAMED["swin_b"], **overrides), drop_path_rate, ways, keeping)
+
+
+def swin_l(
+    drop_path_rate: float = 0.0, ways: str = "plain", keeping: str | None = None, **overrides: Any
+) -> SwinTransformer:
+    """Swin-L, 197 M parameters; ``overrides`` are fields of SwinConfig.
+
+    >>> swin_l(depths=(1,), num_heads=(6,)).head
+    Linear(in_features=192, out_features=1000, bias=True)
+    """
+    return SwinTransformer(replace(NAMED["swin_l"], **overrides), drop_path_rate, ways, keeping)
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            zeros_(module.bias)
