@@ -22,8 +22,8 @@ deep: .venv/installed         ## heavy and random: run it before a change is cal
 sanitize: .venv/installed     ## the C under the address and undefined-behaviour sanitizers: no report
 	$(BIN)/python properties/studies/sanitize.py
 
-honest: .venv/installed       ## honest code in every precision against the budget: writes properties/honest.md
-	PYTHONPATH=properties $(BIN)/python -m studies.honest --write properties/honest.md
+honest: .venv/installed       ## honest code in every precision against the budget: writes docs/honest.md
+	PYTHONPATH=properties $(BIN)/python -m studies.honest --write docs/honest.md
 
 # One thread: threads that wait for each other measure the machine's other load.  Goals are those of two.
 TIMED := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python

@@ -10,11 +10,11 @@ import sys
 
 import numpy as np
 import torch
-from swin_properties.adapters.arguments import leaves, parts
+from swin_properties.adapters.arguments import list_parts, name_arrays
 from swin_properties.budget.budget import NEAR, RHO_LIMIT
 from swin_properties.budget.precision import PRECISIONS
 from swin_properties.cases.case import NetCase
-from swin_properties.judging.gradients import Slopes, oracle_side
+from swin_properties.judging.gradients import Slopes, compute_oracle_side
 from swin_properties.laws.law import Derivative
 from swin_weights import flatten
 from torch import distributed
@@ -22,9 +22,8 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
-from swin_torch import SwinTransformer, fuse
+from swin_torch import SwinTransformer
 from swin_torch.blocks.parts import KEEPING
-from swin_torch.conversion import gradient
 
 CASE = NetCase(
     batch=8,
@@ -41,10 +40,10 @@ CASE = NetCase(
 
 
 def built(keeping=None):
-    """The network with the case's parameters, its blocks fused."""
-    network = SwinTransformer(CASE.config)
+    """Returns the network with the parameters of the case."""
+    network = SwinTransformer(CASE.config, keeping=keeping)
     network.load_state_dict({name: torch.from_numpy(x) for name, x in flatten(CASE.network()).items()})
-    return fuse(network, keeping)
+    return network
 
 
 def data_parallel(network):
@@ -73,9 +72,11 @@ def gradients(network, images, cotangents):
     for u in cotangents:
         network.zero_grad()
         (network(images) * u).sum(1).mean().backward()
-        found.append(
-            {name.removeprefix("module."): whole(gradient(x)) for name, x in network.named_parameters()}
-        )
+        of_parameters = {}
+        for name, x in network.named_parameters():
+            grad = torch.zeros_like(x) if x.grad is None else x.grad
+            of_parameters[name.removeprefix("module.")] = whole(grad)
+        found.append(of_parameters)
     return found
 
 
@@ -87,9 +88,10 @@ def whole(tensor):
 def oracle(bound=False):
     """Cotangents, and of each parameter the oracle's slopes with the budget of float32."""
     args = CASE.images(), CASE.network(), CASE.config
-    names = tuple(name for name, _ in parts(leaves("swin_transformer", args))[:-1] if name != "images")
+    parts = list_parts(name_arrays("swin_transformer", args))[:-1]
+    names = tuple(name for name, _ in parts if name != "images")
     asked = Derivative("swin_transformer", args, only=names, directions=2)
-    return oracle_side(asked, CASE, PRECISIONS["float32"], bound)
+    return compute_oracle_side(asked, CASE, PRECISIONS["float32"], bound)
 
 
 def scalars(side, found):

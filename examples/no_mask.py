@@ -1,4 +1,4 @@
-"""A shifted-window attention that forgets the mask, to see a verdict fall."""
+"""A shifted-window attention that forgets the mask, to see a broken law."""
 
 import swin_reference as swin
 from swin_reference.windows import pad_to_multiple

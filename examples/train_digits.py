@@ -17,12 +17,12 @@ import torch
 from rich.console import Console
 from rich.progress import Progress, track
 from swin_properties.budget.precision import PRECISIONS
-from swin_properties.predict.logits import judged_logits
+from swin_properties.predict.logits import compare_logits
 from swin_reference.config import SwinConfig
 from swin_weights import load, save
 from torch.nn.functional import cross_entropy, pad
 
-from swin_torch import SwinTransformer, fuse
+from swin_torch import SwinTransformer
 
 ACCURACY = 0.97
 """What the test accuracy has to exceed."""
@@ -84,7 +84,7 @@ def work(options):
     console = Console()
     torch.set_num_threads(1)  # at these sizes a second one waits more than it works
     torch.manual_seed(options.seed)
-    network = initialised(fuse(SwinTransformer(CONFIG)))
+    network = initialised(SwinTransformer(CONFIG))
     train_images, test_images, train_labels, test_labels = digits(options.seed)
     written(options.output, network).unlink()  # that it cannot be is said now, not after the training
     train(network, train_images, train_labels, options.epochs, console)
@@ -188,7 +188,7 @@ def judged(network, path, images, console):
         exact = batch.double().numpy()
         expected = swin_reference.swin_transformer(exact, found.params, found.config)
         got = network.eval()(batch).numpy()
-        sides.append(judged_logits(got, expected, exact, found.params, found.config, PRECISIONS["float32"]))
+        sides.append(compare_logits(got, expected, exact, found.params, found.config, PRECISIONS["float32"]))
     decided = sum(int(side.decided.sum()) for side in sides)
     agree = sum(int((side.agree & side.decided).sum()) for side in sides)
     rho, rho_max = (max(getattr(side.deviation, name) for side in sides) for name in ("rho", "rho_max"))

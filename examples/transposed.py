@@ -1,4 +1,4 @@
-"""A relative position index with a classic bug, to see a verdict fall."""
+"""A relative position index with a classic bug, to see a broken law."""
 
 import numpy as np
 import swin_reference

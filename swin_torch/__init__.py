@@ -1,11 +1,10 @@
-"""Swin Transformer in PyTorch, held to the oracle: modules, functions on tensors, and the adapter."""
+"""Swin Transformer in PyTorch: modules, functions on tensors, and the adapter by which they are judged."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from swin_torch.attention.operator import shifted_window_attention_core
 from swin_torch.blocks.explain import explain
-from swin_torch.blocks.parts import fuse
 from swin_torch.geometry import functional
 from swin_torch.geometry.bias_resizing import resize_relative_position_bias
 from swin_torch.geometry.functional import (
@@ -33,7 +32,7 @@ from swin_torch.model.patches import PatchEmbed, PatchMerging
 
 if TYPE_CHECKING:
     from swin_torch.model.from_checkpoint import from_checkpoint
-    from swin_torch.torch_adapter import Adapter, adapter, adapters, compiled, eager, fused
+    from swin_torch.torch_adapter import Adapter, adapter, adapters, compiled, plain
 
 __all__ = [
     "Adapter",
@@ -49,14 +48,12 @@ __all__ = [
     "compiled",
     "cyclic_shift",
     "drop_path",
-    "eager",
     "explain",
     "from_checkpoint",
     "functional",
-    "fuse",
-    "fused",
     "graphed",
     "merge_neighbours",
+    "plain",
     "relative_position_bias",
     "relative_position_index",
     "resize_relative_position_bias",
@@ -76,7 +73,7 @@ __all__ = [
 
 _HOMES = {
     "from_checkpoint": "model.from_checkpoint",
-    **dict.fromkeys(("Adapter", "adapter", "adapters", "compiled", "eager", "fused"), "torch_adapter"),
+    **dict.fromkeys(("Adapter", "adapter", "adapters", "compiled", "plain"), "torch_adapter"),
 }
 """The names that are loaded when they are first asked for, each with its module."""
 

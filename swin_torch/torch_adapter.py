@@ -44,7 +44,7 @@ class Adapter(TorchAdapter):
     """
 
     label = "swin_torch"
-    ways = "plain"
+    ways = "fast"
     keeping: str | None = None
     ways_to_modules = ("_module", "_blocks")
 
@@ -180,6 +180,10 @@ class Adapter(TorchAdapter):
         """(B, colours, H, W) -> (B, classes)."""
         return self._blocks(params, SwinTransformer, self._under(config))(images)
 
+    def _tensors(self, value: Any, leaf: bool = True) -> Any:
+        # Inputs want gradients, as in training: without, PyTorch may multiply in another order.
+        return super()._tensors(value, leaf=True)
+
     def _under(self, config: SwinConfig) -> SwinConfig:
         return replace(config, convention=self.convention)
 
@@ -194,14 +198,14 @@ class Adapter(TorchAdapter):
         return self.holding(module.eval(), flatten(params))
 
 
-class FusedAdapter(Adapter):
-    """The same modules, computed in the fast ways."""
+class PlainAdapter(Adapter):
+    """The same modules, computed in plain operations."""
 
-    label = "swin_torch:fused"
-    ways = "fast"
+    label = "swin_torch:plain"
+    ways = "plain"
 
 
-class CompiledAdapter(FusedAdapter):
+class CompiledAdapter(Adapter):
     """The same modules, blocks and all that holds them compiled, whole, for each case anew: slow.
 
     >>> CompiledAdapter().backend
@@ -222,7 +226,7 @@ class CompiledAdapter(FusedAdapter):
         return compiled
 
 
-class CudaAdapter(FusedAdapter):
+class CudaAdapter(Adapter):
     """The same modules on the first GPU, in tf32 as well.
 
     >>> CudaAdapter().with_precision("tf32").name
@@ -238,7 +242,7 @@ class CudaAdapter(FusedAdapter):
         """As `Adapter`, on a GPU."""
         super().__init__(precision, device, convention)
 
-    def _tensors(self, value: Any, leaf: bool = False) -> Any:
+    def _tensors(self, value: Any, leaf: bool = True) -> Any:
         # Every call starts here: what the GPU multiplies in is a setting of the whole process.
         torch.backends.cuda.matmul.fp32_precision = "tf32" if self.precision == "tf32" else "ieee"
         return super()._tensors(value, leaf)
@@ -257,14 +261,13 @@ def on_a_gpu() -> CudaAdapter:
     """
     if not torch.cuda.is_available():
         raise ValueError(
-            "swin_torch:cuda runs on an NVIDIA GPU, PyTorch sees none here: check swin_torch:fused, which "
+            "swin_torch:cuda runs on an NVIDIA GPU, PyTorch sees none here: check swin_torch, which "
             "under TRITON_INTERPRET=1 runs the same kernels, slowly"
         )
     return CudaAdapter()
 
 
-adapter, fused, compiled = Adapter(), FusedAdapter(), CompiledAdapter()
-eager = adapter
+adapter, plain, compiled = Adapter(), PlainAdapter(), CompiledAdapter()
 
 adapters = SimpleNamespace(**{name: Adapter(convention=name) for name in CONVENTIONS})
 """The adapter under each named convention: ``swin-oracle check swin_torch:adapters.timm``."""

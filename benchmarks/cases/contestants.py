@@ -23,10 +23,10 @@ def find_variants() -> tuple[str, ...]:
     """Returns the import strings of the adapters that swin_torch exports and this machine can run.
 
     >>> find_variants()[:2]
-    ('swin_torch', 'swin_torch:fused')
+    ('swin_torch', 'swin_torch:plain')
     """
     on_a_gpu = ("swin_torch:cuda",) if torch.cuda.is_available() else ()
-    return ("swin_torch", "swin_torch:fused", "swin_torch:compiled", *on_a_gpu)
+    return ("swin_torch", "swin_torch:plain", "swin_torch:compiled", *on_a_gpu)
 
 
 @cache

@@ -9,7 +9,7 @@ import torch
 from swin_properties.adapters.peers.timm import Timm
 
 from benchmarks.cases.contestants import load_adapter
-from swin_torch.torch_adapter import FusedAdapter
+from swin_torch.torch_adapter import Adapter
 
 SDPA, FROZEN, COMPILED = "+sdpa", ", frozen", ", compiled"
 
@@ -17,8 +17,8 @@ OPTIONS: dict[str, dict[str, Any]] = {FROZEN: {"freezing": True}, COMPILED: {}}
 """The options of torch.compile; ``freezing`` turns the weights into constants."""
 
 
-class FrozenAdapter(FusedAdapter):
-    """Our fused adapter with its networks compiled and frozen."""
+class FrozenAdapter(Adapter):
+    """Our adapter with its networks compiled and frozen."""
 
     def _blocks(self, *args: Any, **sizes: Any) -> Any:
         return torch.compile(super()._blocks(*args, **sizes), options=OPTIONS[FROZEN])
@@ -54,7 +54,7 @@ class TimmRival(Timm):
 def load_rival(name: str) -> Any:
     """Returns the adapter of a contestant, or of timm by ``NAME+sdpa``, ``NAME, compiled``, ``NAME, frozen``.
 
-    Our fused adapter has the form ``NAME, frozen`` too.
+    Our adapter has the form ``NAME, frozen`` too.
     """
     ending = next((one for one in OPTIONS if name.endswith(one)), "")
     base = name.removesuffix(ending)
@@ -62,6 +62,6 @@ def load_rival(name: str) -> Any:
     found = load_adapter(base.removesuffix(SDPA))
     if not ending and not sdpa:
         return found
-    if isinstance(found, FusedAdapter):
+    if isinstance(found, Adapter):
         return FrozenAdapter(found.precision, found.device, found.convention)
     return TimmRival(found, sdpa, OPTIONS.get(ending))

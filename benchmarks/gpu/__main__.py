@@ -29,7 +29,7 @@ def main(words: list[str] | None = None) -> int:
         return 2
     try:
         given.out.mkdir(parents=True, exist_ok=True)
-        files.checked([str(given.out / f"{part}.json") for part in schedule.SHARES])
+        files.check_paths([str(given.out / f"{part}.json") for part in schedule.SHARES])
     except (OSError, ValueError) as error:
         print(f"gpu: --out is a folder that can be written: {error}", file=sys.stderr)
         return 2

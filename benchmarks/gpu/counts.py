@@ -43,7 +43,7 @@ def count_without_gpu(part: Part, limit: goals.Limit) -> None:
 
 def count_kernels(part: Part) -> None:
     """Records the kernels that a forward starts, by name."""
-    model, images = swin_torch.fuse(swin_torch.swin_t().bfloat16()).cuda().eval(), draw_images()
+    model, images = swin_torch.swin_t().bfloat16().cuda().eval(), draw_images()
     with torch.no_grad():
         model(images)
         torch.cuda.synchronize()
@@ -75,7 +75,7 @@ def measure_peak(part: Part, what: str, ours: bool, training: bool) -> None:
 def make_network(ours: bool) -> Any:
     """Returns Swin-T, ours or timm's."""
     if ours:
-        return swin_torch.fuse(swin_torch.swin_t())
+        return swin_torch.swin_t()
     import timm
 
     return timm.create_model("swin_tiny_patch4_window7_224", pretrained=False)

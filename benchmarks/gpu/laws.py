@@ -239,7 +239,7 @@ def serve(connection: Connection, precision: str, reduced: bool) -> None:
     from swin_properties.laws.law import LAWS
 
     choosing.chosen()
-    name = "swin_torch:fused" if reduced else "swin_torch:cuda"
+    name = "swin_torch" if reduced else "swin_torch:cuda"
     try:
         judged = load_implementation(name, precision, "canonical")
     except ValueError as error:

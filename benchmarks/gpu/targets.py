@@ -29,7 +29,7 @@ from swin_torch.backends.triton.choices import Attention, Tile
 from swin_torch.blocks import ways
 from swin_torch.blocks.ways import Way, in_five_launches
 from swin_torch.geometry.plan import Plan
-from swin_torch.torch_adapter import FusedAdapter
+from swin_torch.torch_adapter import Adapter
 
 PRECISION, DTYPE = "bfloat16", torch.bfloat16
 
@@ -180,16 +180,16 @@ class GradientJudge:
     def sides(self) -> tuple[Any, Any, Any]:
         """The implementation, the question of the law, and the oracle's side of it."""
         choosing.chosen()
-        name = "swin_torch:fused" if self.device == "cpu" else "swin_torch:cuda"
+        name = "swin_torch" if self.device == "cpu" else "swin_torch:cuda"
         judged = load_implementation(name, PRECISION, "canonical")
         asked = LAWS["shifted_window_attention/gradient"].body(judged, self.grid_case)
         asked = replace(asked, directions=1 if self.device == "cpu" else 2)
-        return judged, asked, gradients.oracle_side(asked, self.grid_case, judged.precision)
+        return judged, asked, gradients.compute_oracle_side(asked, self.grid_case, judged.precision)
 
     def check(self) -> None:
         """Judges the kernels as they are launched now."""
         judged, asked, oracle = self.sides
-        worst = max(gradients.compared(judged, asked, *oracle), key=lambda slope: slope.rho)
+        worst = max(gradients.compare_with_side(judged, asked, *oracle), key=lambda slope: slope.rho)
         if worst.rho > RHO_LIMIT:
             raise ValueError(f"the gradient by {worst.part} is {worst.rho:.3g} budgets from the oracle's")
 
@@ -282,7 +282,7 @@ class Block:
     def run_chosen(self) -> Callable[[], Any]:
         """Returns a run of the block, which computes it in the way that is chosen when it runs."""
         _, *rest = self.component.arguments
-        return FusedAdapter(PRECISION, self.device).prepare("swin_block", self._images, *rest)
+        return Adapter(PRECISION, self.device).prepare("swin_block", self._images, *rest)
 
     def check_chosen(self) -> None:
         """Judges the way that is chosen now on the last image of the batch."""

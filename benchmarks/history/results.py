@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,19 +48,43 @@ def read(path: Path) -> Run:
     try:
         machine = data["machine_info"]["swin_oracle"]
         cases = data["benchmarks"]
+        names = find_names_today([case["name"] for case in cases])
         return Run(
             path.name,
             str(data["datetime"]),
             str(machine["commit"]),
             str(machine["processor"]),
-            {case["name"]: float(case["stats"]["min"]) for case in cases},
-            {case["name"]: dict(case["extra_info"]) for case in cases},
+            {names[case["name"]]: float(case["stats"]["min"]) for case in cases},
+            {names[case["name"]]: dict(case["extra_info"]) for case in cases},
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"a file of results is what `make bench-save` writes, {path} has another schema ({error!r}): "
             "remove it, or make it anew"
         ) from None
+
+
+def find_names_today(names: Sequence[str]) -> dict[str, str]:
+    """Returns the name that each recorded test has today, by its recorded name.
+
+    Until the constructors of swin_torch gave the fast model, that was `swin_torch:fused`, and `swin_torch` or
+    `swin_torch:eager` was the plain one.
+
+    >>> find_names_today(["a[mlp-swin_torch:fused]", "a[mlp-swin_torch]"])
+    {'a[mlp-swin_torch:fused]': 'a[mlp-swin_torch]', 'a[mlp-swin_torch]': 'a[mlp-swin_torch:plain]'}
+    >>> find_names_today(["a[mlp-swin_torch]", "a[mlp-swin_torch:plain]"])
+    {'a[mlp-swin_torch]': 'a[mlp-swin_torch]', 'a[mlp-swin_torch:plain]': 'a[mlp-swin_torch:plain]'}
+    """
+    old = {"-swin_torch:fused]": "-swin_torch]", "-swin_torch:eager]": "-swin_torch:plain]"}
+    if any(name.endswith(tuple(old)) for name in names):
+        old["-swin_torch]"] = "-swin_torch:plain]"
+    else:
+        old = {}
+    found = {}
+    for name in names:
+        ending = next((ending for ending in old if name.endswith(ending)), "")
+        found[name] = name.removesuffix(ending) + old.get(ending, "")
+    return found
 
 
 def save(words: list[str]) -> int:

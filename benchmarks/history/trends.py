@@ -34,8 +34,8 @@ def collect_trends(runs: Sequence[Run]) -> dict[str, dict[str, list[tuple[int, f
 def parse_name(name: str) -> tuple[str, str, str]:
     """Returns the case, the contestant and the step that a test's name holds.
 
-    >>> parse_name("test_training[mlp-stage1-batch1-swin_torch:fused]")
-    ('mlp-stage1-batch1', 'swin_torch:fused', 'training')
+    >>> parse_name("test_training[mlp-stage1-batch1-swin_torch:plain]")
+    ('mlp-stage1-batch1', 'swin_torch:plain', 'training')
     """
     step, _, rest = name.removesuffix("]").partition("[")
     case, _, contestant = rest.rpartition("-")

@@ -12,8 +12,8 @@ from swin_properties.reports import files
 
 FOLDER = Path(__file__).parents[1] / "pictures"
 COLOURS = {
-    "swin_torch": "#1f77b4",
-    "swin_torch:fused": "#d62728",
+    "swin_torch:plain": "#1f77b4",
+    "swin_torch": "#d62728",
     "peer:timm": "#2ca02c",
     "peer:torchvision": "#9467bd",
     "peer:transformers": "#ff7f0e",

@@ -42,7 +42,7 @@ def _choose_peers() -> list[str]:
 
 
 def _count_launches() -> float:
-    model = swin_torch.fuse(swin_torch.swin_t().bfloat16()).eval()
+    model = swin_torch.swin_t().bfloat16().eval()
     images = torch.zeros(1, 3, 224, 224, dtype=torch.bfloat16)
     with torch.no_grad():
         return launches_on_a_gpu(lambda: model(images)).total()
@@ -53,7 +53,7 @@ def _count_launches_of(name: str) -> float:
 
 
 def _count_kept() -> float:
-    model = swin_torch.fuse(swin_torch.swin_t().bfloat16())
+    model = swin_torch.swin_t().bfloat16()
     images = torch.zeros(1, 3, 224, 224, dtype=torch.bfloat16)
     with as_on_a_gpu():
         return round(saved_bytes(lambda: model(images), model) / 1e6, 1)

@@ -85,7 +85,7 @@ def _make_operator_runs(m: Measurement) -> dict[str, Callable[[], Any]]:
 def _choose_names(m: Measurement) -> list[str]:
     """Returns our variants and the peers on the measurement's device."""
     if m.kind == "frozen":
-        return ["swin_torch:fused", f"swin_torch:fused{FROZEN}", f"peer:timm{SDPA}{FROZEN}"]
+        return ["swin_torch", f"swin_torch{FROZEN}", f"peer:timm{SDPA}{FROZEN}"]
     compiled = f"peer:timm{ON_GPU}{COMPILED}"
     if m.device == "cuda" and m.size != "T-224":  # compiling takes a minute: only the rival of the goal
         return ["swin_torch:cuda", compiled]

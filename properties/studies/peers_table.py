@@ -1,7 +1,7 @@
 """Judges the public implementations and writes down what was found: ``make peers``.
 
-Writes ``docs/peers.md``, and a short table between the marks ``<!-- peers -->`` of README.md.  The two of
-microsoft's come from checkouts: ``make peers CHECKOUTS="official:PATH detection:PATH"``.
+Writes ``docs/peers.md``, and a short table between the marks ``<!-- peers -->`` of docs/conventions.md.
+Microsoft's two come from checkouts: ``make peers CHECKOUTS="official:PATH detection:PATH"``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from swin_properties.reports import known_failures
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "peers.md"
-README = ROOT / "README.md"
+SUMMARY = ROOT / "docs" / "conventions.md"
 BLOCK = re.compile(r"<!-- peers -->\n.*?<!-- /peers -->", re.DOTALL)
 
 
@@ -48,14 +48,14 @@ class Judgement:
         return sorted(reason for reason in reasons if reason.endswith(" only"))
 
     def shown(self, text: str) -> str:
-        """A text without where this checkout lies."""
+        """Returns the text with the checkout's path replaced by PATH."""
         path = self.words.partition(":")[2]
         return text.replace(path, "PATH") if path else text
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Laws that are broken for one cause, as far as it can be told, and the first one's smallest case."""
+    """Laws that are broken for one cause; of the first the smallest case is shown."""
 
     cause: str
     laws: list[LawResult]
@@ -66,8 +66,8 @@ def judge(words: str) -> Judgement:
     name = f"peer:{words}"
     adapter = load.load(name)
     request = make_request(name)
-    report = known_failures.let(
-        ask_laws(request, make_runner(request), Watcher()), known_failures.declared(name)
+    report = known_failures.mark(
+        ask_laws(request, make_runner(request), Watcher()), known_failures.read_shipped(name)
     )
     if report.stale:
         raise SystemExit(f"stale known failures of {name}: {', '.join(entry.law for entry in report.stale)}")
@@ -85,7 +85,7 @@ def version(words: str, name: str) -> str:
 
 
 def findings(report: Report) -> list[Finding]:
-    """The broken laws, known or not, those of one cause as one: the same reason, or the same exception."""
+    """Groups the broken laws, known or not, by cause: the same reason, or the same exception."""
     grouped: dict[str, list[LawResult]] = {}
     for result in report.results:
         if result.counterexample is not None:
@@ -93,13 +93,15 @@ def findings(report: Report) -> list[Finding]:
             cause = str(result.known) if result.known else f"It raises {raised[1]}." if raised else result.law
             grouped.setdefault(cause, []).append(result)
     return [
-        Finding(cause if len(laws) > 1 or laws[0].known else f"It is not so: {laws[0].sentence}", laws)
+        Finding(
+            cause if len(laws) > 1 or laws[0].known else f"This is not true of it: {laws[0].sentence}", laws
+        )
         for cause, laws in grouped.items()
     ]
 
 
 def row(judgement: Judgement) -> str:
-    """A peer's line of the table."""
+    """Returns a peer's line of the table."""
     report = judgement.report
     counts = [len(report.of(status)) for status in ("holds", "broken", "known failure", "not offered")]
     cells = [judgement.name, judgement.version, judgement.convention, *map(str, counts)]
@@ -111,30 +113,30 @@ RULE = "| --- | --- | --- | --- | --- | --- | --- |"
 
 
 def item(judgement: Judgement, finding: Finding) -> list[str]:
-    """A finding: its cause, its laws, and the smallest case of the first with what was seen there."""
+    """Returns the lines of a finding: its cause, its laws, and the smallest case of the first."""
     first = finding.laws[0]
     assert first.counterexample is not None  # a finding is made of broken laws
     laws = ", ".join(f"`{result.law}`" for result in finding.laws)
-    verdict = "known failure of" if first.known else "broken:"
+    status = "known failure of" if first.known else "breaks"
     seen = judgement.shown(first.counterexample.seen)
     case = str(first.counterexample.case) or "every size 1"
     return [
         f"- {finding.cause}",
-        f"  {verdict} {laws}.",
+        f"  {status} {laws}.",
         f"  Smallest input of the first: `{case}`; {seen}.",
     ]
 
 
 def page(judgements: Iterable[Judgement], absent: Iterable[str]) -> str:
-    """The page: the table, and for each peer its findings."""
+    """Returns the page: the table, then the findings of each peer."""
     judgements = list(judgements)
     lines = [
         "# Public implementations, judged",
         "",
-        "Made by `make peers`: every law of the catalogue, asked of each implementation under its own",
-        "convention, in float32 at default effort and seed 0. Nothing is looked for by name.",
-        "A broken law that the project already knows of is a known failure, with the place where it says so;",
-        "the laws of locality and of the mask do not ask the convention.",
+        "Written by `make peers`. Every law is asked of each implementation under its own convention, in",
+        "float32 at default effort and seed 0. A broken law that the project has been told of is a known",
+        "failure, with the place where it was reported. The laws of locality and of the mask ask for the",
+        "definition, whatever the convention.",
         "",
         HEAD,
         RULE,
@@ -156,7 +158,7 @@ def page(judgements: Iterable[Judgement], absent: Iterable[str]) -> str:
 
 
 def short(judgements: Iterable[Judgement]) -> str:
-    """The README's block: the table alone."""
+    """Returns the table alone, between its marks."""
     return "\n".join(["<!-- peers -->", HEAD, RULE, *map(row, judgements), "<!-- /peers -->"])
 
 
@@ -170,8 +172,7 @@ def main(checkouts: list[str]) -> None:
             print(row(judgement), flush=True)
     absent = [name for name in PEERS if name not in {judgement.name for judgement in judgements}]
     PAGE.write_text(page(judgements, absent))
-    readme = README.read_text()
-    README.write_text(BLOCK.sub(lambda _: short(judgements), readme))
+    SUMMARY.write_text(BLOCK.sub(lambda _: short(judgements), SUMMARY.read_text()))
 
 
 if __name__ == "__main__":

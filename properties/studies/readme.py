@@ -1,4 +1,4 @@
-"""Writes into the READMEs what their commands print: ``make readme``."""
+"""Writes what commands print into the README and its pages, and the page of callables: ``make readme``."""
 
 from __future__ import annotations
 
@@ -8,11 +8,24 @@ import shlex
 import subprocess
 import sys
 import tempfile
+from dataclasses import fields
 from pathlib import Path
+
+from swin_properties.adapters import contract
+from swin_reference.config import SwinConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
-PAGES = (README, ROOT / "properties" / "README.md")
+PAGES = (README, ROOT / "docs" / "read-a-report.md")
+CALLABLES = ROOT / "docs" / "callables.md"
+CALLABLES_HEAD = """# The callables of an adapter
+
+An implementation is any object that offers some of these. B: images, H and W: height and width, C: channels,
+nW: windows of an image, Mh and Mw: the window's sides, N = Mh Mw: tokens of a window, p: the patch's side,
+s: the shift.
+
+What holds for all of them:
+"""
 BLOCK = re.compile(r"```console\n\$ swin-oracle (.*)\n(?:.*\n)*?```\n")
 
 
@@ -36,6 +49,26 @@ def regenerated(text: str) -> str:
     return BLOCK.sub(lambda m: f"```console\n$ swin-oracle {m[1]}\n{printed(m[1])}```\n", text)
 
 
+def describe_callables() -> str:
+    """Returns the page of callables, from the contract."""
+    _, _, common = (contract.__doc__ or "").partition("What holds for all of them:")
+    common = common.strip().replace("``", "`")
+    config = ", ".join(f"`{field.name}`" for field in fields(SwinConfig))
+    lines = [CALLABLES_HEAD, f"{common}\n- The fields of `SwinConfig` are {config}.", ""]
+    for name, entry in contract.CONTRACT.items():
+        facts = {
+            "takes": entry.takes,
+            "gives": entry.gives,
+            "may be missing in `params`": ", ".join(f"`{part}`" for part in entry.missing),
+            "varies": entry.varies,
+            "a convention may refuse": entry.refuses,
+        }
+        lines += [f"## `{contract.write_signature(name)}`", "", getattr(contract.Swin, name).__doc__, ""]
+        lines += [*(f"- {word}: {fact}" for word, fact in facts.items() if fact), ""]
+    return "\n".join(lines)
+
+
 if __name__ == "__main__":
+    CALLABLES.write_text(describe_callables())
     for page in PAGES:
         page.write_text(regenerated(page.read_text()))

@@ -89,7 +89,7 @@ def layers() -> int:
     """Runs products, what lies between them, blocks and merges, and says how many calls that were."""
     import torch
 
-    from swin_torch import PatchMerging, SwinBlock, fuse
+    from swin_torch import PatchMerging, SwinBlock
     from swin_torch.backends.c import pointwise
     from swin_torch.backends.c.products import product as multiply
 
@@ -115,8 +115,8 @@ def layers() -> int:
         ((1, 1), (2, 3), (7, 7)), (1, 5, 33), ((1, 1), (5, 8), (14, 7))
     ):
         for grad, batch in product((False, True), (0, 1, 3)):
-            block = fuse(SwinBlock(channels, 1, (mh, mw), channels + 2))
-            merge = fuse(PatchMerging(channels))
+            block = SwinBlock(channels, 1, (mh, mw), channels + 2)
+            merge = PatchMerging(channels)
             with torch.set_grad_enabled(grad):
                 x = torch.randn(batch, height, width, channels)
                 kept = (torch.ones(batch), torch.zeros(batch)) if grad else None
@@ -129,10 +129,10 @@ def layers() -> int:
 
 def run() -> None:
     """Runs all calls, in memory that is new each time: a reading past its end would be another's else."""
-    from swin_torch.backends.c import pointwise, rooms
+    from swin_torch.backends.c import pointwise, scratch
 
-    rooms._keep_what_is_freed()
-    rooms.LARGEST = -1
+    scratch._keep_freed_memory()
+    scratch.LARGEST = -1
     pointwise.FEW = 100  # every thread has something to do
     print(f"{attend()} calls of the attention, {layers()} of layers and blocks")
 

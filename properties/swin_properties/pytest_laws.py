@@ -1,4 +1,4 @@
-"""The laws as pytest tests: one a law, for `parametrize` and for the plugin."""
+"""Makes a pytest test of each law, for `parametrize` and for the plugin."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from swin_properties.adapters.load import name_of
+from swin_properties.adapters.load import find_name
 from swin_properties.api import make_runner
 from swin_properties.judging.report import describe
 from swin_properties.judging.run import InProcess, Watcher, make_request
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Test = Callable[[], None]
 
 
-def asked(
+def make_tests(
     implementation: Any,
     only: str | None = None,
     dtype: str | None = None,
@@ -27,21 +27,22 @@ def asked(
     require: Iterable[str] = (),
     convention: str | None = None,
 ) -> dict[str, Test]:
-    """A test a law by its name, and one a required callable that is not offered.
+    """Returns a test for each law by its name, and one for each required callable that is not offered.
 
-    Errors: ``ValueError`` in one sentence as for `check`, and where no law could be asked.
+    Errors: ``ValueError`` in one sentence as for `check`, and if no law can be asked.
     """
-    request = make_request(name_of(implementation), only, dtype, seed, effort, require, convention=convention)
-    direct = make_runner(request, implementation)
-    assert isinstance(direct, InProcess)
-    if all(law.missing(direct.judged) for law in request.laws):
-        needs = sorted({need for law in request.laws for need in law.missing(direct.judged)})
+    name = find_name(implementation)
+    request = make_request(name, only, dtype, seed, effort, require, convention=convention)
+    runner = make_runner(request, implementation)
+    assert isinstance(runner, InProcess)
+    if all(law.missing(runner.implementation) for law in request.laws):
+        needs = sorted({need for law in request.laws for need in law.missing(runner.implementation)})
         raise ValueError(
             f"at least one law can be asked, {request.implementation} offers none of {', '.join(needs)}: "
             "offer one, or choose other laws"
         )
-    laws: dict[str, Test] = {law.name: partial(_ask, direct, law) for law in request.laws}
-    return laws | {f"required/{name}": partial(_absent, name) for name in direct.missing}
+    laws: dict[str, Test] = {law.name: partial(_ask, runner, law) for law in request.laws}
+    return laws | {f"required/{name}": partial(_fail_as_missing, name) for name in runner.missing}
 
 
 def parametrize(
@@ -54,28 +55,28 @@ def parametrize(
     require: Iterable[str] = (),
     convention: str | None = None,
 ) -> pytest.MarkDecorator:
-    """Puts the laws into your own pytest run: each is a test whose argument ``law`` asks it when called.
+    """Puts the laws into your own pytest run: one test for each law, asked by calling its ``law``.
 
     ``@parametrize("mypkg.swin:adapter")`` above ``def test_swin(law): law()``.
     """
     import pytest
 
-    found = asked(implementation, only, dtype, seed, effort, require, convention)
+    found = make_tests(implementation, only, dtype, seed, effort, require, convention)
     return pytest.mark.parametrize("law", list(found.values()), ids=list(found))
 
 
-def _ask(direct: InProcess, law: Law) -> None:
-    """Skips where the law is not offered; fails with the whole account where it is broken."""
+def _ask(runner: InProcess, law: Law) -> None:
+    """Asks one law: skips if it is not offered, and fails with all that was found if it is broken."""
     __tracebackhide__ = True
     import pytest
 
-    result = direct.ask(law, Watcher())
+    result = runner.ask(law, Watcher())
     if result.status == "not offered":
         pytest.skip(f"not offered: {', '.join(result.missing)}")
     if result.status == "broken":
         raise AssertionError(describe(result))
 
 
-def _absent(name: str) -> None:
+def _fail_as_missing(name: str) -> None:
     __tracebackhide__ = True
     raise AssertionError(f"required but not offered: {name}")

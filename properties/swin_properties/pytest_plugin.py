@@ -1,6 +1,6 @@
-"""The pytest plugin: ``pytest --swin-oracle mypkg.swin:adapter`` collects the laws, one test each.
+"""The pytest plugin: ``pytest --swin-oracle mypkg.swin:adapter`` collects one test for each law.
 
-Without the option it imports nothing of the suite.
+Without that option it imports nothing of the suite.
 """
 
 from __future__ import annotations
@@ -17,21 +17,25 @@ OPTIONS = {
     "only": "one law, or a pattern such as 'swin_block/*'",
     "dtype": "the precision to judge in",
     "effort": "how many cases: quick, default or deep",
-    "convention": "the convention to judge by; else the one it declares or is found to follow",
+    "convention": "the convention to judge by; default: the one it declares or is found to follow",
 }
 TESTS = pytest.StashKey[dict[str, "Test"]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The option that names the implementation, and those that say how it is asked."""
-    group = parser.getgroup("swin-oracle", "a Swin Transformer, judged by the oracle")
-    group.addoption("--swin-oracle", metavar="IMPLEMENTATION", help="its import string: collect the laws")
+    """Adds the option that names the implementation, and those that say how to ask it."""
+    group = parser.getgroup("swin-oracle", "judge a Swin Transformer by the oracle")
+    group.addoption(
+        "--swin-oracle",
+        metavar="IMPLEMENTATION",
+        help="collect the laws, and ask this implementation, given by its import string",
+    )
     for name, text in OPTIONS.items():
         group.addoption(f"--swin-oracle-{name}", metavar=name.upper(), help=text)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Loads the implementation; one that does not load is a wrong use of the option."""
+    """Loads the implementation; one that does not load is a usage error."""
     option = session.config.getoption
     given = {name: word for name in OPTIONS if (word := option(f"--swin-oracle-{name}")) is not None}
     implementation = option("--swin-oracle")
@@ -39,10 +43,10 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         if given:
             raise pytest.UsageError(f"--swin-oracle-{next(iter(given))} needs --swin-oracle IMPLEMENTATION")
         return
-    from swin_properties.pytest_laws import asked
+    from swin_properties.pytest_laws import make_tests
 
     try:
-        session.config.stash[TESTS] = asked(implementation, **given)
+        session.config.stash[TESTS] = make_tests(implementation, **given)
     except ValueError as error:
         raise pytest.UsageError(" ".join(str(error).split())) from None
 
@@ -51,7 +55,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 def pytest_make_collect_report(
     collector: pytest.Collector,
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-    """Adds the laws to what the session itself collects, test files or none."""
+    """Adds the laws to whatever else the session collects."""
     report = yield
     if isinstance(collector, pytest.Session) and TESTS in collector.config.stash and report.passed:
         name = collector.config.getoption("--swin-oracle")
@@ -60,10 +64,10 @@ def pytest_make_collect_report(
 
 
 class Laws(pytest.Collector):
-    """The laws that the implementation is asked."""
+    """All laws that the implementation is asked."""
 
     def collect(self) -> Iterator[pytest.Item]:
-        """One item a law."""
+        """Yields one item for each law."""
         for name, ask in self.config.stash[TESTS].items():
             yield LawItem.from_parent(self, name=name, ask=ask)
 
@@ -80,11 +84,11 @@ class LawItem(pytest.Item):
         self.ask()
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        """A broken law is its account, without a traceback."""
+        """Returns what was found of a broken law, without a traceback."""
         if isinstance(excinfo.value, AssertionError):
             return str(excinfo.value)
         return super().repr_failure(excinfo, style)
 
     def reportinfo(self) -> tuple[Any, int | None, str]:
-        """The law's name heads its failure."""
+        """Returns the name of the law, which heads its failure."""
         return self.path, None, self.name

@@ -1,4 +1,4 @@
-"""What a call does, counted and not timed: launches and bytes kept for backward, the same on every run."""
+"""Counts what a call does: its launches and the bytes kept for backward, which are the same on every run."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from swin_torch.backends import triton
 from swin_torch.backends.c import threads
 
 NO_WORK = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "_unsafe_view"}
-"""Operators that start no work, beside views."""
+"""The operators that start no work; views start none either."""
 
 OWN = {
     "swin_torch::shifted_window_attention": operator._forward._init_fn,
     "swin_torch::shifted_window_attention_backward": operator._backward._init_fn,
 }
-"""Our operators, looked into."""
+"""The functions of our operators, whose inner operators are counted."""
 
 
 class _Counting(TorchDispatchMode):
-    """Counts every operator that starts work, those inside our operators too."""
+    """Counts every operator that starts work, also inside our operators."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class _Counting(TorchDispatchMode):
 
 
 def launches(call: Callable[[], Any]) -> Counter[str]:
-    """What a call starts, by name: each operator that is no view and no allocation, each C function of ours.
+    """Returns what a call starts, by name: operators that are no view or allocation, and our C functions.
 
     >>> launches(lambda: torch.zeros(2).view(1, 2).add(1))
     Counter({'zeros': 1, 'add': 1})
@@ -65,7 +65,7 @@ def launches(call: Callable[[], Any]) -> Counter[str]:
 
 @contextmanager
 def as_on_a_gpu() -> Iterator[Counter[str]]:
-    """Counts what a GPU would be given, without one: our kernels are counted in place of being run.
+    """Counts what a GPU would be given, without one: our kernels are counted and not run.
 
     The outputs mean nothing.
     """
@@ -81,14 +81,14 @@ def as_on_a_gpu() -> Iterator[Counter[str]]:
 
 
 def launches_on_a_gpu(call: Callable[[], Any]) -> Counter[str]:
-    """The kernels that a call on CPU tensors would start were they on a GPU."""
+    """Returns the kernels that a call on CPU tensors would start on a GPU."""
     with as_on_a_gpu() as ours:
         others = launches(call)
     return others + ours
 
 
 def saved_bytes(call: Callable[[], Any], model: nn.Module) -> int:
-    """The bytes that a call keeps for its backward, each memory once; parameters and buffers are not counted.
+    """Returns the bytes that a call keeps for backward, each memory once, without parameters and buffers.
 
     >>> layer = nn.Linear(2, 3)
     >>> saved_bytes(lambda: layer(torch.zeros(5, 2)).relu(), layer)
@@ -99,9 +99,9 @@ def saved_bytes(call: Callable[[], Any], model: nn.Module) -> int:
 
 
 def kept_bytes(call: Callable[[], Any], is_parameter: Callable[[Tensor], bool]) -> int:
-    """The bytes that a call saves for its backward, each memory once, but for what is a parameter.
+    """Returns the bytes that a call keeps for backward, each memory once, without what is a parameter.
 
-    What a function hides from autograd, as an attribute of its context, is not seen.
+    A tensor that a function keeps as an attribute of its context is not seen.
 
     >>> x = torch.ones(3, requires_grad=True)
     >>> kept_bytes(lambda: x.exp() * x, lambda kept: kept is x)

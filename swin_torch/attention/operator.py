@@ -2,7 +2,7 @@
 
 On a GPU it is Triton kernels (`swin_torch.backends.triton`), on a CPU in float32 and bfloat16 C
 (`swin_torch.backends.c`), elsewhere PyTorch operations (`swin_torch.backends.torch_ops`).
-Backward recomputes the attention: only qkv, the bias table and the padding's qkv are kept for it.
+Backward computes the attention again: it keeps qkv, the bias table and the qkv of padding.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ def shifted_window_attention_core(
     roll_first: bool = False,
     mask_value: float = -math.inf,
 ) -> Tensor:
-    """Attention of every head in every (shifted) window: softmax(scale q k^T + bias + mask) v, on a grid.
+    """Returns the attention of every head in every (shifted) window: softmax(scale q k^T + bias + mask) v.
 
     The grid is padded at the bottom and right up to ``padded_size``, the next multiple of the window unless
     given, and then rolled by -shift; with ``roll_first`` it is rolled, then padded.  Padded tokens take part
-    as keys with the qkv ``pad_qkv``, zeros if None.  ``mask_value`` is added where one of two tokens came
-    around an edge of the padded grid and the other did not.  ``scale`` is head_dim^-1/2 unless ``qk_scale``
-    says otherwise.  Logits, softmax and sums are float32, or float64 for float64.
+    as keys with the qkv ``pad_qkv``, zeros if None.  ``mask_value`` is added where the roll carried one of
+    two tokens around an edge of the padded grid and not the other.  ``scale`` is head_dim^-1/2 unless
+    ``qk_scale`` says otherwise.  Logits, softmax and sums are float32, or float64 for float64.
 
     Shapes: qkv (B, H, W, 3 C), laid out as (q, k, v), then heads; bias_table ((2 Mh - 1)(2 Mw - 1), heads);
     pad_qkv (3 C) -> (B, H, W, C).  Gradients reach qkv, bias_table and pad_qkv, the same on every run.
@@ -189,13 +189,13 @@ def _checked_plan(
     padded: tuple[int, int],
     roll_first: bool,
 ) -> Plan:
-    """The plan of a call of the operator, which anybody may call with any sizes."""
+    """Returns the plan of a call of the operator, which anybody may call with any sizes."""
     checked_shift(shift, window)
     return Plan((grid[0], grid[1]), _checked_padded(grid, window, padded), window, shift, heads, roll_first)
 
 
 def _by_kernels(qkv: Tensor, plan: Plan) -> bool:
-    """Whether the kernels take this call; where a GPU call has to do without, that is said once."""
+    """Tells whether the Triton kernels take this call; warns once where a call on a GPU has to do without."""
     if not triton.asked_for(qkv):
         return False
     lacking = triton.lacking(qkv, plan)
@@ -242,13 +242,13 @@ def _check_tensors(
 
 @lru_cache(maxsize=64)
 def _table_rows(window: tuple[int, ...]) -> int:
-    """The rows of a window's bias table."""
+    """Returns the number of rows of the bias table of a window."""
     height, width = checked_window(window)
     return (2 * height - 1) * (2 * width - 1)
 
 
 def _check_gradient(gradient: Tensor, qkv: Tensor) -> None:
-    """Checks that it is one of the output: hooks and direct calls may give another."""
+    """Checks the gradient of the output: hooks and direct calls may give another shape or type."""
     shape = (*qkv.shape[:3], qkv.shape[3] // 3)
     if gradient.shape != shape or gradient.dtype != qkv.dtype or gradient.device != qkv.device:
         raise RuntimeError(

@@ -1,4 +1,4 @@
-"""What is right but slower than it could be is said, once a reason."""
+"""Warns once for each reason that a computation is correct but slower than it could be."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import cache
 
 @cache
 def say_once(without: str, lacking: str) -> None:
-    """Warns that the attention runs without what would make it faster, and why.
+    """Warns that the attention runs without something that would make it faster, and says why.
 
     >>> with warnings.catch_warnings(record=True) as said:
     ...     warnings.simplefilter("always")

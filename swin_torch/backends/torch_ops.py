@@ -1,8 +1,8 @@
 """(Shifted) window attention in PyTorch operations, on any device: forward, and backward by recomputing.
 
-Windows are gathered and attended a few at a time: large temporaries cost more than they hold.  Forward is
-PyTorch's own fused attention, the fastest there is for a bias that wants no gradient; backward is written
-out, in float32 (float64 for float64): half-precision matmuls are slower than that on many CPUs.
+Windows are gathered and attended a few at a time, for large temporaries are slow.  Forward is the fused
+attention of PyTorch, the fastest for a bias without a gradient.  Backward is written out in float32 (float64
+for float64), which many CPUs multiply faster than half precision.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from swin_torch.geometry import functional
 from swin_torch.geometry.plan import Plan, places, table_gradient
 
 LOGITS = 2**19
-"""Logits a piece of work, about: 2 MB of float32, which stay in the cache."""
+"""About the logits of a piece of work: 2 MB of float32, which stay in the cache."""
 
 
 def forward(
     qkv: Tensor, bias_table: Tensor, pad_qkv: Tensor | None, plan: Plan, scale: float, mask_value: float
 ) -> Tensor:
-    """The attended grid: (B, H, W, 3 C) -> (B, H, W, C)."""
+    """Returns the attended grid: (B, H, W, 3 C) -> (B, H, W, C)."""
     channels = qkv.shape[-1] // 3
     flat = qkv.reshape(-1, 3 * channels)
     out = qkv.new_empty(flat.shape[0], channels)
@@ -44,7 +44,7 @@ def backward(
     scale: float,
     mask_value: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradients of qkv, of the bias table, and of the padding's qkv (3 C)."""
+    """Returns the gradients of qkv, of the bias table, and of the qkv of padding (3 C)."""
     channels, heads, tokens_each = qkv.shape[-1] // 3, plan.heads, plan.tokens
     flat, flat_gradient = qkv.reshape(-1, 3 * channels), gradient.reshape(-1, channels)
     of_qkv = torch.empty_like(flat)
@@ -73,7 +73,7 @@ def backward(
 def _pieces(
     qkv: Tensor, bias_table: Tensor, plan: Plan, mask_value: float
 ) -> Iterator[tuple[Tensor, Tensor | None, Tensor]]:
-    """Pieces of work: the places of some windows' tokens in the batch, which are padding, and their bias."""
+    """Yields pieces of work: the positions of some tokens in the batch, which are padding, and their bias."""
     wide = _wide(qkv.dtype)
     plain = functional.relative_position_bias(bias_table.to(wide), plan.window)
     batch, area = qkv.shape[0], plan.grid[0] * plan.grid[1]
@@ -89,7 +89,7 @@ def _pieces(
 
 
 def _gathered(flat: Tensor, tokens: Tensor, padding: Tensor | None, pad: Tensor | None) -> Tensor:
-    """The windows' tokens: (B H W, parts C) -> (windows, N, parts C)."""
+    """Returns the tokens of windows: (B H W, parts C) -> (windows, N, parts C)."""
     rows = flat.index_select(0, tokens.flatten()).view(*tokens.shape, -1)
     if padding is not None:
         rows[padding] = 0 if pad is None else pad.to(rows.dtype)
@@ -97,13 +97,13 @@ def _gathered(flat: Tensor, tokens: Tensor, padding: Tensor | None, pad: Tensor 
 
 
 def _by_head(rows: Tensor, heads: int, parts: int) -> Tensor:
-    """Tokens wide and by head, as matmuls of many windows take them: (parts, windows heads, N, d)."""
+    """Returns tokens in float32 or float64: (windows, N, parts C) -> (parts, windows heads, N, d)."""
     by_head = rows.unflatten(2, (parts, heads, -1)).permute(2, 0, 3, 1, 4)
     return by_head.to(_wide(rows.dtype), memory_format=torch.contiguous_format).contiguous().flatten(1, 2)
 
 
 def _weights(q: Tensor, k: Tensor, bias: Tensor, scale: float) -> Tensor:
-    """softmax(scale q k^T + bias): (windows heads, N, N)."""
+    """Returns softmax(scale q k^T + bias): (windows heads, N, N)."""
     logits = torch.bmm(q, k.mT)
     by_head = logits.unflatten(0, (-1, bias.shape[0]))
     torch.add(bias, by_head, alpha=scale, out=by_head)
@@ -111,7 +111,7 @@ def _weights(q: Tensor, k: Tensor, bias: Tensor, scale: float) -> Tensor:
 
 
 def _put(out: Tensor, tokens: Tensor, padding: Tensor | None, rows: Tensor) -> None:
-    """Puts the windows' tokens into their places in the batch; padding has none."""
+    """Writes the tokens of windows to their positions in the batch; padding has none."""
     if padding is None:
         out.index_copy_(0, tokens.flatten(), rows.flatten(0, 1))
     else:

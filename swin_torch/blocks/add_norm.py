@@ -1,4 +1,4 @@
-"""The sum of a residual branch and LayerNorm after it, in one pass over the tokens where kernels run."""
+"""A residual sum and the LayerNorm after it, in one pass over the tokens where a Triton kernel runs."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from swin_torch.backends import triton
 def add_norm(
     x: Tensor, branch: Tensor, gain: Tensor, shift: Tensor, eps: float, ahead: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """y = x + branch and LayerNorm(y); y comes with ``ahead`` added: a bias that a later product leaves out.
+    """Returns y = x + branch, and LayerNorm(y); ``ahead``, the bias of a later layer, is then added to y.
 
-    ``branch`` may be written over.  Not differentiated.
+    It may overwrite ``branch``, and has no gradient.
 
     Shapes: (..., C) twice, gain, shift and ahead (C) -> (..., C) twice.
 

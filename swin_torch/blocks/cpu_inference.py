@@ -10,7 +10,7 @@ from swin_torch.backends import c
 from swin_torch.backends.c import pointwise
 from swin_torch.backends.c.layout import lies_plainly
 from swin_torch.backends.c.products import product
-from swin_torch.backends.c.rooms import room
+from swin_torch.backends.c.scratch import scratch
 from swin_torch.blocks.parts import Block, Parameters
 from swin_torch.geometry.plan import Plan
 
@@ -49,13 +49,13 @@ def forward(block: Block, of: Parameters, x: Tensor, plan: Plan) -> Tensor:
     """Returns the output of a block, (B, H, W, C) -> same, computed a few images at a time."""
     out = torch.empty_like(x)
     for given, found in zip(*map(_images, (x, out)), strict=True):
-        qkv = room("qkv", *given.shape[:3], len(of.qkv))
+        qkv = scratch("qkv", *given.shape[:3], len(of.qkv))
         norm_linear(given, of.norm1, of.norm1_bias, block.norm1.eps, of.qkv, of.qkv_bias, out=qkv)
-        attended = room("attended", *given.shape)
+        attended = scratch("attended", *given.shape)
         c.forward(qkv, of.table, of.qkv_bias, *sizes(block, plan), out=attended)
         for before, tokens, rows in zip(*map(in_cache, (given, attended, found)), strict=True):
             product(tokens, of.proj.T, rows, given=before, bias=of.proj_bias)
-            normed, hidden = room("normed", *rows.shape), room("hidden", len(rows), len(of.fc1))
+            normed, hidden = scratch("normed", *rows.shape), scratch("hidden", len(rows), len(of.fc1))
             pointwise.norm(rows, of.norm2, of.norm2_bias, block.norm2.eps, normed)
             product(normed, of.fc1.T, hidden, bias=of.fc1_bias, activated=True)
             product(hidden, of.fc2.T, rows, given=rows, bias=of.fc2_bias)
@@ -74,7 +74,7 @@ def norm_linear(
     """Returns a linear layer of LayerNorm(x): (..., C) -> (..., len(weight))."""
     out = x.new_empty(*x.shape[:-1], len(weight)) if out is None else out
     for given, rows in zip(in_cache(x), in_cache(out), strict=True):
-        normed = pointwise.norm(given, gain, shift, eps, room("normed", *given.shape))
+        normed = pointwise.norm(given, gain, shift, eps, scratch("normed", *given.shape))
         product(normed, weight.T, rows, bias=bias)
     return out
 

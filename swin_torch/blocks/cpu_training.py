@@ -1,7 +1,7 @@
-"""A block in training on a CPU: a few tokens at a time, and in backward what is cheap is computed again.
+"""A block in training on a CPU, a few tokens at a time; backward computes again what is cheap to compute.
 
-Kept are x, qkv, the attended grid, the sum after the attention and the MLP's hidden layer
-before its GELU: 10 C numbers a token, where PyTorch's own layers keep 16 C.
+It keeps x, qkv, the attended grid, the sum after the attention and the hidden layer of the MLP before GELU:
+10 C numbers a token, where the layers of PyTorch keep 16 C.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from swin_torch.backends import c
 from swin_torch.backends.c import pointwise
 from swin_torch.backends.c.layout import as_forward_kept
 from swin_torch.backends.c.products import product
-from swin_torch.backends.c.rooms import room
+from swin_torch.backends.c.scratch import scratch
 from swin_torch.blocks import cpu_inference
 from swin_torch.blocks.cpu_inference import in_cache, sizes
 from swin_torch.blocks.parts import Block, Parameters, block_shapes
 from swin_torch.geometry.plan import Plan
 
 LARGE = 2**18
-"""Numbers of a weight whose gradient is not in the cache any more when it is read."""
+"""The numbers of a weight from which its gradient has left the cache before it is read."""
 
 
 def forward(
     block: Block, of: Parameters, x: Tensor, plan: Plan, kept: tuple[Tensor | None, Tensor | None]
 ) -> Tensor:
-    """The block's output, (B, H, W, C) -> same; ``kept`` are drop path's factors of its branches, (B)."""
+    """Returns the output of a block, (B, H, W, C) -> same; ``kept`` are the factors (B) of drop path."""
     eps = block.norm1.eps, block.norm2.eps
     return _Block.apply(x, *kept, sizes(block, plan), eps, *of)
 
@@ -41,7 +41,7 @@ def forward(
 def norm_linear(
     x: Tensor, gain: Tensor, shift: Tensor, eps: float, weight: Tensor, bias: Tensor | None
 ) -> Tensor:
-    """A linear layer of LayerNorm(x) that keeps x alone: (..., C) -> (..., len(weight))."""
+    """Returns a linear layer of LayerNorm(x), and keeps x: (..., C) -> (..., len(weight))."""
     return _NormLinear.apply(x, gain, shift, eps, weight, bias)
 
 
@@ -65,9 +65,9 @@ class _Block(Function):
         for rows, tokens, after, between, out, one, other in zip(*pieces, *factors, strict=False):
             _add_linear(rows, tokens, of.proj, of.proj_bias, one, out=after)
             args = after, of.norm2, of.norm2_bias, eps[1]
-            normed = pointwise.norm(*args, room("normed", *rows.shape))
+            normed = pointwise.norm(*args, scratch("normed", *rows.shape))
             product(normed, of.fc1.T, between, bias=of.fc1_bias)
-            activated = pointwise.gelu(between, room("hidden", *between.shape))
+            activated = pointwise.gelu(between, scratch("hidden", *between.shape))
             _add_linear(after, activated, of.fc2, of.fc2_bias, other, out=out)
         ctx.save_for_backward(x, qkv, attended, y, before, kept_attention, kept_mlp, *given)
         ctx.sizes, ctx.eps, ctx.hidden = sizes, eps, len(of.fc1)
@@ -87,7 +87,7 @@ class _Block(Function):
         )
         of_kept = _of_factors(ctx.needs_input_grad[1:3], (attended, before), (of_y, gradient), of)
         of_qkv, of_table, of_pad = c.backward(
-            of_attended, qkv, of.table, of.qkv_bias, plan, scale, mask_value, out=room("qkv", *qkv.shape)
+            of_attended, qkv, of.table, of.qkv_bias, plan, scale, mask_value, out=scratch("qkv", *qkv.shape)
         )
         _norm_linear_backward(
             x, of.norm1, of.norm1_bias, ctx.eps[0], layers["qkv"], of_qkv, of_y, of_norm1, of_y
@@ -102,7 +102,7 @@ class _Block(Function):
 def _of_factors(
     wanted: Sequence[bool], rows: tuple[Tensor, Tensor], of_sums: tuple[Tensor, Tensor], of: Parameters
 ) -> list[Tensor | None]:
-    """The gradients of drop path's factors, (B) each, where they are wanted: hardly ever."""
+    """Returns the gradients of the factors of drop path, (B) each, where they are wanted, which is rare."""
     found: list[Tensor | None] = [None, None]
     if wanted[0]:
         found[0] = (of_sums[0] * linear(rows[0], of.proj, of.proj_bias)).sum((1, 2, 3))
@@ -112,11 +112,11 @@ def _of_factors(
 
 
 def _checked(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
-    """The tokens that backward needs, the gradient, drop path's factors and the parameters, as C reads them.
+    """Returns what backward needs as C reads it: tokens, factors of drop path, parameters, the gradient.
 
-    What is kept may have changed: a hook gave something else, or a parameter has another memory.
+    They may have changed since forward: a hook returned another tensor, or a parameter has another memory.
     """
-    shape, plan = tuple(gradient.shape), ctx.sizes[0]  # PyTorch sees to it that it is the output's
+    shape, plan = tuple(gradient.shape), ctx.sizes[0]  # PyTorch checks that it is that of the output
     *grid, channels = shape
     of_tokens = shape, (*grid, 3 * channels), shape, shape, (*grid, ctx.hidden), shape[:1], shape[:1]
     of_parameters = block_shapes(channels, ctx.hidden, plan.heads, plan.window)
@@ -136,7 +136,7 @@ class _NormLinear(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
-        *before, columns = gradient.shape  # PyTorch sees to it that it is the output's
+        *before, columns = gradient.shape  # PyTorch checks that it is that of the output
         vector = (ctx.channels,)
         shapes = (*before, *vector), vector, vector, (columns, *vector), gradient.shape
         x, gain, shift, weight, gradient = as_forward_kept((*ctx.saved_tensors, gradient), shapes)
@@ -157,10 +157,10 @@ def _norm_linear_backward(
     of_norm: Tensor,
     of_x: Tensor,
 ) -> None:
-    """``added`` and the gradient of x into ``of_x``, which may be it; those of the layers are gathered."""
+    """Writes ``added`` plus the gradient of x to ``of_x``, which may be ``added``."""
     more = repeat(None) if added is None else in_cache(added)
     for rows, of_rows, of_them, one in zip(*map(in_cache, (x, of_x, of_out)), more, strict=False):
-        normed = pointwise.norm(rows, gain, shift, eps, room("normed", *rows.shape))
+        normed = pointwise.norm(rows, gain, shift, eps, scratch("normed", *rows.shape))
         linear.backward(of_them, normed, out=normed)
         pointwise.norm_backward(rows, normed, gain, eps, one, of_norm, of_rows)
 
@@ -176,12 +176,12 @@ def _to_attention(
     of_norm: Tensor,
     eps: float,
 ) -> tuple[Tensor, Tensor]:
-    """The gradients of the sum after the attention and of the attended grid; those of layers are gathered."""
-    of_y, of_attended = torch.empty_like(y), room("attended", *attended.shape)
+    """Returns the gradients of the sum after the attention and of the attended grid."""
+    of_y, of_attended = torch.empty_like(y), scratch("attended", *attended.shape)
     pieces = map(in_cache, (attended, y, before, gradient, of_y, of_attended))
     for tokens, rows, between, of_out, of_rows, of_tokens, one, other in zip(*pieces, *factors, strict=False):
-        normed, activated = room("normed", *rows.shape), room("hidden", *between.shape)
-        of_activated = room("of hidden", *between.shape)
+        normed, activated = scratch("normed", *rows.shape), scratch("hidden", *between.shape)
+        of_activated = scratch("of hidden", *between.shape)
         of_branch = of_out if other is None else of_out * other
         product(of_branch, of.fc2, of_activated)
         pointwise.gelu_backward(between, of_activated, activated)
@@ -194,7 +194,7 @@ def _to_attention(
 
 
 class _Linear:
-    """A linear layer's gradients, gathered a few tokens at a time; that of its weight only where wanted."""
+    """Adds up the gradients of a linear layer, a few tokens at a time."""
 
     def __init__(self, weight: Tensor, wanted: bool) -> None:
         self.weight, self.of_bias = weight, weight.new_zeros(len(weight))
@@ -202,7 +202,7 @@ class _Linear:
         self.begun = False
 
     def backward(self, of_out: Tensor, x: Tensor, out: Tensor | None = None) -> None:
-        """The gradient of x into ``out``, which may be x."""
+        """Writes the gradient of x to ``out``, which may be x."""
         self.of_bias += of_out.sum(0)
         if self.of_weight is not None:
             given, streamed = self.of_weight if self.begun else None, self.of_weight.numel() >= LARGE
@@ -217,21 +217,21 @@ def _of_norm(gain: Tensor) -> Tensor:
 
 
 def _by_token(factor: Tensor | None, x: Tensor) -> Iterable[Tensor | None]:
-    """A branch's factor of each token, in the pieces that tokens come in."""
+    """Returns the factor of each token, in the pieces of `in_cache`."""
     if factor is None:
         return repeat(None)
     return in_cache(factor.view(-1, 1, 1, 1).expand(*x.shape[:3], 1).contiguous())
 
 
 def _plain(factor: Tensor | None, x: Tensor) -> Tensor | None:
-    """A branch's factors in the type of x, one after the other in memory."""
+    """Returns the factors of a branch in the type of x, contiguous."""
     return None if factor is None else factor.to(x.dtype).resolve_neg().contiguous()
 
 
 def _add_linear(
     x: Tensor, rows: Tensor, weight: Tensor, bias: Tensor, factor: Tensor | None, out: Tensor
 ) -> None:
-    """x + factor (rows weight^T + bias)."""
+    """Writes x + factor (rows weight^T + bias) to ``out``."""
     if factor is None:
         product(rows, weight.T, out, given=x, bias=bias)
     else:

@@ -27,14 +27,6 @@ KEEPING = {
 """What training may keep of a block for backward, from the fastest to the smallest."""
 
 
-def fuse(model: nn.Module, keeping: str | None = None) -> Any:
-    """Has the blocks and merges of a model computed in the fast ways, and returns the model."""
-    for module in model.modules():
-        if isinstance(module, Computed):
-            module.choose("fast", keeping)
-    return model
-
-
 class Computed(nn.Module):
     """A module that is computed in one of several ways.
 

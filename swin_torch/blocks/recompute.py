@@ -1,8 +1,8 @@
 """Layers of a block that keep little for backward: what is cheap to compute is computed again.
 
-A block keeps its input x (C), qkv (3 C), the attended grid (C) and the MLP's hidden layer before its GELU
-(4 C): 9 C numbers a token, where PyTorch's own layers keep 16 C.  Normed tokens, the sum after the attention
-and GELU's output come back in backward by one LayerNorm each, one projection and one GELU.
+A block keeps its input x (C), qkv (3 C), the attended grid (C) and the hidden layer of the MLP before GELU
+(4 C): 9 C numbers a token, where the layers of PyTorch keep 16 C.  Backward computes again two LayerNorms,
+the projection and GELU.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from swin_torch.blocks.add_norm import add_norm
 
 
 def norm_linear(x: Tensor, norm: nn.LayerNorm, layer: nn.Linear) -> Tensor:
-    """layer(norm(x)); keeps x.
+    """Returns layer(norm(x)), and keeps x.
 
     Shapes: (..., C) -> (..., K).
 
@@ -38,7 +38,7 @@ def project_norm_linear(
     norm: nn.LayerNorm,
     layer: nn.Linear,
 ) -> tuple[Tensor, Tensor]:
-    """y = x + kept projection(attended), and layer(norm(y)); keeps x and the attended grid.
+    """Returns y = x + kept projection(attended), and layer(norm(y)); keeps x and the attended grid.
 
     Shapes: (B, H, W, C) twice, kept (B) -> (B, H, W, C), (B, H, W, K).
 
@@ -51,7 +51,7 @@ def project_norm_linear(
 
 
 def gelu_linear(x: Tensor, layer: nn.Linear) -> Tensor:
-    """layer(gelu(x)); keeps x.
+    """Returns layer(gelu(x)), and keeps x.
 
     Shapes: (..., C) -> (..., K).
 
@@ -105,7 +105,7 @@ class _ProjectNormLinear(Function):
     @once_differentiable
     def backward(ctx: Any, of_y: Tensor, of_out: Tensor) -> tuple[Tensor | None, ...]:
         x, attended, factor, projection, projection_bias, gain, shift, weight = ctx.saved_tensors
-        narrow = of_out.dtype  # what the linear layers compute in: under autocast not the parameters' type
+        narrow = of_out.dtype  # the type that the linear layers compute in, which autocast may choose
         branch = linear(attended.to(narrow), projection.to(narrow), projection_bias.to(narrow))
         y = x + (branch if factor is None else branch * factor)
         normed, mean, rstd = _normed(y, gain, shift, ctx.eps)
@@ -133,20 +133,20 @@ class _GeluLinear(Function):
 
 
 def _autocast(weight: Tensor, x: Tensor) -> Tensor:
-    """The weight as a linear layer multiplies with it here."""
+    """Returns the weight in the type that autocast gives it, if autocast is on."""
     kind = x.device.type
     return weight.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else weight
 
 
 def _normed(x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
-    """LayerNorm over the channels, the mean, and one over the standard deviation."""
+    """Returns LayerNorm over the channels, the mean, and one over the standard deviation."""
     return torch.native_layer_norm(x, [x.shape[-1]], gain, shift, eps)
 
 
 def _norm_gradients(
     of_normed: Tensor, x: Tensor, mean: Tensor, rstd: Tensor, gain: Tensor, shift: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradients of a LayerNorm's input, weight and bias."""
+    """Returns the gradients of the input, weight and bias of a LayerNorm."""
     of_normed = of_normed.to(x.dtype)
     sizes = [x.shape[-1]]
     wanted = [True, True, True]
@@ -154,7 +154,7 @@ def _norm_gradients(
 
 
 def _linear_gradients(gradient: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradients of a linear layer's input, weight and bias, computed in the type of ``gradient``."""
+    """Returns the gradients of the input, weight and bias of a linear layer, in the type of ``gradient``."""
     rows = gradient.flatten(0, -2)
     of_weight = rows.T @ x.to(gradient.dtype).flatten(0, -2)
     return gradient @ weight.to(gradient.dtype), of_weight, rows.sum(0)

@@ -57,7 +57,7 @@ def _touch(module: nn.Module, kind: type[nn.Module] | None, kinds: Kinds) -> tup
     ):
         hook = next(name for name in HOOKS if held[name])
         return (f"has a {hook[1:-1].replace('_', ' ')}",)
-    if "forward" in held:
+    if "forward" in held or "forward" in held["_modules"]:
         return ("has a forward of its own",)
     return _touch_below(module, kinds)
 

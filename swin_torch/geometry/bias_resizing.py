@@ -1,4 +1,4 @@
-"""Bias tables for another window."""
+"""Resizes bias tables for another window."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from swin_torch.geometry.sizes import Size, checked_window
 
 
 def resize_relative_position_bias(table: Tensor, window_size: Size, new_window_size: Size) -> Tensor:
-    """The bias table of another window, the offsets interpolated bicubically as pixels of an image.
+    """Returns the bias table of another window: offsets are interpolated bicubically, as pixels of an image.
 
     Shapes: ((2 Mh - 1)(2 Mw - 1), heads) -> the same for the new window; its own window gives ``table``.
 

@@ -1,6 +1,6 @@
 """What a convention decides at given sizes, for the modules: plain integers in and out.
 
-The oracle has these decisions too, in its own words: it shares no code with what it judges.
+The oracle decides the same in code of its own: it shares no code with what it judges.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Sides = Sequence[int]
 
 
 def spoken(sides: Sides) -> str:
-    """Sides as people write them.
+    """Returns sides as people write them.
 
     >>> spoken((9, 8))
     '9x8'
@@ -28,7 +28,7 @@ def spoken(sides: Sides) -> str:
 
 
 def image_margin(image: Sides, patch_size: Size, convention: Convention) -> tuple[int, int]:
-    """Rows and columns to add at the image's bottom and right; below zero, to drop.
+    """Returns how many rows and columns to add at the bottom and right of an image; negative, to drop.
 
     Errors: ``ValueError`` for an image that the convention rejects, or that holds no whole patch to keep.
 
@@ -48,7 +48,7 @@ def image_margin(image: Sides, patch_size: Size, convention: Convention) -> tupl
 
 
 def fitted_window(grid: Sides, window_size: Size, convention: Convention) -> tuple[int, int]:
-    """The window of a stage on a grid, which may be smaller than the configured one.
+    """Returns the window of a stage on a grid, which may be smaller than the configured window.
 
     Errors: ``ValueError`` for a grid below the window where the convention rejects it.
 
@@ -76,7 +76,7 @@ def fitted_window(grid: Sides, window_size: Size, convention: Convention) -> tup
 
 
 def fitted_shift(grid: Sides, window: tuple[int, int], convention: Convention) -> tuple[int, int]:
-    """The shift of a stage's odd blocks: half the window, rounded down, where it is not dropped.
+    """Returns the shift of the odd blocks of a stage: half the window, rounded down, or 0 if dropped.
 
     >>> fitted_shift((56, 56), (7, 7), CANONICAL), fitted_shift((7, 14), (7, 7), CANONICAL)
     ((3, 3), (0, 0))
@@ -93,7 +93,7 @@ def fitted_shift(grid: Sides, window: tuple[int, int], convention: Convention) -
 
 
 def margins(grid: Sides, window: tuple[int, int], convention: Convention) -> tuple[Sides, Sides]:
-    """Rows and columns to pad a grid by before the roll, and after it.
+    """Returns how many rows and columns to pad a grid by before the roll, and after it.
 
     Errors: ``ValueError`` for a grid that is not whole windows where the convention rejects it.
 
@@ -111,9 +111,9 @@ def margins(grid: Sides, window: tuple[int, int], convention: Convention) -> tup
 
 
 def check_merge(grid: Sides, convention: Convention) -> None:
-    """Whether a grid may be merged.
+    """Checks that a grid may be merged.
 
-    Errors: ``ValueError`` for an odd side, where the next stage is built for half of it rounded down.
+    Errors: ``ValueError`` for an odd side, if the next stage is built for half of it rounded down.
 
     >>> check_merge((5, 4), CANONICAL)
     """
@@ -125,9 +125,9 @@ def check_merge(grid: Sides, convention: Convention) -> None:
 
 
 def check_image(image: Sides, config: SwinConfig, convention: Convention) -> None:
-    """Whether the network was built for such an image, where the convention builds it for one size.
+    """Checks that a network was built for an image of this size, where the convention builds it for one size.
 
-    Errors: ``ValueError`` for another.
+    Errors: ``ValueError`` for another size.
 
     >>> check_image((9, 9), SwinConfig(image_size=8), CANONICAL)
     """
@@ -140,7 +140,7 @@ def check_image(image: Sides, config: SwinConfig, convention: Convention) -> Non
 
 
 def grids(config: SwinConfig, convention: Convention) -> list[tuple[int, int]]:
-    """The grid of every stage for images of the configuration's size.
+    """Returns the grid of every stage for images of the size in the configuration.
 
     >>> grids(SwinConfig(image_size=36), CANONICAL)
     [(9, 9), (5, 5), (3, 3), (2, 2)]

@@ -1,4 +1,4 @@
-"""Graphs that are exported: of plain operations, and never silently wrong at a size that was not exported."""
+"""Exported graphs fail, and are never silently wrong, at a size for which Swin computes otherwise."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from swin_torch.geometry.conventions import Convention, Sides
 
 
 def exporting() -> bool:
-    """Tells whether an exporter or PyTorch's tracer records operations: others than PyTorch run the graph.
+    """Tells whether an exporter or the tracer of PyTorch records operations, which other programs may run.
 
     >>> exporting()
     False
@@ -20,9 +20,9 @@ def exporting() -> bool:
 
 
 def required(x: Tensor, orders: Iterable[tuple[int, int]]) -> Tensor:
-    """Returns x; a graph of dynamic sizes fails unless of each pair the first is at most the second.
+    """Returns x; a graph of dynamic sizes fails unless the first number of each pair is at most the second.
 
-    A graph holds one answer to every question about sizes, and most runtimes do not ask again.
+    An exporter decides every question about sizes once, and most runtimes do not ask again.
 
     Shapes: any -> same.
 
@@ -35,14 +35,14 @@ def required(x: Tensor, orders: Iterable[tuple[int, int]]) -> Tensor:
     hidden = torch.compiler.is_dynamo_compiling()  # there a dynamic size looks like any other
     for smaller, larger in orders:
         if hidden or isinstance(smaller, torch.SymInt) or isinstance(larger, torch.SymInt):
-            # An index that is not there is an error to every runtime.  What is found at the first is 0.
+            # Every runtime refuses an index that is out of range.  The number at the first index is 0.
             found = torch.arange(larger, device=x.device)[torch.arange(smaller, device=x.device)]
             x = x + found[0]
     return x
 
 
 def shifted_alike(grid: Sides, window: Sides, convention: Convention) -> Iterator[tuple[int, int]]:
-    """What holds as long as a grid is shifted along the axes that this one is.
+    """Yields pairs for `required` that hold as long as a grid is shifted along the same axes as this one.
 
     >>> from swin_torch.geometry.conventions import CANONICAL
     >>> list(shifted_alike((8, 3), (4, 4), CANONICAL))
@@ -54,7 +54,7 @@ def shifted_alike(grid: Sides, window: Sides, convention: Convention) -> Iterato
 
 
 def the_same(sides: Sides, others: Sides) -> Iterator[tuple[int, int]]:
-    """What holds where sides are the same as others.
+    """Yields pairs for `required` that hold as long as sides equal others.
 
     >>> list(the_same((8, 3), (8, 4)))
     [(8, 8), (8, 8), (3, 4), (4, 3)]

@@ -1,6 +1,7 @@
 """Functions on tensors: windows, shifts, masks, relative positions, attention.  Grids are (B, H, W, C).
 
-The batch is never computed, only inferred from shapes: traced or exported at one batch, they run at another.
+The batch size is inferred from shapes and never a number in the code: a function that is traced or exported
+at one batch size runs at another.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def window_partition(x: Tensor, window_size: Size) -> Tensor:
 
 
 def window_reverse(windows: Tensor, window_size: Size, height: int, width: int) -> Tensor:
-    """Puts windows back in their places: the inverse of `window_partition`.
+    """Puts windows back into a grid: the inverse of `window_partition`.
 
     Shapes: (B nH nW, Mh, Mw, C) -> (B, H, W, C).
 
@@ -97,10 +98,10 @@ def shifted_window_mask(
     device: torch.device | str | None = None,
     mask_value: float = -torch.inf,
 ) -> Tensor:
-    """The mask of the shifted windows: 0 where two tokens are neighbours in the image, -inf where not.
+    """Returns the mask of the shifted windows: 0 where a token may attend to another, -inf where it may not.
 
-    Two tokens are torn apart when the roll carried one of them around an edge and not the other.  Under a
-    convention whose mask is not a true one, ``mask_value`` stands for -inf.
+    Two tokens are separated if the roll carried one of them around an edge and not the other.  A convention
+    may use another ``mask_value`` than -inf.
 
     Shapes: (nW, N, N).
 
@@ -113,18 +114,18 @@ def shifted_window_mask(
     windows_along(height, width, window_size)
     (mh, mw), (sh, sw) = checked_window(window_size), checked_shift(shift_size, window_size)
 
-    def torn(length: int, window: int, shift: int) -> Tensor:  # along one axis: (windows, M, M)
+    def separated(length: int, window: int, shift: int) -> Tensor:  # along one axis: (windows, M, M)
         carried = (torch.arange(length, device=device) >= length - shift).unflatten(0, (-1, window))
         return carried[:, :, None] != carried[:, None, :]
 
-    rows, columns = torn(height, mh, sh), torn(width, mw, sw)
+    rows, columns = separated(height, mh, sh), separated(width, mw, sw)
     either = rows[:, None, :, None, :, None] | columns[None, :, None, :, None, :]  # nH, nW, Mh, Mw, Mh, Mw
     mask = torch.zeros(either.shape, dtype=dtype, device=device).masked_fill(either, mask_value)
     return mask.flatten(4, 5).flatten(2, 3).flatten(0, 1)
 
 
 def relative_position_index(window_size: Size, device: torch.device | str | None = None) -> Tensor:
-    """For query i and key j of a window, the row of the bias table that holds their offset.
+    """Returns for query i and key j of a window the row of the bias table that holds their offset.
 
     index = (dh + Mh - 1) (2 Mw - 1) + (dw + Mw - 1), where (dh, dw) = query - key.
 
@@ -136,14 +137,14 @@ def relative_position_index(window_size: Size, device: torch.device | str | None
             [4, 3, 2]])
     """
     mh, mw = checked_window(window_size)
-    # The index is linear in the offset: a difference of the tokens' places in rows of 2 Mw - 1.
+    # The index is linear in the offset: the difference of the tokens' positions in rows of 2 Mw - 1.
     rows, columns = torch.arange(mh, device=device), torch.arange(mw, device=device)
     place = (rows[:, None] * (2 * mw - 1) + columns).flatten()
     return place[:, None] - place + place[-1]
 
 
 def relative_position_bias(table: Tensor, window_size: Size) -> Tensor:
-    """The bias added to the logits: bias[head, i, j] = table[index[i, j], head].
+    """Returns the bias that is added to the logits: bias[head, i, j] = table[index[i, j], head].
 
     Shapes: ((2 Mh - 1)(2 Mw - 1), heads) -> (heads, N, N).
 
@@ -165,7 +166,7 @@ def relative_position_bias(table: Tensor, window_size: Size) -> Tensor:
 def window_attention(
     qkv: Tensor, bias: Tensor, mask: Tensor | None = None, qk_scale: float | None = None
 ) -> Tensor:
-    """Attention of every head in every window: softmax(scale q k^T + bias + mask) v.
+    """Returns the attention of every head in every window: softmax(scale q k^T + bias + mask) v.
 
     ``scale`` is head_dim^-1/2 unless ``qk_scale`` says otherwise; window n gets mask[n mod nW].
 
@@ -179,9 +180,8 @@ def window_attention(
     q, k, v = qkv.unflatten(-1, (3, bias.shape[0], -1)).permute(2, 0, 3, 1, 4)  # each B nW, heads, N, d
     scale = q.shape[-1] ** -0.5 if qk_scale is None else qk_scale
     bias = bias[None] if mask is None else bias + mask[:, None]  # 1 or nW, heads, N, N
-    logits = ((q * scale) @ k.transpose(-2, -1)).unflatten(
-        0, (-1, bias.shape[0])
-    ) + bias  # B, nW, heads, N, N
+    logits = (q * scale) @ k.transpose(-2, -1)  # B nW, heads, N, N
+    logits = logits.unflatten(0, (-1, bias.shape[0])) + bias  # B, nW, heads, N, N
     # Sums of exponentials overflow float16 and lose bfloat16's few bits.
     wide = torch.promote_types(logits.dtype, torch.float32)
     attention = logits.softmax(-1, dtype=wide).to(v.dtype).flatten(0, 1)
@@ -195,7 +195,7 @@ def shifted_window_attention(
     shift_size: Size,
     convention: Convention = CANONICAL,
 ) -> Tensor:
-    """The whole (S)W-MSA: pad, shift, partition, ``attend(windows, mask)``, reverse, shift back, crop.
+    """Computes the whole (S)W-MSA: pad, shift, partition, ``attend(windows, mask)``, reverse, shift, crop.
 
     The grid is padded to whole windows before the shift, unless the convention does it after; padded tokens
     take part as keys.
@@ -233,14 +233,13 @@ def merge_neighbours(x: Tensor) -> Tensor:
     >>> merge_neighbours(torch.arange(4).view(1, 2, 2, 1)).flatten()
     tensor([0, 2, 1, 3])
     """
-    x = (
-        pad_by(x, missing(x.shape[1], x.shape[2], 2)).unflatten(2, (-1, 2)).unflatten(1, (-1, 2))
-    )  # B, H/2, dh, W/2, dw, C
+    padded = pad_by(x, missing(x.shape[1], x.shape[2], 2))
+    x = padded.unflatten(2, (-1, 2)).unflatten(1, (-1, 2))  # B, H/2, dh, W/2, dw, C
     return x.permute(0, 1, 3, 4, 2, 5).flatten(3)
 
 
 def drop_path(branch: Tensor, kept: Tensor | None) -> Tensor:
-    """Drop path: each sample of a residual branch times its factor, 0 or 1 / (1 - p); None keeps all.
+    """Multiplies each sample of a residual branch by its factor, 0 or 1 / (1 - p): drop path; None keeps all.
 
     Shapes: (B, H, W, C) and (B,) -> (B, H, W, C).
 

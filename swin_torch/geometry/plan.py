@@ -1,4 +1,4 @@
-"""What sizes alone determine of a (shifted) window attention: where each window's tokens lie, its mask."""
+"""The plan of a (shifted) window attention: the tokens and the mask of each window, from sizes alone."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Pair = tuple[int, int]
 
 
 class Plan(NamedTuple):
-    """The sizes of one call: grid and padded grid, window and shift, heads, and which comes first.
+    """The sizes of one call, and whether the grid is rolled before it is padded.
 
-    In row r of the shifted grid stands row (r + shift) mod period of the image, where r < period and that
-    row exists; elsewhere padding.  The period is the padded height, or the grid's if the roll comes first.
+    Row r of the shifted grid is row (r + shift) mod period of the image if r < period and that row exists;
+    else it is padding.  The period is the padded height, or the height of the grid if the roll comes first.
 
     >>> Plan((3, 4), (4, 4), (2, 2), (1, 1), 1, False).rows()
     [1, 2, -1, 0]
@@ -38,30 +38,30 @@ class Plan(NamedTuple):
 
     @property
     def tokens(self) -> int:
-        """N, the tokens of a window."""
+        """Returns N, the tokens of a window."""
         return prod(self.window)
 
     @property
     def counts(self) -> Pair:
-        """How many windows there are along height and width."""
+        """Returns the number of windows along height and width."""
         return self.padded[0] // self.window[0], self.padded[1] // self.window[1]
 
     @property
     def period(self) -> Pair:
-        """What the roll is taken modulo."""
+        """Returns the height and width modulo which the grid is rolled."""
         return self.grid if self.roll_first else self.padded
 
     @property
     def is_padded(self) -> bool:
-        """Whether some tokens are padding."""
+        """Tells whether some tokens are padding."""
         return self.grid != self.padded
 
     def rows(self) -> list[int]:
-        """The image's row in each row of the shifted grid, -1 for padding."""
+        """Returns the row of the image in each row of the shifted grid, -1 for padding."""
         return self._along(0)
 
     def columns(self) -> list[int]:
-        """The image's column in each column of the shifted grid, -1 for padding."""
+        """Returns the column of the image in each column of the shifted grid, -1 for padding."""
         return self._along(1)
 
     def _along(self, axis: int) -> list[int]:
@@ -69,6 +69,20 @@ class Plan(NamedTuple):
         found = [(r + shift) % period if r < period else -1 for r in range(self.padded[axis])]
         return [source if source < length else -1 for source in found]
 
+    # The four classes of windows, on a shifted grid of 3 x 3 windows of 4 x 4 tokens with shift 1.
+    #
+    #       inside | inside | right           inside       right        bottom       corner
+    #      --------+--------+--------        a a a a      a a a | b    a a a a      a a a | b
+    #       inside | inside | right          a a a a      a a a | b    a a a a      a a a | b
+    #      --------+--------+--------        a a a a      a a a | b    a a a a      a a a | b
+    #       bottom | bottom | corner         a a a a      a a a | b    -------      ------+--
+    #                                                                  c c c c      c c c | d
+    #
+    # A token attends to the tokens of its window that have the same letter: those lie side by side in the
+    # image.  The roll brought the last `shift` columns (b, d) from the image's left edge, and the last
+    # `shift` rows (c, d) from its top: logits between different letters get the mask's value.  All windows
+    # of a class have the same mask; windows inside have none.  Without a shift along an axis there are no
+    # other classes along it.  In code a class is two flags: down (bottom, corner), right (right, corner).
     def classes(self) -> Iterator[tuple[slice, slice, bool, bool]]:
         """The four classes of windows by mask: rows and columns of windows, and which axes are torn there.
 
@@ -102,10 +116,10 @@ def make_plan(grid: Pair, window_size: Size, shift_size: Size, heads: int, conve
 
 @lru_cache(maxsize=64)
 def places(plan: Plan, device: torch.device) -> list[tuple[Tensor, Tensor | None, Tensor | None]]:
-    """For each class with windows: where their tokens lie in an image, which are padding, which pairs torn.
+    """For each class of windows, returns the tokens' positions, the padding, and the separated pairs.
 
-    Shapes: (windows, N), the token's place in its image (0 for padding); (windows, N), (N, N) booleans, each
-    None where none are.
+    Shapes: (windows, N), the position of a token in its image, 0 for padding; (windows, N) and (N, N),
+    booleans, each None where no token is padding or no pair is separated.
     """
     width = plan.grid[1]
     rows, columns = torch.tensor(plan.rows()), torch.tensor(plan.columns())
@@ -129,7 +143,7 @@ def places(plan: Plan, device: torch.device) -> list[tuple[Tensor, Tensor | None
 
 
 def _torn(plan: Plan, down: bool, right: bool) -> Tensor:
-    """Which pairs of a window's tokens are no neighbours in the image: one came around an edge, one not."""
+    """Returns which pairs of tokens are separated: the roll carried one of them around an edge."""
     (mh, mw), (sh, sw) = plan.window, plan.shift
     low = ((torch.arange(mh) >= mh - sh) & down)[:, None].expand(mh, mw).flatten()
     far = ((torch.arange(mw) >= mw - sw) & right)[None, :].expand(mh, mw).flatten()
@@ -137,9 +151,9 @@ def _torn(plan: Plan, down: bool, right: bool) -> Tensor:
 
 
 def table_gradient(of_bias: Tensor, window: Pair) -> Tensor:
-    """The bias table's gradient from the bias's: each row's is the sum over the pairs with its offset.
+    """Returns the gradient of the bias table: that of the bias, summed over the pairs with each offset.
 
-    A sum in a fixed order, so it is the same on every run.
+    The order of the sums is fixed, so that every run gives the same.
 
     Shapes: (heads, N, N) -> ((2 Mh - 1)(2 Mw - 1), heads).
 

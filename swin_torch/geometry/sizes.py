@@ -10,7 +10,7 @@ Size = int | Sequence[int]
 
 
 def pair(size: Size) -> tuple[int, int]:
-    """A size as ``(height, width)``.
+    """Returns a size as ``(height, width)``.
 
     >>> pair(7), pair((3, 5))
     ((7, 7), (3, 5))
@@ -20,7 +20,7 @@ def pair(size: Size) -> tuple[int, int]:
 
 
 def checked_window(window_size: Size) -> tuple[int, int]:
-    """A window as ``(height, width)``.
+    """Returns a window as ``(height, width)``.
 
     Errors: ``ValueError`` for a side below 1.
 
@@ -34,7 +34,7 @@ def checked_window(window_size: Size) -> tuple[int, int]:
 
 
 def checked_shift(shift_size: Size, window_size: Size) -> tuple[int, int]:
-    """A shift as ``(height, width)``.
+    """Returns a shift as ``(height, width)``.
 
     Errors: ``ValueError`` unless 0 <= shift < window on both axes.
 
@@ -51,7 +51,7 @@ def checked_shift(shift_size: Size, window_size: Size) -> tuple[int, int]:
 
 
 def windows_along(height: int, width: int, window_size: Size) -> tuple[int, int]:
-    """How many windows a grid has along its height and width.
+    """Returns how many windows a grid has along its height and width.
 
     Errors: ``ValueError`` unless the grid is made of whole windows.
 
@@ -68,7 +68,7 @@ def windows_along(height: int, width: int, window_size: Size) -> tuple[int, int]
 
 
 def missing(height: int, width: int, multiple: Size) -> tuple[int, int]:
-    """The rows and columns that a grid lacks to be a multiple of ``multiple``.
+    """Returns how many rows and columns must be added to a grid to make it a multiple of ``multiple``.
 
     >>> missing(10, 8, 4)
     (2, 0)

@@ -1,4 +1,4 @@
-"""From a file of weights to a network: whatever layout they are in, and for another window if wanted."""
+"""Builds a network from a file of weights in any layout, and for another window if wanted."""
 
 from __future__ import annotations
 
@@ -23,9 +23,11 @@ def from_checkpoint(
     source: str | Path | Checkpoint,
     window_size: Size | None = None,
     drop_path_rate: float = 0.0,
+    ways: str = "fast",
+    keeping: str | None = None,
     **known: Any,
 ) -> SwinTransformer:
-    """The network whose weights a file or directory holds, of the configuration it was made with.
+    """Returns a network with the weights and the configuration of a file or directory.
 
     Official, detection, timm, torchvision and transformers checkpoints are recognised; ``known`` are fields
     of SwinConfig that a file does not hold (`swin_weights.load`).  With another ``window_size``
@@ -46,12 +48,12 @@ def from_checkpoint(
             f"a loaded checkpoint has its configuration, got {', '.join(known)} as well: pass them to load"
         )
     config = found.config if window_size is None else replace(found.config, window_size=pair(window_size))
-    network = SwinTransformer(config, drop_path_rate)
-    with torch.device("meta"):  # for its windows: a convention may have fitted them to the stages' grids
+    network = SwinTransformer(config, drop_path_rate, ways, keeping)
+    with torch.device("meta"):  # its windows: a convention may have fitted them to the grids of the stages
         before = SwinTransformer(found.config)
 
     def tensor(name: str, x: Any) -> Tensor:
-        given = torch.from_numpy(np.array(x))  # a copy: some readers give memory that must not be written
+        given = torch.from_numpy(np.array(x))  # a copy: the memory of some readers must not be written
         if not name.endswith(TABLE):
             return given
         old, new = (_window(made, name) for made in (before, network))
@@ -62,5 +64,5 @@ def from_checkpoint(
 
 
 def _window(network: SwinTransformer, name: str) -> Size:
-    """The window of the attention that a bias table belongs to."""
+    """Returns the window of the attention that a bias table belongs to."""
     return cast("WindowAttention", network.get_submodule(name.removesuffix(TABLE))).window_size

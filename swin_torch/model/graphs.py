@@ -1,4 +1,4 @@
-"""CUDA graphs: a forward whose launches are recorded once and replayed, for small batches."""
+"""CUDA graphs: the launches of a forward are recorded once and replayed, for small batches."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 def graphed(model: nn.Module, images: Tensor) -> Callable[[Tensor], Tensor]:
-    """The model's inference at the size of ``images`` as one CUDA graph: no launch costs the processor time.
+    """Returns the inference of a model at the size of ``images`` as one CUDA graph.
 
     The returned function takes images of that shape; its output is overwritten by its next call.
 

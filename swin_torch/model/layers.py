@@ -19,7 +19,7 @@ from swin_torch.geometry.sizes import Size, checked_window
 from swin_torch.model.patches import PatchMerging
 
 Kept = tuple[Tensor, Tensor]
-"""Drop path's factors for one block: two (B,) tensors, for the attention and the MLP branch."""
+"""The factors of drop path for a block: two (B,) tensors, for the attention and the MLP branch."""
 
 
 class WindowAttention(Attention):
@@ -39,7 +39,7 @@ class WindowAttention(Attention):
         qkv_bias: bool = True,
         qk_scale: float | None = None,
     ) -> None:
-        """Sizes are those of one window; ``qk_scale`` replaces head_dim^-1/2."""
+        """``qk_scale`` replaces head_dim^-1/2."""
         super().__init__()
         if num_heads < 1 or channels % num_heads:
             raise ValueError(
@@ -99,7 +99,7 @@ class SwinBlock(Block):
         qk_scale: float | None = None,
         drop_path_rate: float = 0.0,
         convention: Convention = CANONICAL,
-        ways: str = "plain",
+        ways: str = "fast",
         keeping: str | None = None,
     ) -> None:
         """The shift is an argument of `forward`, for it depends on the grid."""
@@ -154,12 +154,12 @@ class SwinStage(nn.Module):
         qk_scale: float | None = None,
         drop_path_rates: Sequence[float] | None = None,
         convention: Convention = CANONICAL,
-        ways: str = "plain",
+        ways: str = "fast",
         keeping: str | None = None,
     ) -> None:
-        """``hidden`` is the MLPs' width; without ``drop_path_rates`` nothing is dropped.
+        """``hidden`` is the width of the MLPs; without ``drop_path_rates`` nothing is dropped.
 
-        ``window_size`` is the stage's own, which the convention may have fitted to its grid.
+        ``window_size`` is that of this stage, which the convention may have fitted to the grid.
         """
         super().__init__()
         self.convention = convention
@@ -200,7 +200,7 @@ class SwinStage(nn.Module):
         return x
 
 
-# Official checkpoints hold two buffers that sizes alone determine; here they are recomputed.
+# Official checkpoints hold two buffers that sizes alone determine; this package computes them instead.
 
 
 def _drop_official_index(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:

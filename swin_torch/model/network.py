@@ -21,12 +21,15 @@ from swin_torch.model.patches import PatchEmbed
 class SwinTransformer(nn.Module):
     """The classifier: stages, LayerNorm, mean over the last stage's tokens, linear head.
 
-    Images of any size go in, unless there is an absolute position embedding or the configuration's convention
-    builds a network for one size.  Official checkpoints load
-    by ``load_state_dict``, with their recomputed buffers or without.  Drop path rates grow linearly from
-    0 to ``drop_path_rate`` over all blocks.
+    Images may have any size, unless there is an absolute position embedding or the convention builds a
+    network for one size.  Official checkpoints load by ``load_state_dict``, with their computed buffers or
+    without.  Drop path rates grow linearly from 0 to ``drop_path_rate`` over all blocks.
 
-    Errors: ``ValueError`` unless 0 <= drop_path_rate < 1.
+    ``ways`` is "fast", or "plain" for a network in plain operations.  ``keeping`` is what training keeps for
+    backward: "most", the default on a CPU, is the fastest; "little", the default on a GPU, keeps half of it;
+    "halves" keeps a seventh and computes each block twice.
+
+    Errors: ``ValueError`` unless 0 <= drop_path_rate < 1, and for other ``ways`` or ``keeping``.
 
     >>> config = SwinConfig(embed_dim=4, depths=(1, 1), num_heads=(1, 2), window_size=2, num_classes=3)
     >>> SwinTransformer(config)(torch.zeros(1, 3, 17, 30)).shape
@@ -39,7 +42,7 @@ class SwinTransformer(nn.Module):
         self,
         config: SwinConfig,
         drop_path_rate: float = 0.0,
-        ways: str = "plain",
+        ways: str = "fast",
         keeping: str | None = None,
     ) -> None:
         """Initialises the parameters as the paper trains them."""
@@ -83,7 +86,7 @@ class SwinTransformer(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """(B, colours, H, W) -> logits (B, classes); with 0 classes, the mean token (B, C)."""
         x = self._embedded(images)
-        for stage in self.layers:  # called, so that what is hooked to a stage runs
+        for stage in self.layers:  # called, so that its hooks run
             x = stage(x)
         return self.head(self.norm(x).mean((1, 2)))
 
@@ -115,14 +118,14 @@ class SwinTransformer(nn.Module):
         return x + self.absolute_pos_embed.unflatten(1, self.grid)
 
     def _window(self, grid: tuple[int, int]) -> Size:
-        """The window of a stage built for a grid: where windows shrink, so do their bias tables."""
+        """Returns the window of a stage built for a grid: where windows shrink, so do their bias tables."""
         if not self.convention.window.startswith("shrink"):
             return self.config.window_size
         return fitted_window(grid, self.config.window_size, self.convention)
 
 
 def drop_path_rates(drop_path_rate: float, depths: Sequence[int]) -> list[list[float]]:
-    """The drop rate of every block, by stage: linear from 0 to ``drop_path_rate`` over *all* blocks.
+    """Returns the drop rate of every block, by stage: linear from 0 to ``drop_path_rate`` over *all* blocks.
 
     Errors: ``ValueError`` unless 0 <= drop_path_rate < 1.
 
@@ -140,9 +143,9 @@ def drop_path_rates(drop_path_rate: float, depths: Sequence[int]) -> list[list[f
 
 
 def swin_t(
-    drop_path_rate: float = 0.0, ways: str = "plain", keeping: str | None = None, **overrides: Any
+    drop_path_rate: float = 0.0, ways: str = "fast", keeping: str | None = None, **overrides: Any
 ) -> SwinTransformer:
-    """Swin-T, 28 M parameters; ``overrides`` are fields of SwinConfig.
+    """Swin-T, 28 M parameters; ``overrides`` are fields of SwinConfig, the rest as in `SwinTransformer`.
 
     >>> sum(parameter.numel() for parameter in swin_t().parameters())
     28288354
@@ -151,9 +154,9 @@ def swin_t(
 
 
 def swin_s(
-    drop_path_rate: float = 0.0, ways: str = "plain", keeping: str | None = None, **overrides: Any
+    drop_path_rate: float = 0.0, ways: str = "fast", keeping: str | None = None, **overrides: Any
 ) -> SwinTransformer:
-    """Swin-S, 50 M parameters; ``overrides`` are fields of SwinConfig.
+    """Swin-S, 50 M parameters; ``overrides`` are fields of SwinConfig, the rest as in `SwinTransformer`.
 
     >>> len(swin_s(embed_dim=12).layers[2].blocks)
     18
@@ -162,9 +165,9 @@ def swin_s(
 
 
 def swin_b(
-    drop_path_rate: float = 0.0, ways: str = "plain", keeping: str | None = None, **overrides: Any
+    drop_path_rate: float = 0.0, ways: str = "fast", keeping: str | None = None, **overrides: Any
 ) -> SwinTransformer:
-    """Swin-B, 88 M parameters; ``overrides`` are fields of SwinConfig.
+    """Swin-B, 88 M parameters; ``overrides`` are fields of SwinConfig, the rest as in `SwinTransformer`.
 
     >>> swin_b(depths=(1, 1, 1, 1), num_classes=10).head
     Linear(in_features=1024, out_features=10, bias=True)
@@ -173,9 +176,9 @@ def swin_b(
 
 
 def swin_l(
-    drop_path_rate: float = 0.0, ways: str = "plain", keeping: str | None = None, **overrides: Any
+    drop_path_rate: float = 0.0, ways: str = "fast", keeping: str | None = None, **overrides: Any
 ) -> SwinTransformer:
-    """Swin-L, 197 M parameters; ``overrides`` are fields of SwinConfig.
+    """Swin-L, 197 M parameters; ``overrides`` are fields of SwinConfig, the rest as in `SwinTransformer`.
 
     >>> swin_l(depths=(1,), num_heads=(6,)).head
     Linear(in_features=192, out_features=1000, bias=True)

@@ -1,4 +1,4 @@
-"""What makes a coarser grid: patches of an image, and the merge of neighbours.  Grids are (B, H, W, C)."""
+"""The patches of an image, and the merge of neighbouring tokens.  Grids are (B, H, W, C)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class PatchMerging(Merge):
         self,
         channels: int,
         convention: Convention = CANONICAL,
-        ways: str = "plain",
+        ways: str = "fast",
         keeping: str | None = None,
     ) -> None:
         """``channels`` are those before the merge; `Merge` says what ``ways`` and ``keeping`` are."""
@@ -80,7 +80,7 @@ class PatchEmbed(nn.Module):
         padded = pad(images, (0, right, 0, bottom)) if bottom or right else images  # below zero it crops
         if find_touch(self.proj, CONVOLUTION) is not None:
             return self.norm(self.proj(padded).permute(0, 2, 3, 1))
-        # One matmul: a convolution of 3 channels in bfloat16 gave NaN for finite images on CPU, now and then.
+        # One matmul: on CPUs a convolution of 3 channels in bfloat16 sometimes gave NaN for finite images.
         (ph, pw), weight = self.patch_size, self.proj.weight
         patches = padded.unflatten(3, (-1, pw)).unflatten(2, (-1, ph)).permute(0, 2, 4, 1, 3, 5).flatten(3)
         return self.norm(linear(patches, weight.flatten(1), self.proj.bias))

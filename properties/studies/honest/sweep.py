@@ -13,7 +13,7 @@ from swin_properties.adapters.implementation import Implementation
 from swin_properties.budget.precision import PRECISIONS
 from swin_properties.budget.within import perturb, within_budget
 from swin_properties.cases.case import Case
-from swin_properties.cases.draws import each_drawn
+from swin_properties.cases.draws import draw_each
 from swin_properties.cases.strategies import Listed
 from swin_properties.judging.compare import describe_outcome
 from swin_properties.laws.choosing import chosen
@@ -56,7 +56,7 @@ def cases(law: Law, number: int, seed: int = 0) -> list[Case]:
     def keep(case: Case) -> None:
         drawn.append(case)
 
-    each_drawn(law.cases.strategy, keep, number, seed, shrink=False)
+    draw_each(law.cases.strategy, keep, number, seed, shrink=False)
     return drawn
 
 
@@ -80,7 +80,7 @@ def swept(
 
 def one_case(law: Law, case: Case, precision: str, judged: dict[str, Implementation], table: Table) -> None:
     """Asks every formulation that is not skipped about one case; all share the perturbed runs."""
-    call, rounding = partial(law.pairs, case=case), PRECISIONS[precision]
+    call, rounding = partial(law.body, case=case), PRECISIONS[precision]
     residuals = perturb(call, swin_reference, rounding)
     for name, one in judged.items():
         row = table[name, precision]

@@ -12,9 +12,7 @@ What holds for all of them:
 - A window and a shift are applied as they are given.  Only `swin_stage`, `swin_features` and
   `swin_transformer` decide them: even blocks are not shifted, odd blocks by half a window, and a window that
   spans the grid is not shifted at all.  A convention may decide otherwise.
-- ``config`` has ``image_size``, ``patch_size``, ``embed_dim``, ``depths``, ``num_heads``, ``window_size``,
-  ``mlp_ratio``, ``qkv_bias``, ``qk_scale``, ``patch_norm``, ``absolute_position_embedding``, ``num_classes``
-  and ``convention``.
+- ``config`` is a `SwinConfig`.
 - A callable that is missing, and an optional argument that its signature lacks, are not offered.
 """
 
@@ -58,10 +56,10 @@ class Swin(Protocol):
         """Rolls the grid by +s along each axis."""
 
     def shifted_window_mask(self, height: int, width: int, window_size: Size, shift_size: Size) -> Array:
-        """Gives 0 where a token may attend to another after the shift, a negative number where not."""
+        """Returns 0 where a token may attend to another after the shift, a negative number where not."""
 
     def relative_position_index(self, window_size: Size) -> Array:
-        """Gives the row of the bias table for each pair of tokens of a window."""
+        """Returns the row of the bias table for each pair of tokens of a window."""
 
     def relative_position_bias(self, table: Array, window_size: Size) -> Array:
         """Looks up the bias of each pair of tokens of a window."""
@@ -112,13 +110,20 @@ class Swin(Protocol):
         """Applies blocks, every second one shifted, then the merge where it has one."""
 
     def swin_features(self, images: Array, params: Params, config: SwinConfig) -> Sequence[Array]:
-        """Gives the map of every stage, before its merge and without a norm."""
+        """Returns the map of every stage, before its merge and without a norm."""
 
     def swin_transformer(self, images: Array, params: Params, config: SwinConfig) -> Array:
         """Classifies images: embedding, stages, norm, mean over the tokens, head."""
 
 
-class Asked(Swin, Protocol):
+class ByName(Protocol):
+    """What calls a callable, or `vjp`, by its name."""
+
+    def raw(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        """Returns the positional arguments as they are after the call, and the very result."""
+
+
+class Asked(Swin, ByName, Protocol):
     """A Swin as a law is given it: with exact results to compare with, and a precision."""
 
     expected: Swin
@@ -126,9 +131,6 @@ class Asked(Swin, Protocol):
 
     precision: Precision
     """What the implementation computes in."""
-
-    def raw(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        """Calls a callable by name; gives the arguments as they are after the call, and the very result."""
 
 
 @dataclass(frozen=True)
@@ -319,7 +321,7 @@ CONTRACT: dict[str, Entry] = {
         varies=HEADS,
     ),
     "window_attention": Entry(
-        "(B nW, N, C); mask (nW, N, N), added",
+        "(B nW, N, C); `mask` (nW, N, N), added to the logits",
         "(B nW, N, C)",
         _same,
         lambda case: (case.windows(), case.attention(), case.heads, case.window),
@@ -350,7 +352,7 @@ CONTRACT: dict[str, Entry] = {
     ),
     "patch_embed": Entry(
         "(B, 3, H, W)",
-        "(B, H/p, W/p, C)",
+        "(B, H/p, W/p, C), sides rounded up",
         _shape_embedding,
         lambda case: (
             _make_images(case),
@@ -364,14 +366,14 @@ CONTRACT: dict[str, Entry] = {
     ),
     "patch_merging": Entry(
         "(B, H, W, C)",
-        "(B, H/2, W/2, 2C)",
+        "(B, H/2, W/2, 2C), sides rounded up",
         _shape_merged,
         lambda case: (case.tokens(), case.hot(parameters.merging_shapes(case.channels))),
         refuses="odd sides",
         refuse=_refuse_odd_sides,
     ),
     "swin_block": Entry(
-        "(B, H, W, C)",
+        "(B, H, W, C); `kept`: drop path's factors of the attention and the MLP branch, each (B,)",
         "(B, H, W, C)",
         _same,
         lambda case: (case.tokens(), case.block(), case.heads, case.window, case.shift),

@@ -10,7 +10,7 @@ import numpy as np
 
 from swin_properties.adapters.answers import BadAnswer, Declined
 from swin_properties.adapters.implementation import Implementation
-from swin_properties.budget.within import Pairs, compare_pairs, within_budget
+from swin_properties.budget.within import Pairs, compare_pairs, list_pairs, within_budget
 from swin_properties.bugs import GALLERY, Bug, touched
 from swin_properties.bugs.kills import cases, planted, residuals, shipped
 from swin_properties.cases.case import Case
@@ -21,7 +21,7 @@ MOST_LAWS, MOST_CASES = 4, 4
 """How many broken laws, and cases of each, a planted bug must explain."""
 
 FAR = 1e3
-"""A rho, in units of the oracle's budget, beyond which a closer look at a bug's own budget is spared."""
+"""The rho, in the oracle's budget, beyond which the bug's own budget need not be computed."""
 
 
 @dataclass(frozen=True)
@@ -36,19 +36,19 @@ class Diagnosis:
         if self.bugs:
             return " Or: ".join(f"{bug.note} [{bug.name}; seen: {bug.seen}]" for bug in self.bugs)
         if not self.holding:
-            return f"No planted bug explains it. Every component breaks a law: {', '.join(self.broken)}."
+            return f"No planted bug explains it. Laws of each component are broken: {', '.join(self.broken)}."
         return (
-            f"No planted bug explains it. These hold: {', '.join(self.holding)}; these are broken: "
-            f"{', '.join(self.broken)}. The fault is in what {self.broken[0]} adds to the ones that hold."
+            f"No planted bug explains it. All laws of {', '.join(self.holding)} hold; laws of "
+            f"{', '.join(self.broken)} are broken. The fault is in what {self.broken[0]} adds to the others."
         )
 
 
-def explain(judged: Implementation, report: Report) -> str:
+def explain(implementation: Implementation, report: Report) -> str:
     """Says which planted bug does what the implementation does, or which component the fault is in."""
-    return str(diagnose(judged, report) or "")
+    return str(diagnose(implementation, report) or "")
 
 
-def diagnose(judged: Implementation, report: Report) -> Diagnosis | None:
+def diagnose(implementation: Implementation, report: Report) -> Diagnosis | None:
     """Returns what explains the broken laws of a report; None where no law is broken.
 
     A planted bug explains them when, on the smallest cases and on some drawn ones of the broken laws, it
@@ -59,7 +59,7 @@ def diagnose(judged: Implementation, report: Report) -> Diagnosis | None:
         return None
     told = [
         r for r in results if LAWS[r.law].tier != "gradient"
-    ]  # a broken gradient law says itself what is wrong
+    ]  # a gradient law that is broken says itself what is wrong
     broken = {r.law.partition("/")[0] for r in results}
     holding = {r.law.partition("/")[0] for r in report.of("holds")} - broken
     order = list(dict.fromkeys(name.partition("/")[0] for name in LAWS))
@@ -69,11 +69,15 @@ def diagnose(judged: Implementation, report: Report) -> Diagnosis | None:
         if r.counterexample
         for case in (r.counterexample.case, *cases(LAWS[r.law], "quick", report.seed)[:MOST_CASES])
     ]
-    seen = [(law, case, pairs) for law, case in exhibits if (pairs := _pairs(law, judged, case)) is not None]
+    seen = [
+        (law, case, pairs)
+        for law, case in exhibits
+        if (pairs := _pairs(law, implementation, case)) is not None
+    ]
     explaining = [
         bug
         for bug in GALLERY.values()
-        if touched(bug.name) & broken and not _excluded(bug, report) and _explains(bug, judged, seen)
+        if touched(bug.name) & broken and not _excluded(bug, report) and _explains(bug, implementation, seen)
     ]
     return Diagnosis(
         tuple(explaining if seen else ()),
@@ -83,7 +87,7 @@ def diagnose(judged: Implementation, report: Report) -> Diagnosis | None:
 
 
 def _excluded(bug: Bug, report: Report) -> bool:
-    """Whether a law that kills the bug on the cases of this report holds: then it is not this bug."""
+    """Returns whether a law that kills the bug on the cases of this report holds: then it is not this bug."""
     known = report.seed == 0 and report.convention == "canonical"  # else a law asks for something else
     kills = shipped().get(report.effort, {}).get(bug.name, {}) if known else {}
     kill = [law for law, where in kills.items() if report.precision in where]
@@ -93,7 +97,7 @@ def _excluded(bug: Bug, report: Report) -> bool:
 def _pairs(law: Law, implementation: Implementation, case: Case) -> Pairs | None:
     """Returns what the implementation gives and should give; None where it does not answer at all."""
     try:
-        return law.pairs(implementation, case)
+        return list_pairs(law.body(implementation, case))
     except (BadAnswer, Declined):
         return None
 
@@ -131,7 +135,7 @@ def _same(law: Law, case: Case, implementation: Implementation, bug: Bug, pairs:
             return False
 
     def beside_the_bug(swin: Any) -> Pairs:
-        left = law.pairs(swin, case)
+        left = list_pairs(law.body(swin, case))
         return [(left[i][0], both[i][1]) for i in numbers]
 
     return within_budget(beside_the_bug, implementation, bug.implementation(), implementation.precision).holds

@@ -1,4 +1,4 @@
-"""The commands of ``swin-oracle``: each module adds its own words to the parser and prepares the work."""
+"""The commands of ``swin-oracle``: each module adds its arguments to the parser and prepares the work."""
 
 from swin_properties.commands import check, compare, identify, laws, predict, show
 

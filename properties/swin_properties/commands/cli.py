@@ -1,7 +1,7 @@
 """The command ``swin-oracle``.
 
 Exit codes: 0 conforms, or nothing became slower; 1 a law is broken, or a case is slower; 2 nothing could be
-judged, said in one sentence; 3 the machine was disturbed, so that nothing can be said; 130 Ctrl-C.
+judged, with the reason in one sentence; 3 the machine was too disturbed to tell; 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -18,14 +18,17 @@ from swin_properties.commands.words import Work
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        """Says what is wrong in one line, where argparse would print the usage as well."""
+        """Says what is wrong in one line; argparse would print the usage as well."""
         self.exit(2, f"{self.prog}: {message}: see `{self.prog} --help`\n")
 
 
 def parser() -> argparse.ArgumentParser:
-    """The words and options of every command."""
+    """Returns the parser of all commands."""
     root = _Parser(
-        prog="swin-oracle", description="Proves a Swin Transformer right, or shows its smallest wrong input."
+        prog="swin-oracle",
+        description="Tests any implementation of Swin Transformer against a NumPy oracle, and shows the "
+        "smallest input on which it is wrong.",
+        epilog="Start with `swin-oracle check mypkg.swin`. `swin-oracle COMMAND --help` explains a command.",
     )
     commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
     for command in COMMANDS:
@@ -34,16 +37,16 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command; what is wrong with the input is one sentence on standard error, exit code 2."""
+    """Runs the command; wrong input gives one sentence on standard error and exit code 2."""
     args = parser().parse_args(argv)
     try:
-        return _done(args)
+        return _run(args)
     except KeyboardInterrupt:
         print("swin-oracle: interrupted", file=sys.stderr)
         return 130
 
 
-def _done(args: argparse.Namespace) -> int:
+def _run(args: argparse.Namespace) -> int:
     try:
         work: Work = args.prepare(args)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""``swin-oracle compare``: two revisions of an implementation timed side by side, and what became slower."""
+"""``swin-oracle compare``: times two revisions of a repository side by side, and says what became slower."""
 
 from __future__ import annotations
 
@@ -24,33 +24,47 @@ from swin_properties.reports.terminal import progress
 
 STYLES = {"slower": "bold red", "inconclusive": "yellow", "faster": "green", "same": "dim"}
 
+DESCRIPTION = """Times an implementation at two revisions of a git repository, in alternation, and compares
+the best times. Exit code: 0 no case is slower; 1 a case is slower; 2 nothing could be timed; 3 the machine
+was too disturbed to tell."""
+
 
 def add(commands: Any) -> None:
-    """The command's words and options."""
-    command = commands.add_parser("compare", help="time two revisions side by side: is one slower?")
+    """Adds the command and its arguments."""
+    words = "time two git revisions side by side, and say which cases became slower"
+    command = commands.add_parser("compare", help=words, description=DESCRIPTION)
     command.set_defaults(prepare=prepare)
-    command.add_argument("base", metavar="BASE", help="a commit, branch or tag of the repository you are in")
-    command.add_argument("head", metavar="HEAD", nargs="?", help="another (default: the working tree)")
     command.add_argument(
-        "-k", dest="expression", default="", help="cases, such as 'attention and not stage1'"
+        "base", metavar="BASE", help="a commit, branch or tag of the repository in the current folder"
+    )
+    command.add_argument(
+        "head", metavar="HEAD", nargs="?", help="another one (default: the files as they are now)"
+    )
+    command.add_argument(
+        "-k",
+        dest="expression",
+        default="",
+        help="time only cases that match, such as 'attention and not stage1'",
     )
     command.add_argument(
         "--implementation",
         action="append",
         default=[],
         metavar="NAME",
-        help="as for check, of your repository (default: this project's own)",
+        help="what to time, a module, file.py or module:attribute (default: the cases of this project)",
     )
-    rounds = f"interleaved rounds of a measurement (default and least {interleaved.ROUNDS})"
+    rounds = f"how often each case is timed in alternation (default and least {interleaved.ROUNDS})"
     command.add_argument("--rounds", type=int, default=interleaved.ROUNDS, help=rounds)
-    command.add_argument("--json", metavar="FILE", help="write the times in pytest-benchmark's JSON too")
+    command.add_argument(
+        "--json", metavar="FILE", help="also write the times, in the JSON of pytest-benchmark"
+    )
 
 
 def prepare(args: argparse.Namespace) -> Work:
-    """Writes both trees aside and loads them; the work measures, and prints the verdicts."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what was written aside goes
+    """Checks out both revisions and loads them; the work measures and prints the verdicts."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: temporary files are removed
     interleaved.check_rounds(args.rounds)
-    files.checked([args.json] if args.json else [])
+    files.check_paths([args.json] if args.json else [])
     repository = Repository.find(Path.cwd())
     with ExitStack() as guard:
         base, head = guard.enter_context(comparison.write_trees(repository, args.base, args.head))
@@ -73,7 +87,7 @@ def prepare(args: argparse.Namespace) -> Work:
 
 
 def measure(plan: Plan, rounds: int, console: Console) -> None:
-    """Measures, with a bar over the cases on a terminal."""
+    """Measures all cases, with a progress bar on a terminal."""
     bar = progress(console, "cases")
     task = bar.add_task("", total=len(plan.cases))
 
@@ -86,7 +100,7 @@ def measure(plan: Plan, rounds: int, console: Console) -> None:
 
 
 def show(plan: Plan, rounds: int, console: Console) -> None:
-    """Prints the table, what was not compared, and the verdicts in one line."""
+    """Prints the table, the cases that were not compared, and a line that sums up."""
     console.print(table(plan.cases))
     for note in plan.notes:
         console.print(note, markup=False, highlight=False, soft_wrap=True)
@@ -98,7 +112,7 @@ def show(plan: Plan, rounds: int, console: Console) -> None:
 
 
 def table(cases: list[Comparison]) -> Table:
-    """One line a case, and where a counter changed, one for it."""
+    """Returns a table with a line for each case, and one for each counter that changed."""
     rows = Table(box=None, pad_edge=False)
     rows.add_column("case", overflow="fold")
     for name in ("base ms", "head ms", "ratio", "anchor"):
@@ -116,7 +130,7 @@ def table(cases: list[Comparison]) -> Table:
 
 
 def conclusion(plan: Plan, rounds: int) -> str:
-    """The run in one line."""
+    """Returns the verdict of the run in one line."""
     verdicts = [found.verdict for found in plan.cases]
     counts = ", ".join(f"{verdicts.count(word)} {word}" for word in judging.VERDICTS if word in verdicts)
     parts = [f"{plan.base.revision} -> {plan.head.revision}: {counts} of {len(verdicts)} cases"]

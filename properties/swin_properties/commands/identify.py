@@ -1,4 +1,4 @@
-"""``swin-oracle identify``: which convention an implementation follows, and by which sizes one can tell."""
+"""``swin-oracle identify``: finds the convention that an implementation follows."""
 
 from __future__ import annotations
 
@@ -13,25 +13,27 @@ from swin_reference.config import CONVENTIONS
 
 from swin_properties.adapters import load
 from swin_properties.adapters.implementation import Implementation
-from swin_properties.commands.words import Work, add_dtype
+from swin_properties.commands.words import Work, add_dtype, add_implementation
 from swin_properties.identify import identify
 from swin_properties.identify.sizes import SWEEP
 
+DESCRIPTION = """Runs small networks of many image sizes and compares each with the oracle under every named
+convention. Exit code: 0 a convention fits at every size; 1 none does; 2 nothing could be judged."""
+
 
 def add(commands: Any) -> None:
-    """The command's words and options."""
-    command = commands.add_parser("identify", help="which Swin it is: the convention it follows")
+    """Adds the command and its arguments."""
+    words = "find which convention an implementation follows: where it pads, when it shifts, ..."
+    command = commands.add_parser("identify", help=words, description=DESCRIPTION)
     command.set_defaults(prepare=prepare)
-    command.add_argument(
-        "implementation", help="as for check; it must offer swin_transformer or swin_features"
-    )
+    add_implementation(command, "it must offer swin_transformer or swin_features")
     add_dtype(command)
 
 
 def prepare(args: argparse.Namespace) -> Work:
-    """Loads the implementation; the work runs the sweep and prints what it showed."""
+    """Loads the implementation; the work compares at every size and prints what it found."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # networks are small: threads cost more than they give
-    implementation = Implementation(*load.loaded(args.implementation, args.dtype))
+    implementation = Implementation(*load.load_in_precision(args.implementation, args.dtype))
     asked = identify.ask_networks(implementation, SWEEP)
     first = next(asked)  # what offers no network says so before anything is printed
 
@@ -51,10 +53,10 @@ def prepare(args: argparse.Namespace) -> Work:
 
 
 def table(identity: identify.Identity) -> Table:
-    """One line a size: what the implementation does there."""
+    """Returns a table with a line for each size: what the implementation does there."""
     rows = Table(box=None, pad_edge=False)
     rows.add_column("image", no_wrap=True)
-    rows.add_column("does what these do", overflow="fold")
+    rows.add_column("computes what these compute", overflow="fold")
     rows.add_column("", overflow="fold")
     for answer in identity.answers:
         names = "every convention" if len(answer.follows) == len(CONVENTIONS) else ", ".join(answer.follows)
@@ -66,11 +68,11 @@ def table(identity: identify.Identity) -> Table:
 
 
 def conclusions(identity: identify.Identity, name: str) -> list[str]:
-    """What the table amounts to: the separating sizes, the sizes that follow none, the verdict."""
+    """Returns the lines below the table: which sizes rule out a convention, and the verdict."""
     lines = [""]
     for convention, sizes in identity.separated.items():
         more = f" and {len(sizes) - 3} more" if len(sizes) > 3 else ""
-        lines.append(f"not {convention}: told apart by {', '.join(map(str, sizes[:3]))}{more}")
+        lines.append(f"not {convention}: differs at {', '.join(map(str, sizes[:3]))}{more}")
     if refused := [a for a in identity.answers if a.rejected]:
         first = refused[0]
         lines.append(f"it rejects {len(refused)} sizes, the first {first.network}: {first.rejected}")

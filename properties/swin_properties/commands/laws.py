@@ -1,4 +1,4 @@
-"""``swin-oracle laws``: every law's name, tier, file and line, and sentence."""
+"""``swin-oracle laws``: prints the name, tier, file and line, and sentence of every law."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from swin_properties.laws import choosing
 
 
 def add(commands: Any) -> None:
-    """The command's words."""
-    laws = commands.add_parser("laws", help="list the catalogue: every law and its sentence")
+    """Adds the command."""
+    words = "list every law: its name, its tier, its file and line, and its sentence"
+    laws = commands.add_parser("laws", help=words, description=f"{words[0].upper()}{words[1:]}.")
     laws.set_defaults(prepare=prepare)
 
 
 def prepare(_args: argparse.Namespace) -> Work:
-    """The work prints the catalogue."""
+    """Returns the work, which prints every law."""
 
     def work(console: Console) -> int:
         for law in choosing.chosen():

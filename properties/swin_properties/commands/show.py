@@ -1,4 +1,4 @@
-"""``swin-oracle show``: pictures of what Swin is, at one's own sizes."""
+"""``swin-oracle show``: draws windows, masks and indices of Swin at given sizes."""
 
 from __future__ import annotations
 
@@ -26,23 +26,34 @@ MATRICES, OF_A_TOKEN = ("mask", "relative-position"), ("relative-position", "rec
 
 
 def add(commands: Any) -> None:
-    """The command's words and options."""
-    show = commands.add_parser("show", help="draw what Swin is, at your sizes, as SVG")
+    """Adds the command and its arguments."""
+    words = "draw windows, masks, indices or receptive fields at your sizes, as SVG"
+    named = "\n".join(f"  {name:18}{about}" for name, (_, about) in PICTURES.items())
+    show = commands.add_parser(
+        "show",
+        help=words,
+        description=f"{words[0].upper()}{words[1:]}.\n\npictures:\n{named}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     show.set_defaults(prepare=prepare)
-    named = "; ".join(f"{name}: {words}" for name, (_, words) in PICTURES.items())
-    show.add_argument("picture", choices=PICTURES, metavar="PICTURE", help=named)
-    show.add_argument("--size", default="8x8", help="the grid of tokens, such as 8 or 4x7 (default 8x8)")
-    show.add_argument("--window", default="4", help="the window's size (default 4)")
-    show.add_argument("--shift", help="default: a stage's, half a window, none if one window spans the grid")
-    show.add_argument("--token", help="row x column of the token looked at (default: the middle)")
+    show.add_argument("picture", choices=PICTURES, metavar="PICTURE", help="one of the pictures above")
+    show.add_argument(
+        "--size", default="8x8", help="the grid of tokens, height x width, such as 8 or 4x7 (default 8x8)"
+    )
+    show.add_argument("--window", default="4", help="the window size, such as 4 or 2x3 (default 4)")
+    show.add_argument(
+        "--shift",
+        help="the shift, such as 2 or 1x2 (default: half a window, 0 where one window spans the grid)",
+    )
+    show.add_argument("--token", help="the token to look at, row x column, such as 3x4 (default: the middle)")
     show.add_argument("-o", "--output", metavar="FILE.svg", required=True, help="the file to write")
 
 
 def prepare(args: argparse.Namespace) -> Work:
-    """Draws and writes; the work says where."""
+    """Draws the picture; the work writes it."""
     if not args.output.lower().endswith(".svg"):
-        raise ValueError(f"the file to write ends in .svg, got {args.output}: name it *.svg")
-    files.checked([args.output])
+        raise ValueError(f"the name of the file ends in .svg, got {args.output}: write {args.output}.svg")
+    files.check_paths([args.output])
     text = svg.document(picture(args.picture, args.size, args.window, args.shift, args.token))
 
     def work(console: Console) -> int:
@@ -54,7 +65,7 @@ def prepare(args: argparse.Namespace) -> Work:
 
 
 def picture(name: str, size: str, window: str, shift: str | None, token: str | None) -> Element:
-    """The picture of that name, sizes as the command takes them.
+    """Returns the picture of a name; the sizes are written as the command takes them.
 
     Errors: ``ValueError`` for sizes that cannot be drawn.
     """
@@ -72,7 +83,7 @@ def picture(name: str, size: str, window: str, shift: str | None, token: str | N
 
 
 def pair(option: str, word: str) -> tuple[int, int]:
-    """Two integers from ``4`` or ``4x7``.
+    """Returns two integers from ``4`` or ``4x7``.
 
     >>> pair("--size", "4x7"), pair("--size", "8")
     ((4, 7), (8, 8))

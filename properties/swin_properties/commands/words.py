@@ -1,4 +1,4 @@
-"""What the commands share: how their work is typed, and the options that several of them take."""
+"""What several commands share: the type of their work, and arguments that they all take."""
 
 from __future__ import annotations
 
@@ -8,18 +8,28 @@ from collections.abc import Callable
 from rich.console import Console
 from swin_reference.config import CONVENTIONS
 
+from swin_properties.adapters.peers import PEERS
 from swin_properties.budget.precision import PRECISIONS
 
 Work = Callable[[Console], int]
-"""What a command does once its input is known to be good; its result is the exit code."""
+"""What a command does after its input was checked; it returns the exit code."""
+
+
+def add_implementation(command: argparse.ArgumentParser, needs: str = "") -> None:
+    """Adds the argument that names the implementation; ``needs`` says what it must offer."""
+    forms = "module, module:attribute, file.py, file.py:attribute, or peer:NAME for a public one"
+    words = f"what to judge: {forms} ({', '.join(PEERS)})"
+    command.add_argument("implementation", help=f"{words}; {needs}" if needs else words)
 
 
 def add_dtype(command: argparse.ArgumentParser) -> None:
-    """``--dtype``: the precision to judge in."""
-    command.add_argument("--dtype", metavar="PRECISION", help=f"one of {', '.join(PRECISIONS)}")
+    """Adds ``--dtype``, the precision to judge in."""
+    words = f"the precision to judge in: {', '.join(PRECISIONS)} (default: the implementation's own)"
+    command.add_argument("--dtype", metavar="PRECISION", help=words)
 
 
 def add_convention(command: argparse.ArgumentParser) -> None:
-    """``--convention``: the convention to judge by."""
-    words = f"one of {', '.join(CONVENTIONS)} (default: what it declares, else what it follows)"
+    """Adds ``--convention``, the convention to judge by."""
+    default = "the one that the implementation declares or is found to follow"
+    words = f"the convention to judge by: {', '.join(CONVENTIONS)} (default: {default})"
     command.add_argument("--convention", metavar="NAME", help=words)

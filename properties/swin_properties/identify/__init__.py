@@ -1,1 +1,1 @@
-"""Which convention an implementation follows."""
+"""Finds which convention an implementation follows."""

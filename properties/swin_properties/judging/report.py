@@ -1,4 +1,4 @@
-"""What a run found: one record a law, and the verdict over all of them."""
+"""What a run found: one result for each law, and the verdict over all of them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Literal
 
 from swin_properties.cases.case import Case
 from swin_properties.judging.compare import Evidence
+from swin_properties.laws.law import LAWS
 from swin_properties.laws.version import __version__
 
 Status = Literal["holds", "broken", "known failure", "not offered"]
@@ -14,7 +15,7 @@ Status = Literal["holds", "broken", "known failure", "not offered"]
 
 @dataclass(frozen=True)
 class Counterexample:
-    """The smallest case on which a law is broken, what was seen there, and the line that shows it again."""
+    """The smallest case that breaks a law, what was seen there, and the command that shows it again."""
 
     case: Case
     seen: str
@@ -24,7 +25,7 @@ class Counterexample:
 
 @dataclass(frozen=True)
 class Known:
-    """A failure that is known: a law or a pattern of laws, why it may be broken, and where that is said."""
+    """A known failure: a law or a pattern of laws, the reason why it may be broken, and a link."""
 
     law: str
     reason: str
@@ -36,9 +37,11 @@ class Known:
 
 @dataclass(frozen=True)
 class LawResult:
-    """One law's result: ``rho`` is the worst seen, None if none was measured; ``known``: why it may break.
+    """What one law found.
 
-    ``declined``: for each case that the implementation or its convention does not take, why.
+    ``rho`` is the largest seen, None if none was measured.  ``missing`` names the callables that the law
+    needs and the implementation does not offer.  ``known`` says why the law may be broken.  ``declined``
+    holds one reason for each case that the implementation or its convention does not take.
     """
 
     law: str
@@ -52,25 +55,32 @@ class LawResult:
     declined: tuple[str, ...] = ()
 
     @property
+    def where(self) -> str:
+        """Returns the file and line of the law, as ``swin_properties/laws/mask.py:41``."""
+        return LAWS[self.law].where
+
+    @property
     def account(self) -> list[tuple[str, str]]:
-        """A broken law in labelled lines, as every face of the report prints it."""
+        """Returns what every report shows of a broken law, as pairs of a label and a text."""
         if self.counterexample is None:
             return []
         return [
             ("law", self.sentence),
+            ("code", self.where),
             ("seen", self.counterexample.seen),
-            ("smallest case", str(self.counterexample.case) or "every size 1"),
+            ("smallest case", str(self.counterexample.case) or "every size is 1"),
             ("again", self.counterexample.reproduce),
         ]
 
 
 @dataclass(frozen=True)
 class Report:
-    """A run over one implementation in one precision, by the laws of one version of the catalogue.
+    """A run over one implementation in one precision, by the laws of one version.
 
-    ``required``: what should be offered and is not; ``stale``: the known failures that fail no more;
-    ``cause``: what explains the broken laws; ``caught``: which planted bugs these laws would have caught;
-    ``convention``: the one it is judged by, and ``chosen``, where that is from.
+    ``required`` names the callables that must be offered and are not.  ``stale`` holds the known failures
+    that no longer fail.  ``catalogue`` is the version of the laws.  ``cause`` says what explains the broken
+    laws, and ``caught`` which planted bugs these laws would have caught.  ``convention`` is the one that
+    the implementation is judged by, and ``chosen`` says where it comes from.
     """
 
     implementation: str
@@ -87,20 +97,23 @@ class Report:
     chosen: str = "assumed"
 
     def of(self, status: Status) -> list[LawResult]:
-        """The results with this status."""
+        """Returns the results with this status."""
         return [result for result in self.results if result.status == status]
 
     @property
     def declined(self) -> dict[str, tuple[int, int]]:
-        """For each reason why cases were not taken: how many cases, of how many laws."""
+        """Returns, for each reason why cases were not taken, how many cases of how many laws."""
         reasons = dict.fromkeys(reason for result in self.results for reason in result.declined)
         counts = {r: [result.declined.count(r) for result in self.results] for r in reasons}
         return {reason: (sum(each), sum(map(bool, each))) for reason, each in counts.items()}
 
     @property
     def exit_code(self) -> int:
-        """0 conforms, but for known failures; 1 a law is broken, something required is not offered, or
-        a known failure is stale; 2 nothing could be judged."""
+        """Returns 0, 1 or 2.
+
+        0: the implementation conforms, but for known failures.  1: a law is broken, a required callable is
+        not offered, or a known failure no longer fails.  2: nothing could be judged.
+        """
         if self.of("broken") or self.required or self.stale:
             return 1
         return 0 if self.of("holds") or self.of("known failure") else 2
@@ -112,7 +125,7 @@ def describe(result: LawResult) -> str:
 
 
 def printable(text: str) -> str:
-    """Text without what neither a terminal nor XML takes: control characters are written as escapes.
+    """Returns a text with its control characters as escapes, which both a terminal and XML take.
 
     >>> printable("red: \\x1b[31m")
     'red: \\\\x1b[31m'

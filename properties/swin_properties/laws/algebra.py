@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from swin_properties.adapters.contract import Asked
 from swin_properties.cases.case import GridCase
 from swin_properties.cases.strategies import grids
 from swin_properties.laws.law import law
@@ -15,7 +16,7 @@ SWA = ["shifted_window_attention"]
 Plain = grids(enough=True)
 
 
-def attend(swin: Any, case: GridCase, x: Any, params: Any) -> Any:
+def attend(swin: Asked, case: GridCase, x: Any, params: Any) -> Any:
     """Returns (S)W-MSA at the case's sizes."""
     return swin.shifted_window_attention(x, params, case.heads, case.window, case.shift)
 
@@ -44,7 +45,7 @@ def projected(params: Any, weight: Any, bias: Any) -> Any:
 
 
 @law("shifted_window_attention/head-order", SWA, grids(enough=True, heads=2), compares_with="itself")
-def head_order(swin: Any, case: GridCase) -> Any:
+def head_order(swin: Asked, case: GridCase) -> Any:
     """Permuting the heads with their rows of qkv and their columns of the table and of proj changes
     nothing.
     """
@@ -62,7 +63,7 @@ def head_order(swin: Any, case: GridCase) -> Any:
 
 
 @law("shifted_window_attention/gauge", SWA, Plain, compares_with="itself")
-def gauge(swin: Any, case: GridCase) -> Any:
+def gauge(swin: Asked, case: GridCase) -> Any:
     """Multiplying queries by A and keys by A^-T, for an invertible A of each head, changes nothing.
 
     A shears two components and scales each by a power of two, so that all weights stay exact.
@@ -84,7 +85,7 @@ def gauge(swin: Any, case: GridCase) -> Any:
 
 
 @law("shifted_window_attention/key-bias", SWA, Plain, compares_with="itself")
-def key_bias(swin: Any, case: GridCase) -> Any:
+def key_bias(swin: Asked, case: GridCase) -> Any:
     """The bias of the keys changes nothing: it adds the same to all logits of a query."""
     x, params = case.tokens(), case.attention()
     weight, bias = projections(case, params)
@@ -95,7 +96,7 @@ def key_bias(swin: Any, case: GridCase) -> Any:
 
 
 @law("shifted_window_attention/value-bias", SWA, Plain, compares_with="itself")
-def value_bias(swin: Any, case: GridCase) -> Any:
+def value_bias(swin: Asked, case: GridCase) -> Any:
     """A bias c of the values adds W_o c to every output: the weights of a query sum to 1."""
     x, params = case.tokens(), case.attention()
     weight, bias = projections(case, params)
@@ -113,7 +114,7 @@ def value_bias(swin: Any, case: GridCase) -> Any:
     grids(("generic", "peaked"), whole=True, enough=True),
     compares_with="itself",
 )
-def hull(swin: Any, case: GridCase) -> Any:
+def hull(swin: Asked, case: GridCase) -> Any:
     """With the identity as value and output projection, outputs lie between the extremes of their true
     window.
 
@@ -133,7 +134,7 @@ def hull(swin: Any, case: GridCase) -> Any:
 
 
 @law("shifted_window_attention/scale", SWA, Plain, compares_with="itself")
-def scale(swin: Any, case: GridCase) -> Any:
+def scale(swin: Asked, case: GridCase) -> Any:
     """The scale is head_dim^-1/2: heads of zeros change nothing, nor do zeros that make heads 4 times as
     wide, once the queries are doubled.
 
@@ -166,7 +167,7 @@ def scale(swin: Any, case: GridCase) -> Any:
 
 
 @law("shifted_window_attention/extreme-logits", SWA, Plain, compares_with="definition")
-def extreme_logits(swin: Any, case: GridCase) -> Any:
+def extreme_logits(swin: Asked, case: GridCase) -> Any:
     """With logits 2^13 apart a token is the mean of its keys of largest logit; adding to all changes
     nothing.
     """

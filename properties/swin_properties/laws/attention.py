@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from swin_reference import direct
 
+from swin_properties.adapters.contract import Asked
 from swin_properties.cases.case import GridCase
 from swin_properties.cases.recipes import scaled
 from swin_properties.cases.strategies import SmallGrids, grids
@@ -26,7 +27,7 @@ def random_masks(case: GridCase, windows: int) -> Any:
 
 
 @law("window_attention/oracle", ["window_attention"], grids(RECIPES, enough=True), compares_with="oracle")
-def window_oracle(swin: Any, case: GridCase) -> Any:
+def window_oracle(swin: Asked, case: GridCase) -> Any:
     """Window attention is the oracle's: softmax(q k^T / sqrt(d) + bias) v, projected."""
     x, params = case.windows(), case.attention()
     args = x, params, case.heads, case.window
@@ -34,7 +35,7 @@ def window_oracle(swin: Any, case: GridCase) -> Any:
 
 
 @law("window_attention/mask", ["window_attention.mask"], grids(enough=True), compares_with="oracle")
-def window_mask(swin: Any, case: GridCase) -> Any:
+def window_mask(swin: Asked, case: GridCase) -> Any:
     """A mask is added to the logits: window n of every image of the batch gets mask n."""
     x, params = case.windows(), case.attention()
     mask = random_masks(case, len(x) // case.batch)
@@ -43,7 +44,7 @@ def window_mask(swin: Any, case: GridCase) -> Any:
 
 
 @law("window_attention/mask-order", ["window_attention.mask"], grids(enough=True), compares_with="itself")
-def window_mask_order(swin: Any, case: GridCase) -> Any:
+def window_mask_order(swin: Asked, case: GridCase) -> Any:
     """The result of each window is the same when it is computed alone under its own mask."""
     x, params = case.windows(), case.attention()
     mask = random_masks(case, len(x) // case.batch)
@@ -56,7 +57,7 @@ def window_mask_order(swin: Any, case: GridCase) -> Any:
 
 
 @law("window_attention/qk-scale", ["window_attention.qk_scale"], grids(enough=True), compares_with="oracle")
-def window_qk_scale(swin: Any, case: GridCase) -> Any:
+def window_qk_scale(swin: Asked, case: GridCase) -> Any:
     """An explicit qk_scale replaces head_dim^-1/2."""
     x, params = case.windows(), case.attention()
     args = x, params, case.heads, case.window
@@ -65,7 +66,7 @@ def window_qk_scale(swin: Any, case: GridCase) -> Any:
 
 
 @law("window_attention/own-scale", ["window_attention.qk_scale"], grids(enough=True), compares_with="itself")
-def window_own_scale(swin: Any, case: GridCase) -> Any:
+def window_own_scale(swin: Asked, case: GridCase) -> Any:
     """The scale is head_dim^-1/2 by default: giving it changes nothing, giving twice it doubles the
     queries.
     """
@@ -82,7 +83,7 @@ def window_own_scale(swin: Any, case: GridCase) -> Any:
 
 
 @law("shifted_window_attention/oracle", SWA, grids(RECIPES, enough=True), compares_with="oracle")
-def shifted_oracle(swin: Any, case: GridCase) -> Any:
+def shifted_oracle(swin: Asked, case: GridCase) -> Any:
     """(S)W-MSA on any grid is the oracle's: pad, shift, partition, attend, reverse, shift back, crop."""
     args = case.tokens(), case.attention(), case.heads, case.window, case.shift
     return swin.shifted_window_attention(*args), swin.expected.shifted_window_attention(*args)
@@ -94,7 +95,7 @@ def shifted_oracle(swin: Any, case: GridCase) -> Any:
     grids(("generic", "peaked"), enough=True),
     compares_with="definition",
 )
-def true_windows(swin: Any, case: GridCase) -> Any:
+def true_windows(swin: Asked, case: GridCase) -> Any:
     """(S)W-MSA is attention inside each true shifted window, computed without roll, partition or mask.
 
     Why it holds for all sizes: cut an axis at s, s + M, ...  The roll by -s moves these cuts to multiples of
@@ -107,7 +108,7 @@ def true_windows(swin: Any, case: GridCase) -> Any:
 
 
 @law("shifted_window_attention/exhaustive", SWA, SmallGrids, compares_with="definition")
-def every_small_grid(swin: Any, case: GridCase) -> Any:
+def every_small_grid(swin: Asked, case: GridCase) -> Any:
     """For every small window, shift and grid, (S)W-MSA is attention inside each true shifted window."""
     enough = -(-1000 // (prod(case.grid) * case.channels))
     tokens = case.tokens()
@@ -124,7 +125,7 @@ def every_small_grid(swin: Any, case: GridCase) -> Any:
     "exact",
     compares_with="definition",
 )
-def locality(swin: Any, case: GridCase) -> Any:
+def locality(swin: Asked, case: GridCase) -> Any:
     """Changing a token changes all tokens of its true window and no others.
 
     Half precision may round a real dependency away: there the law asks only for "no others".
@@ -144,7 +145,7 @@ def locality(swin: Any, case: GridCase) -> Any:
 
 
 @law("shifted_window_attention/hard-mask", SWA, grids(shifted=True), "exact", compares_with="definition")
-def hard_mask(swin: Any, case: GridCase) -> Any:
+def hard_mask(swin: Asked, case: GridCase) -> Any:
     """A masked token weighs exactly 0, even where its logit is larger than all others by hundreds.
 
     A mask of -100 leaks here: the logit of one token, wherever it is, is larger by 512.
@@ -170,7 +171,7 @@ def hard_mask(swin: Any, case: GridCase) -> Any:
 
 
 @law("shifted_window_attention/mean", SWA, grids(("uniform",), enough=True), compares_with="definition")
-def mean(swin: Any, case: GridCase) -> Any:
+def mean(swin: Asked, case: GridCase) -> Any:
     """With queries and position bias of 0 every token becomes the mean of its true window, padding
     included.
     """
@@ -187,7 +188,7 @@ def mean(swin: Any, case: GridCase) -> Any:
 
 
 @law("shifted_window_attention/global", SWA, grids(shifted=False, enough=True), compares_with="definition")
-def global_attention(swin: Any, case: GridCase) -> Any:
+def global_attention(swin: Asked, case: GridCase) -> Any:
     """With one window as large as the grid and no position bias, (S)W-MSA is a ViT's global attention."""
     params = case.attention()
     params["relative_position_bias_table"] = np.zeros((prod(2 * side - 1 for side in case.grid), case.heads))

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from swin_properties.adapters.contract import Asked
 from swin_properties.cases.case import GridCase
 from swin_properties.cases.strategies import grids
 from swin_properties.laws.law import law
@@ -15,14 +16,14 @@ Plain = grids(enough=True, largest_window=4, channels=4)
 
 
 @law("swin_block/oracle", ["swin_block"], Blocks, compares_with="oracle")
-def block_oracle(swin: Any, case: GridCase) -> Any:
+def block_oracle(swin: Asked, case: GridCase) -> Any:
     """A block is the oracle's: x + (S)W-MSA(norm1(x)), then x + MLP(norm2(x))."""
     args = case.tokens(), case.block(), case.heads, case.window, case.shift
     return swin.swin_block(*args), swin.expected.swin_block(*args)
 
 
 @law("swin_block/branches", ["swin_block"], Blocks, compares_with="oracle")
-def block_branches(swin: Any, case: GridCase) -> Any:
+def block_branches(swin: Asked, case: GridCase) -> Any:
     """What a block adds to its input is the oracle's; the residual, beside which errors look small, is left
     out.
     """
@@ -32,10 +33,10 @@ def block_branches(swin: Any, case: GridCase) -> Any:
 
 
 @law("swin_block/drop-path", ["swin_block.kept"], Blocks, compares_with="oracle")
-def block_drop_path(swin: Any, case: GridCase) -> Any:
+def block_drop_path(swin: Asked, case: GridCase) -> Any:
     """In training each sample's branches are dropped, or kept and scaled, as the given factors say."""
     x, params, rng = case.tokens(), case.block(), case.rng(3)
-    kept = tuple(2.0 * rng.integers(0, 2, case.batch) for _ in range(2))
+    kept = 2.0 * rng.integers(0, 2, case.batch), 2.0 * rng.integers(0, 2, case.batch)
     args = x, params, case.heads, case.window, case.shift
     return swin.swin_block(*args, kept=kept), swin.expected.swin_block(*args, kept=kept)
 
@@ -43,7 +44,7 @@ def block_drop_path(swin: Any, case: GridCase) -> Any:
 @law(
     "swin_block/locality", ["swin_block"], grids(("gentle",), channels=3), "exact", compares_with="definition"
 )
-def block_locality(swin: Any, case: GridCase) -> Any:
+def block_locality(swin: Asked, case: GridCase) -> Any:
     """Changing a token changes no token outside its true window, and none of another image."""
     x, params, rng = case.tokens(), case.block(), case.rng(3)
     b, h, w = int(rng.integers(case.batch)), *(int(rng.integers(side)) for side in case.grid)
@@ -56,7 +57,7 @@ def block_locality(swin: Any, case: GridCase) -> Any:
 
 
 @law("swin_block/kept-all", ["swin_block.kept"], Plain, compares_with="itself")
-def kept_all(swin: Any, case: GridCase) -> Any:
+def kept_all(swin: Asked, case: GridCase) -> Any:
     """With every factor of drop path 1, training gives the same as evaluation."""
     args = case.tokens(), case.block(), case.heads, case.window, case.shift
     ones = np.ones(case.batch)
@@ -64,7 +65,7 @@ def kept_all(swin: Any, case: GridCase) -> Any:
 
 
 @law("swin_block/dropped", ["swin_block.kept"], grids(), "exact", compares_with="itself")
-def dropped(swin: Any, case: GridCase) -> Any:
+def dropped(swin: Asked, case: GridCase) -> Any:
     """A sample whose two branches are dropped stays unchanged, bitwise, whatever is kept of the others.
 
     A sample that is kept does not depend on which others are kept.
@@ -77,7 +78,7 @@ def dropped(swin: Any, case: GridCase) -> Any:
 
 
 @law("swin_block/residual", ["swin_block"], grids(), "exact", compares_with="definition")
-def residual(swin: Any, case: GridCase) -> Any:
+def residual(swin: Asked, case: GridCase) -> Any:
     """With zeros for the last linear layer of each branch the block is the identity, bitwise."""
     x, params = case.tokens(), case.block()
     attn, mlp = params["attn"], params["mlp"]
@@ -89,7 +90,7 @@ def residual(swin: Any, case: GridCase) -> Any:
 
 
 @law("swin_block/pre-norm", ["swin_block"], Plain, compares_with="itself")
-def pre_norm(swin: Any, case: GridCase) -> Any:
+def pre_norm(swin: Asked, case: GridCase) -> Any:
     """Each branch starts with its norm: adding a constant to the input adds it to the output, nothing
     else.
     """
@@ -103,7 +104,7 @@ def pre_norm(swin: Any, case: GridCase) -> Any:
     Plain,
     compares_with="itself",
 )
-def parts(swin: Any, case: GridCase) -> Any:
+def parts(swin: Asked, case: GridCase) -> Any:
     """A block is made of its own parts: y = x + attention(norm1(x)), then y + mlp(norm2(y))."""
     x, params, rounded = case.tokens(), case.block(), swin.precision.rounded
     normed = rounded(swin.layer_norm(x, params["norm1"]))

@@ -16,7 +16,8 @@ import swin_reference
 from hypothesis import strategies as st
 from swin_reference.parameters import merging_shapes, mlp_shapes, norm_shapes
 
-from swin_properties.adapters.arguments import ALL, leaves, parts
+from swin_properties.adapters.arguments import ALL, list_parts, name_arrays
+from swin_properties.adapters.contract import Asked
 from swin_properties.adapters.implementation import vjp
 from swin_properties.cases.case import GridCase, NetCase
 from swin_properties.cases.strategies import Seeds, drawn, grids
@@ -81,12 +82,12 @@ def cotangent(case: GridCase, shape: tuple[int, ...]) -> Any:
 
 def some_parts(case: NetCase, name: str, args: tuple[Any, ...]) -> tuple[str, ...]:
     """Returns some of a network's parts, other ones with each seed, and all at once: each costs six runs."""
-    alone = [part for part, _ in parts(leaves(name, args)) if part != ALL]
+    alone = [part for part, _ in list_parts(name_arrays(name, args)) if part != ALL]
     return *case.rng(9).choice(alone, min(ALONE, len(alone)), replace=False).tolist(), ALL
 
 
 @law("window_partition/gradient", ["vjp", "window_partition"], Whole, "exact", compares_with="definition")
-def partition_gradient(swin: Any, case: GridCase) -> Any:
+def partition_gradient(swin: Asked, case: GridCase) -> Any:
     """The gradient of partition is reverse, bitwise."""
     x = case.tokens()
     u = cotangent(case, swin_reference.window_partition(x, case.window).shape)
@@ -95,7 +96,7 @@ def partition_gradient(swin: Any, case: GridCase) -> Any:
 
 
 @law("window_reverse/gradient", ["vjp", "window_reverse"], Whole, "exact", compares_with="definition")
-def reverse_gradient(swin: Any, case: GridCase) -> Any:
+def reverse_gradient(swin: Asked, case: GridCase) -> Any:
     """The gradient of reverse is partition, bitwise."""
     windows = case.windows().reshape(-1, *case.window, case.channels)
     u = cotangent(case, (case.batch, *case.grid, case.channels))
@@ -106,7 +107,7 @@ def reverse_gradient(swin: Any, case: GridCase) -> Any:
 @law(
     "cyclic_shift/gradient", ["vjp", "cyclic_shift"], grids(shifted=True), "exact", compares_with="definition"
 )
-def shift_gradient(swin: Any, case: GridCase) -> Any:
+def shift_gradient(swin: Asked, case: GridCase) -> Any:
     """The gradient of the shift is the reverse shift, bitwise."""
     x = case.tokens()
     u = cotangent(case, x.shape)
@@ -121,7 +122,7 @@ def shift_gradient(swin: Any, case: GridCase) -> Any:
     "exact",
     compares_with="definition",
 )
-def table_counts(swin: Any, case: GridCase) -> Any:
+def table_counts(swin: Asked, case: GridCase) -> Any:
     """With a cotangent of ones the table's gradient counts pairs: (Mh - |dh|)(Mw - |dw|) at offset (dh,
     dw).
     """
@@ -249,7 +250,7 @@ def transformer_gradient(_: Any, case: NetCase) -> Any:
     "exact",
     compares_with="definition",
 )
-def gradient_reaches(swin: Any, case: NetCase) -> Any:
+def gradient_reaches(swin: Asked, case: NetCase) -> Any:
     """Every parameter has a gradient that is not 0, the query and the value bias too.
 
     Left out are the key bias, whose gradient is 0, and the query and the position bias of windows of one
@@ -263,7 +264,7 @@ def gradient_reaches(swin: Any, case: NetCase) -> Any:
     lone = tuple(f"layers.{i}." for i, window in enumerate(case.stage_windows) if window == (1, 1))
     asked = [
         (label, where)
-        for label, where in parts(leaves("swin_transformer", args))
+        for label, where in list_parts(name_arrays("swin_transformer", args))
         if not label.endswith("(key)") and not (label.startswith(lone) and label.endswith(of_logits))
     ]
     reached = [any(gradients[label][rows].any() for label, rows in where) for _, where in asked]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from swin_properties.adapters.contract import Asked
 from swin_properties.cases.case import NetCase
 from swin_properties.cases.strategies import networks
 from swin_properties.laws.law import law
@@ -16,7 +17,7 @@ MODEL, MAPS = ["swin_transformer"], ["swin_features"]
 
 
 @law("swin_transformer/own-sample", MODEL, networks(deepest=2, enough=False), "exact", compares_with="itself")
-def own_sample(swin: Any, case: NetCase) -> Any:
+def own_sample(swin: Asked, case: NetCase) -> Any:
     """An image's logits do not depend on the other images of the batch, bitwise."""
     case = replace(case, batch=3)
     x, args = case.images(), (case.network(), case.config)
@@ -29,7 +30,7 @@ def own_sample(swin: Any, case: NetCase) -> Any:
 
 
 @law("swin_transformer/batch-order", MODEL, networks(deepest=2, longest=4), compares_with="itself")
-def batch_order(swin: Any, case: NetCase) -> Any:
+def batch_order(swin: Asked, case: NetCase) -> Any:
     """Permuting the images permutes the logits, and an image's logits are the same in a smaller batch."""
     case = replace(case, batch=max(2, case.batch))
     x, args = case.images(), (case.network(), case.config)
@@ -40,7 +41,7 @@ def batch_order(swin: Any, case: NetCase) -> Any:
 
 
 @law("swin_features/roll", MAPS, networks(maps=True, rolls=True), compares_with="itself")
-def features_roll(swin: Any, case: NetCase) -> Any:
+def features_roll(swin: Asked, case: NetCase) -> Any:
     """Where nothing is shifted, rolling the image by a window of the last stage rolls every map."""
     x, args, stages = case.images(), (case.network(), case.config), len(case.depths)
     step = tuple(p * m << stages - 1 for p, m in zip(case.patch, case.window, strict=True))
@@ -78,7 +79,7 @@ def transposed(case: NetCase, params: Any, name: str = "", window: tuple[int, in
 
 
 @law("swin_features/transpose", MAPS, networks(maps=True), compares_with="itself")
-def features_transpose(swin: Any, case: NetCase) -> Any:
+def features_transpose(swin: Asked, case: NetCase) -> Any:
     """Swapping height and width in image, sizes and the parameters that have them swaps them in every map."""
     turned = replace(case, image=case.image[::-1], patch=case.patch[::-1], window=case.window[::-1])
     x, params = case.images(), case.network()
@@ -89,7 +90,7 @@ def features_transpose(swin: Any, case: NetCase) -> Any:
 
 
 @law("swin_transformer/zeros", MODEL, networks(enough=False), "exact", compares_with="definition")
-def zeros(swin: Any, case: NetCase) -> Any:
+def zeros(swin: Asked, case: NetCase) -> Any:
     """Images of zeros have finite logits, with biases and without any."""
     params = case.network()
     unbiased = without_biases(params)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from inspect import unwrap
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from swin_properties.adapters.implementation import Implementation
 from swin_properties.cases.case import Case
@@ -16,10 +16,16 @@ from swin_properties.cases.strategies import Cases
 
 Tier = Literal["exact", "budget", "gradient"]
 Compared = Literal["oracle", "itself", "definition"]
-Pairs = list[tuple[Any, Any]]
-Body = Callable[[Any, Any], Any]
-"""(swin, case) -> a pair (got, expected) of arrays that must agree, or a list of such pairs; in the
-gradient tier, the `Derivative` to compare."""
+
+
+class Body(Protocol):
+    """A function of a Swin and a case."""
+
+    def __call__(self, swin: Any, /, case: Any) -> Any:
+        """Returns a pair (got, expected) of arrays that must agree, or a list of such pairs.
+
+        In the gradient tier it returns the `Derivative` to compare.
+        """
 
 
 @dataclass(frozen=True)
@@ -57,14 +63,9 @@ class Law:
         file = Path(os.path.relpath(code.co_filename, Path(__file__).parents[2]))
         return f"{file.as_posix()}:{code.co_firstlineno}"
 
-    def missing(self, judged: Implementation) -> list[str]:
+    def missing(self, implementation: Implementation) -> list[str]:
         """Returns what the law needs and the implementation does not offer."""
-        return [need for need in self.needs if not judged.offers(need)]
-
-    def pairs(self, swin: Any, case: Case) -> Pairs:
-        """Returns the pairs that the law compares on a case."""
-        pairs = self.body(swin, case)
-        return [pairs] if isinstance(pairs, tuple) else list(pairs)
+        return [need for need in self.needs if not implementation.offers(need)]
 
 
 @dataclass(frozen=True)

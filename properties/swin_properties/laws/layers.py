@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from swin_reference.parameters import linear_shapes, mlp_shapes, norm_shapes
 
+from swin_properties.adapters.contract import Asked
 from swin_properties.cases.case import GridCase
 from swin_properties.cases.strategies import grids
 from swin_properties.laws.law import law
@@ -35,7 +36,7 @@ def only_gelu(channels: int) -> Any:
     return {"fc1": identity, "fc2": identity}
 
 
-def moved(swin: Any, name: str, case: GridCase, params: Any) -> Any:
+def moved(swin: Asked, name: str, case: GridCase, params: Any) -> Any:
     """Returns which other tokens of the output change, bitwise, when one token changes."""
     x, rng = case.tokens(), case.rng(3)
     token = tuple(int(rng.integers(side)) for side in x.shape[:-1])
@@ -48,14 +49,14 @@ def moved(swin: Any, name: str, case: GridCase, params: Any) -> Any:
 
 
 @law("layer_norm/oracle", ["layer_norm"], Normed, compares_with="oracle")
-def layer_norm_oracle(swin: Any, case: GridCase) -> Any:
+def layer_norm_oracle(swin: Asked, case: GridCase) -> Any:
     """LayerNorm is the oracle's: biased variance, eps 1e-5 inside the root, gamma and beta."""
     x, params = case.tokens(), norm(case)
     return swin.layer_norm(x, params), swin.expected.layer_norm(x, params)
 
 
 @law("layer_norm/eps", ["layer_norm.eps"], Normed, compares_with="itself")
-def layer_norm_eps(swin: Any, case: GridCase) -> Any:
+def layer_norm_eps(swin: Asked, case: GridCase) -> Any:
     """Scaling the input by a is scaling eps by 1 / a^2."""
     x, params = case.tokens(), norm(case)
     return swin.layer_norm(4 * x, params, eps=2.0**-6), swin.layer_norm(x, params, eps=2.0**-10)
@@ -67,7 +68,7 @@ def layer_norm_eps(swin: Any, case: GridCase) -> Any:
     grids(shifted=False, enough=True, channels=4),
     compares_with="itself",
 )
-def layer_norm_centred(swin: Any, case: GridCase) -> Any:
+def layer_norm_centred(swin: Asked, case: GridCase) -> Any:
     """Adding a constant to a token changes nothing; with gamma 1 and beta 0, negating it negates the
     result.
     """
@@ -77,7 +78,7 @@ def layer_norm_centred(swin: Any, case: GridCase) -> Any:
 
 
 @law("layer_norm/variance", ["layer_norm"], Normed, compares_with="definition")
-def layer_norm_variance(swin: Any, case: GridCase) -> Any:
+def layer_norm_variance(swin: Asked, case: GridCase) -> Any:
     """With gamma 1 and beta 0 the mean square of a token is s^2 / (s^2 + eps), s^2 the biased variance."""
     x = case.tokens(batch=case.batch * case.channels)  # one number a token is compared
     mean_square = np.mean(np.square(swin.layer_norm(x, plain_norm(case))), axis=-1)
@@ -86,14 +87,14 @@ def layer_norm_variance(swin: Any, case: GridCase) -> Any:
 
 
 @law("layer_norm/per-token", ["layer_norm"], Tokens, "exact", compares_with="itself")
-def layer_norm_per_token(swin: Any, case: GridCase) -> Any:
+def layer_norm_per_token(swin: Asked, case: GridCase) -> Any:
     """The norm of a token depends on that token alone."""
     others = moved(swin, "layer_norm", case, norm(case))
     return others, np.zeros_like(others)
 
 
 @law("layer_norm/zeros", ["layer_norm"], Tokens, "exact", compares_with="definition")
-def layer_norm_zeros(swin: Any, case: GridCase) -> Any:
+def layer_norm_zeros(swin: Asked, case: GridCase) -> Any:
     """A token of zeros becomes beta, bitwise: eps keeps it finite in every precision."""
     x, params = np.zeros(case.tokens().shape), norm(case)
     return swin.layer_norm(x, params), x + params["bias"]
@@ -105,14 +106,14 @@ def layer_norm_zeros(swin: Any, case: GridCase) -> Any:
     grids(("generic", "big"), shifted=False, enough=True, largest_window=3),
     compares_with="oracle",
 )
-def mlp_oracle(swin: Any, case: GridCase) -> Any:
+def mlp_oracle(swin: Asked, case: GridCase) -> Any:
     """The MLP is the oracle's: fc2(gelu(fc1(x))) with the exact GELU."""
     x, params = case.tokens(), case.hot(mlp_shapes(case.channels, 4 * case.channels))
     return swin.mlp(x, params), swin.expected.mlp(x, params)
 
 
 @law("mlp/gelu", ["mlp"], Tokens, compares_with="definition")
-def gelu_exact(swin: Any, case: GridCase) -> Any:
+def gelu_exact(swin: Asked, case: GridCase) -> Any:
     """With the identity as both linear layers the MLP is x Phi(x), compared where the tanh form differs
     most.
     """
@@ -122,21 +123,21 @@ def gelu_exact(swin: Any, case: GridCase) -> Any:
 
 
 @law("mlp/gelu-odd-part", ["mlp"], Tokens, compares_with="itself")
-def gelu_odd(swin: Any, case: GridCase) -> Any:
+def gelu_odd(swin: Asked, case: GridCase) -> Any:
     """With the identity as both linear layers the MLP is GELU: gelu(x) - gelu(-x) = x."""
     x, params = case.tokens(), only_gelu(case.channels)
     return swin.mlp(x, params) - swin.mlp(-x, params), x
 
 
 @law("mlp/per-token", ["mlp"], Tokens, "exact", compares_with="itself")
-def mlp_per_token(swin: Any, case: GridCase) -> Any:
+def mlp_per_token(swin: Asked, case: GridCase) -> Any:
     """The MLP's output for a token depends on that token alone."""
     others = moved(swin, "mlp", case, case.hot(mlp_shapes(case.channels, 2 * case.channels)))
     return others, np.zeros_like(others)
 
 
 @law("mlp/hidden-order", ["mlp"], Tokens, compares_with="itself")
-def hidden_order(swin: Any, case: GridCase) -> Any:
+def hidden_order(swin: Asked, case: GridCase) -> Any:
     """Permuting the hidden units together with their weights changes nothing."""
     x, hidden = case.tokens(), 3 * case.channels
     fc1 = case.hot(linear_shapes(case.channels, hidden))

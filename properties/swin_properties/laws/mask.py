@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from swin_properties.adapters.contract import Asked
 from swin_properties.cases.case import GridCase
 from swin_properties.cases.strategies import SmallGrids, grids
 from swin_properties.laws.law import law
@@ -13,7 +14,7 @@ from swin_properties.laws.law import law
 NEEDS = ["shifted_window_mask"]
 
 
-def visible(swin: Any, case: GridCase) -> Any:
+def visible(swin: Asked, case: GridCase) -> Any:
     """Returns which tokens may attend to each other, (nW, N, N): True where the mask is 0."""
     return swin.shifted_window_mask(*case.grid, case.window, case.shift) == 0
 
@@ -28,13 +29,13 @@ def truly_visible(case: GridCase) -> Any:
 
 
 @law("shifted_window_mask/definition", NEEDS, grids(whole=True), "exact", compares_with="definition")
-def definition(swin: Any, case: GridCase) -> Any:
+def definition(swin: Asked, case: GridCase) -> Any:
     """Two tokens of a window may attend to each other exactly when they are in the same true window."""
     return visible(swin, case), truly_visible(case)
 
 
 @law("shifted_window_mask/exhaustive", NEEDS, SmallGrids, "exact", compares_with="definition")
-def every_small_mask(swin: Any, case: GridCase) -> Any:
+def every_small_mask(swin: Asked, case: GridCase) -> Any:
     """For every small window, shift and grid, tokens may attend to each other exactly inside true windows.
 
     Small grids suffice.  On each axis the mask of a window depends on M, on s, and on whether the window is
@@ -46,7 +47,7 @@ def every_small_mask(swin: Any, case: GridCase) -> Any:
 
 
 @law("shifted_window_mask/equivalence", NEEDS, grids(whole=True), "exact", compares_with="itself")
-def equivalence(swin: Any, case: GridCase) -> Any:
+def equivalence(swin: Asked, case: GridCase) -> Any:
     """Which tokens may attend to each other is an equivalence: reflexive, symmetric and transitive."""
     seen = visible(swin, case)
     two_steps = (seen.astype(int) @ seen.astype(int)) > 0
@@ -59,7 +60,7 @@ def equivalence(swin: Any, case: GridCase) -> Any:
 
 
 @law("shifted_window_mask/count", NEEDS, grids(whole=True), "exact", compares_with="definition")
-def count(swin: Any, case: GridCase) -> Any:
+def count(swin: Asked, case: GridCase) -> Any:
     """The mask hides tokens in the last row of windows if sh > 0, in the last column if sw > 0, nowhere
     else.
     """
@@ -70,7 +71,7 @@ def count(swin: Any, case: GridCase) -> Any:
 
 
 @law("shifted_window_mask/sign", NEEDS, grids(whole=True), "exact", compares_with="definition")
-def sign(swin: Any, case: GridCase) -> Any:
+def sign(swin: Asked, case: GridCase) -> Any:
     """The mask is 0 where a token may attend and negative where not: never positive."""
     mask = swin.shifted_window_mask(*case.grid, case.window, case.shift)
     return mask > 0, np.zeros(mask.shape, bool)

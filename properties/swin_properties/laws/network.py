@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from swin_properties.adapters.contract import Asked
 from swin_properties.cases.case import NetCase
 from swin_properties.cases.strategies import networks
 from swin_properties.laws.law import law
@@ -20,7 +21,7 @@ def stage(case: NetCase, number: int) -> tuple[Any, ...]:
 
 
 @law("swin_stage/oracle", ["swin_stage"], networks(RECIPES, deepest=2, maps=True), compares_with="oracle")
-def stage_oracle(swin: Any, case: NetCase) -> Any:
+def stage_oracle(swin: Asked, case: NetCase) -> Any:
     """A stage is the oracle's: its blocks, then the merge if it has one."""
     args = case.tokens(), *stage(case, 0)
     return swin.swin_stage(*args), swin.expected.swin_stage(*args)
@@ -32,7 +33,7 @@ def stage_oracle(swin: Any, case: NetCase) -> Any:
     networks(deepest=1, maps=True),
     compares_with="itself",
 )
-def stage_alternation(swin: Any, case: NetCase) -> Any:
+def stage_alternation(swin: Asked, case: NetCase) -> Any:
     """Even blocks are not shifted, odd blocks by floor(M / 2), and none where a window spans the grid."""
     x, (params, depth, heads, window) = case.tokens(), stage(case, 0)
     y = x
@@ -47,7 +48,7 @@ def stage_alternation(swin: Any, case: NetCase) -> Any:
     networks(fewest=2, deepest=2, maps=True),
     compares_with="itself",
 )
-def stage_merge_last(swin: Any, case: NetCase) -> Any:
+def stage_merge_last(swin: Asked, case: NetCase) -> Any:
     """A stage ends with its merge: its result is the merge of what its blocks give."""
     x, (params, *sizes) = case.tokens(), stage(case, 0)
     blocks = swin.swin_stage(x, {"blocks": params["blocks"]}, *sizes)
@@ -62,7 +63,7 @@ def stage_merge_last(swin: Any, case: NetCase) -> Any:
     "exact",
     compares_with="definition",
 )
-def receptive_field(swin: Any, case: NetCase) -> Any:
+def receptive_field(swin: Asked, case: NetCase) -> Any:
     """In each block a change spreads exactly to the tokens that share a window with a changed token.
 
     Half precision may round a real dependency away: there the law asks only that no others change.
@@ -85,14 +86,14 @@ def receptive_field(swin: Any, case: NetCase) -> Any:
 
 
 @law("swin_features/oracle", ["swin_features"], networks(RECIPES, maps=True), compares_with="oracle")
-def features_oracle(swin: Any, case: NetCase) -> Any:
+def features_oracle(swin: Asked, case: NetCase) -> Any:
     """The features are the oracle's: the map of every stage before its merge, not normed."""
     args = case.images(), case.network(), case.config
     return list(zip(swin.swin_features(*args), swin.expected.swin_features(*args), strict=True))
 
 
 @law("swin_transformer/oracle", ["swin_transformer"], networks(RECIPES), compares_with="oracle")
-def transformer_oracle(swin: Any, case: NetCase) -> Any:
+def transformer_oracle(swin: Asked, case: NetCase) -> Any:
     """The whole network is the oracle's: embedding, stages, norm, mean over the tokens, head."""
     args = case.images(), case.network(), case.config
     return swin.swin_transformer(*args), swin.expected.swin_transformer(*args)
@@ -104,7 +105,7 @@ def transformer_oracle(swin: Any, case: NetCase) -> Any:
     networks(deepest=1).map(lambda case: replace(case, depths=(1,))),
     compares_with="oracle",
 )
-def one_block(swin: Any, case: NetCase) -> Any:
+def one_block(swin: Asked, case: NetCase) -> Any:
     """A network of a single block is the oracle's: the rate of its drop path is 0, not 0 / 0."""
     args = case.images(), case.network(), case.config
     return swin.swin_transformer(*args), swin.expected.swin_transformer(*args)

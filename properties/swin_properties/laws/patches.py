@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from swin_reference.parameters import merging_shapes, patch_embed_shapes
 
+from swin_properties.adapters.contract import Asked
 from swin_properties.cases.case import GridCase
 from swin_properties.cases.strategies import grids
 from swin_properties.laws.law import law
@@ -28,7 +29,7 @@ def embedding(case: GridCase, norm: bool = False) -> Any:
 
 
 @law("patch_embed/oracle", ["patch_embed"], Images, compares_with="oracle")
-def embed_oracle(swin: Any, case: GridCase) -> Any:
+def embed_oracle(swin: Asked, case: GridCase) -> Any:
     """The embedding is the oracle's, with and without its norm, for any image size."""
     x = images(case)
     return [
@@ -38,7 +39,7 @@ def embed_oracle(swin: Any, case: GridCase) -> Any:
 
 
 @law("patch_embed/unfold", ["patch_embed"], WholeImages, compares_with="definition")
-def embed_unfold(swin: Any, case: GridCase) -> Any:
+def embed_unfold(swin: Asked, case: GridCase) -> Any:
     """Without its norm the embedding is one matmul of the patches, each flattened as (channel, dy, dx)."""
     x, params, (ph, pw) = images(case), embedding(case), case.window
     weight, bias = params["proj"]["weight"], params["proj"]["bias"]
@@ -48,7 +49,7 @@ def embed_unfold(swin: Any, case: GridCase) -> Any:
 
 
 @law("patch_embed/own-pixels", ["patch_embed"], Images, "exact", compares_with="itself")
-def embed_own_pixels(swin: Any, case: GridCase) -> Any:
+def embed_own_pixels(swin: Asked, case: GridCase) -> Any:
     """Changing a pixel changes no token but that of its own patch."""
     x, params, rng = images(case), embedding(case, norm=True), case.rng(3)
     b, c, h, w = (int(rng.integers(side)) for side in x.shape)
@@ -62,7 +63,7 @@ def embed_own_pixels(swin: Any, case: GridCase) -> Any:
 
 
 @law("patch_embed/roll", ["patch_embed"], WholeImages, compares_with="itself")
-def embed_roll(swin: Any, case: GridCase) -> Any:
+def embed_roll(swin: Asked, case: GridCase) -> Any:
     """Rolling the image by whole patches rolls the tokens."""
     x, params = images(case), embedding(case)
     rolled = swin.patch_embed(np.roll(x, case.window, (2, 3)), params, case.window)
@@ -70,7 +71,7 @@ def embed_roll(swin: Any, case: GridCase) -> Any:
 
 
 @law("patch_embed/affine", ["patch_embed"], Images, compares_with="itself")
-def embed_affine(swin: Any, case: GridCase) -> Any:
+def embed_affine(swin: Asked, case: GridCase) -> Any:
     """Without its norm the embedding is affine: f(x) + f(y) = f(x + y) + f(0)."""
     x, y = (np.round(image * 32) / 64 for image in (images(case), images(case)[::-1, ::-1]))
     params = embedding(case)
@@ -79,13 +80,13 @@ def embed_affine(swin: Any, case: GridCase) -> Any:
 
 
 @law("patch_merging/oracle", ["patch_merging"], Tokens, compares_with="oracle")
-def merging_oracle(swin: Any, case: GridCase) -> Any:
+def merging_oracle(swin: Asked, case: GridCase) -> Any:
     """The merge is the oracle's: concatenate 2x2, LayerNorm(4C), linear 4C -> 2C, for even and odd sides."""
     x, params = case.tokens(), case.hot(merging_shapes(case.channels))
     return swin.patch_merging(x, params), swin.expected.patch_merging(x, params)
 
 
-def gathered(swin: Any, case: GridCase, x: Any) -> Any:
+def gathered(swin: Asked, case: GridCase, x: Any) -> Any:
     """Returns the merge's normed 4C channels, read with each half of the identity as its weights."""
     channels = 4 * case.channels
     norm = {"weight": np.ones(channels), "bias": np.zeros(channels)}
@@ -103,7 +104,7 @@ def even(case: GridCase) -> Any:
 
 
 @law("patch_merging/permutation", ["patch_merging"], Tokens, compares_with="definition")
-def merging_permutation(swin: Any, case: GridCase) -> Any:
+def merging_permutation(swin: Asked, case: GridCase) -> Any:
     """Before its linear layer the merge is a pixel-unshuffle, the row offset fastest, and then LayerNorm."""
     x = even(case)
     batch, height, width, channels = x.shape
@@ -114,7 +115,7 @@ def merging_permutation(swin: Any, case: GridCase) -> Any:
 
 
 @law("patch_merging/own-cell", ["patch_merging"], Tokens, "exact", compares_with="itself")
-def merging_own_cell(swin: Any, case: GridCase) -> Any:
+def merging_own_cell(swin: Asked, case: GridCase) -> Any:
     """Changing a token changes no merged token but that of its own 2x2 cell."""
     x, params, rng = case.tokens(), case.hot(merging_shapes(case.channels)), case.rng(3)
     b, h, w = (int(rng.integers(side)) for side in x.shape[:3])
@@ -126,7 +127,7 @@ def merging_own_cell(swin: Any, case: GridCase) -> Any:
 
 
 @law("patch_merging/roll", ["patch_merging"], Tokens, compares_with="itself")
-def merging_roll(swin: Any, case: GridCase) -> Any:
+def merging_roll(swin: Asked, case: GridCase) -> Any:
     """Rolling the grid by two tokens rolls the merged grid by one."""
     x, params = even(case), case.hot(merging_shapes(case.channels))
     rolled = swin.patch_merging(np.roll(x, (2, 2), (1, 2)), params)
@@ -134,7 +135,7 @@ def merging_roll(swin: Any, case: GridCase) -> Any:
 
 
 @law("patch_merging/padding", ["patch_merging"], Tokens, compares_with="itself")
-def merging_padding(swin: Any, case: GridCase) -> Any:
+def merging_padding(swin: Asked, case: GridCase) -> Any:
     """A grid with an odd side is merged like the grid padded with zeros at the bottom or right."""
     x, params = case.tokens(), case.hot(merging_shapes(case.channels))
     even_sides = np.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, x.shape[2] % 2), (0, 0)))
@@ -142,7 +143,7 @@ def merging_padding(swin: Any, case: GridCase) -> Any:
 
 
 @law("patch_merging/norm-first", ["patch_merging"], Tokens, compares_with="itself")
-def merging_norm_first(swin: Any, case: GridCase) -> Any:
+def merging_norm_first(swin: Asked, case: GridCase) -> Any:
     """The norm comes first: adding a constant changes nothing, and doubling the weights doubles the
     output.
     """

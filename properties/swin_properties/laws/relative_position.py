@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from swin_properties.adapters.contract import Asked
 from swin_properties.cases.case import GridCase
 from swin_properties.cases.strategies import grids
 from swin_properties.laws.law import law
@@ -22,7 +23,7 @@ def offsets(case: GridCase) -> tuple[Any, Any]:
 
 
 @law("relative_position_index/formula", INDEX, Windows, "exact", compares_with="definition")
-def formula(swin: Any, case: GridCase) -> Any:
+def formula(swin: Asked, case: GridCase) -> Any:
     """The index is (dh + Mh - 1)(2 Mw - 1) + (dw + Mw - 1), where (dh, dw) = query - key."""
     (dh, dw), (mh, mw) = offsets(case), case.window
     index = swin.relative_position_index(case.window)
@@ -30,7 +31,7 @@ def formula(swin: Any, case: GridCase) -> Any:
 
 
 @law("relative_position_index/antisymmetry", INDEX, Windows, "exact", compares_with="definition")
-def antisymmetry(swin: Any, case: GridCase) -> Any:
+def antisymmetry(swin: Asked, case: GridCase) -> Any:
     """The index plus its transpose is (2 Mh - 1)(2 Mw - 1) - 1 everywhere; its diagonal is half of that."""
     index = swin.relative_position_index(case.window)
     last = prod(case.offset_rows) - 1
@@ -41,7 +42,7 @@ def antisymmetry(swin: Any, case: GridCase) -> Any:
 
 
 @law("relative_position_index/histogram", INDEX, Windows, "exact", compares_with="definition")
-def histogram(swin: Any, case: GridCase) -> Any:
+def histogram(swin: Asked, case: GridCase) -> Any:
     """Each offset (dh, dw) occurs (Mh - |dh|)(Mw - |dw|) times in the index, and no other number occurs."""
     index = swin.relative_position_index(case.window)
     counts = [m - np.abs(np.arange(1 - m, m)) for m in case.window]
@@ -50,7 +51,7 @@ def histogram(swin: Any, case: GridCase) -> Any:
 
 
 @law("relative_position_index/offset-only", INDEX, Windows, "exact", compares_with="definition")
-def offset_only(swin: Any, case: GridCase) -> Any:
+def offset_only(swin: Asked, case: GridCase) -> Any:
     """Two pairs of tokens have the same index exactly when they have the same offset."""
     index = swin.relative_position_index(case.window).ravel()
     dh, dw = (d.ravel() for d in offsets(case))
@@ -65,7 +66,7 @@ def offset_only(swin: Any, case: GridCase) -> Any:
     "exact",
     compares_with="definition",
 )
-def bias_definition(swin: Any, case: GridCase) -> Any:
+def bias_definition(swin: Asked, case: GridCase) -> Any:
     """bias[head, query, key] is the table's entry for the offset query - key, bitwise."""
     table = case.attention()["relative_position_bias_table"]
     (dh, dw), (mh, mw) = offsets(case), case.window
@@ -91,7 +92,7 @@ def copying_attention(case: GridCase, table: Any) -> Any:
     "exact",
     compares_with="definition",
 )
-def bias_as_shift(swin: Any, case: GridCase) -> Any:
+def bias_as_shift(swin: Asked, case: GridCase) -> Any:
     """With queries of 0 and one huge entry in the bias table, at offset D, token i becomes token i - D.
 
     It does so bitwise: the softmax of a logit larger than all others by 2^14 is 1.
@@ -121,7 +122,7 @@ def bias_as_shift(swin: Any, case: GridCase) -> Any:
     grids(enough=True),
     compares_with="itself",
 )
-def bias_constant(swin: Any, case: GridCase) -> Any:
+def bias_constant(swin: Asked, case: GridCase) -> Any:
     """Adding a constant to a head's column of the bias table changes nothing."""
     x, params = case.tokens(), case.attention()
     rng = case.rng(3)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from swin_properties.adapters.contract import Asked
 from swin_properties.budget.budget import SMALLEST_OUTPUT
 from swin_properties.cases.case import GridCase
 from swin_properties.cases.strategies import grids
@@ -33,7 +34,7 @@ def as_table(offsets: Any) -> Any:
 
 
 @law("resize_relative_position_bias/oracle", RESIZE, Tables, compares_with="oracle")
-def resize_oracle(swin: Any, case: GridCase) -> Any:
+def resize_oracle(swin: Asked, case: GridCase) -> Any:
     """A bias table resized to another window is the oracle's: bicubic, a = -3/4, corners not aligned."""
     args = table(case), case.window, case.grid
     return swin.resize_relative_position_bias(*args), swin.expected.resize_relative_position_bias(*args)
@@ -46,14 +47,14 @@ def resize_oracle(swin: Any, case: GridCase) -> Any:
     "exact",
     compares_with="definition",
 )
-def resize_identity(swin: Any, case: GridCase) -> Any:
+def resize_identity(swin: Asked, case: GridCase) -> Any:
     """A bias table resized to its own window is itself, bitwise."""
     given = table(case)
     return swin.resize_relative_position_bias(given, case.window, case.window), given
 
 
 @law("resize_relative_position_bias/constants", RESIZE, Tables, compares_with="definition")
-def resize_constants(swin: Any, case: GridCase) -> Any:
+def resize_constants(swin: Asked, case: GridCase) -> Any:
     """A head whose bias is the same for every offset keeps it in every window."""
     head = table(case)[:1]
     given, new = (np.repeat(head, rows, axis=0) for rows in (len(table(case)), new_rows(case)))
@@ -61,7 +62,7 @@ def resize_constants(swin: Any, case: GridCase) -> Any:
 
 
 @law("resize_relative_position_bias/centre", RESIZE, grids(shifted=False), compares_with="definition")
-def resize_centre(swin: Any, case: GridCase) -> Any:
+def resize_centre(swin: Asked, case: GridCase) -> Any:
     """A token's bias for itself, at offset 0, is the same in every window."""
     given = table(case, columns=SMALLEST_OUTPUT)
     resized = swin.resize_relative_position_bias(given, case.window, case.grid)
@@ -69,7 +70,7 @@ def resize_centre(swin: Any, case: GridCase) -> Any:
 
 
 @law("resize_relative_position_bias/flip", RESIZE, Tables, compares_with="itself")
-def resize_flip(swin: Any, case: GridCase) -> Any:
+def resize_flip(swin: Asked, case: GridCase) -> Any:
     """Flipping a bias table along height or width flips the resized one."""
     given = table(case)
     resized = swin.resize_relative_position_bias(given, case.window, case.grid)
@@ -82,7 +83,7 @@ def resize_flip(swin: Any, case: GridCase) -> Any:
 
 
 @law("resize_relative_position_bias/transpose", RESIZE, Tables, compares_with="itself")
-def resize_transpose(swin: Any, case: GridCase) -> Any:
+def resize_transpose(swin: Asked, case: GridCase) -> Any:
     """Swapping height and width, in the table and both windows, swaps them in the resized table."""
     given = table(case)
     swapped = as_table(as_map(given, case.window).swapaxes(0, 1))

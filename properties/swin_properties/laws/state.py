@@ -9,45 +9,21 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from swin_reference.parameters import merging_shapes, mlp_shapes, norm_shapes, patch_embed_shapes
 
 from swin_properties.adapters.answers import BadAnswer, Declined
-from swin_properties.cases.case import GridCase, NetCase
-from swin_properties.cases.strategies import grids, networks
+from swin_properties.adapters.contract import CONTRACT, Asked
+from swin_properties.cases.case import Case, GridCase, NetCase
+from swin_properties.cases.strategies import Cases, grids, networks
 from swin_properties.laws.law import Tier, law
 
 Grids, Networks = grids(largest_window=4), networks(deepest=2, enough=False)
 EnoughGrids, EnoughNetworks = grids(enough=True, largest_window=4, channels=4), networks(deepest=2, longest=4)
-
-
-def attention(case: GridCase) -> Any:
-    """Returns the arguments of (S)W-MSA."""
-    return case.tokens(), case.attention(), case.heads, case.window, case.shift
-
-
-def stage(case: NetCase) -> Any:
-    """Returns the arguments of the first stage."""
-    return case.tokens(), case.network()["layers"][0], case.depths[0], case.heads[0], case.window
-
-
-ARGUMENTS: dict[str, Callable[[Any], Any]] = {
-    "window_attention": lambda case: (case.windows(), case.attention(), case.heads, case.window),
-    "shifted_window_attention": attention,
-    "layer_norm": lambda case: (case.tokens(), case.hot(norm_shapes(case.channels))),
-    "mlp": lambda case: (case.tokens(), case.hot(mlp_shapes(case.channels, 2 * case.channels))),
-    "patch_embed": lambda case: (
-        np.ascontiguousarray(case.tokens(3).transpose(0, 3, 1, 2)),
-        case.hot(patch_embed_shapes(8 * case.channels, case.window)),
-        case.window,
-    ),
-    "patch_merging": lambda case: (case.tokens(), case.hot(merging_shapes(case.channels))),
-    "swin_block": lambda case: (case.tokens(), case.block(), case.heads, case.window, case.shift),
-    "swin_stage": stage,
-    "swin_transformer": lambda case: (case.images(), case.network(), case.config),
+CASES: dict[type[Case], tuple[Cases, Cases]] = {
+    GridCase: (Grids, EnoughGrids),
+    NetCase: (Networks, EnoughNetworks),
 }
-"""For each callable that these laws ask, its arguments for a case; the tokens come first."""
+"""For each type of case: small ones for exact laws, and ones large enough for a budget."""
 
-NETWORKS = ("swin_stage", "swin_transformer")
 
 
 def each(*names: str, tier: Tier = "exact") -> Callable[[Callable[..., Any]], None]:
@@ -56,7 +32,7 @@ def each(*names: str, tier: Tier = "exact") -> Callable[[Callable[..., Any]], No
     def enter(ask: Callable[..., Any]) -> None:
         for name in names:
             callable_name = name.partition("/")[0]
-            small, enough = (Networks, EnoughNetworks) if callable_name in NETWORKS else (Grids, EnoughGrids)
+            small, enough = CASES[CONTRACT[callable_name].kind]
             cases = small if tier == "exact" else enough
             body = partial(ask, name=callable_name)
             body.__doc__ = (ask.__doc__ or "").replace("{}", callable_name)
@@ -85,9 +61,9 @@ def leaves(value: Any) -> Iterator[Any]:
     "swin_stage/keeps-inputs",
     "swin_transformer/keeps-inputs",
 )
-def keeps_inputs(swin: Any, case: Any, name: str) -> Any:
+def keeps_inputs(swin: Asked, case: Any, name: str) -> Any:
     """{} writes to none of its arguments, and its result shares no memory with them."""
-    args = ARGUMENTS[name](case)
+    args = CONTRACT[name].arguments(case)
     given, result = swin.raw(name, *args)
     pairs = list(zip(leaves(given), leaves(args), strict=True))
     shared = [np.shares_memory(array, part) for array, _ in pairs for part in leaves(result)]
@@ -101,11 +77,11 @@ def keeps_inputs(swin: Any, case: Any, name: str) -> Any:
     "swin_stage/same-twice",
     "swin_transformer/same-twice",
 )
-def same_twice(swin: Any, case: Any, name: str) -> Any:
+def same_twice(swin: Asked, case: Any, name: str) -> Any:
     """{} gives the same, bitwise, when it is called again after other inputs, and its first result does not
     change.
     """
-    x, *rest = ARGUMENTS[name](case)
+    x, *rest = CONTRACT[name].arguments(case)
     _, first = swin.raw(name, x, *rest)
     kept = np.array(first)
     getattr(swin, name)(-x, *rest)
@@ -122,9 +98,9 @@ def same_twice(swin: Any, case: Any, name: str) -> Any:
     "swin_stage/dtype",
     "swin_transformer/dtype",
 )
-def dtype(swin: Any, case: Any, name: str) -> Any:
+def dtype(swin: Asked, case: Any, name: str) -> Any:
     """{} returns the data type that it is given."""
-    given, result = swin.raw(name, *ARGUMENTS[name](case))
+    given, result = swin.raw(name, *CONTRACT[name].arguments(case))
     return np.array(np.asarray(result).dtype.itemsize), np.array(given[0].dtype.itemsize)
 
 
@@ -145,9 +121,9 @@ def other_order(value: Any) -> Any:
     "swin_transformer/memory-order",
     tier="budget",
 )
-def memory_order(swin: Any, case: Any, name: str) -> Any:
+def memory_order(swin: Asked, case: Any, name: str) -> Any:
     """{} does not depend on the order in which its tokens and parameters lie in memory."""
-    args = ARGUMENTS[name](case)
+    args = CONTRACT[name].arguments(case)
     return getattr(swin, name)(*map(other_order, args)), getattr(swin, name)(*args)
 
 
@@ -156,8 +132,8 @@ def other_sizes(case: Any, name: str) -> Iterator[Any]:
     field = "image" if isinstance(case, NetCase) else "grid"
     height, width = getattr(case, field)
     for size in ((width, height), (height + 5, width + 7), (1, 1)):
-        yield ARGUMENTS[name](replace(case, **{field: size}))[0]
-    x = ARGUMENTS[name](case)[0]
+        yield CONTRACT[name].arguments(replace(case, **{field: size}))[0]
+    x = CONTRACT[name].arguments(case)[0]
     yield np.concatenate([x, x], axis=1 if name == "swin_transformer" else -1)
 
 
@@ -167,9 +143,9 @@ def other_sizes(case: Any, name: str) -> Iterator[Any]:
     "swin_stage/other-sizes",
     "swin_transformer/other-sizes",
 )
-def unmoved_by_other_sizes(swin: Any, case: Any, name: str) -> Any:
+def unmoved_by_other_sizes(swin: Asked, case: Any, name: str) -> Any:
     """{} gives the same, bitwise, after calls at other sizes and after calls that it refuses."""
-    call, (x, *rest) = getattr(swin, name), ARGUMENTS[name](case)
+    call, (x, *rest) = getattr(swin, name), CONTRACT[name].arguments(case)
     results = [call(x, *rest)]
     for other in other_sizes(case, name):
         # The call may be refused; the law asks only what it leaves behind.

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from swin_properties.adapters.contract import Asked
 from swin_properties.cases.case import GridCase
 from swin_properties.cases.strategies import grids
 from swin_properties.laws.law import law
@@ -22,7 +23,7 @@ def retabled(case: GridCase, params: Any, change: Any) -> Any:
 
 
 @law("shifted_window_attention/flip", SWA, Whole, compares_with="itself")
-def flip(swin: Any, case: GridCase) -> Any:
+def flip(swin: Asked, case: GridCase) -> Any:
     """Flipping the image flips the output if the shift becomes (M - s) mod M and the bias is flipped too."""
     x, params = case.tokens(), case.attention()
     y = swin.shifted_window_attention(x, params, case.heads, case.window, case.shift)
@@ -32,13 +33,13 @@ def flip(swin: Any, case: GridCase) -> Any:
         shift = list(case.shift)
         shift[axis] = -shift[axis] % case.window[axis]
         turned = np.ascontiguousarray(np.flip(x, axis + 1))
-        got = swin.shifted_window_attention(turned, flipped, case.heads, case.window, tuple(shift))
+        got = swin.shifted_window_attention(turned, flipped, case.heads, case.window, (shift[0], shift[1]))
         pairs.append((np.flip(got, axis + 1), y))
     return pairs
 
 
 @law("shifted_window_attention/transpose", SWA, grids(enough=True), compares_with="itself")
-def transpose(swin: Any, case: GridCase) -> Any:
+def transpose(swin: Asked, case: GridCase) -> Any:
     """Swapping height and width in the grid, window, shift and bias table swaps them in the output."""
     x, params = case.tokens(), case.attention()
     swapped = retabled(case, params, lambda table: table.swapaxes(0, 1))
@@ -50,7 +51,7 @@ def transpose(swin: Any, case: GridCase) -> Any:
 
 
 @law("shifted_window_attention/batch-order", SWA, grids(enough=True), compares_with="itself")
-def batch_order(swin: Any, case: GridCase) -> Any:
+def batch_order(swin: Asked, case: GridCase) -> Any:
     """Permuting the images permutes the outputs, and an image's output is the same in a smaller batch."""
     x, params = case.tokens(batch=max(2, case.batch)), case.attention()
     sizes = params, case.heads, case.window, case.shift
@@ -66,7 +67,7 @@ def batch_order(swin: Any, case: GridCase) -> Any:
     grids(whole=True, shifted=False, enough=True),
     compares_with="itself",
 )
-def roll(swin: Any, case: GridCase) -> Any:
+def roll(swin: Asked, case: GridCase) -> Any:
     """Without a shift, rolling the grid by whole windows rolls the output."""
     x, sizes = case.tokens(), (case.attention(), case.heads, case.window, case.shift)
     rolled = swin.shifted_window_attention(np.roll(x, case.window, (1, 2)), *sizes)
@@ -74,7 +75,7 @@ def roll(swin: Any, case: GridCase) -> Any:
 
 
 @law("shifted_window_attention/crop", SWA, grids(shifted=False, enough=True), compares_with="itself")
-def crop(swin: Any, case: GridCase) -> Any:
+def crop(swin: Asked, case: GridCase) -> Any:
     """Without a shift, the output of the first windows is the same when the rest of the grid is cut off."""
     rng, sizes = case.rng(3), (case.attention(), case.heads, case.window, case.shift)
     height, width = (
@@ -87,7 +88,7 @@ def crop(swin: Any, case: GridCase) -> Any:
 
 
 @law("shifted_window_attention/padding", SWA, grids(enough=True), compares_with="itself")
-def padding(swin: Any, case: GridCase) -> Any:
+def padding(swin: Asked, case: GridCase) -> Any:
     """A grid is padded before the shift, and padding is attended to: padding it by hand changes nothing."""
     x, (height, width) = case.tokens(), case.grid
     sizes = case.attention(), case.heads, case.window, case.shift
@@ -102,7 +103,7 @@ def padding(swin: Any, case: GridCase) -> Any:
     grids(shifted=False, enough=True),
     compares_with="itself",
 )
-def token_order(swin: Any, case: GridCase) -> Any:
+def token_order(swin: Asked, case: GridCase) -> Any:
     """Without a position bias, permuting the tokens of a window permutes its output."""
     x, params = case.windows(), case.attention()
     params = retabled(case, params, np.zeros_like)
@@ -112,7 +113,7 @@ def token_order(swin: Any, case: GridCase) -> Any:
 
 
 @law("window_attention/flip", ["window_attention"], grids(shifted=False, enough=True), compares_with="itself")
-def window_flip(swin: Any, case: GridCase) -> Any:
+def window_flip(swin: Asked, case: GridCase) -> Any:
     """Flipping every window along an axis flips its output if the bias table is flipped too."""
     x, params = case.windows(), case.attention()
     y = swin.window_attention(x, params, case.heads, case.window)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from swin_properties.adapters.contract import Asked
 from swin_properties.cases.case import GridCase
 from swin_properties.cases.strategies import grids
 from swin_properties.laws.law import law
@@ -18,7 +19,7 @@ from swin_properties.laws.law import law
     "exact",
     compares_with="definition",
 )
-def definition(swin: Any, case: GridCase) -> Any:
+def definition(swin: Asked, case: GridCase) -> Any:
     """Token (u, v) of window (b, i, j) is x[b, i Mh + u, j Mw + v]; windows are in order by image, then by
     rows.
     """
@@ -36,7 +37,7 @@ def definition(swin: Any, case: GridCase) -> Any:
     "exact",
     compares_with="itself",
 )
-def reverse_inverts_partition(swin: Any, case: GridCase) -> Any:
+def reverse_inverts_partition(swin: Asked, case: GridCase) -> Any:
     """Partition and then reverse returns the grid, bitwise."""
     x = case.tokens()
     windows = swin.window_partition(x, case.window)
@@ -50,7 +51,7 @@ def reverse_inverts_partition(swin: Any, case: GridCase) -> Any:
     "exact",
     compares_with="itself",
 )
-def partition_inverts_reverse(swin: Any, case: GridCase) -> Any:
+def partition_inverts_reverse(swin: Asked, case: GridCase) -> Any:
     """Reverse and then partition returns the windows, bitwise."""
     windows = case.windows().reshape(-1, *case.window, case.channels)
     grid = swin.window_reverse(windows, case.window, *case.grid)
@@ -64,7 +65,7 @@ def partition_inverts_reverse(swin: Any, case: GridCase) -> Any:
     "exact",
     compares_with="itself",
 )
-def adjoint(swin: Any, case: GridCase) -> Any:
+def adjoint(swin: Asked, case: GridCase) -> Any:
     """Reverse is the adjoint of partition: <partition x, y> = <x, reverse y>, summed exactly."""
     x = case.tokens()
     y = case.windows().reshape(-1, *case.window, case.channels)
@@ -73,7 +74,7 @@ def adjoint(swin: Any, case: GridCase) -> Any:
 
 
 @law("cyclic_shift/definition", ["cyclic_shift"], grids(shifted=True), "exact", compares_with="definition")
-def shift_definition(swin: Any, case: GridCase) -> Any:
+def shift_definition(swin: Asked, case: GridCase) -> Any:
     """The shift rolls by -s: y[b, h, w] = x[b, (h + sh) mod H, (w + sw) mod W]."""
     x, (height, width) = case.tokens(), case.grid
     h, w = np.arange(height) + case.shift[0], np.arange(width) + case.shift[1]
@@ -87,7 +88,7 @@ def shift_definition(swin: Any, case: GridCase) -> Any:
     "exact",
     compares_with="definition",
 )
-def reverse_shift_definition(swin: Any, case: GridCase) -> Any:
+def reverse_shift_definition(swin: Asked, case: GridCase) -> Any:
     """The reverse shift rolls by +s: y[b, h, w] = x[b, (h - sh) mod H, (w - sw) mod W]."""
     x, (height, width) = case.tokens(), case.grid
     h, w = np.arange(height) - case.shift[0], np.arange(width) - case.shift[1]
@@ -101,7 +102,7 @@ def reverse_shift_definition(swin: Any, case: GridCase) -> Any:
     "exact",
     compares_with="itself",
 )
-def shift_inverse(swin: Any, case: GridCase) -> Any:
+def shift_inverse(swin: Asked, case: GridCase) -> Any:
     """The shift and its reverse undo each other, bitwise, in either order."""
     x = case.tokens()
     there = swin.reverse_cyclic_shift(swin.cyclic_shift(x, case.shift), case.shift)
@@ -112,7 +113,7 @@ def shift_inverse(swin: Any, case: GridCase) -> Any:
 @law(
     "cyclic_shift/batch-and-channels", ["cyclic_shift"], grids(shifted=True), "exact", compares_with="itself"
 )
-def shift_batch_and_channels(swin: Any, case: GridCase) -> Any:
+def shift_batch_and_channels(swin: Asked, case: GridCase) -> Any:
     """The shift moves neither images nor channels: reversing their order reverses it in the output,
     bitwise.
     """

@@ -1,1 +1,1 @@
-"""The predictions of a checkpoint for a photograph, beside the oracle's."""
+"""Compares an implementation with the oracle on a photograph, with the weights of a checkpoint."""

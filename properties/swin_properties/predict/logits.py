@@ -1,4 +1,4 @@
-"""Logits of images, an implementation's beside the oracle's: how far apart, and whose class is decided."""
+"""Compares the logits of an implementation with the oracle's."""
 
 from __future__ import annotations
 
@@ -18,17 +18,19 @@ from swin_properties.budget.within import Comparison, perturb, within_budget
 
 @dataclass(frozen=True)
 class Logits(Comparison):
-    """Both sides' logits, (images, classes), the budget of each, and how far apart the sides are."""
+    """The logits of the implementation and of the oracle, (images, classes), and each budget."""
 
     @property
     def agree(self) -> Any:
-        """For each image, whether both sides name the same class."""
+        """Returns, for each image, whether the largest logit of both is that of the same class."""
         same: Any = self.got.argmax(1) == self.expected.argmax(1)
         return same
 
     @property
     def decided(self) -> Any:
-        """For each image, whether the oracle's class is first by more than both logits may err together.
+        """Returns, for each image, whether the oracle's largest logit leads by more than rounding can change.
+
+        That is, by more than the errors that two logits may have together.
 
         >>> from swin_properties.budget.budget import EQUAL
         >>> exact, beta = np.array([[1.0, 0.0], [1e-9, 0.0]]), np.full((2, 2), 1e-8)
@@ -44,7 +46,7 @@ class Logits(Comparison):
         return beaten.all(1)
 
 
-def judged_logits(
+def compare_logits(
     got: Any,
     expected: Any,
     images: Any,
@@ -53,17 +55,17 @@ def judged_logits(
     precision: Precision,
     oracle: Any = swin_reference,
 ) -> Logits:
-    """The logits ``got`` of images beside the oracle's, with the budget of who computed in ``precision``.
+    """Compares the logits ``got`` with the oracle's ``expected``, in the budget of ``precision``.
 
-    Shapes: got and expected (B, classes), images (B, colours, H, W).  Images and parameters are exact in the
-    precision.  Near the limit more perturbed runs decide, as for a law.
+    Shapes: got and expected (B, classes), images (B, colours, H, W).  Images and parameters are exact
+    in the precision.  Near the limit more perturbed runs decide, as for a law.
 
     >>> from swin_properties.budget.precision import PRECISIONS
     >>> config = SwinConfig(embed_dim=4, depths=(1,), num_heads=(2,), window_size=2, num_classes=3)
     >>> params = swin_reference.hot_parameters(swin_reference.parameter_shapes(config))
     >>> images = np.ones((2, 3, 8, 8))
     >>> exact = swin_reference.swin_transformer(images, params, config)
-    >>> judged_logits(exact + 1e-3, exact, images, params, config, PRECISIONS["float32"]).deviation.holds
+    >>> compare_logits(exact + 1e-3, exact, images, params, config, PRECISIONS["float32"]).deviation.holds
     False
     """
 

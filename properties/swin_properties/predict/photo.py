@@ -1,4 +1,4 @@
-"""One photograph through a whole network, on the oracle's side and on the implementation's."""
+"""Runs one photograph through an implementation and through the oracle, with the same weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from swin_reference.sizes import pair
 from swin_properties.adapters.answers import BadAnswer, Declined
 from swin_properties.adapters.implementation import Implementation
 from swin_properties.budget.budget import Deviation
-from swin_properties.predict.logits import judged_logits
+from swin_properties.predict.logits import compare_logits
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """ImageNet's channel means and standard deviations, in units of full brightness."""
@@ -25,7 +25,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class Weights:
-    """A network's parameters, flat, its configuration, and in words where they come from."""
+    """The flat parameters of a network, its configuration, and where they come from, in words."""
 
     flat: Any
     config: SwinConfig
@@ -34,7 +34,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class Prediction:
-    """The logits of both sides, how far they are apart, and how long each took in seconds."""
+    """The logits of the implementation and of the oracle, their deviation, and the seconds each took."""
 
     got: Any
     expected: Any
@@ -44,11 +44,14 @@ class Prediction:
     weights: str
 
 
-def weights(path: str | None, config_name: str | None, image_size: int | None, seed: int) -> Weights:
-    """The weights of a checkpoint, of the configuration it shows or is given; without one, random hot ones.
+def load_weights(path: str | None, config_name: str | None, image_size: int | None, seed: int) -> Weights:
+    """Returns the weights of a checkpoint, or random ones if there is no checkpoint.
 
-    Errors: ``ValueError`` for a configuration or a checkpoint that does not fit, or where nothing says how
-    large the images are.
+    The configuration is the one that the checkpoint shows, changed by what ``config_name`` and ``image_size``
+    say.
+
+    Errors: ``ValueError`` for a configuration or a checkpoint that does not fit, or if nothing says how large
+    the images are.
     """
     said: dict[str, Any] = {} if config_name is None else config_values(load_config(config_name))
     if image_size is not None:
@@ -56,11 +59,11 @@ def weights(path: str | None, config_name: str | None, image_size: int | None, s
     if path is None:
         config = replace(load_config("swin_t"), **said)
         flat = swin_weights.flatten(hot_parameters(parameter_shapes(config), seed))
-        return Weights(flat, config, f"random hot weights, seed {seed}")
+        return Weights(flat, config, f"random weights, seed {seed}")
     found = swin_weights.load(path, **said)
     if "image_size" in found.unknown:
         raise ValueError(
-            f"a photograph is resized to the images a network is made for, {path} does not say their size: "
+            f"a photograph is resized to the image size of the network, {path} does not say that size: "
             "give it as --image-size"
         )
     return Weights(found.weights, found.config, "; ".join((f"{path}, {found.layout} layout", *found.notes)))
@@ -69,11 +72,11 @@ def weights(path: str | None, config_name: str | None, image_size: int | None, s
 def predict(implementation: Implementation, weights: Weights, image: str) -> Prediction:
     """Runs one photograph through the oracle and the implementation, with the same weights.
 
-    Errors: ``ValueError`` for an image that is none, or an implementation that does not offer
+    Errors: ``ValueError`` for a file that is no image, or an implementation that does not offer
     ``swin_transformer``.
     """
     if not implementation.offers("swin_transformer"):
-        raise ValueError("predict needs the callable swin_transformer, and it is not offered: offer it")
+        raise ValueError("predict calls swin_transformer, this implementation does not offer it: add it")
     config = weights.config
     images = implementation.precision.rounded(photograph(image, pair(config.image_size)))
     params = swin_weights.unflatten(
@@ -85,16 +88,18 @@ def predict(implementation: Implementation, weights: Weights, image: str) -> Pre
     try:
         got, seconds = _timed(lambda: implementation.swin_transformer(images, params, config))
     except (BadAnswer, Declined) as bad:
-        raise ValueError(f"the implementation gives logits for a photograph, it did not: {bad}") from None
+        raise ValueError(
+            f"an implementation returns logits for a photograph, this one did not: {bad}"
+        ) from None
     given = images, params, config, implementation.precision, implementation.oracle
-    apart = judged_logits(got, expected, *given).deviation
+    apart = compare_logits(got, expected, *given).deviation
     return Prediction(got[0], expected[0], apart, seconds, oracle_seconds, weights.source)
 
 
 def photograph(path: str, size: tuple[int, int]) -> Any:
-    """A photograph as (1, 3, H, W): the largest centred crop of that shape, resized, ImageNet-normed.
+    """Returns a photograph as (1, 3, H, W): the largest centred crop, resized, normalised as for ImageNet.
 
-    Errors: ``ValueError`` for a file that is missing or no image.
+    Errors: ``ValueError`` for a file that does not exist or is no image.
     """
     try:
         with Image.open(path) as opened:
@@ -116,8 +121,8 @@ def _timed(run: Callable[[], Any]) -> tuple[Any, float]:
     return run(), perf_counter() - start
 
 
-def described(prediction: Prediction, implementation: str) -> str:
-    """The prediction in words: rho, the five largest logits of each side, the times."""
+def describe(prediction: Prediction, implementation: str) -> str:
+    """Returns the prediction in words: the five largest logits of both, the times, and rho."""
     p = prediction
     sides = (("oracle", p.expected, p.oracle_seconds), (implementation, p.got, p.seconds))
     lines = [f"weights: {p.weights}"]

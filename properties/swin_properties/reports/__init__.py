@@ -1,1 +1,1 @@
-"""A report for people and for machines."""
+"""Writes a report for people (terminal, HTML) and for machines (JSON, JUnit XML)."""

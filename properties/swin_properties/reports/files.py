@@ -1,4 +1,4 @@
-"""Files that a run writes: known to be writable before it starts, and never half-written."""
+"""Writes the files of a run: checks before the run that they can be written, and never leaves half a file."""
 
 from __future__ import annotations
 
@@ -7,29 +7,31 @@ from collections.abc import Iterable
 from pathlib import Path
 
 
-def checked(paths: Iterable[str]) -> None:
-    """Makes sure that each path can be written, and each is another file.
+def check_paths(paths: Iterable[str]) -> None:
+    """Makes sure that every path can be written and that no two name one file.
 
     Errors: ``ValueError`` in one sentence.
     """
     seen: set[Path] = set()
     for path in paths:
-        target, beside = _places(path)
+        target, beside = _targets(path)
         if target.exists() and not target.is_file():
-            raise ValueError(f"a report is written to a file, {path} is none: give another path")
+            raise ValueError(f"a report is written to a file, {path} is not a file: give another path")
         if target in seen:
-            raise ValueError(f"each report has its own file, {path} is asked for twice: give another path")
+            raise ValueError(f"each report has its own file, {path} is given twice: give another path")
         seen.add(target)
         try:
             beside.touch()
             beside.unlink()
         except OSError as error:
-            raise ValueError(f"a report's file can be written, {path}: {error.strerror}: check it") from None
+            raise ValueError(
+                f"a report's file can be written, {path} cannot: {error.strerror}: give another path"
+            ) from None
 
 
 def write(path: str, text: str) -> None:
-    """Writes a text beside its file, then puts it in the file's place."""
-    target, beside = _places(path)
+    """Writes a text to a temporary file beside its path, then moves it there."""
+    target, beside = _targets(path)
     try:
         beside.write_text(text, encoding="utf-8")
         beside.replace(target)
@@ -37,6 +39,6 @@ def write(path: str, text: str) -> None:
         beside.unlink(missing_ok=True)
 
 
-def _places(path: str) -> tuple[Path, Path]:
+def _targets(path: str) -> tuple[Path, Path]:
     target = Path(path).resolve()
     return target, target.with_name(f".{target.name}.{os.getpid()}")

@@ -1,4 +1,4 @@
-"""The verdict as one page for people: no scripts, nothing from elsewhere, escaped by construction."""
+"""Writes a report as one HTML page, without scripts and without files from elsewhere."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from swin_properties.reports.drawing import error_picture
 from swin_properties.reports.drawing.svg import tag
 
 HEADLINES = {0: "conforms", 1: "does not conform", 2: "could not be judged"}
-KINDS = {0: "conforms", 1: "broken", 2: "nothing"}
+KINDS = {0: "conforms", 1: "fails", 2: "nothing"}
 MARKS = {
     "holds": "\N{CHECK MARK} holds",
     "broken": "\N{MULTIPLICATION X} broken",
@@ -28,7 +28,7 @@ BAR, BAR_LIMIT = 72.0, 56.0
 
 
 def page(report: Report) -> str:
-    """A run as one self-contained page.
+    """Returns a report as one self-contained page; all text is escaped.
 
     >>> page(Report("mine & yours", "float32", "quick", 0)).count("mine &amp; yours in float32")
     1
@@ -44,28 +44,34 @@ def page(report: Report) -> str:
 def _headline(report: Report) -> Element:
     title = f"{report.implementation} {HEADLINES[report.exit_code]}"
     counted = ((len(report.of(status)), status) for status in STATUSES)
-    counts = [tag("li", tag("strong", str(count)), f" {words}") for count, words in counted]
+    counts = [
+        tag("li", tag("strong", str(count)), f" {_count_words(status, count)}") for count, status in counted
+    ]
+    told = (("Cause", report.cause), ("Caught", report.caught))
     return tag(
         "header",
         tag("h1", title),
         tag("ul", *counts, class_="counts"),
-        *(tag("p", text) for text in (report.cause, report.caught) if text),
+        *(tag("p", f"{label}: {text}") for label, text in told if text),
         *(tag("p", f"Not asked: {text}", class_="faint") for text in terminal.declined(report)),
         tag("p", terminal.verdict(report), class_="faint"),
         class_=f"verdict {KINDS[report.exit_code]}",
     )
 
 
+def _count_words(status: Status, count: int) -> str:
+    plural = {"holds": "hold", "known failure": "known failures"}
+    return status if count == 1 else plural.get(status, status)
+
+
 def _broken(report: Report) -> list[Element]:
-    """A card for each broken law."""
+    """Returns a card for each broken law."""
     cards = [_card(result, result.counterexample) for result in report.of("broken") if result.counterexample]
     return [tag("section", tag("h2", "Broken laws"), *cards)] if cards else []
 
 
 def _card(result: LawResult, found: Counterexample) -> Element:
-    entries: list[tuple[str, Element | str]] = [
-        (label, tag("pre", *_options(text)) if label == "again" else text) for label, text in result.account
-    ]
+    entries = [(label, _value(label, text)) for label, text in result.account]
     drawn = error_picture(result.law, found)
     picture = tag("figure", drawn) if isinstance(drawn, Element) else tag("p", drawn, class_="faint")
     listed = [part for word, text in entries for part in (tag("dt", word), tag("dd", text))]
@@ -75,8 +81,14 @@ def _card(result: LawResult, found: Counterexample) -> Element:
     )  # fmt: skip
 
 
+def _value(label: str, text: str) -> Element | str:
+    if label == "again":
+        return tag("pre", *_options(text))
+    return tag("code", *_breakable(text), class_="faint") if label == "code" else text
+
+
 def _options(line: str) -> list[Element | str]:
-    """A shell line whose options do not break after their hyphens."""
+    """Returns a shell line whose options do not break after their hyphens."""
     parts: list[Element | str] = []
     for place, word in enumerate(line.split(" ")):
         parts.append(" " * bool(place))
@@ -85,7 +97,7 @@ def _options(line: str) -> list[Element | str]:
 
 
 def _required(report: Report) -> list[Element]:
-    """What was asked for by ``--require`` and is not offered."""
+    """Returns the callables that ``--require`` names and the implementation does not offer."""
     if not report.required:
         return []
     names = [tag("li", tag("code", name)) for name in report.required]
@@ -93,14 +105,14 @@ def _required(report: Report) -> list[Element]:
 
 
 def _table(report: Report) -> list[Element]:
-    """Every law in one row."""
+    """Returns the table of all laws, one in a row."""
     if not report.results:
         return []
     names = (("law", ""), ("verdict", ""), ("cases", "number"), ("worst rho", "number"))
     head = [tag("th", name, scope="col", class_=kind) for name, kind in names]
     caption = (
-        f"rho is the error in units of what an honest implementation may make; the bar's mark is the limit, "
-        f"{RHO_LIMIT:g}. exact: compared bit by bit."
+        f"rho is the error divided by the rounding error that a correct implementation may make; the mark on "
+        f"each bar is the limit, {RHO_LIMIT:g}. exact: compared bit by bit."
     )
     return [
         tag(
@@ -135,7 +147,7 @@ def _row(result: LawResult) -> Element:
 
 
 def _rho_words(rho: float) -> str:
-    """The worst rho as a table shows it.
+    """Returns the largest rho as the table shows it.
 
     >>> _rho_words(0.437), _rho_words(123456.0), _rho_words(float("inf"))
     ('0.44', '1.2e+05', '\N{INFINITY}')
@@ -146,7 +158,7 @@ def _rho_words(rho: float) -> str:
 
 
 def _bar(rho: float) -> Element:
-    """rho as a bar that ends at the right where it is far beyond the limit; the number stands beside it."""
+    """Returns rho as a bar that is cut off at the right where rho is far beyond the limit."""
     length = BAR if not isfinite(rho) else min(BAR, rho / RHO_LIMIT * BAR_LIMIT)
     fill = "#2c7fb8" if rho <= RHO_LIMIT else "#c2410c"
     return tag(
@@ -159,7 +171,7 @@ def _bar(rho: float) -> Element:
 
 
 def _breakable(name: str) -> list[Element | str]:
-    """A law's name that may break after its slash and its underscores."""
+    """Returns a law's name with places for line breaks after its slash and its underscores."""
     parts: list[Element | str] = []
     for letter in name:
         parts.append(letter)

@@ -1,4 +1,4 @@
-"""The report as JSON, as `report.schema.json` beside this file says."""
+"""Writes a report as JSON, in the form that `report.schema.json` beside this file defines."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ from swin_properties.judging.report import Counterexample, LawResult, Report
 from swin_properties.laws.law import LAWS
 
 SCHEMA = 2
-"""The schema's version: grows when a reader of the last one would no longer understand."""
+"""The version of the schema, which grows when readers of the last version would not understand the next.
+
+Version 2: the statuses are "holds" and "broken" (were "held" and "fell"), `cause` and `caught` (were
+`diagnosis` and `catches`), and each law has `where`, its file and line.
+"""
 
 
 def text(report: Report) -> str:
-    """The report as JSON text."""
+    """Returns the report as JSON text."""
     return json.dumps(_report(report), indent=2, allow_nan=False) + "\n"
 
 
@@ -43,6 +47,7 @@ def _law(result: LawResult) -> dict[str, Any]:
     return {
         "name": result.law,
         "sentence": result.sentence,
+        "where": result.where,
         "tier": LAWS[result.law].tier,
         "status": result.status,
         "cases": result.cases,

@@ -1,4 +1,4 @@
-"""The report as JUnit XML, as continuous integration reads it: a test case a law."""
+"""Writes a report as JUnit XML, which continuous integration reads: one test case for each law."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from swin_properties.judging.report import LawResult, Report, describe, printabl
 
 
 def text(report: Report) -> str:
-    """The report as JUnit XML; known failures are skipped, stale ones and missing callables fail."""
+    """Returns the report as JUnit XML.
+
+    Known failures are skipped tests.  Known failures that no longer fail, and required callables that are
+    not offered, are failed tests.
+    """
     suites = ET.Element("testsuites")
     suite = ET.SubElement(suites, "testsuite", name=printable(f"swin-oracle {report.implementation}"))
     properties = ET.SubElement(suite, "properties")
@@ -20,7 +24,8 @@ def text(report: Report) -> str:
     for name in report.required:
         _failure(_case(suite, "required", name), "required but not offered", name)
     for entry in report.stale:
-        _failure(_case(suite, "known failures", entry.law), "stale: no law of it is broken", str(entry))
+        case = _case(suite, "known failures", entry.law)
+        _failure(case, "stale: no law of it is broken any more", str(entry))
     for element in (suite, suites):
         element.set("tests", str(len(suite.findall("testcase"))))
         element.set("failures", str(len(suite.findall("testcase/failure"))))

@@ -1,4 +1,4 @@
-"""Known failures: laws that an implementation is let fail, each with its reason, from a TOML file."""
+"""Reads known failures from a TOML file: laws that an implementation may break, each with a reason."""
 
 from __future__ import annotations
 
@@ -17,41 +17,43 @@ WORDS = ("law", "reason", "link")
 
 
 def read(path: str) -> list[Known]:
-    """The entries of a file of known failures; one whose ``law`` is a list is one for each of these.
+    """Returns the known failures of a file; an entry whose ``law`` is a list gives one for each law.
 
-    Errors: ``ValueError`` in one sentence for a file that does not read or parse, and for an entry with an
-    unknown word, without a reason, or of a law that the catalogue has not.
+    Errors: ``ValueError`` in one sentence for a file that does not read or parse, and for an entry that has
+    an unknown word, has no reason, or names a law that does not exist.
     """
     try:
         content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(
-            f"known failures are a file that reads, {path}: {error.strerror}: check it"
+            f"known failures are in a file, {path} cannot be read: {error.strerror}: check the path"
         ) from None
     except ValueError as error:
-        raise ValueError(f"known failures are a TOML file, {path}: {error}: correct it") from None
+        raise ValueError(
+            f"known failures are in a TOML file, {path} does not parse: {error}: correct it"
+        ) from None
     entries = content.pop("known", [])
     if content or not isinstance(entries, list):
         raise ValueError(
             f"known failures are [[known]] tables, {path} has {', '.join(content) or 'another known'}: "
-            "write [[known]]"
+            "write each failure as [[known]]"
         )
     return [
-        _entry(number, one, path) for number, entry in enumerate(entries, 1) for one in _of_each_law(entry)
+        _entry(number, one, path) for number, entry in enumerate(entries, 1) for one in _split_laws(entry)
     ]
 
 
-def declared(implementation: str) -> list[Known]:
-    """The known failures of a peer, from its own file; none for any other implementation.
+def read_shipped(implementation: str) -> list[Known]:
+    """Returns the known failures that this project ships for a peer; none for any other implementation.
 
-    >>> declared("mine.py"), declared("peer:timm")[0].law
+    >>> read_shipped("mine.py"), read_shipped("peer:timm")[0].law
     ([], 'shifted_window_attention/locality')
     """
     file = peers.declared(implementation)
     return read(file) if file else []
 
 
-def _of_each_law(entry: Any) -> list[Any]:
+def _split_laws(entry: Any) -> list[Any]:
     laws = entry.get("law") if isinstance(entry, dict) else None
     return [entry | {"law": law} for law in laws] if isinstance(laws, list) and laws else [entry]
 
@@ -60,11 +62,13 @@ def _entry(number: int, entry: Any, path: str) -> Known:
     where = f"[[known]] number {number} of {path}"
     if not isinstance(entry, dict) or (odd := sorted(set(entry) - set(WORDS))):
         got = ", ".join(odd) if isinstance(entry, dict) else repr(entry)
-        raise ValueError(f"a known failure has the words {', '.join(WORDS)}, {where} has {got}: use these")
+        raise ValueError(
+            f"a known failure has the words {', '.join(WORDS)}, {where} has {got}: use only these"
+        )
     for word in entry.keys() | {"law", "reason"}:
         value = entry.get(word)
         if not isinstance(value, str) or not value.strip():
-            raise ValueError(f"a known failure has a {word}, {where} has none: write it as a string")
+            raise ValueError(f'a known failure has a {word}, {where} has none: write {word} = "..."')
     try:
         choosing.chosen(entry["law"])
     except ValueError as error:
@@ -72,25 +76,25 @@ def _entry(number: int, entry: Any, path: str) -> Known:
     return Known(**entry)
 
 
-def let(report: Report, known: list[Known], declared: Sequence[Known] = ()) -> Report:
-    """The report with its known failures marked, and with the entries that are stale.
+def mark(report: Report, known: list[Known], shipped: Sequence[Known] = ()) -> Report:
+    """Returns the report with its known failures marked, and the entries that are stale.
 
-    An entry is stale if at least one of its laws was asked and none of those is broken.  Those
-    ``declared`` of a peer are not: an effort or a precision may not show them, and the user
-    cannot remove them.
+    An entry is stale if at least one of its laws was asked and none of those is broken.  Entries
+    ``shipped`` for a peer are never stale: an effort or a precision may not show them, and the user cannot
+    remove them.
     """
-    results = [_marked(result, [*known, *declared]) for result in report.results]
+    results = [_mark(result, [*known, *shipped]) for result in report.results]
     asked = [result for result in results if result.status != "not offered"]
     stale = []
     for entry in known:
         of_entry = [result.status for result in asked if fnmatchcase(result.law, entry.law)]
         if of_entry and "known failure" not in of_entry:
             stale.append(entry)
-    explained = report.cause if any(result.status == "broken" for result in results) else ""
-    return replace(report, results=results, stale=tuple(stale), cause=explained)
+    cause = report.cause if any(result.status == "broken" for result in results) else ""
+    return replace(report, results=results, stale=tuple(stale), cause=cause)
 
 
-def _marked(result: LawResult, known: list[Known]) -> LawResult:
+def _mark(result: LawResult, known: list[Known]) -> LawResult:
     if result.status != "broken":
         return result
     entries = [entry for entry in known if fnmatchcase(result.law, entry.law)]

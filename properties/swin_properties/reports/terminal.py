@@ -1,4 +1,4 @@
-"""The verdict as it prints: a table of laws, what is broken, and one line that sums up."""
+"""Prints a report: a table of the laws, each broken law, and the verdict in one line."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ MARKS = {
 
 
 def progress(console: Console, counted: str) -> Progress:
-    """A bar over what is counted, and what is asked just now, gone when done; only on a terminal."""
+    """Returns a progress bar that disappears when it is done; it is shown only on a terminal.
+
+    ``counted`` names what the bar counts, as in "laws".
+    """
     return Progress(
         TextColumn(f"{{task.completed}}/{{task.total}} {counted}"),
         BarColumn(),
@@ -37,26 +40,26 @@ def progress(console: Console, counted: str) -> Progress:
 
 
 class Bar(Watcher):
-    """A bar over the laws with the law and case that is asked, gone when done; only on a terminal."""
+    """Shows how many laws are done, and which law and case is asked now; only on a terminal."""
 
     def __init__(self, console: Console, laws: int) -> None:
         self.progress = progress(console, "laws")
         self.task = self.progress.add_task("", total=laws)
         self.cases = 0
 
-    def asking(self, law: Law, case: Case) -> None:
+    def before_case(self, law: Law, case: Case) -> None:
         """Counts the cases of the law."""
         self.cases += 1
         self.progress.update(self.task, description=f"{law.name} case {self.cases}")
 
-    def answered(self, law: Law, result: LawResult) -> None:
+    def after_law(self, law: Law, result: LawResult) -> None:
         """Counts the laws."""
         self.cases = 0
         self.progress.update(self.task, advance=1, description=f"{law.name} {result.status}")
 
 
 def print_report(report: Report, console: Console) -> None:
-    """Prints the table of laws, every broken law with its smallest case, and the verdict."""
+    """Prints the table of the laws, every broken law with its smallest case, and the verdict."""
     console.print(_table(report))
     for result in report.of("broken"):
         _print_broken(result, console)
@@ -65,7 +68,7 @@ def print_report(report: Report, console: Console) -> None:
             f"\n[yellow]known failure:[/] {escape(f'{result.law}: {result.known}')}", soft_wrap=True
         )
     for entry in report.stale:
-        text = f"{entry.law}: no law of it is broken any more, remove it; its reason was: {entry}"
+        text = f"{entry.law}: no law of it is broken any more, remove this entry; its reason was: {entry}"
         console.print(f"\n[bold red]stale known failure:[/] {escape(text)}", soft_wrap=True)
     for name in report.required:
         console.print(f"\n[bold red]required but not offered:[/] {escape(name)}", soft_wrap=True)
@@ -106,7 +109,7 @@ def _print_broken(result: LawResult, console: Console) -> None:
 
 
 def not_offered(report: Report) -> str:
-    """What is not offered, and how many laws need it; empty where nothing is missing.
+    """Returns what is not offered and how many laws need it; empty where nothing is missing.
 
     >>> result = LawResult("a/b", "A law.", "not offered", missing=("vjp", "mlp"))
     >>> not_offered(Report("mine", "float32", "quick", 0, [result, result]))
@@ -117,7 +120,7 @@ def not_offered(report: Report) -> str:
 
 
 def declined(report: Report) -> list[str]:
-    """A line for each kind of reason why cases were not taken, the sizes left out.
+    """Returns a line for each kind of reason why cases were not taken; reasons differ in kind, not in sizes.
 
     >>> result = LawResult("a/b", "A law.", "holds", 2, declined=("grid 3x3 is odd", "grid 5x5 is odd"))
     >>> declined(Report("mine", "float32", "quick", 0, [result]))
@@ -135,7 +138,7 @@ def declined(report: Report) -> list[str]:
 
 
 def verdict(report: Report) -> str:
-    """The run in one line.
+    """Returns the verdict of a run in one line.
 
     >>> print(verdict(Report("mine", "float32", "quick", 0, catalogue="0.1.0")).partition("; ")[2])
     canonical convention, assumed; effort quick, seed 0, laws of 0.1.0)

@@ -43,7 +43,7 @@ def test_a_classic_fault_breaks_a_law_on_a_small_case(fault: str, command: Comma
     (tmp_path / "faulty.py").write_text(FAULTY.format(fault=FAULTS[fault]))
     run = command("check", "faulty.py", "--effort", "quick")
     assert run.returncode == 1, run.stderr
-    broken = re.findall(r"(\S+) is broken\n.*\n.*\n  smallest case: (.*)", run.stdout)
+    broken = re.findall(r"(\S+) is broken\n(?:  .*\n)*?  smallest case: (.*)", run.stdout)
     assert broken
     for law, case in broken:
         # On two windows a roll by +s instead of -s is as symmetric under flips as the right one.
@@ -82,7 +82,7 @@ def test_the_same_run_twice_says_the_same(command: Command) -> None:
         (["check", "swin_torch:nothing"], "an attribute that exists, swin_torch has no 'nothing'"),
         pytest.param(
             ["check", "swin_torch:cuda"],
-            "PyTorch sees none here: check swin_torch:fused",
+            "PyTorch sees none here: check swin_torch",
             marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
         ),
         (["check", "absent.py"], "file exists, got absent.py"),

@@ -190,6 +190,6 @@ def test_the_command_prints_the_sizes_that_tell_and_the_verdict() -> None:
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 0
     assert run.stdout.rstrip().endswith("swin_torch:adapters.torchvision: torchvision fits")
-    assert "not timm: told apart by 40x40" in run.stdout
+    assert "not timm: differs at 40x40" in run.stdout
     judged = load_implementation("swin_torch:adapters.torchvision")
     assert judged.convention.name == "torchvision"

@@ -1,4 +1,4 @@
-"""The examples of adapters conform, each breaks a law once it has a fault, and the page shows their lines."""
+"""The examples of adapters conform, a planted fault breaks each, and the pages show their lines."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from swin_reference.parameters import block_shapes, hot_parameters
 from swin_weights import flatten
 
 ROOT = Path(__file__).resolve().parents[3]
-PAGE = ROOT / "properties" / "README.md"
+DOCS = ROOT / "docs"
+C_PAGE = DOCS / "judge-functions.md"
 SHOWN = re.compile(r"\]\(([^)]+\.(?:py|c))\)[^`]*?:\n\n```(?:python|c)\n(.*?)```", re.DOTALL)
 
 TORCH, NCHW, C = "examples/torch_module.py", "examples/functions_nchw.py", "examples/c_library/adapter.py"
@@ -61,7 +62,7 @@ def build(folder: Path) -> None:
     """Builds the C library by the line that the page shows."""
     if not shutil.which("gcc"):
         pytest.skip("gcc is not installed: the C example is not built")
-    (line,) = re.findall(r"^gcc .*", PAGE.read_text(), re.MULTILINE)
+    (line,) = re.findall(r"^gcc .*", C_PAGE.read_text(), re.MULTILINE)
     subprocess.run(shlex.split(line), cwd=folder, check=True)
 
 
@@ -123,11 +124,11 @@ def test_the_gradients_of_the_torch_example_are_those_of_swin_torch(name: str) -
         np.testing.assert_allclose(gradient, ours[key], rtol=1e-12, atol=1e-12, err_msg=key)
 
 
-def test_the_page_shows_lines_of_the_files_it_names() -> None:
-    shown = SHOWN.findall(PAGE.read_text())
+def test_pages_show_lines_of_the_files_they_name() -> None:
+    shown = [found for page in DOCS.glob("*.md") for found in SHOWN.findall(page.read_text())]
     assert {path for path, _ in shown} >= {f"../{example}" for example in RIGHT}
     for path, block in shown:
-        lines = iter([line.strip() for line in (PAGE.parent / path).read_text().splitlines()])
+        lines = iter([line.strip() for line in (DOCS / path).read_text().splitlines()])
         for line in filter(None, map(str.strip, block.splitlines())):
             assert line in lines, f"{path} has no line {line!r}, or not in this order"  # consumes the lines
 
@@ -144,5 +145,5 @@ def test_the_examples_own_page_names_every_file_and_no_other() -> None:
 
 
 def test_the_page_names_every_recipe() -> None:
-    table = re.findall(r"^\| `(\w+)` \|", PAGE.read_text(), re.MULTILINE)
+    table = re.findall(r"^\| `(\w+)` \|", (DOCS / "read-a-report.md").read_text(), re.MULTILINE)
     assert table == list(RECIPES)

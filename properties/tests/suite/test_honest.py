@@ -65,7 +65,7 @@ def test_near_the_limit_more_runs_decide() -> None:
     law = LAWS["shifted_window_attention/oracle"]
     line = "batch=112 recipe=peaked seed=2 grid=2x3 window=2x3 heads=3 head_dim=2 qkv_bias=0"
     swin, case = Implementation(adapter("oracle order", "bfloat16")), law.kind.parse(line)
-    outcome = within_budget(partial(law.pairs, case=case), swin, swin.oracle, swin.precision)
+    outcome = within_budget(partial(law.body, case=case), swin, swin.oracle, swin.precision)
     assert outcome.near
     assert outcome.holds
     assert evaluate(law, swin, case).seen is None

@@ -97,6 +97,8 @@ def test_the_page_says_what_the_verdict_says(written: Path, command: Command) ->
     assert f"again: {again[0]}" in run.stdout
     (seen,) = re.findall("seen: (.*)", run.stdout)
     assert any(seen == words for words in page.text["dd"])
+    (where,) = re.findall("code: (.*)", run.stdout)
+    assert where in page.text["dd"]
     assert sum("broken" in row for row in page.text["tr"]) == len(page.text["article"])
     assert any(re.fullmatch(r"mlp/oracle.*broken\d+[\d.e+]+", row) for row in page.text["tr"])
 

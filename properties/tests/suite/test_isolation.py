@@ -111,8 +111,8 @@ def test_a_process_that_does_not_load_again(command: Command, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--timeout", "5"], "give --isolate as well"),
-        (["--isolate", "--timeout", "0"], "over 0 seconds and at most a day, got 0"),
+        (["--timeout", "5"], "add --isolate"),
+        (["--isolate", "--timeout", "0"], "over 0 and at most 86400 seconds, got 0"),
         (["--isolate", "--timeout", "nan"], "got nan"),
         (["--isolate", "--timeout", "soon"], "invalid float value: 'soon'"),
     ],

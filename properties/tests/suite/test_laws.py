@@ -87,7 +87,7 @@ def test_laws_ask_an_oracle_exactly_when_they_say_so(name: str, monkeypatch: pyt
     monkeypatch.setattr(judged, "expected", Nobody())
 
     def ask(case: Any) -> None:
-        law.pairs(judged, case)
+        law.body(judged, case)
 
     if law.compares_with == "oracle" or law.name in SECOND_ORACLE:
         with pytest.raises(Asked):

@@ -159,7 +159,7 @@ def test_a_peer_computes_in_every_precision(name: str, precision: str) -> None:
 
 @pytest.mark.parametrize("name", PEERS)
 def test_declared_failures_have_a_reason_and_a_place(name: str) -> None:
-    for entry in known_failures.declared(f"peer:{name}"):
+    for entry in known_failures.read_shipped(f"peer:{name}"):
         assert entry.reason
         assert (entry.link or "").startswith("https://github.com/")
 
@@ -177,8 +177,8 @@ def test_declared_failures_are_applied_and_it_is_said(capsys: pytest.CaptureFixt
 def test_only_the_users_own_known_failures_are_stale() -> None:
     report = swin_properties.check("peer:torchvision", only="mlp/oracle", effort="quick")
     entry = Known("mlp/oracle", "so")
-    assert known_failures.let(report, [], [entry]).stale == ()
-    assert known_failures.let(report, [entry], []).stale == (entry,)
+    assert known_failures.mark(report, [], [entry]).stale == ()
+    assert known_failures.mark(report, [entry], []).stale == (entry,)
 
 
 # Bad input: one sentence, exit code 2.

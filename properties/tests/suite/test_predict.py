@@ -75,7 +75,7 @@ def test_what_is_refused_is_one_sentence(tmp_path: Path, capsys: Out) -> None:
     )
     (tmp_path / "picture.jpg").write_bytes(Path(PHOTO).read_bytes()[:500])
     for words, image, sentence in (
-        (("--checkpoint", str(good)), PHOTO, "does not say their size: give it as --image-size"),
+        (("--checkpoint", str(good)), PHOTO, "does not say that size: give it as --image-size"),
         (("--checkpoint", str(good), "--image-size", "0"), PHOTO, "at least one pixel"),
         (("--checkpoint", str(half), "--image-size", "40"), PHOTO, "half.npz does not read"),
         (("--checkpoint", str(tmp_path / "renamed.npz")), PHOTO, r"missing .*fc2.*extra .*fc3"),

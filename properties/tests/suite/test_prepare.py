@@ -22,7 +22,7 @@ GRID = GridCase(batch=2, grid=(8, 8), window=(4, 4), shift=(2, 2), heads=2, head
 NET = NetCase(
     image=(16, 16), patch=(2, 2), window=(4, 4), depths=(2, 1), heads=(2, 4), embed_dim=8, classes=3
 )
-IMPLEMENTATIONS = ["swin_torch", "swin_torch:fused", "peer:timm", "peer:torchvision", "peer:transformers"]
+IMPLEMENTATIONS = ["swin_torch", "swin_torch:plain", "peer:timm", "peer:torchvision", "peer:transformers"]
 
 
 def arguments() -> dict[str, tuple[Any, ...]]:

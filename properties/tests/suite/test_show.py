@@ -146,7 +146,7 @@ def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("x.svg", "old")]
     (tmp_path / "folder.svg").mkdir()
     with pytest.raises(ValueError, match="is written to a file"):
-        files.checked([str(tmp_path / "folder.svg")])
+        files.check_paths([str(tmp_path / "folder.svg")])
 
 
 def test_text_reads_on_every_colour() -> None:

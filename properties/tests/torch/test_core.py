@@ -57,7 +57,7 @@ def fused(tensors: Any, window: Any, shift: Any, convention: Any) -> Any:
 @pytest.mark.parametrize("law", ["oracle", "gradient"])
 def test_it_follows_a_convention_s_padding_roll_and_mask_value(law: str, convention: str) -> None:
     only = f"shifted_window_attention/{law}"
-    report = check(swin_torch.fused, only=only, dtype="float64", convention=convention)
+    report = check(swin_torch.adapter, only=only, dtype="float64", convention=convention)
     assert report.exit_code == 0, report.of("broken")
     assert report.convention == convention
 
@@ -65,7 +65,7 @@ def test_it_follows_a_convention_s_padding_roll_and_mask_value(law: str, convent
 @pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16", "float16"])
 @pytest.mark.parametrize("only", ["shifted_window_attention/[opg]*", "swin_block/[obr]*"])
 def test_laws_hold_for_the_fused_adapter(only: str, dtype: str, deep: bool) -> None:
-    report = check("swin_torch:fused", dtype=dtype, effort="default" if deep else "quick", only=only)
+    report = check("swin_torch", dtype=dtype, effort="default" if deep else "quick", only=only)
     assert report.exit_code == 0, report.of("broken")
     assert not report.of("not offered")
 
@@ -100,7 +100,7 @@ def test_pytorch_finds_the_backward_operator_well_made(heads: int) -> None:
 
 
 def test_compiled_without_a_break_and_once_for_all_batches() -> None:
-    block = swin_torch.fuse(swin_torch.SwinBlock(8, 2, 4, 16))
+    block = swin_torch.SwinBlock(8, 2, 4, 16)
     counted = CompileCounterWithBackend("aot_eager")
     compiled = torch.compile(block, backend=counted, fullgraph=True)
     for batch in (2, 3, 5):
@@ -115,7 +115,7 @@ def test_compiled_without_a_break_and_once_for_all_batches() -> None:
 
 
 def test_exported_at_one_batch_it_is_right_at_another() -> None:
-    block = swin_torch.fuse(swin_torch.SwinBlock(8, 2, 4, 16)).eval()
+    block = swin_torch.SwinBlock(8, 2, 4, 16).eval()
     x = torch.randn(5, 6, 7, 8, generator=torch.Generator().manual_seed(0))
     shapes = {"x": {0: torch.export.Dim("batch", min=1, max=64)}, "shift_size": None}
     exported = torch.export.export(block, (x[:2], 2), dynamic_shapes=shapes)
@@ -124,7 +124,7 @@ def test_exported_at_one_batch_it_is_right_at_another() -> None:
 
 
 def test_checkpointed_and_under_autocast() -> None:
-    block = swin_torch.fuse(swin_torch.SwinBlock(8, 2, 4, 16))
+    block = swin_torch.SwinBlock(8, 2, 4, 16)
     x = torch.randn(2, 5, 6, 8, generator=torch.Generator().manual_seed(0), requires_grad=True)
     (plain,) = torch.autograd.grad(block(x, 2).square().sum(), x)
     (again,) = torch.autograd.grad(checkpoint(block, x, 2, use_reentrant=False).square().sum(), x)
@@ -206,12 +206,6 @@ def test_doing_without_the_kernels_is_said_once(monkeypatch: pytest.MonkeyPatch)
     fused(drawn(), (4, 3), (2, 1), CONVENTIONS["canonical"])  # a second warning would be an error
 
 
-def test_fusing_changes_the_blocks_of_that_model_alone() -> None:
-    one, other = (swin_torch.SwinBlock(8, 2, 4, 16) for _ in range(2))
-    assert swin_torch.fuse(one).ways == "fast"
-    assert other.ways == "plain"
-
-
 INTERPRETED = """
 import sys
 from swin_properties import check
@@ -232,10 +226,10 @@ small = "window=2 grid=3x4 shift=1 heads=1 head_dim=3 batch=2"
 laws = attention + "oracle", attention + "gradient", block + "oracle", block + "gradient"
 for name, case in zip(laws, [*cases, small, small]):
     law = LAWS[name]
-    outcome = evaluate(law, load_implementation("swin_torch:fused", precision), GridCase.parse(case))
+    outcome = evaluate(law, load_implementation("swin_torch", precision), GridCase.parse(case))
     print(name, outcome.rho, outcome.seen)
     assert outcome.seen is None
-assert check("swin_torch:fused", dtype=precision, only="patch_merging/oracle", effort="quick").exit_code == 0
+assert check("swin_torch", dtype=precision, only="patch_merging/oracle", effort="quick").exit_code == 0
 kernels = 6 if "window=9" in cases[1] else 2  # attention: by blocks, a tile's are launched for the block too
 assert len(launched) == kernels + 1 and products.linear in launched
 """

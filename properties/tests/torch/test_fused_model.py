@@ -14,7 +14,7 @@ from swin_properties.budget.budget import RHO_LIMIT
 from swin_properties.budget.precision import PRECISIONS
 from swin_properties.cases.case import GridCase
 from swin_properties.judging.compare import evaluate
-from swin_properties.judging.gradients import slopes
+from swin_properties.judging.gradients import compare_slopes
 from swin_properties.judging.implementation import load_implementation
 from swin_properties.laws.law import LAWS, Derivative
 from torch import nn
@@ -24,19 +24,19 @@ import swin_torch
 from swin_torch.attention.counting import as_on_a_gpu, launches, launches_on_a_gpu, saved_bytes
 from swin_torch.backends import triton as kernels
 from swin_torch.blocks import recompute as thrifty
-from swin_torch.torch_adapter import CompiledAdapter, FusedAdapter
+from swin_torch.torch_adapter import Adapter, CompiledAdapter
 
 PUBLISHED = 53.3e6
 """Bytes an image that Swin-T keeps in bfloat16 in official, timm and torchvision: each layer its own."""
 
 
-class Little(FusedAdapter):
+class Little(Adapter):
     """The fused adapter, training as on a GPU."""
 
     keeping = "little"
 
 
-class Halves(FusedAdapter):
+class Halves(Adapter):
     keeping = "halves"
 
 
@@ -58,22 +58,22 @@ def images(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
 @pytest.mark.parametrize("adapter", [Little, Halves])
-def test_gradients_are_right_whatever_is_kept(adapter: type[FusedAdapter], dtype: str) -> None:
+def test_gradients_are_right_whatever_is_kept(adapter: type[Adapter], dtype: str) -> None:
     for only in ("swin_block/gradient", "swin_stage/gradient"):
         report = check(adapter(dtype), only=only, effort="quick")
         assert report.exit_code == 0, report.of("broken")
 
 
-@pytest.mark.parametrize("adapter", [Little, Halves, FusedAdapter])
+@pytest.mark.parametrize("adapter", [Little, Halves, Adapter])
 @pytest.mark.parametrize("factors", [(0.0, 2.0), (1.5, 1.5)])
 def test_gradients_past_dropped_branches_are_the_oracles(
-    adapter: type[FusedAdapter], factors: tuple[float, float]
+    adapter: type[Adapter], factors: tuple[float, float]
 ) -> None:
     case = GridCase.parse("batch=2 seed=1 grid=4x5 window=3x2 shift=1x1 heads=2 head_dim=3")
     args = case.tokens(), case.block(), case.heads, case.window, case.shift
     kept = np.array(factors), np.array(factors[::-1])
     asked = Derivative("swin_block", args, {"kept": kept}, directions=2)
-    found = slopes(Implementation(adapter("float64"), PRECISIONS["float64"]), asked, case)
+    found = compare_slopes(Implementation(adapter("float64"), PRECISIONS["float64"]), asked, case)
     assert max(part.rho for part in found) <= RHO_LIMIT
 
 
@@ -103,7 +103,7 @@ def test_layers_that_keep_little_have_the_gradients_of_finite_differences() -> N
 
 
 def test_a_gpu_would_be_given_at_most_80_launches() -> None:
-    model, x = swin_torch.fuse(swin_torch.swin_t().bfloat16()).eval(), images(1, 3, 224, 224).bfloat16()
+    model, x = swin_torch.swin_t().bfloat16().eval(), images(1, 3, 224, 224).bfloat16()
     with torch.no_grad():
         found = launches_on_a_gpu(lambda: model(x))
     assert found.total() <= 80, found
@@ -126,26 +126,28 @@ def test_counting_sees_copies_and_looks_into_our_operators() -> None:
 
 
 def test_training_keeps_at_most_55_hundredths_of_what_others_keep() -> None:
-    model, x = swin_torch.fuse(swin_torch.swin_t().bfloat16()), images(1, 3, 224, 224, dtype=torch.bfloat16)
+    model, x = swin_torch.swin_t().bfloat16(), images(1, 3, 224, 224, dtype=torch.bfloat16)
     with as_on_a_gpu():
         kept = saved_bytes(lambda: model(x), model)
     assert 0.4 * PUBLISHED < kept <= 0.55 * PUBLISHED
-    halves = swin_torch.fuse(model, keeping="halves")
-    assert saved_bytes(lambda: halves(x), model) <= 0.15 * PUBLISHED
-    plain = swin_torch.swin_t().bfloat16()
+    halves = swin_torch.swin_t(keeping="halves").bfloat16()
+    assert saved_bytes(lambda: halves(x), halves) <= 0.15 * PUBLISHED
+    plain = swin_torch.swin_t(ways="plain").bfloat16()
     assert saved_bytes(lambda: plain(x), plain) > PUBLISHED, "written out it keeps more than fused peers"
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
 def test_a_large_residual_does_not_hide_what_is_added_to_it(dtype: str) -> None:
     case = GridCase.parse("batch=84 recipe=big seed=2 heads=3 head_dim=4")
-    outcome = evaluate(LAWS["swin_block/branches"], load_implementation("swin_torch:fused", dtype), case)
+    outcome = evaluate(LAWS["swin_block/branches"], load_implementation("swin_torch", dtype), case)
     assert outcome.seen is None
 
 
-def test_what_is_kept_is_one_of_three() -> None:
+def test_ways_and_what_is_kept_are_checked() -> None:
     with pytest.raises(ValueError, match="most, little, halves for backward, got 'all': use one"):
-        swin_torch.fuse(tiny(), keeping="all")
+        tiny(keeping="all")
+    with pytest.raises(ValueError, match="in ways 'fast' or 'plain', got 'slow': use one"):
+        tiny(ways="slow")
 
 
 class LowRank(nn.Linear):
@@ -158,22 +160,24 @@ class LowRank(nn.Linear):
 @pytest.mark.parametrize("keeping", ["most", "little"])
 @pytest.mark.parametrize("training", [True, False])
 def test_a_layer_that_was_replaced_or_is_hooked_is_called(keeping: str, training: bool) -> None:
-    block = swin_torch.SwinBlock(8, 2, 4, 16)
+    block = swin_torch.SwinBlock(8, 2, 4, 16, keeping=keeping)
     block.mlp.fc2 = LowRank(16, 8)
     calls = []
     block.norm1.register_forward_hook(lambda *_: calls.append(1))
     x = images(1, 5, 6, 8)
     with torch.set_grad_enabled(training):
+        got = block(x, 2)
+        block.choose("plain")
         expected = block(x, 2)
-        got = swin_torch.fuse(block, keeping)(x, 2)
     assert len(calls) == 2
     assert (got - expected).abs().max() < 0.5, "the replaced layer adds 1"
 
 
 def test_under_autocast_it_is_what_its_layers_are_and_gradients_are_wide() -> None:
-    model, x = tiny(), images(2, 3, 24, 20)
+    x, models = images(2, 3, 24, 20), [tiny(keeping=keeping) for keeping in ("most", "little")]
+    model = models[1]
     with torch.autocast("cpu", torch.bfloat16):
-        outputs = [swin_torch.fuse(model, keeping)(x) for keeping in ("most", "little")]
+        outputs = [one(x) for one in models]
     assert torch.equal(*outputs)
     assert outputs[0].dtype == torch.bfloat16
     outputs[1].float().square().sum().backward()
@@ -182,7 +186,7 @@ def test_under_autocast_it_is_what_its_layers_are_and_gradients_are_wide() -> No
 
 
 def test_compiled_whole_and_at_most_twice_for_all_batches() -> None:
-    model = swin_torch.fuse(tiny())
+    model = tiny()
     counted = CompileCounterWithBackend("aot_eager")
     compiled = torch.compile(model, backend=counted, fullgraph=True)
     for batch in (2, 3, 5, 7):  # the second size teaches that batches vary
@@ -193,7 +197,7 @@ def test_compiled_whole_and_at_most_twice_for_all_batches() -> None:
 
 
 def test_images_with_the_channels_last_cost_no_further_copy() -> None:
-    model, x = swin_torch.fuse(tiny()).eval(), images(2, 3, 24, 20)
+    model, x = tiny().eval(), images(2, 3, 24, 20)
     last = x.contiguous(memory_format=torch.channels_last)
     with torch.no_grad():
         assert torch.equal(model(x), model(last))
@@ -202,7 +206,7 @@ def test_images_with_the_channels_last_cost_no_further_copy() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_narrow_inference_is_finite_at_any_size(dtype: torch.dtype) -> None:
-    model = swin_torch.fuse(tiny()).to(dtype).eval()
+    model = tiny().to(dtype).eval()
     with torch.no_grad():
         for height, width in ((1, 1), (7, 3), (13, 29), (4, 97), (31, 31)):
             assert model(images(1, 3, height, width, dtype=dtype)).isfinite().all(), (height, width)
@@ -225,7 +229,7 @@ def test_the_norm_s_kernel_takes_alike_contiguous_rows_only() -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: CUDA graphs record a GPU's work")
 def test_a_cuda_graph_gives_what_it_recorded() -> None:
-    model = swin_torch.fuse(tiny()).cuda().eval()
+    model = tiny().cuda().eval()
     first, second = images(1, 3, 16, 16).cuda(), 2 * images(1, 3, 16, 16).cuda()
     replay = swin_torch.graphed(model, first)
     with torch.no_grad():

@@ -19,7 +19,7 @@ from swin_torch.backends import c as native
 from swin_torch.backends import triton as kernels
 from swin_torch.backends.c.threads import pointer
 from swin_torch.blocks.add_norm import add_norm
-from swin_torch.torch_adapter import FusedAdapter
+from swin_torch.torch_adapter import Adapter
 
 FINE = {"same error", "right numbers"}
 OPERATOR = torch.ops.swin_torch.shifted_window_attention
@@ -58,20 +58,20 @@ def test_under_triton_s_interpreter_too(deep: bool) -> None:
     assert not wrong(found)
 
 
-class Strided(FusedAdapter):
-    """The fused adapter, its numbers lying otherwise in memory."""
+class Strided(Adapter):
+    """The adapter, its numbers lying otherwise in memory."""
 
-    def _tensors(self, value: object) -> object:
+    def _tensors(self, value: object, leaf: bool = True) -> object:
         def lay(one: object) -> object:
             if isinstance(one, dict):
                 return {name: lay(child) for name, child in one.items()}
             if isinstance(one, (tuple, list)):
                 return [*map(lay, one)]
-            if isinstance(one, nn.Parameter) and one.dim() > 1:
+            if isinstance(one, Tensor) and one.is_floating_point() and one.dim() > 1:
                 return nn.Parameter(one.detach().mT.contiguous().mT)
             return one
 
-        return lay(super()._tensors(value))
+        return lay(super()._tensors(value, leaf))
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_a_grid_without_tokens_gives_one(height: int, width: int) -> None:
 
 
 @pytest.mark.parametrize("interpreted", [False, True])
-def test_a_sum_and_a_linear_layer_give_the_plain_way_s_error(
+def test_no_kernel_takes_a_misshapen_sum_or_linear_layer(
     interpreted: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if interpreted:  # what does not fit is not launched
@@ -172,17 +172,17 @@ def test_a_sum_and_a_linear_layer_give_the_plain_way_s_error(
             add_norm(*(one.clone() for one in args), 1e-5)
     broadcast, _ = add_norm(x, x[:1].expand(3, 8), gain[:, None].T[0], gain, 1e-5)
     assert torch.equal(broadcast, x + 1)
-    for linear_args in (
+    assert kernels.takes_linear(x, weight, None) == interpreted
+    for misshapen in (
         (x, weight[:, :7], None),
         (x, weight, torch.ones(4)),
-        (x, weight[0], None, None, False, torch.ones(2, 5)),
+        (x, weight[0], None, None, torch.ones(2, 5)),
         (x, weight, None, (gain[:7], gain, 1e-5)),
-        (x, weight, None, None, False, torch.ones(4, 5)),
+        (x, weight, None, None, torch.ones(4, 5)),
         (x.double(), weight, None),
         (x, weight.int(), None),
     ):
-        with pytest.raises(RuntimeError):
-            kernels.linear(*linear_args)  # type: ignore[arg-type]
+        assert not kernels.takes_linear(*misshapen)  # type: ignore[arg-type]
 
 
 def test_memory_that_is_gone_is_no_pointer() -> None:

@@ -16,7 +16,7 @@ from swin_properties.judging.implementation import load_implementation
 from swin_properties.laws.law import LAWS
 from torch.nn.functional import gelu
 
-from swin_torch import SwinBlock, fuse, shifted_window_attention_core
+from swin_torch import SwinBlock, shifted_window_attention_core
 from swin_torch.attention.counting import launches
 from swin_torch.backends import c as native
 from swin_torch.backends import torch_ops as composed
@@ -31,7 +31,7 @@ ODD = Plan((9, 13), (12, 15), (4, 3), (1, 2), 2, False)
 @pytest.fixture
 def anew(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """As in a new process: nothing is compiled, no compiler known, nothing said."""
-    kept = native._attention, building._compiler, say_once
+    kept = native._kernel, building._compiler, say_once
     for function in kept:
         function.cache_clear()
     yield monkeypatch
@@ -62,7 +62,7 @@ def test_it_is_the_oracles_at_large_windows_and_heads(case: str) -> None:
     grid = GridCase.parse(case)
     qkv = torch.empty(1, *grid.grid, 3 * grid.heads * grid.head_dim)
     assert native.takes(qkv, Plan(grid.grid, grid.grid, grid.window, grid.shift, grid.heads, False))
-    fused = load_implementation("swin_torch:fused", "float32")
+    fused = load_implementation("swin_torch", "float32")
     outcome = evaluate(LAWS["shifted_window_attention/oracle"], fused, grid)
     assert outcome.seen is None
     assert outcome.rho < 1
@@ -82,7 +82,7 @@ def test_its_gradients_are_the_oracles(case: str, monkeypatch: pytest.MonkeyPatc
     backward = native.backward
     monkeypatch.setattr(native, "backward", lambda *args: (called.append(1), backward(*args))[1])
     law = LAWS["shifted_window_attention/gradient"]
-    fused = load_implementation("swin_torch:fused", "float32")
+    fused = load_implementation("swin_torch", "float32")
     outcome = evaluate(law, fused, GridCase.parse(case))
     assert called
     assert outcome.seen is None
@@ -98,7 +98,7 @@ def test_a_block_without_gradients_is_the_oracles(case: str, monkeypatch: pytest
     monkeypatch.setattr(blocks, "ROWS", 100)  # several pieces, the last not whole
     monkeypatch.setattr(blocks, "forward", lambda *args: (called.append(1), forward(*args))[1])
     for law in ("swin_block/oracle", "swin_block/keeps-inputs"):
-        fused = load_implementation("swin_torch:fused", "float32")
+        fused = load_implementation("swin_torch", "float32")
         outcome = evaluate(LAWS[law], fused, GridCase.parse(case))
         assert outcome.seen is None
     assert called
@@ -259,7 +259,7 @@ def test_a_compiler_that_fails_is_done_without(anew: pytest.MonkeyPatch, tmp_pat
     with pytest.warns(UserWarning, match="slower: .*false did not compile it"):
         assert not native.takes(arguments()[0], ODD)
     assert not list(tmp_path.iterdir()), "nothing half made is left"
-    native._attention.cache_clear()
+    native._kernel.cache_clear()
     building._compiler.cache_clear()
     anew.setenv("SWIN_TORCH_NATIVE", "0")
     assert not native.takes(arguments()[0], ODD), "told not to, it says nothing"
@@ -267,8 +267,8 @@ def test_a_compiler_that_fails_is_done_without(anew: pytest.MonkeyPatch, tmp_pat
 
 @pytest.mark.usefixtures("compiler")
 def test_what_c_does_is_counted() -> None:
-    block = fuse(SwinBlock(8, 2, 4, 16))
+    block = SwinBlock(8, 2, 4, 16)
     with torch.no_grad():
         found = launches(lambda: block(torch.zeros(1, 4, 4, 8)))
     assert found["norm"] == 2
-    assert found["spread"] == found["attend"] == 1
+    assert found["expand_bias"] == found["attend"] == 1

@@ -12,17 +12,16 @@ import torch
 from swin_properties.budget.budget import RHO_LIMIT
 from swin_properties.cases.case import GridCase
 from swin_properties.judging.compare import evaluate
-from swin_properties.judging.gradients import slopes
+from swin_properties.judging.gradients import compare_slopes
 from swin_properties.judging.implementation import load_implementation
 from swin_properties.laws.law import LAWS, Derivative
 
 from swin_torch.backends.c import pointwise
 from swin_torch.blocks import cpu_inference as blocks
 from swin_torch.blocks import cpu_training as training
-from swin_torch.blocks.parts import fuse
 from swin_torch.blocks.ways import by_its_layers, make_call, recorded
 from swin_torch.model.layers import SwinBlock
-from swin_torch.torch_adapter import FusedAdapter
+from swin_torch.torch_adapter import Adapter
 
 TRAINED = "window=3 grid=7x8 shift=1 heads=2 head_dim=5", "window=4 grid=4x4 shift=0 heads=1 head_dim=8"
 
@@ -35,8 +34,8 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
     torch.set_num_threads(before)
 
 
-class Training(FusedAdapter):
-    """The fused adapter, its blocks as in training even where no gradient is asked for."""
+class Training(Adapter):
+    """The adapter, its blocks as in training even where no gradient is asked for."""
 
     def _blocks(self, *args: Any, **kwargs: Any) -> Any:
         module: Any = super()._blocks(*args, **kwargs)
@@ -71,7 +70,7 @@ def gradients(block: SwinBlock) -> Gradients:
 @pytest.fixture(params=[True, False], ids=["bias", "no bias"])
 def trained(request: pytest.FixtureRequest) -> SwinBlock:
     torch.manual_seed(0)
-    return fuse(SwinBlock(12, 2, 3, 20, qkv_bias=request.param))
+    return SwinBlock(12, 2, 3, 20, qkv_bias=request.param)
 
 
 @pytest.mark.usefixtures("compiler")
@@ -88,8 +87,8 @@ def test_the_gradients_past_dropped_branches_are_the_oracles(
     args = case.tokens(), case.block(), case.heads, case.window, case.shift
     factors = np.array(kept), np.array(kept[::-1])
     asked = Derivative("swin_block", args, {"kept": factors}, directions=2)
-    fused = load_implementation("swin_torch:fused", "float32")
-    found = slopes(fused, asked, case)
+    fused = load_implementation("swin_torch", "float32")
+    found = compare_slopes(fused, asked, case)
     assert max(part.rho for part in found) <= RHO_LIMIT
 
 
@@ -134,7 +133,7 @@ def test_a_merge_in_training_is_the_oracles(case: str, monkeypatch: pytest.Monke
     monkeypatch.setattr(blocks, "ROWS", 3)
     monkeypatch.setattr(training, "norm_linear", lambda *args: (called.append(1), kept(*args))[1])
     for law in ("patch_merging/gradient", "patch_merging/oracle"):
-        fused = load_implementation("swin_torch:fused", "float32")
+        fused = load_implementation("swin_torch", "float32")
         assert evaluate(LAWS[law], fused, GridCase.parse(case)).seen is None
     assert called
 

@@ -17,7 +17,7 @@ import torch
 from swin_properties.budget.budget import deviation
 from swin_properties.budget.precision import PRECISIONS
 from swin_properties.cases.case import NetCase
-from swin_properties.predict.logits import judged_logits
+from swin_properties.predict.logits import compare_logits
 from swin_reference.config import CONVENTIONS
 from swin_weights import flatten
 from torch import Tensor, nn
@@ -49,9 +49,10 @@ FUSED = pytest.mark.parametrize("fused", [False, True], ids=["plain", "fused"])
 
 
 def network(fused: bool = False, case: NetCase = CASE, keeping: str | None = None) -> nn.Module:
-    model = swin_torch.SwinTransformer(case.config).eval()
+    ways = "fast" if fused else "plain"
+    model = swin_torch.SwinTransformer(case.config, ways=ways, keeping=keeping).eval()
     model.load_state_dict({name: torch.from_numpy(x) for name, x in flatten(case.network()).items()})
-    return swin_torch.fuse(model, keeping) if fused else model
+    return model
 
 
 def images(batch: int, size: tuple[int, int]) -> Tensor:
@@ -72,7 +73,7 @@ def check_logits(exported: Exported, batch: int, size: tuple[int, int], case: Ne
     x = images(batch, size)
     got = exported(x).double().numpy()
     given = x.double().numpy(), case.network(), case.config
-    found = judged_logits(got, swin_reference.swin_transformer(*given), *given, PRECISIONS["float32"])
+    found = compare_logits(got, swin_reference.swin_transformer(*given), *given, PRECISIONS["float32"])
     assert found.deviation.holds, (batch, size, found.deviation)
     beside = deviation(got, eager(network(case=case), x).double().numpy(), found.beta)
     assert beside.holds, (batch, size, beside)

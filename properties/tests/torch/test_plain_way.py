@@ -36,9 +36,9 @@ def network(**overrides: Any) -> swin_torch.SwinTransformer:
     return swin_torch.swin_t(**sizes | overrides)
 
 
-def block() -> swin_torch.SwinBlock:
+def block(ways: str = "fast", keeping: str | None = None) -> swin_torch.SwinBlock:
     torch.manual_seed(0)
-    return swin_torch.SwinBlock(8, 2, 4, 16)
+    return swin_torch.SwinBlock(8, 2, 4, 16, ways=ways, keeping=keeping)
 
 
 def drawn(*shape: int) -> Tensor:
@@ -136,7 +136,7 @@ def gradients(module: nn.Module, *args: Any) -> list[Tensor]:
 @pytest.mark.parametrize("kind", [*FORWARD, *BACKWARD])
 @WITH_GRADIENTS
 def test_a_hook_on_every_submodule_fires(keeping: str | None, kind: str, training: bool) -> None:
-    model, calls = swin_torch.fuse(network(), keeping).train(training), []
+    model, calls = network(keeping=keeping).train(training), []
     names = below(model)
     for name in names:
         hooked(model.get_submodule(name), calls, kind)
@@ -154,7 +154,7 @@ def test_a_hook_on_every_submodule_fires(keeping: str | None, kind: str, trainin
 def test_without_anything_of_the_kind_no_block_takes_the_plain_way(
     keeping: str | None, training: bool
 ) -> None:
-    model = swin_torch.fuse(network(), keeping).train(training)
+    model = network(keeping=keeping).train(training)
     with torch.set_grad_enabled(training), counted() as plain:
         model(IMAGES)
     assert plain["blocks"] == 0
@@ -192,13 +192,13 @@ def test_a_block_that_is_touched_anywhere_is_what_it_is_unfused(
     keeping: str | None, touch: str, training: bool
 ) -> None:
     for name in PARTS:
-        plain = block()
+        plain = block("plain")
         if touch in LINEAR and not isinstance(plain.get_submodule(name), nn.Linear):
             continue
         TOUCHES[touch](plain.get_submodule(name))
-        fused = block()
+        fused = block(keeping=keeping)
         TOUCHES[touch](fused.get_submodule(name))
-        plain, fused = plain.train(training), swin_torch.fuse(fused, keeping).train(training)
+        plain, fused = plain.train(training), fused.train(training)
         kept = torch.tensor([0.0, 1.5]), torch.tensor([1.5, 1.5])
         with torch.set_grad_enabled(training), counted() as found:
             assert torch.equal(fused(TOKENS, 2, kept), plain(TOKENS, 2, kept)), name
@@ -217,11 +217,11 @@ def test_a_merge_that_is_touched_anywhere_is_what_it_is_unfused(
         if touch in LINEAR and name != "reduction":
             continue
         both = []
-        for _ in range(2):
+        for ways in ("plain", "fast"):
             torch.manual_seed(0)
-            both.append(swin_torch.PatchMerging(8).train(training))
+            both.append(swin_torch.PatchMerging(8, ways=ways, keeping=keeping).train(training))
             TOUCHES[touch](both[-1].get_submodule(name))
-        plain, fused = both[0], swin_torch.fuse(both[1], keeping)
+        plain, fused = both
         with torch.set_grad_enabled(training), counted() as found:
             assert torch.equal(fused(TOKENS), plain(TOKENS)), name
         assert found["merges"] == 1, name
@@ -229,7 +229,7 @@ def test_a_merge_that_is_touched_anywhere_is_what_it_is_unfused(
 
 @pytest.mark.parametrize("kind", [*FORWARD[:2], "full_backward_hook", "full_backward_pre_hook"])
 def test_a_hook_on_all_modules_fires_in_each(kind: str) -> None:
-    model, calls = swin_torch.fuse(network()), []
+    model, calls = network(), []
     register = getattr(every, f"register_module_{kind}")
     handle = register(lambda part, *_: calls.append(part))
     try:
@@ -240,7 +240,7 @@ def test_a_hook_on_all_modules_fires_in_each(kind: str) -> None:
 
 
 def test_a_hook_that_is_removed_leaves_a_fused_block() -> None:
-    fused = swin_torch.fuse(block())
+    fused = block()
     before = fused(TOKENS, 2)
     for part in fused.modules():
         with counted() as found:
@@ -258,7 +258,7 @@ def test_a_hook_that_is_removed_leaves_a_fused_block() -> None:
 def test_a_layer_that_is_wrapped_or_quantised_is_called_and_trained(
     keeping: str | None, wrap: Any, name: str, training: bool
 ) -> None:
-    both = network(), swin_torch.fuse(network(), keeping)
+    both = network(ways="plain"), network(keeping=keeping)
     before = both[1](IMAGES)
     for model in both:
         for number in (0, 1):
@@ -356,14 +356,13 @@ CHANGES = (in_place, through_data, replaced, by_an_optimizer, loaded, assigned, 
 def test_weights_that_change_after_the_first_forward_are_seen(
     keeping: str | None, change: Callable[[nn.Module], None], training: bool
 ) -> None:
-    model = swin_torch.fuse(network(), keeping).train(training)
+    model = network(keeping=keeping).train(training)
     with torch.set_grad_enabled(training):
         before = model(IMAGES)
     change(model)
     dtype = next(model.parameters()).dtype
-    anew = network().to(dtype)
+    anew = network(keeping=keeping).to(dtype).train(training)
     anew.load_state_dict(model.state_dict())
-    swin_torch.fuse(anew, keeping).train(training)
     with torch.set_grad_enabled(training):
         after = model(IMAGES.to(dtype))
         assert torch.equal(after, anew(IMAGES.to(dtype)))
@@ -381,7 +380,7 @@ def pickled(model: nn.Module) -> Any:
 def test_a_copy_is_fused_and_a_model_of_its_own(
     keeping: str | None, copied: Callable[[nn.Module], Any], training: bool
 ) -> None:
-    model = swin_torch.fuse(network(), keeping).train(training)
+    model = network(keeping=keeping).train(training)
     with torch.set_grad_enabled(training):
         before = model(IMAGES)
         other = copied(model)
@@ -396,7 +395,7 @@ def test_a_copy_is_fused_and_a_model_of_its_own(
 
 
 def test_a_fused_model_has_the_names_of_the_plain_one() -> None:
-    plain, fused = network(), swin_torch.fuse(network())
+    plain, fused = network(ways="plain"), network()
     fused(IMAGES).sum().backward()
     assert list(fused.state_dict()) == list(plain.state_dict())
     assert [name for name, _ in fused.named_modules()] == [name for name, _ in plain.named_modules()]
@@ -408,8 +407,8 @@ import warnings
 from swin_properties import check
 with warnings.catch_warnings(record=True) as said:
     warnings.simplefilter("always")
-    report = check("swin_torch:fused", only="swin_transformer/oracle", effort="quick")
-    report_of_training = check("swin_torch:fused", only="swin_block/gradient", effort="quick")
+    report = check("swin_torch", only="swin_transformer/oracle", effort="quick")
+    report_of_training = check("swin_torch", only="swin_block/gradient", effort="quick")
 print(report.exit_code, report_of_training.exit_code)
 print(*(one.message for one in said if "slower" in str(one.message)), sep=chr(10))
 """
@@ -434,7 +433,7 @@ def test_without_a_compiler_a_model_works_and_says_once_that_it_is_slower() -> N
 
 @pytest.mark.parametrize("name", PARTS)
 def test_compiled_a_hook_fires_wherever_it_is(name: str) -> None:
-    plain, fused = block().eval(), swin_torch.fuse(block()).eval()
+    plain, fused = block("plain").eval(), block().eval()
     for one in (plain, fused):
         one.get_submodule(name).register_forward_hook(lambda *found: 2 * found[2])
     compiled = torch.compile(fused, backend="eager", fullgraph=True)
@@ -451,12 +450,12 @@ def test_a_block_that_is_fully_sharded_stays_fused_and_one_with_a_sharded_layer_
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
-    expected = swin_torch.fuse(block())(TOKENS, 2)
-    plain = block()(TOKENS, 2)
+    expected = block()(TOKENS, 2)
+    plain = block("plain")(TOKENS, 2)
     torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
     try:
         mesh = init_device_mesh("cpu", (1,))
-        whole, parts = swin_torch.fuse(block()), swin_torch.fuse(block())
+        whole, parts = block(), block()
         fully_shard(whole, mesh=mesh)
         with counted() as found:
             assert torch.equal(whole(TOKENS, 2), expected)

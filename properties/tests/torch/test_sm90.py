@@ -21,6 +21,7 @@ from swin_torch.backends.triton import (  # noqa: E402
     launch_rows,
     norms,
     products,
+    windows,
 )
 from swin_torch.geometry.plan import Plan  # noqa: E402
 
@@ -52,10 +53,10 @@ def compiled(
     plan = Plan((whole - padded, whole), (whole, whole), (window,) * 2, (window // 2,) * 2, 3, False)
     qkv = torch.empty(1, whole, whole, 288, dtype=dtype, device="meta")
     shape = launch.compiled_shape(name, plan, qkv)
-    constants = dict(shape.constants)
-    constants["PRECISION"] = "tf32" if dtype == torch.float32 else "ieee"  # a meta tensor is on no GPU
-    types = dict.fromkeys(("qkv", "pad", "out", "gradient", "of_qkv"), NARROW[dtype])
-    types |= dict.fromkeys(("table", "of_bias", "stats"), "*fp32")
+    precision = "tf32" if dtype == torch.float32 else "ieee"  # a meta tensor is on no GPU
+    constants = {"const": shape.constants["const"]._replace(PRECISION=precision)}
+    types = dict.fromkeys(("qkv", "pad", "out", "d_out", "d_qkv"), NARROW[dtype])
+    types |= dict.fromkeys(("table", "d_bias", "stats"), "*fp32")
     types |= dict.fromkeys(("scale", "mask_value"), "fp32") | dict.fromkeys(constants, "constexpr")
     return built(kernel, types, "i32", constants, shape), choices.attention(name, plan, qkv)
 
@@ -98,6 +99,12 @@ def dumped(kernel: Any, how: str, folder: Path) -> str:
     binary.write_bytes(kernel.asm["cubin"])
     run = subprocess.run([TOOLS / "cuobjdump", how, binary], capture_output=True, text=True, check=True)
     return run.stdout
+
+
+@pytest.mark.parametrize(("name", "window"), KERNELS)
+def test_no_size_of_a_call_is_compiled_for(name: str, window: int) -> None:
+    unspecialized = [one.name for one in launch.KERNELS[window <= 8][name].params if one.do_not_specialize]
+    assert unspecialized == [*windows.Sizes._fields]
 
 
 @pytest.mark.parametrize(

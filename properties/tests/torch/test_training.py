@@ -17,14 +17,13 @@ import pytest
 import swin_reference
 from swin_properties.budget.budget import EQUAL
 from swin_properties.budget.precision import PRECISIONS
-from swin_properties.predict.logits import Logits, judged_logits
+from swin_properties.predict.logits import Logits, compare_logits
 from swin_reference.config import CONVENTIONS, SwinConfig
 from swin_reference.parameters import hot_parameters, parameter_shapes
 from swin_weights import load, save
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("sklearn", reason="scikit-learn is not installed: the digits come with it")
-import swin_torch  # noqa: E402
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "train_digits.py"
 
@@ -115,12 +114,14 @@ def test_a_file_that_is_not_the_network_breaks_a_law(
 
 
 def test_a_network_with_a_leaking_mask_breaks_a_law(short: Any, tmp_path: Path, capsys: Out) -> None:
+    initialised = short.initialised
+
     def leaking(network: Any) -> Any:
         for block in network.layers[0].blocks:
             block.convention = replace(CONVENTIONS["canonical"], mask_value=-1.0)
-        return swin_torch.fuse(network)
+        return initialised(network)
 
-    short.fuse = leaking
+    short.initialised = leaking
     assert short.main(["--epochs", "1", "--output", str(tmp_path / "w.npz")]) == 1
     assert rho(capsys.readouterr().out) > 100
 
@@ -204,7 +205,7 @@ def test_near_the_limit_more_runs_decide() -> None:
     exact = swin_reference.swin_transformer(images, params, config)
 
     def judged(got: Any) -> Logits:
-        return judged_logits(got, exact, images, params, config, PRECISIONS["float32"])
+        return compare_logits(got, exact, images, params, config, PRECISIONS["float32"])
 
     beta = judged(exact).beta
     assert judged(exact + 0.9 * beta).deviation.rho == pytest.approx(0.9)

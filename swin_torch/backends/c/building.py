@@ -1,4 +1,12 @@
-"""Compiling a C file of this package for this very machine, once: the result is kept in the user's cache."""
+"""Compiles the C files for this machine, once: the result is kept in the user's cache.
+
+Environment variables, read when this module is imported or first used:
+
+- ``SWIN_TORCH_NATIVE=0``: compile nothing, without a warning; PyTorch operations are used instead.
+- ``CC``: the compiler; by default gcc, or else clang.
+- ``SWIN_TORCH_CFLAGS``: more flags for the compiler, such as ``make sanitize``'s.
+- ``XDG_CACHE_HOME``: the folder in which ``swin_torch/`` holds the compiled files; by default ``~/.cache``.
+"""
 
 from __future__ import annotations
 
@@ -16,16 +24,15 @@ from swin_torch.backends.slower import say_once
 
 KERNEL = "its native kernel"
 
-MORE = tuple(os.environ.get("SWIN_TORCH_CFLAGS", "").split())
-"""Flags of the user's own: make sanitize names the sanitizers here."""
+USER_FLAGS = tuple(os.environ.get("SWIN_TORCH_CFLAGS", "").split())
+FLAGS = "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC", *USER_FLAGS
 
-FLAGS = "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC", *MORE
-TOGETHER = "-fopenmp"
-"""For the threads that PyTorch uses too; not every compiler has them."""
+OPENMP = "-fopenmp"
+"""Runs the parts of a call in the threads that PyTorch uses too.  Not every compiler has it."""
 
 
 def library(source: str, **constants: int) -> ctypes.CDLL | None:
-    """The C file compiled with constants for this processor; None where that cannot be, said once."""
+    """Returns a C file of this package, compiled with these constants; None, with a warning, on failure."""
     compiler = _compiler()
     if compiler is None:
         return None
@@ -45,20 +52,21 @@ def library(source: str, **constants: int) -> ctypes.CDLL | None:
         return None
 
 
-def _compile(words: list[str], source: str, kept: Path) -> None:
-    """Compiles beside the place and moves there: another process sees the whole file or none."""
+def _compile(command: list[str], source: str, kept: Path) -> None:
+    """Compiles a file into the folder of ``kept``, then renames it: no process sees half a file."""
     with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
         made = Path(folder) / "made.so"
-        words = [*words, "-o", str(made), str(Path(__file__).with_name(source))]
-        own = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}  # is Python's alone
-        if subprocess.run([*words, TOGETHER], check=False, capture_output=True, env=own).returncode:
-            subprocess.run(words, check=True, capture_output=True, text=True, env=own)
+        command = [*command, "-o", str(made), str(Path(__file__).with_name(source))]
+        # What is loaded before Python, such as a sanitizer, is not for the compiler.
+        env = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+        if subprocess.run([*command, OPENMP], check=False, capture_output=True, env=env).returncode:
+            subprocess.run(command, check=True, capture_output=True, text=True, env=env)
         made.replace(kept)
 
 
 @cache
 def _compiler() -> str | None:
-    """$CC, or gcc or clang; None if there is none or SWIN_TORCH_NATIVE is 0."""
+    """Returns $CC, or gcc or clang; None if there is none or SWIN_TORCH_NATIVE is 0."""
     if os.environ.get("SWIN_TORCH_NATIVE") == "0":
         return None
     found = next(filter(None, map(shutil.which, filter(None, (os.environ.get("CC"), "gcc", "clang")))), None)
@@ -72,7 +80,7 @@ def _compiler() -> str | None:
 
 @cache
 def _cache() -> Path:
-    """A folder of the user's own; where none can be made, one that lasts as long as this process."""
+    """Returns the user's folder for compiled files, or if it cannot be made a temporary one."""
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     try:
         (home / "swin_torch").mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -83,7 +91,7 @@ def _cache() -> Path:
 
 @cache
 def _processor() -> bytes:
-    """What tells processors apart that share a cache: code for one does not run on the other."""
+    """Returns the processor's features: computers that share a home folder may not run each other's code."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 OWN = Tensor, nn.Parameter
-"""Types whose numbers lie where they say; others may have theirs elsewhere, or none."""
+"""Types whose ``data_ptr`` points to their numbers; subclasses may hold theirs elsewhere."""
 
 FLOAT, DENSE = torch.float32, torch.strided
 
@@ -17,7 +17,7 @@ Shape = tuple[int, ...]
 
 
 def lies_plainly(x: Tensor) -> bool:
-    """Returns whether the numbers lie in a CPU's memory as C reads them: float32, row after row."""
+    """Returns whether C can read the tensor: float32 in a CPU's memory, row after row."""
     if type(x) not in OWN or not x.is_cpu or x.dtype is not FLOAT or x.layout is not DENSE:
         return False
     try:
@@ -27,12 +27,13 @@ def lies_plainly(x: Tensor) -> bool:
 
 
 def as_forward_kept(xs: Sequence[Any], shapes: Sequence[Shape]) -> list[Any]:
-    """Returns tensors for backward, laid out as C reads them; None stays None.
+    """Returns the tensors of a backward pass in the layout that C reads; None stays None.
 
     Errors: ``RuntimeError`` unless they have the shapes and types that forward saw.
     """
     found = []
-    for x, shape in zip(xs, shapes, strict=True):  # a call for each would take as long as its checks
+    # Written out here: calling a function for each tensor would take as long as the checks.
+    for x, shape in zip(xs, shapes, strict=True):
         plain = x is None or (
             x.shape == shape
             and x.dtype is FLOAT
@@ -42,11 +43,12 @@ def as_forward_kept(xs: Sequence[Any], shapes: Sequence[Shape]) -> list[Any]:
             and x.is_contiguous()
             and not x.is_neg()
         )
-        found.append(x if plain else _laid_out_anew(x, shape))
+        found.append(x if plain else _copy_to_c_layout(x, shape))
     return found
 
 
-def _laid_out_anew(x: Tensor, shape: Shape) -> Tensor:
+def _copy_to_c_layout(x: Tensor, shape: Shape) -> Tensor:
+    """Returns a copy in the layout that C reads; see `as_forward_kept` for its errors."""
     if x.shape != shape or x.dtype != torch.float32 or not x.is_cpu or x.layout != torch.strided:
         raise RuntimeError(
             f"backward needs what forward saw, float32 of shape {tuple(shape)} on a CPU, got {x.dtype} of "

@@ -1,4 +1,4 @@
-"""What lies between a block's products on a CPU in float32, compiled as the attention is."""
+"""LayerNorm, GELU and their gradients in C, in float32 on a CPU (``pointwise.c``)."""
 
 from __future__ import annotations
 
@@ -10,56 +10,64 @@ from torch import Tensor
 
 from swin_torch.backends.c.building import library
 from swin_torch.backends.c.layout import lies_plainly
-from swin_torch.backends.c.threads import parts_of, pointer, shared
+from swin_torch.backends.c.threads import count_parts, invoke_in_parallel, pointer
 
 FEW = 8192
-"""Numbers that one thread is quicker with than two."""
+"""How many numbers each thread has at least: with fewer, starting it takes longer than it saves."""
 
 
 def takes(*tensors: Tensor | None) -> bool:
-    """Whether the native functions take these, the machine having a compiler."""
+    """Returns whether the C functions take these tensors; None is ignored."""
     return _functions() is not None and all(x is None or lies_plainly(x) for x in tensors)
 
 
 def gelu(x: Tensor, out: Tensor) -> Tensor:
-    """gelu(x) into ``out``, which may be x: (..., C).
+    """Writes gelu(x) to ``out``, which may be x: (..., C).
 
     >>> import torch
     >>> x = torch.tensor([[0.0, 2.0]])
     >>> gelu(x, out=x) if takes(x) else torch.tensor([[0.0, 1.9545]])
     tensor([[0.0000, 1.9545]])
     """
-    _rows("gelu", x, x, out)
+    _run_on_rows("gelu", x, x, out)
     return out
 
 
-def gelu_backward(x: Tensor, gradient: Tensor, out: Tensor) -> Tensor:
-    """gelu(x) into ``out``; ``gradient``, the one of that, becomes that of x: (..., C)."""
-    _rows("gelu_backward", x, x, out, gradient)
+def gelu_backward(x: Tensor, d_out: Tensor, out: Tensor) -> Tensor:
+    """Writes gelu(x) to ``out`` and turns ``d_out`` into the gradient of x in place: (..., C)."""
+    _run_on_rows("gelu_backward", x, x, out, d_out)
     return out
 
 
 def norm(x: Tensor, gain: Tensor, shift: Tensor, eps: float, out: Tensor) -> Tensor:
-    """LayerNorm(x) into ``out``: (..., C)."""
-    _rows("norm", x, x, gain, shift, out, ctypes.c_float(eps))
+    """Writes LayerNorm(x) to ``out``, which may be x: (..., C), gain and shift (C)."""
+    _run_on_rows("norm", x, x, gain, shift, out, ctypes.c_float(eps))
     return out
 
 
 def norm_backward(
-    x: Tensor, of_normed: Tensor, gain: Tensor, eps: float, added: Tensor | None, of_norm: Tensor, out: Tensor
+    x: Tensor, d_normed: Tensor, gain: Tensor, eps: float, added: Tensor | None, d_norm: Tensor, out: Tensor
 ) -> Tensor:
-    """``added`` and x's gradient into ``out``; to ``of_norm`` (threads, 2, C) those of gain and shift."""
-    _rows("norm_backward", x, x, of_normed, gain, added, out, of_norm, ctypes.c_float(eps))
+    """Writes ``added`` plus the gradient of x to ``out``, and adds those of gain and shift to ``d_norm``.
+
+    Shapes: (..., C); d_norm (threads, 2, C), a sum for each thread.
+    """
+    _run_on_rows("norm_backward", x, x, d_normed, gain, added, out, d_norm, ctypes.c_float(eps))
     return out
 
 
-def _rows(name: str, of: Tensor, *arguments: Any) -> None:
-    """A C function on the rows of a tensor; a thread for a few of them is not worth waiting for."""
-    given = [x if isinstance(x, ctypes.c_float) else pointer(x) for x in arguments]
-    channels = of.shape[-1]
-    parts = parts_of(of.numel() // FEW)
-    sizes = ctypes.c_int64(channels)
-    shared(_functions(), name, *given, sizes, number=of.numel() // channels, parts=parts)
+def _run_on_rows(name: str, x: Tensor, *arguments: Any) -> None:
+    """Calls a C function on the rows of x, in as many threads as are worth starting."""
+    pointers = [one if isinstance(one, ctypes.c_float) else pointer(one) for one in arguments]
+    channels = x.shape[-1]
+    invoke_in_parallel(
+        _functions(),
+        name,
+        *pointers,
+        ctypes.c_int64(channels),
+        count=x.numel() // channels,
+        parts=count_parts(x.numel() // FEW),
+    )
 
 
 @cache

@@ -1,208 +1,228 @@
-/* Products of matrices in float32, out = given + bias + left right, and GELU of it.
+/* Matrix products in float32:
  *
- * As many columns of right as two vectors hold are laid out one row after the other; rows of left come a few at a
- * time, so that their sums stay in registers.
+ *     out = given + bias + left right, or GELU of it
+ *
+ * left (rows, depth) and right (depth, columns) may be transposed in memory; given and out are (rows, columns), row
+ * after row; bias is (columns).
+ *
+ * A panel is WIDE columns of right, as many as two vectors hold.  A tile is up to ROWS rows of out in one panel: its
+ * sums stay in registers.  Order of the loops: PANELS panels at a time; of these DEEP rows of right at a time, which
+ * are copied row after row to memory that stays in the cache; tiles; the panels of a tile.  Threads divide the rows
+ * or the panels (parallel.h).
  */
 #include "gelu.h"
-#include "sharing.h"
+#include "parallel.h"
 #include "vectors.h"
 
 #if defined(__AVX512F__) || defined(__aarch64__)
-#define IN_32 /* registers */
+#define HAS_32_REGISTERS
 #endif
 
 enum {
-#if defined(IN_32)
-    ROWS = 12, /* whose sums, by two vectors, fit them */
+#if defined(HAS_32_REGISTERS)
+    ROWS = 12, /* ROWS times two vectors of sums fit 32 registers */
 #else
-    ROWS = 6, /* the same of 16 registers */
+    ROWS = 6, /* they fit 16 registers */
 #endif
     VECTORS = 2,
     WIDE = VECTORS * LANES,
-    PANELS = 4, /* of WIDE columns, and */
-    DEEP = 512  /* rows of right at a time, at most: they stay in the cache */
+    PANELS = 4, /* panels packed at a time */
+    DEEP = 512  /* rows of right packed at a time, at most */
 };
 
+/* The arguments of a call; products.py fills in the same fields in the same order. */
 struct product {
     int64_t rows, columns, depth;
     const float *left, *right;
-    int64_t apart, along; /* from one row of left to the next, from one column to the next: one of them is 1 */
-    int64_t down, across; /* the same of right */
-    const float *given, *bias; /* (rows, columns), which may be out, and (columns); either may be null */
+    int64_t row_step, column_step; /* of left, from a row or column to the next; one of them is 1 */
+    int64_t right_row_step, right_column_step; /* of right; one of them is 1 */
+    const float *given, *bias;     /* given may be out; either may be null */
     float *out;
-    int64_t activated, streamed; /* GELU of it; past the cache, where it lies so that this can be */
+    int64_t gelu, streamed;        /* apply GELU; store past the cache, where out is aligned for that */
 };
 
-#define UNROLLED _Pragma("GCC unroll 12") /* before the compiler decides what is in memory */
+#define UNROLL _Pragma("GCC unroll 12") /* before the compiler decides what is kept in registers */
 
-INLINE int64_t least(int64_t x, int64_t y) { return x < y ? x : y; }
+INLINE int64_t min_of(int64_t x, int64_t y) { return x < y ? x : y; }
 
-/* LANES columns of right, of which some may be missing: LANES rows at a time where each lies in memory on its own. */
-INLINE void turn(const float *right, int64_t across, int64_t down, int64_t depth, int64_t columns, float *packed) {
+/* Packs up to LANES columns of right into half a panel, (depth, WIDE), with zeros for missing columns.  Where the
+ * elements of a column are consecutive, LANES rows of LANES columns are transposed at a time. */
+INLINE void pack_columns(const float *right, int64_t column_step, int64_t row_step, int64_t depth, int64_t columns,
+                         float *packed) {
     int64_t k = 0;
-    for (; down == 1 && columns >= LANES && k + LANES <= depth; k += LANES) {
+    for (; row_step == 1 && columns >= LANES && k + LANES <= depth; k += LANES) {
         vec block[LANES];
         for (int j = 0; j < LANES; j++) {
-            block[j] = load(right + j * across + k);
-            __builtin_prefetch(right + j * across + k + 2 * LANES);
+            block[j] = load(right + j * column_step + k);
+            __builtin_prefetch(right + j * column_step + k + 2 * LANES);
         }
         transpose(block);
         for (int i = 0; i < LANES; i++) store(packed + (k + i) * WIDE, block[i]);
     }
     for (; k < depth; k++)
-        for (int j = 0; j < LANES; j++) packed[k * WIDE + j] = j < columns ? right[j * across + k * down] : 0;
+        for (int j = 0; j < LANES; j++) packed[k * WIDE + j] = j < columns ? right[j * column_step + k * row_step] : 0;
 }
 
-/* Rows from .. until of the panels low .. high, one panel after the other: zeros beyond the last column. */
-static void pack(const struct product *p, int64_t low, int64_t high, int64_t from, int64_t until, float *packed) {
-    const int64_t depth = until - from, whole = least(high, p->columns / WIDE);
-    const float *right = p->right + from * p->down;
-    if (p->across == 1)
-        for (int64_t k = 0; k < depth; k++) /* row by row: those of a panel alone are far apart */
+/* Packs the rows from to until of the panels low to high: (high - low, until - from, WIDE), zeros beyond the last
+ * column. */
+static void pack_panels(const struct product *p, int64_t low, int64_t high, int64_t from, int64_t until,
+                        float *packed) {
+    const int64_t depth = until - from, whole = min_of(high, p->columns / WIDE);
+    const float *right = p->right + from * p->right_row_step;
+    if (p->right_column_step == 1)
+        for (int64_t k = 0; k < depth; k++) /* row by row: the rows of one panel lie far apart */
             for (int64_t at = low; at < whole; at++)
-                memcpy(packed + ((at - low) * depth + k) * WIDE, right + k * p->down + at * WIDE, WIDE * sizeof(float));
-    for (int64_t at = p->across == 1 ? whole : low; at < high; at++)
+                memcpy(packed + ((at - low) * depth + k) * WIDE, right + k * p->right_row_step + at * WIDE,
+                       WIDE * sizeof(float));
+    for (int64_t at = p->right_column_step == 1 ? whole : low; at < high; at++)
         for (int64_t column = at * WIDE; column < (at + 1) * WIDE; column += LANES) {
             float *to = packed + (at - low) * depth * WIDE + column % WIDE;
-            turn(right + column * p->across, p->across, p->down, depth, p->columns - column, to);
+            pack_columns(right + column * p->right_column_step, p->right_column_step, p->right_row_step, depth,
+                         p->columns - column, to);
         }
 }
 
-/* Some rows of a panel: stride is from one row of given and of out to the next. */
+/* One tile: rows of out in one panel, for `depth` rows of right. */
 struct tile {
     const float *left, *packed, *given, *bias;
     float *out;
-    int64_t apart, along, depth, stride;
+    int64_t row_step, column_step, depth, stride; /* of left; stride is from a row of given or out to the next */
     int streamed;
 };
 
-INLINE void tile_of(const int R, const struct tile *tile) {
-    const float *rows[(ROWS + 2) / 3], *packed = tile->packed; /* three rows a pointer: there are too few for each */
-    const int64_t apart = tile->apart, along = tile->along, stride = tile->stride;
+INLINE void multiply_tile(const int R, const struct tile *tile) {
+    const float *rows[(ROWS + 2) / 3]; /* a pointer for three rows: one a row would take too many registers */
+    const float *packed = tile->packed;
+    const int64_t row_step = tile->row_step, column_step = tile->column_step, stride = tile->stride;
     vec sums[ROWS][VECTORS];
-    UNROLLED for (int r = 0; r < R; r += 3) rows[r / 3] = tile->left + r * apart;
-    UNROLLED for (int v = 0; v < VECTORS; v++) {
-        const vec bias = tile->bias ? load(tile->bias + v * LANES) : all(0);
-        UNROLLED for (int r = 0; r < R; r++) sums[r][v] = bias;
+    UNROLL for (int r = 0; r < R; r += 3) rows[r / 3] = tile->left + r * row_step;
+    UNROLL for (int v = 0; v < VECTORS; v++) {
+        const vec bias = tile->bias ? load(tile->bias + v * LANES) : broadcast(0);
+        UNROLL for (int r = 0; r < R; r++) sums[r][v] = bias;
     }
     const float *given = tile->given;
     if (given)
-        UNROLLED for (int r = 0; r < R; r++)
+        UNROLL for (int r = 0; r < R; r++)
             for (int j = 0; j < WIDE; j += 16) __builtin_prefetch(given + r * stride + j);
     for (int64_t k = tile->depth; k > 0; k--) {
         vec column[VECTORS];
-        UNROLLED for (int v = 0; v < VECTORS; v++) {
+        UNROLL for (int v = 0; v < VECTORS; v++) {
             column[v] = load(packed + v * LANES);
-            IN_REGISTER(column[v]);
+            KEEP_IN_REGISTER(column[v]);
         }
-        UNROLLED for (int r = 0; r < R; r++) {
-            const vec row = all(rows[r / 3][r % 3 * apart]);
-            UNROLLED for (int v = 0; v < VECTORS; v++) sums[r][v] += row * column[v];
+        UNROLL for (int r = 0; r < R; r++) {
+            const vec row = broadcast(rows[r / 3][r % 3 * row_step]);
+            UNROLL for (int v = 0; v < VECTORS; v++) sums[r][v] += row * column[v];
         }
-        UNROLLED for (int r = 0; r < R; r += 3) {
-            rows[r / 3] += along;
-            SEPARATE(rows[r / 3]);
+        UNROLL for (int r = 0; r < R; r += 3) {
+            rows[r / 3] += column_step;
+            HIDE_ORIGIN(rows[r / 3]);
         }
         packed += WIDE;
     }
-    if (given) /* last: beside a large number each term would be rounded as it is */
-        UNROLLED for (int r = 0; r < R; r++)
-            UNROLLED for (int v = 0; v < VECTORS; v++) sums[r][v] += load(given + r * stride + v * LANES);
+    if (given) /* added last: next to a large number every term of the sum would be rounded to its precision */
+        UNROLL for (int r = 0; r < R; r++)
+            UNROLL for (int v = 0; v < VECTORS; v++) sums[r][v] += load(given + r * stride + v * LANES);
     float *out = tile->out;
     if (tile->streamed)
-        UNROLLED for (int r = 0; r < R; r++, out += stride)
-            UNROLLED for (int v = 0; v < VECTORS; v++) store_past_cache(out + v * LANES, sums[r][v]);
+        UNROLL for (int r = 0; r < R; r++, out += stride)
+            UNROLL for (int v = 0; v < VECTORS; v++) store_past_cache(out + v * LANES, sums[r][v]);
     else
-        UNROLLED for (int r = 0; r < R; r++, out += stride)
-            UNROLLED for (int v = 0; v < VECTORS; v++) store(out + v * LANES, sums[r][v]);
+        UNROLL for (int r = 0; r < R; r++, out += stride)
+            UNROLL for (int v = 0; v < VECTORS; v++) store(out + v * LANES, sums[r][v]);
 }
 
-#define OF_HEIGHT(R) \
-    APART rows_##R(const struct tile *tile) { tile_of(R, tile); }
-OF_HEIGHT(1)
-OF_HEIGHT(2)
-OF_HEIGHT(3)
-OF_HEIGHT(4)
-OF_HEIGHT(5)
-OF_HEIGHT(6)
-#if defined(IN_32)
-OF_HEIGHT(7)
-OF_HEIGHT(8)
-OF_HEIGHT(9)
-OF_HEIGHT(10)
-OF_HEIGHT(11)
-OF_HEIGHT(12)
-#define HIGHER rows_7, rows_8, rows_9, rows_10, rows_11, rows_12
+#define DEFINE_FOR_ROWS(R) \
+    NOINLINE multiply_##R(const struct tile *tile) { multiply_tile(R, tile); }
+DEFINE_FOR_ROWS(1)
+DEFINE_FOR_ROWS(2)
+DEFINE_FOR_ROWS(3)
+DEFINE_FOR_ROWS(4)
+DEFINE_FOR_ROWS(5)
+DEFINE_FOR_ROWS(6)
+#if defined(HAS_32_REGISTERS)
+DEFINE_FOR_ROWS(7)
+DEFINE_FOR_ROWS(8)
+DEFINE_FOR_ROWS(9)
+DEFINE_FOR_ROWS(10)
+DEFINE_FOR_ROWS(11)
+DEFINE_FOR_ROWS(12)
+#define MORE_ROWS multiply_7, multiply_8, multiply_9, multiply_10, multiply_11, multiply_12
 #else
-#define HIGHER
+#define MORE_ROWS
 #endif
-static void (*const of_height[])(const struct tile *) = {0, rows_1, rows_2, rows_3, rows_4, rows_5, rows_6, HIGHER};
+/* The function that computes a tile of so many rows. */
+static void (*const multiply_rows[])(const struct tile *) = {
+    0, multiply_1, multiply_2, multiply_3, multiply_4, multiply_5, multiply_6, MORE_ROWS};
 
-INLINE void copy(const float *from, int64_t apart, int rows, int64_t columns, float *to, int64_t apart_to) {
+INLINE void copy_rows(const float *from, int64_t row_step, int rows, int64_t columns, float *to, int64_t to_step) {
     for (int r = 0; r < rows; r++)
-        for (int64_t j = 0; j < columns; j++) to[r * apart_to + j] = from[r * apart + j];
+        for (int64_t j = 0; j < columns; j++) to[r * to_step + j] = from[r * row_step + j];
 }
 
-/* The last columns, fewer than WIDE: by way of rows of WIDE. */
-APART narrow(const struct tile *tile, int rows, int64_t columns) {
+/* Computes a tile of the last panel, which has fewer than WIDE columns, in rows of WIDE that are copied to out. */
+NOINLINE multiply_last_columns(const struct tile *tile, int rows, int64_t columns) {
     float whole[ROWS * WIDE] = {0}, bias[WIDE] = {0};
-    if (tile->given) copy(tile->given, tile->stride, rows, columns, whole, WIDE);
-    if (tile->bias) copy(tile->bias, 0, 1, columns, bias, 0);
+    if (tile->given) copy_rows(tile->given, tile->stride, rows, columns, whole, WIDE);
+    if (tile->bias) copy_rows(tile->bias, 0, 1, columns, bias, 0);
     struct tile other = *tile;
     other.given = other.out = whole, other.bias = bias, other.stride = WIDE, other.streamed = 0;
-    of_height[rows](&other);
-    copy(whole, WIDE, rows, columns, tile->out, tile->stride);
+    multiply_rows[rows](&other);
+    copy_rows(whole, WIDE, rows, columns, tile->out, tile->stride);
 }
 
-/* A tile of a panel: rows row to below, of right the rows from until. */
-INLINE void compute(const struct product *p, int64_t row, int64_t below, int64_t column, int64_t from, int64_t until,
-                    const float *packed) {
-    const int64_t at = row * p->columns + column, columns = least(WIDE, p->columns - column);
-    struct tile tile = {p->left + row * p->apart + from * p->along, packed, 0, 0, p->out + at,
-                        p->apart, p->along, until - from, p->columns, 0};
+/* Computes the rows row to below of out in the panel that begins at `column`, for the rows from to until of right.
+ * Steps after the first add to out. */
+INLINE void compute_tile(const struct product *p, int64_t row, int64_t below, int64_t column, int64_t from,
+                         int64_t until, const float *packed) {
+    const int64_t at = row * p->columns + column, columns = min_of(WIDE, p->columns - column);
+    struct tile tile = {p->left + row * p->row_step + from * p->column_step, packed, 0, 0, p->out + at,
+                        p->row_step, p->column_step, until - from, p->columns, 0};
     if (from)
         tile.given = tile.out;
     else
         tile.given = p->given ? p->given + at : 0, tile.bias = p->bias ? p->bias + column : 0;
-    tile.streamed = p->streamed && until == p->depth && (uintptr_t)tile.out % (4 * LANES) == 0 && p->columns % LANES == 0;
+    tile.streamed =
+        p->streamed && until == p->depth && (uintptr_t)tile.out % (4 * LANES) == 0 && p->columns % LANES == 0;
     if (columns == WIDE)
-        of_height[below - row](&tile);
+        multiply_rows[below - row](&tile);
     else
-        narrow(&tile, below - row, columns);
-    if (p->activated && until == p->depth)
+        multiply_last_columns(&tile, below - row, columns);
+    if (p->gelu && until == p->depth)
         for (int64_t r = 0; r < below - row; r++)
-            gelu_in(tile.out + r * p->columns, tile.out + r * p->columns, columns);
+            gelu_row(tile.out + r * p->columns, tile.out + r * p->columns, columns);
 }
 
-/* Rows first to last of the panels low to high, of right the rows from until: in tiles of about the same height,
- * which are multiplied by one panel after the other. */
-static void some_panels(const struct product *p, int64_t first, int64_t last, int64_t low, int64_t high, int64_t from,
-                        int64_t until) {
-    SCRATCH packed[PANELS * DEEP * WIDE];
+/* Computes the rows first to last of out in the panels low to high, for the rows from to until of right.  The tiles
+ * have about the same height. */
+static void compute_panels_of_step(const struct product *p, int64_t first, int64_t last, int64_t low, int64_t high,
+                                   int64_t from, int64_t until) {
+    THREAD_LOCAL packed[PANELS * DEEP * WIDE];
     const int64_t tiles = (last - first + ROWS - 1) / ROWS, size = (until - from) * WIDE;
-    pack(p, low, high, from, until, packed);
+    pack_panels(p, low, high, from, until, packed);
     for (int64_t t = 0; t < tiles; t++) {
         const int64_t row = first + (last - first) * t / tiles, below = first + (last - first) * (t + 1) / tiles;
         for (int64_t at = low; at < high; at++)
-            compute(p, row, below, at * WIDE, from, until, packed + (at - low) * size);
+            compute_tile(p, row, below, at * WIDE, from, until, packed + (at - low) * size);
     }
 }
 
-/* Rows first to last of the panels low to high. */
-static void panels(const struct product *p, int64_t first, int64_t last, int64_t low, int64_t high) {
+/* Computes the rows first to last of out in the panels low to high. */
+static void compute_panels(const struct product *p, int64_t first, int64_t last, int64_t low, int64_t high) {
     const int64_t steps = (p->depth + DEEP - 1) / DEEP;
     for (; low < high; low += PANELS)
         for (int64_t step = 0; step < steps; step++)
-            some_panels(p, first, last, low, least(low + PANELS, high), p->depth * step / steps,
-                        p->depth * (step + 1) / steps);
+            compute_panels_of_step(p, first, last, low, min_of(low + PANELS, high), p->depth * step / steps,
+                                   p->depth * (step + 1) / steps);
     if (p->streamed) FENCE;
 }
 
-/* Threads share rows out, or columns: number is that of rows, or of panels of width(). */
-void product_by_rows(const struct product *p, PARTS_OF_NUMBER) {
-    SHARE(panels(p, first, last, 0, (p->columns + WIDE - 1) / WIDE))
+/* Computes out.  Threads divide the rows, or the panels: count is the number of rows, or of panels. */
+void multiply_by_rows(const struct product *p, PARTS) {
+    FOR_EACH_PART(compute_panels(p, first, last, 0, (p->columns + WIDE - 1) / WIDE))
 }
 
-void product_by_columns(const struct product *p, PARTS_OF_NUMBER) { SHARE(panels(p, 0, p->rows, first, last)) }
+void multiply_by_columns(const struct product *p, PARTS) { FOR_EACH_PART(compute_panels(p, 0, p->rows, first, last)) }
 
-int64_t width(void) { return WIDE; }
+/* Returns how many columns a panel has. */
+int64_t panel_width(void) { return WIDE; }

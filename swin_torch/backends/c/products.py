@@ -1,7 +1,7 @@
-"""Products of matrices on a CPU in float32, with what a block adds to them and its GELU in the same pass.
+"""Matrix products in float32 on a CPU, with bias, residual and GELU in the same pass (``products.c``).
 
-On x86 ours are used: they lay out only one matrix anew.  `make standing` times both; not measured on Intel's
-processors.  Elsewhere PyTorch's may run on units that C does not reach.
+The C code is used on x86, where `make standing` times it against PyTorch's products; it was not timed on
+Intel's processors.  On other processors PyTorch may use matrix units that C does not reach.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from torch import Tensor
 
 from swin_torch.backends.c import pointwise
 from swin_torch.backends.c.building import library
-from swin_torch.backends.c.threads import parts_of, pointer, shared
+from swin_torch.backends.c.threads import count_parts, invoke_in_parallel, pointer
 
 FEW = 2**20
-"""Multiplications that one thread is quicker with than two."""
+"""How many multiplications each thread has at least: with fewer, starting it takes longer than it saves."""
 
 PACKING = 8
-"""As many rows of a product take as long as laying out what they are multiplied by."""
+"""Packing the right matrix takes as long as multiplying it by so many rows."""
 
 
 def product(
@@ -34,9 +34,9 @@ def product(
     activated: bool = False,
     streamed: bool = False,
 ) -> Tensor:
-    """given + bias + left right into ``out``, which may be ``given``, or gelu of it.
+    """Writes given + bias + left right to ``out``, which may be ``given``; if ``activated``, gelu of the sum.
 
-    ``streamed`` is past the cache, for what is not read again soon.
+    ``streamed`` stores past the cache: for an output that is not read again soon.
 
     Shapes: (M, K) and (K, N), either of them transposed or not, (M, N) and (N) -> (M, N).
 
@@ -46,36 +46,45 @@ def product(
     """
     functions, (rows, depth), columns = _functions(), left.shape, right.shape[1]
     if functions is None:
-        return _by_pytorch(left, right, out, given, bias, activated)
+        return _compute_by_pytorch(left, right, out, given, bias, activated)
     tensors = *map(pointer, (left, right)), *left.stride(), *right.stride(), *map(pointer, (given, bias, out))
-    reference = ctypes.byref(_Structure(rows, columns, depth, *tensors, activated, streamed))
-    parts, panels = parts_of(rows * columns * depth // FEW), -(-columns // functions.width())
-    if PACKING * parts / rows <= -(-panels // parts) * parts / panels - 1 or parts == 1:
-        shared(functions, "product_by_rows", reference, number=rows, parts=parts)
+    reference = ctypes.byref(_Product(rows, columns, depth, *tensors, activated, streamed))
+    parts = count_parts(rows * columns * depth // FEW)
+    if _divides_rows(rows, panels := -(-columns // functions.panel_width()), parts):
+        invoke_in_parallel(functions, "multiply_by_rows", reference, count=rows, parts=parts)
     else:
-        shared(functions, "product_by_columns", reference, number=panels, parts=parts)
+        invoke_in_parallel(functions, "multiply_by_columns", reference, count=panels, parts=parts)
     return out
 
 
-def _by_pytorch(
+def _divides_rows(rows: int, panels: int, parts: int) -> bool:
+    """Returns whether threads should divide the rows, or else the panels of columns.
+
+    Dividing rows, each thread packs the right matrix again.  Dividing panels, some threads may have one more.
+    """
+    return parts == 1 or PACKING * parts / rows <= -(-panels // parts) * parts / panels - 1
+
+
+def _compute_by_pytorch(
     left: Tensor, right: Tensor, out: Tensor, given: Tensor | None, bias: Tensor | None, activated: bool
 ) -> Tensor:
     target = out if given is None else None
     found = torch.mm(left, right, out=target) if bias is None else torch.addmm(bias, left, right, out=target)
-    if given is not None:  # last: beside a large number each term would be rounded as it is
+    if given is not None:  # added last: next to a large number every term would be rounded to its precision
         found = torch.add(given, found, out=out)
     return pointwise.gelu(found, out) if activated else found
 
 
-class _Structure(ctypes.Structure):
-    """What the C file calls struct product."""
+class _Product(ctypes.Structure):
+    """The fields of ``struct product`` in ``products.c``."""
 
     _fields_ = (
         *((name, ctypes.c_int64) for name in ("rows", "columns", "depth")),
         *((name, ctypes.c_void_p) for name in ("left", "right")),
-        *((name, ctypes.c_int64) for name in ("apart", "along", "down", "across")),
+        *((name, ctypes.c_int64) for name in ("row_step", "column_step")),
+        *((name, ctypes.c_int64) for name in ("right_row_step", "right_column_step")),
         *((name, ctypes.c_void_p) for name in ("given", "bias", "out")),
-        *((name, ctypes.c_int64) for name in ("activated", "streamed")),
+        *((name, ctypes.c_int64) for name in ("gelu", "streamed")),
     )
 
 

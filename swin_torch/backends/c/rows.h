@@ -1,15 +1,17 @@
-/* Passes over a row of numbers, of any length. */
+/* Loops over a row of C floats, vector by vector; C need not be a multiple of LANES. */
 #include "vectors.h"
 
-INLINE vec some(const float *p, int64_t n) {
+/* Loads n < LANES floats; the other lanes are 0. */
+INLINE vec load_first(const float *p, int64_t n) {
     vec x = {0};
     memcpy(&x, p, n * sizeof(float));
     return x;
 }
 
-INLINE void store_some(float *p, int64_t n, vec x) { memcpy(p, &x, n * sizeof(float)); }
+INLINE void store_first(float *p, int64_t n, vec x) { memcpy(p, &x, n * sizeof(float)); }
 
-/* The rest is for each vector of a row, at its first number; LOAD and STORE mean a whole one, or at the end some. */
+/* Runs the given statements for each vector of a row: `at` is its first element, n how many elements it has, LANES
+ * or, at the row's end, fewer.  LOAD(p) and STORE(p, x) access these elements of the row p. */
 #define FOR_EACH_VECTOR(C, ...)                 \
     {                                           \
         int64_t at = 0;                         \
@@ -22,5 +24,5 @@ INLINE void store_some(float *p, int64_t n, vec x) { memcpy(p, &x, n * sizeof(fl
             __VA_ARGS__                         \
         }                                       \
     }
-#define LOAD(p) (n == LANES ? load((p) + at) : some((p) + at, n))
-#define STORE(p, x) (n == LANES ? store((p) + at, x) : store_some((p) + at, n, x))
+#define LOAD(p) (n == LANES ? load((p) + at) : load_first((p) + at, n))
+#define STORE(p, x) (n == LANES ? store((p) + at, x) : store_first((p) + at, n, x))

@@ -1,4 +1,4 @@
-"""Threads that share rows or windows out, and the pointers that they are given."""
+"""Calls of C functions, in parallel over rows or windows, and the pointers that they take."""
 
 from __future__ import annotations
 
@@ -11,40 +11,40 @@ import torch
 from torch import Tensor
 
 
-def shared(library: Any, name: str, *arguments: Any, number: int, parts: int) -> None:
-    """Calls a C function of ``library`` for all of ``number`` rows or windows, in so many parts at once.
+def invoke_in_parallel(library: Any, name: str, *arguments: Any, count: int, parts: int) -> None:
+    """Calls a C function of ``library`` for ``count`` rows or windows, in parallel parts.
 
-    Where it has no OpenMP the threads are our own: C functions run without Python's lock.
+    A library without OpenMP runs in threads of a pool: ctypes releases Python's lock during a call.
     """
-    sizes = ctypes.c_int64(number), ctypes.c_int64(parts)
+    sizes = ctypes.c_int64(count), ctypes.c_int64(parts)
 
     def work(first: int, last: int) -> None:
         invoke(library, name, *arguments, *sizes, ctypes.c_int64(first), ctypes.c_int64(last))
 
-    if parts == 1 or library.together():
+    if parts == 1 or library.has_openmp():
         work(0, parts)
     else:
         list(_threads(parts).map(work, range(parts), range(1, parts + 1)))
 
 
 def invoke(library: Any, name: str, *arguments: Any) -> None:
-    """A C function that does some work: all are called here, where `swin_torch.attention.counting` counts."""
+    """Calls a C function that computes something; `swin_torch.attention.counting` counts these calls."""
     getattr(library, name)(*arguments)
 
 
-def parts_of(number: int) -> int:
-    """How many of PyTorch's threads have something to do.
+def count_parts(count: int) -> int:
+    """Returns how many parts to divide ``count`` items into: one for each of PyTorch's threads, none empty.
 
-    >>> parts_of(1)
+    >>> count_parts(1)
     1
     """
-    return max(1, min(number, torch.get_num_threads()))
+    return max(1, min(count, torch.get_num_threads()))
 
 
 def pointer(tensor: Tensor | None) -> ctypes.c_void_p:
-    """Where a tensor's numbers start; null for None.
+    """Returns a pointer to a tensor's first number; null for None.
 
-    Errors: ``RuntimeError`` for one whose memory was given back.
+    Errors: ``RuntimeError`` for a tensor whose memory was freed.
     """
     if tensor is None:
         return ctypes.c_void_p(None)

@@ -1,4 +1,7 @@
-/* Vectors of float32, as wide as the processor's registers: gcc's and clang's, on any processor. */
+/* Vectors of LANES float32, as wide as the processor's registers.
+ *
+ * gcc and clang compile their arithmetic for every processor; intrinsics are used where those do worse.
+ */
 #pragma once
 #include <stdint.h>
 #include <string.h>
@@ -15,23 +18,25 @@
 #define LANES 4
 #endif
 
+/* THREAD_LOCAL declares an array of floats that each thread has once: large arrays do not belong on the stack. */
 #define INLINE static inline __attribute__((always_inline))
-#define APART static __attribute__((noinline)) void
-#define SCRATCH static _Thread_local __attribute__((aligned(64))) float
+#define NOINLINE static __attribute__((noinline)) void
+#define THREAD_LOCAL static _Thread_local __attribute__((aligned(64))) float
 
 typedef float vec __attribute__((vector_size(4 * LANES)));
 typedef int32_t ivec __attribute__((vector_size(4 * LANES)));
 
+/* Makes the compiler hold x in a register here. */
 #if defined(__x86_64__)
-#define IN_REGISTER(x) __asm__("" : "+x"(x))
+#define KEEP_IN_REGISTER(x) __asm__("" : "+x"(x))
 #else
-#define IN_REGISTER(x) (void)(x)
+#define KEEP_IN_REGISTER(x) (void)(x)
 #endif
 
-/* The compiler is not to know what a pointer was computed from. */
-#define SEPARATE(pointer) __asm__("" : "+r"(pointer))
+/* Hides from the compiler what a pointer was computed from: otherwise it would recompute the pointer. */
+#define HIDE_ORIGIN(pointer) __asm__("" : "+r"(pointer))
 
-INLINE vec all(float x) { return x - (vec){0}; }
+INLINE vec broadcast(float x) { return x - (vec){0}; }
 
 INLINE vec load(const float *p) {
     vec x;
@@ -41,7 +46,7 @@ INLINE vec load(const float *p) {
 
 INLINE void store(float *p, vec x) { memcpy(p, &x, sizeof x); }
 
-/* To memory at a multiple of a vector's size, past the cache: what is there is not read first. */
+/* Stores x past the cache, without reading the memory first.  p must be a multiple of the vector's size. */
 #if LANES == 16
 INLINE void store_past_cache(float *p, vec x) { _mm512_stream_ps(p, (__m512)x); }
 #define FENCE _mm_sfence()
@@ -53,46 +58,49 @@ INLINE void store_past_cache(float *p, vec x) { store(p, x); }
 #define FENCE
 #endif
 
-INLINE vec where(ivec which, vec x, vec y) { return (vec)(((ivec)x & which) | ((ivec)y & ~which)); }
+/* Returns x in the lanes where `which` is all ones, y where it is 0. */
+INLINE vec choose(ivec which, vec x, vec y) { return (vec)(((ivec)x & which) | ((ivec)y & ~which)); }
 
-/* x > y ? x : y: y where one is NaN. */
+/* Returns x > y ? x : y in each lane: y if one of them is NaN. */
 #if LANES == 16
-INLINE vec maximum(vec x, vec y) { return (vec)_mm512_max_ps((__m512)x, (__m512)y); }
+INLINE vec max_of(vec x, vec y) { return (vec)_mm512_max_ps((__m512)x, (__m512)y); }
 #elif LANES == 8
-INLINE vec maximum(vec x, vec y) { return (vec)_mm256_max_ps((__m256)x, (__m256)y); }
+INLINE vec max_of(vec x, vec y) { return (vec)_mm256_max_ps((__m256)x, (__m256)y); }
 #else
-INLINE vec maximum(vec x, vec y) { return where(x > y, x, y); }
+INLINE vec max_of(vec x, vec y) { return choose(x > y, x, y); }
 #endif
 
-/* To the nearest integer, for |x| < 2^22. */
-INLINE vec nearest(vec x) {
-    const vec shifter = all(12582912.0f); /* 1.5 2^23: what is added to it is rounded */
+/* Returns the integer nearest to x, for |x| < 2^22. */
+INLINE vec round_to_nearest(vec x) {
+    const vec shifter = broadcast(12582912.0f); /* 1.5 2^23: floats of this size are integers */
     return (x + shifter) - shifter;
 }
 
-/* p 2^n for an integer n, and 0 where x <= least; NaN stays. */
-INLINE vec times_power(vec p, vec n, vec x, float least) {
+/* Returns p 2^n for integers n, but 0 where x <= least.  NaN stays NaN. */
+INLINE vec scale_by_power(vec p, vec n, vec x, float least) {
 #if LANES == 16
-    const __mmask16 more = _mm512_cmp_ps_mask((__m512)x, (__m512)all(least), _CMP_NLE_UQ);
+    const __mmask16 more = _mm512_cmp_ps_mask((__m512)x, (__m512)broadcast(least), _CMP_NLE_UQ);
     return (vec)_mm512_maskz_scalef_ps(more, (__m512)p, (__m512)n);
 #else
-    const vec power = (vec)(((ivec)(n + all(12582912.0f)) - 0x4b400000 + 127) << 23);
-    return (vec)((ivec)(p * power) & ~(ivec)(x <= all(least)));
+    const vec power = (vec)(((ivec)(n + broadcast(12582912.0f)) - 0x4b400000 + 127) << 23);
+    return (vec)((ivec)(p * power) & ~(ivec)(x <= broadcast(least)));
 #endif
 }
 
-/* e^x for x <= 0: 2^n e^r with |r| <= ln 2 / 2, e^r by a polynomial that is 4e-9 of it off at most; 0 below the
- * smallest normal number. */
-INLINE vec exponential(vec x) {
-    const vec n = nearest(x * all(1.44269504f)), r = (x - n * all(0.693359375f)) - n * all(-2.12194440e-4f);
-    vec p = all(0.0013814320554956794f);
-    p = p * r + all(0.00836885068565607f);
-    p = p * r + all(0.041668400168418884f);
-    p = p * r + all(0.1666651964187622f);
-    p = p * r + all(0.4999999403953552f);
-    p = p * r + all(1.0f);
-    p = p * r + all(1.0f);
-    return times_power(p, n, x, -87.0f);
+/* Returns e^x for x <= 0, 0 where that is below the smallest normal number.
+ *
+ * e^x = 2^n e^r with |r| <= ln 2 / 2.  A polynomial gives e^r with a relative error of at most 4e-9. */
+INLINE vec exp_of_negative(vec x) {
+    const vec n = round_to_nearest(x * broadcast(1.44269504f));
+    const vec r = (x - n * broadcast(0.693359375f)) - n * broadcast(-2.12194440e-4f); /* ln 2 in two parts */
+    vec p = broadcast(0.0013814320554956794f);
+    p = p * r + broadcast(0.00836885068565607f);
+    p = p * r + broadcast(0.041668400168418884f);
+    p = p * r + broadcast(0.1666651964187622f);
+    p = p * r + broadcast(0.4999999403953552f);
+    p = p * r + broadcast(1.0f);
+    p = p * r + broadcast(1.0f);
+    return scale_by_power(p, n, x, -87.0f);
 }
 
 #if defined(__clang__)
@@ -101,32 +109,32 @@ INLINE vec exponential(vec x) {
 #define SHUFFLE(x, y, ...) __builtin_shuffle(x, y, (ivec){__VA_ARGS__})
 #endif
 
-/* Lanes come in fours; a shuffle is said for each of them. */
+/* A shuffle's pattern is given for the q-th four lanes, and repeated for all fours. */
 #define FOUR(q) 4 * (q), 4 * (q) + 1, 4 * (q) + 2, 4 * (q) + 3
 #define BY_TWO(q) 4 * (q) + 2, 4 * (q) + 3, 4 * (q), 4 * (q) + 1
 #define BY_ONE(q) 4 * (q) + 1, 4 * (q), 4 * (q) + 3, 4 * (q) + 2
 #if LANES == 16
-#define IN_FOURS(said) said(0), said(1), said(2), said(3)
+#define IN_FOURS(pattern) pattern(0), pattern(1), pattern(2), pattern(3)
 #define ACROSS_FOURS(combine)                                            \
     x = combine(x, SHUFFLE(x, x, FOUR(2), FOUR(3), FOUR(0), FOUR(1))); \
     x = combine(x, SHUFFLE(x, x, FOUR(1), FOUR(0), FOUR(3), FOUR(2)));
 #elif LANES == 8
-#define IN_FOURS(said) said(0), said(1)
+#define IN_FOURS(pattern) pattern(0), pattern(1)
 #define ACROSS_FOURS(combine) x = combine(x, SHUFFLE(x, x, FOUR(1), FOUR(0)));
 #else
-#define IN_FOURS(said) said(0)
+#define IN_FOURS(pattern) pattern(0)
 #define ACROSS_FOURS(combine)
 #endif
 
-/* The sum of all lanes, and the largest, in every lane. */
+/* Combines all lanes of x in log2(LANES) steps; every lane of the result holds the sum, or the largest. */
 #define ACROSS(combine)                                 \
     ACROSS_FOURS(combine)                               \
     x = combine(x, SHUFFLE(x, x, IN_FOURS(BY_TWO))); \
     return combine(x, SHUFFLE(x, x, IN_FOURS(BY_ONE)));
 
-INLINE vec plus(vec x, vec y) { return x + y; }
-INLINE vec sum_in_all(vec x) { ACROSS(plus) }
-INLINE vec largest_in_all(vec x) { ACROSS(maximum) }
+INLINE vec sum_of(vec x, vec y) { return x + y; }
+INLINE vec sum_lanes(vec x) { ACROSS(sum_of) }
+INLINE vec max_lanes(vec x) { ACROSS(max_of) }
 
 #define LOWER(q) 4 * (q), 4 * (q) + LANES, 4 * (q) + 1, 4 * (q) + 1 + LANES
 #define UPPER(q) 4 * (q) + 2, 4 * (q) + 2 + LANES, 4 * (q) + 3, 4 * (q) + 3 + LANES
@@ -135,7 +143,7 @@ INLINE vec largest_in_all(vec x) { ACROSS(maximum) }
 #define EVEN(x, y) SHUFFLE(x, y, FOUR(0), FOUR(2), FOUR(4), FOUR(6))
 #define ODD(x, y) SHUFFLE(x, y, FOUR(1), FOUR(3), FOUR(5), FOUR(7))
 
-/* Rows of LANES numbers become columns: within fours of rows and lanes, and then whole fours. */
+/* Transposes a LANES x LANES matrix, row i in r[i]: first blocks of 4 x 4, then the blocks among themselves. */
 INLINE void transpose(vec r[LANES]) {
     vec s[LANES], t[LANES];
     for (int i = 0; i < LANES; i += 2) {

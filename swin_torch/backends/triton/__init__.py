@@ -1,4 +1,4 @@
-"""Window attention and linear layers as Triton kernels; Triton is imported at the first launch."""
+"""Window attention, linear layers and residual norms as Triton kernels; the first launch imports Triton."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from importlib.util import find_spec
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from swin_torch.geometry.plan import Plan
 
@@ -21,7 +20,7 @@ DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 
 
 def asked_for(qkv: Tensor) -> bool:
-    """Whether this call is one for the kernels: on a GPU, or anywhere under Triton's interpreter.
+    """Returns whether the tensor is on a GPU, or on a CPU under Triton's interpreter.
 
     >>> asked_for(torch.zeros(1))
     False
@@ -30,7 +29,7 @@ def asked_for(qkv: Tensor) -> bool:
 
 
 def lacking(qkv: Tensor, plan: Plan) -> str | None:
-    """What keeps the kernels from taking this call, None if nothing does.
+    """Returns why the kernels cannot take this call, None if they can.
 
     >>> lacking(torch.zeros(1, 1, 1, 3, dtype=torch.float64), Plan((1, 1), (1, 1), (1, 1), (0, 0), 1, False))
     'they compute in float16, bfloat16 and float32, got torch.float64'
@@ -45,7 +44,7 @@ def lacking(qkv: Tensor, plan: Plan) -> str | None:
 
 @cache
 def _missing(device: torch.device) -> str | None:
-    """What the kernels miss on a device: looked for once, for it takes as long as a launch."""
+    """Returns why no kernel runs on a device, None if one does; to find out takes as long as a launch."""
     if find_spec("triton") is None:
         return "triton is not installed"
     if device.type == "cuda" and (torch.version.hip or torch.cuda.get_device_capability(device) < (8, 0)):
@@ -56,14 +55,14 @@ def _missing(device: torch.device) -> str | None:
 def forward(
     qkv: Tensor, bias_table: Tensor, pad_qkv: Tensor | None, plan: Plan, scale: float, mask_value: float
 ) -> Tensor:
-    """The attended grid: (B, H, W, 3 C) -> (B, H, W, C)."""
+    """Returns the attended grid: (B, H, W, 3 C) -> (B, H, W, C)."""
     from swin_torch.backends.triton import launch
 
     return launch.forward(qkv, bias_table, pad_qkv, plan, scale, mask_value)
 
 
 def backward(
-    gradient: Tensor,
+    d_out: Tensor,
     qkv: Tensor,
     bias_table: Tensor,
     pad_qkv: Tensor | None,
@@ -71,14 +70,14 @@ def backward(
     scale: float,
     mask_value: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradients of qkv, of the bias table, and of the padding's qkv (3 C)."""
+    """Returns the gradients of qkv, of the bias table, and of the padding's qkv (3 C)."""
     from swin_torch.backends.triton import launch
 
-    return launch.backward(gradient, qkv, bias_table, pad_qkv, plan, scale, mask_value)
+    return launch.backward(d_out, qkv, bias_table, pad_qkv, plan, scale, mask_value)
 
 
 def lie_plainly(x: Tensor, *others: Tensor) -> bool:
-    """Whether kernels may read these: one after the other in the memory of x's device, and of its type."""
+    """Returns whether the kernels can read these tensors: contiguous, on x's device and of its type."""
     device, dtype = x.device, x.dtype
     return dtype in DTYPES and all(
         one.dtype == dtype and one.device == device and is_dense(one) for one in (x, *others)
@@ -86,12 +85,12 @@ def lie_plainly(x: Tensor, *others: Tensor) -> bool:
 
 
 def is_dense(x: Tensor) -> bool:
-    """Whether the numbers lie one after the other in memory, with their own signs."""
+    """Returns whether the tensor is contiguous in memory, and no negated view."""
     return x.layout == torch.strided and x.is_contiguous() and not x.is_neg()
 
 
 def takes_rows(x: Tensor, branch: Tensor, gain: Tensor, shift: Tensor, ahead: Tensor | None = None) -> bool:
-    """Whether the kernel of `add_norm` takes these: two grids of tokens, and what has a number a channel."""
+    """Returns whether `launch_add_norm` takes these: x and branch (..., C), the others (C)."""
     vectors = (gain, shift) if ahead is None else (gain, shift, ahead)
     if not x.dim() or branch.shape != x.shape or x.shape[-1] > LARGEST_ROW:
         return False
@@ -102,23 +101,23 @@ def takes_rows(x: Tensor, branch: Tensor, gain: Tensor, shift: Tensor, ahead: Te
 def launch_add_norm(
     x: Tensor, branch: Tensor, gain: Tensor, shift: Tensor, eps: float, ahead: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """x + branch (+ ahead), and LayerNorm(x + branch), of what `takes_rows` takes: (..., C) twice."""
+    """Returns x + branch (+ ahead) and LayerNorm(x + branch), (..., C) each, for what `takes_rows` takes."""
     from swin_torch.backends.triton import launch_rows
 
     return launch_rows.add_norm(x, branch, gain, shift, eps, ahead)
 
 
 def takes_block(x: Tensor, *parameters: Tensor) -> bool:
-    """Whether `launch_linear` takes the layers of a block, without gradients; their shapes go together."""
+    """Returns whether `launch_linear` takes a block's layers, whose shapes fit each other, and is faster."""
     return asked_for(x) and lie_plainly(x, *parameters) and _pays(x, x) and _missing(x.device) is None
 
 
 def takes_linear(
     x: Tensor, weight: Tensor, bias: Tensor | None, norm: Norm | None = None, onto: Tensor | None = None
 ) -> bool:
-    """Whether this call of `linear` is one for the kernels: what fits each other, and types they compute in.
+    """Returns whether `launch_linear` takes these tensors, and is faster than PyTorch.
 
-    Under autocast the tokens may be of another type than the weight.
+    Under autocast the tokens may have another type than the weight.
     """
     if not asked_for(x) or weight is None or weight.dim() != 2 or not weight.numel() or not x.dim():
         return False
@@ -143,30 +142,9 @@ def takes_linear(
 
 
 def _pays(x: Tensor, weight: Tensor) -> bool:
-    """Whether the kernel may be faster: float32 unrounded no tensor core multiplies, as the library does."""
+    """Returns whether the kernel can be faster than the library: not in float32, unless TF32 is allowed."""
     exact = weight.dtype == torch.float32 and torch.backends.cuda.matmul.fp32_precision != "tf32"
     return not (exact and x.is_cuda)
-
-
-def linear(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    norm: Norm | None = None,
-    gelu: bool = False,
-    onto: Tensor | None = None,
-) -> Tensor:
-    """onto + gelu(norm(x) weight^T + bias): (..., C) -> (..., K), in one launch where `takes_linear` says so.
-
-    >>> linear(torch.ones(1, 2), torch.ones(3, 2), None, onto=torch.ones(1, 3))
-    tensor([[3., 3., 3.]])
-    """
-    if takes_linear(x, weight, bias, norm, onto):
-        return launch_linear(x, weight, bias, norm, gelu, onto)
-    normed = x if norm is None else functional.layer_norm(x, x.shape[-1:], *norm)
-    found = functional.linear(normed, weight, bias)
-    found = functional.gelu(found) if gelu else found
-    return found if onto is None else onto + found
 
 
 def launch_linear(
@@ -177,7 +155,10 @@ def launch_linear(
     gelu: bool = False,
     onto: Tensor | None = None,
 ) -> Tensor:
-    """`linear` of what `takes_linear` takes."""
+    """Returns onto + gelu(norm(x) weight^T + bias) in one launch, for what `takes_linear` takes.
+
+    Shapes: (..., C), (K, C), (K), norm's weight and bias (C), onto (..., K) -> (..., K).
+    """
     from swin_torch.backends.triton import launch_rows
 
     return launch_rows.linear(x, weight, bias, norm, gelu, onto)

@@ -1,6 +1,7 @@
-"""Windows of more than 64 tokens: queries by blocks, keys by steps, the softmax as it goes.
+"""Attention in windows of more than 64 tokens: a block of queries at a time goes through the keys in steps.
 
-Bias and mask are made anew for each step, from the head's table: that is small enough to stay near.
+The softmax is computed along the way.  Bias and mask are made again for each step from the head's table,
+which is small enough to stay in the cache.  `windows` describes the kernels' arguments.
 """
 
 from __future__ import annotations
@@ -8,108 +9,71 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from swin_torch.backends.triton.places import (
+from swin_torch.backends.triton.windows import (
     LOG2E,
     SIZES,
-    bias_tile,
-    class_windows,
-    load_tokens,
-    product,
-    program_class,
-    rounded,
+    Sizes,
+    find_share,
+    find_tokens,
+    find_window,
+    load_part,
+    make_bias,
+    multiply,
+    round_to,
     store_tokens,
-    token_places,
 )
 
 
 @triton.jit(do_not_specialize=SIZES)
 def forward(
-    qkv,
-    table,
-    pad,
-    out,
-    batch,
-    heads,
-    height,
-    width,
-    rows,
-    columns,
-    period_h,
-    period_w,
-    roll_h,
-    roll_w,
-    cut_h,
-    cut_w,
-    end0,
-    end1,
-    end2,
-    end3,
-    scale,
-    mask_value,
-    MH: tl.constexpr,
-    MW: tl.constexpr,
-    D: tl.constexpr,
-    BLOCK: tl.constexpr,
-    BLOCK_D: tl.constexpr,
-    PADDED: tl.constexpr,
-    SHIFTED_ROWS: tl.constexpr,
-    SHIFTED_COLUMNS: tl.constexpr,
-    PRECISION: tl.constexpr,
-    STEP: tl.constexpr,
-):
-    """The attended blocks of program (head, p): softmax(scale q k^T + bias + mask) v.
+    qkv, table, pad, out,
+    batch, heads, height, width, rows, columns, period_h, period_w, roll_h, roll_w, cut_h, cut_w,
+    end_inside, end_bottom, end_right, end_corner,
+    scale, mask_value, const: tl.constexpr,
+):  # fmt: skip
+    """Writes out = softmax(scale q k^T + bias + mask) v for the blocks of program (head, p).
 
     The running maximum, sum and average are Milakov & Gimelshein's (2018).
     """
-    head, p = tl.program_id(0), tl.program_id(1)
-    down, right, number, programs = program_class(p, end0, end1, end2, end3)
-    row0, column0, n_rows, n_columns = class_windows(
-        down, right, rows, columns, SHIFTED_ROWS, SHIFTED_COLUMNS
-    )
-    N: tl.constexpr = MH * MW
+    sizes = Sizes(
+        batch, heads, height, width, rows, columns, period_h, period_w, roll_h, roll_w, cut_h, cut_w,
+        end_inside, end_bottom, end_right, end_corner,
+    )  # fmt: skip
+    BLOCK: tl.constexpr = const.BLOCK
+    BLOCK_D: tl.constexpr = const.BLOCK_D
+    PRECISION: tl.constexpr = const.PRECISION
+    head = tl.program_id(0)
+    share = find_share(tl.program_id(1), sizes, const)
+    N: tl.constexpr = const.MH * const.MW
     BLOCKS: tl.constexpr = (N + BLOCK - 1) // BLOCK
-    channels = heads * D
-    stride = 3 * channels
-    table += head * (2 * MH - 1) * (2 * MW - 1)
-    qkv += head * D
-    pad += head * D
-    out += head * D
-    for t in tl.range(number, batch * n_rows * n_columns * BLOCKS, programs):
-        w = t // BLOCKS
-        b = w // (n_rows * n_columns)
-        row = row0 + w // n_columns % n_rows
-        column = column0 + w % n_columns
+    channels = sizes.heads * const.D
+    table += head * (2 * const.MH - 1) * (2 * const.MW - 1)
+    qkv += head * const.D
+    pad += head * const.D
+    out += head * const.D
+    for t in tl.range(share.first, sizes.batch * share.rows * share.columns * BLOCKS, share.step):
+        window = find_window(t // BLOCKS, share)
         i = t % BLOCKS * BLOCK + tl.arange(0, BLOCK)
-        place_i, inside_i = token_places(
-            i, b, row, column, height, width, period_h, period_w, roll_h, roll_w, MH, MW
-        )
-        pad_i = (i < N) & (inside_i == 0)
-        q = load_tokens(qkv, pad, place_i, inside_i, pad_i, stride, D, BLOCK_D, PADDED)
+        at_queries = find_tokens(i, window, sizes, const)
+        q = load_part(0, qkv, pad, at_queries, channels, const)
         top = tl.full((BLOCK,), float("-inf"), tl.float32)
         total = tl.zeros((BLOCK,), tl.float32)
         attended = tl.zeros((BLOCK, BLOCK_D), tl.float32)
-        for first in tl.range(0, N, STEP):
-            j = first + tl.arange(0, STEP)
-            place_j, inside_j = token_places(
-                j, b, row, column, height, width, period_h, period_w, roll_h, roll_w, MH, MW
-            )
-            pad_j = (j < N) & (inside_j == 0)
-            k = load_tokens(
-                qkv + channels, pad + channels, place_j, inside_j, pad_j, stride, D, BLOCK_D, PADDED
-            )
-            v = load_tokens(
-                qkv + 2 * channels, pad + 2 * channels, place_j, inside_j, pad_j, stride, D, BLOCK_D, PADDED
-            )
-            bias = bias_tile(table, 1, i[:, None], j[None, :], down, right, cut_h, cut_w, mask_value, MH, MW)
-            logits = product(q, tl.trans(k), PRECISION) * (scale * LOG2E) + bias
+        for start in tl.range(0, N, const.STEP):
+            j = start + tl.arange(0, const.STEP)
+            at_keys = find_tokens(j, window, sizes, const)
+            k = load_part(1, qkv, pad, at_keys, channels, const)
+            v = load_part(2, qkv, pad, at_keys, channels, const)
+            bias = make_bias(table, 1, i[:, None], j[None, :], share, sizes, mask_value, const)
+            logits = multiply(q, tl.trans(k), PRECISION) * (scale * LOG2E) + bias
             higher = tl.maximum(top, tl.max(logits, 1))
-            # A query may have met no visible key yet: nothing is above -inf.
+            # While all keys so far are masked the maximum is -inf, and -inf - -inf would be NaN.
             base = tl.where(higher == float("-inf"), 0.0, higher)
             weights = tl.exp2(logits - base[:, None])
             kept = tl.exp2(top - base)
             total = total * kept + tl.sum(weights, 1)
             attended *= kept[:, None]
-            attended += product(rounded(weights, v.dtype), v, PRECISION)
+            attended += multiply(round_to(weights, v.dtype), v, PRECISION)
             top = higher
         attended /= total[:, None]
-        store_tokens(out, place_i, inside_i, channels, attended, D, BLOCK_D)
+        store_tokens(out, at_queries, channels, attended, const)

@@ -1,103 +1,68 @@
-"""Windows of more than 64 tokens, backward: the bias's gradient, tile by tile."""
+"""The gradient of the bias in windows of more than 64 tokens, tile by tile.
+
+`windows` describes the kernels' arguments.
+"""
 
 from __future__ import annotations
 
 import triton
 import triton.language as tl
 
-from swin_torch.backends.triton.places import (
+from swin_torch.backends.triton.blocks_backward import find_stats
+from swin_torch.backends.triton.windows import (
     LOG2E,
     SIZES,
-    bias_tile,
-    class_windows,
+    Sizes,
+    find_share,
+    find_tokens,
+    find_window,
+    load_part,
     load_tokens,
-    product,
-    program_class,
-    token_places,
+    make_bias,
+    multiply,
 )
 
 
 @triton.jit(do_not_specialize=SIZES)
 def bias_gradient(
-    gradient,
-    qkv,
-    table,
-    pad,
-    of_bias,
-    stats,
-    batch,
-    heads,
-    height,
-    width,
-    rows,
-    columns,
-    period_h,
-    period_w,
-    roll_h,
-    roll_w,
-    cut_h,
-    cut_w,
-    end0,
-    end1,
-    end2,
-    end3,
-    scale,
-    mask_value,
-    MH: tl.constexpr,
-    MW: tl.constexpr,
-    D: tl.constexpr,
-    BLOCK: tl.constexpr,
-    BLOCK_D: tl.constexpr,
-    PADDED: tl.constexpr,
-    SHIFTED_ROWS: tl.constexpr,
-    SHIFTED_COLUMNS: tl.constexpr,
-    PRECISION: tl.constexpr,
-):
-    """One tile of the bias's gradient, summed over program (head, p)'s windows, and written once.
-
-    of_bias: (programs, heads, N, N).
-    """
+    d_out, qkv, table, pad, d_bias, stats,
+    batch, heads, height, width, rows, columns, period_h, period_w, roll_h, roll_w, cut_h, cut_w,
+    end_inside, end_bottom, end_right, end_corner,
+    scale, mask_value, const: tl.constexpr,
+):  # fmt: skip
+    """Writes one tile (BLOCK, BLOCK) of d_bias, the sum over the windows of program (head, p, tile)."""
+    sizes = Sizes(
+        batch, heads, height, width, rows, columns, period_h, period_w, roll_h, roll_w, cut_h, cut_w,
+        end_inside, end_bottom, end_right, end_corner,
+    )  # fmt: skip
+    BLOCK: tl.constexpr = const.BLOCK
+    PRECISION: tl.constexpr = const.PRECISION
     head, p = tl.program_id(0), tl.program_id(1)
-    down, right, number, programs = program_class(p, end0, end1, end2, end3)
-    row0, column0, n_rows, n_columns = class_windows(
-        down, right, rows, columns, SHIFTED_ROWS, SHIFTED_COLUMNS
-    )
-    N: tl.constexpr = MH * MW
+    share = find_share(p, sizes, const)
+    N: tl.constexpr = const.MH * const.MW
     BLOCKS: tl.constexpr = (N + BLOCK - 1) // BLOCK
-    channels = heads * D
-    stride = 3 * channels
-    table += head * (2 * MH - 1) * (2 * MW - 1)
-    qkv += head * D
-    pad += head * D
-    gradient += head * D
+    channels = sizes.heads * const.D
+    table += head * (2 * const.MH - 1) * (2 * const.MW - 1)
+    qkv += head * const.D
+    pad += head * const.D
+    d_out += head * const.D
     tile = tl.program_id(2)
     i = tile // BLOCKS * BLOCK + tl.arange(0, BLOCK)
     j = tile % BLOCKS * BLOCK + tl.arange(0, BLOCK)
-    bias_sum = tl.zeros((BLOCK, BLOCK), tl.float32)
-    bias = bias_tile(table, 1, i[:, None], j[None, :], down, right, cut_h, cut_w, mask_value, MH, MW)
-    for w in tl.range(number, batch * n_rows * n_columns, programs):
-        b = w // (n_rows * n_columns)
-        row = row0 + w // n_columns % n_rows
-        column = column0 + w % n_columns
-        window = (b * rows + row) * columns + column
-        mine = stats + (window.to(tl.int64) * heads + head) * 2 * N
-        place_i, inside_i = token_places(
-            i, b, row, column, height, width, period_h, period_w, roll_h, roll_w, MH, MW
-        )
-        pad_i = (i < N) & (inside_i == 0)
-        place_j, inside_j = token_places(
-            j, b, row, column, height, width, period_h, period_w, roll_h, roll_w, MH, MW
-        )
-        pad_j = (j < N) & (inside_j == 0)
-        q = load_tokens(qkv, pad, place_i, inside_i, pad_i, stride, D, BLOCK_D, PADDED)
-        k = load_tokens(qkv + channels, pad + channels, place_j, inside_j, pad_j, stride, D, BLOCK_D, PADDED)
-        v = load_tokens(
-            qkv + 2 * channels, pad + 2 * channels, place_j, inside_j, pad_j, stride, D, BLOCK_D, PADDED
-        )
-        of_out = load_tokens(gradient, pad, place_i, inside_i, pad_i, channels, D, BLOCK_D, False)
-        logits = product(q, tl.trans(k), PRECISION) * (scale * LOG2E) + bias
-        weights = tl.exp2(logits - tl.load(mine + i, i < N, 0.0)[:, None])
-        of_weights = product(of_out, tl.trans(v), PRECISION)
-        bias_sum += weights * (of_weights - tl.load(mine + N + i, i < N, 0.0)[:, None])
-    of_bias += (p * heads + head) * N * N
-    tl.store(of_bias + i[:, None] * N + j[None, :], bias_sum, (i < N)[:, None] & (j < N)[None, :])
+    d_bias_sum = tl.zeros((BLOCK, BLOCK), tl.float32)
+    bias = make_bias(table, 1, i[:, None], j[None, :], share, sizes, mask_value, const)
+    for w in tl.range(share.first, sizes.batch * share.rows * share.columns, share.step):
+        window = find_window(w, share)
+        own = find_stats(stats, window, head, sizes, const)
+        at_queries = find_tokens(i, window, sizes, const)
+        at_keys = find_tokens(j, window, sizes, const)
+        q = load_part(0, qkv, pad, at_queries, channels, const)
+        k = load_part(1, qkv, pad, at_keys, channels, const)
+        v = load_part(2, qkv, pad, at_keys, channels, const)
+        d_o = load_tokens(d_out, at_queries, channels, const)
+        logits = multiply(q, tl.trans(k), PRECISION) * (scale * LOG2E) + bias
+        weights = tl.exp2(logits - tl.load(own + i, i < N, 0.0)[:, None])
+        d_weights = multiply(d_o, tl.trans(v), PRECISION)
+        d_bias_sum += weights * (d_weights - tl.load(own + N + i, i < N, 0.0)[:, None])
+    d_bias += (p * sizes.heads + head) * N * N
+    tl.store(d_bias + i[:, None] * N + j[None, :], d_bias_sum, (i < N)[:, None] & (j < N)[None, :])

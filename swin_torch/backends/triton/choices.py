@@ -1,4 +1,4 @@
-"""How each kernel is launched: measured choices of a GPU where there are some, else those by arithmetic.
+"""Chooses how each kernel is launched: as measured on such a GPU, or else by arithmetic.
 
 ``tuned.json`` holds the measured choices by compute capability; `benchmarks.gpu` measures them.  Nothing is
 searched when a model runs.
@@ -23,14 +23,14 @@ ONE_TILE = 64
 """Tokens of a window up to which one tile holds all its logits."""
 
 RIDGE = 184
-"""Operations a byte of tokens and outputs from which multiplying takes longer, on an H200."""
+"""Operations per byte of tokens and outputs from which multiplying takes longer, on an H200."""
 
 
 class Attention(NamedTuple):
     """How an attention kernel is launched.
 
-    ``block`` tokens of a window are computed at once; where a window is larger, it is gone through ``step``
-    tokens at a time.  ``programs`` run on a multiprocessor at once, of ``num_warps`` warps each, with
+    A program computes ``block`` tokens of a window at once, and goes through a larger window in steps of
+    ``step`` tokens.  A multiprocessor runs ``programs`` programs of ``num_warps`` warps at once, each with
     ``num_stages`` loads under way.
     """
 
@@ -42,7 +42,7 @@ class Attention(NamedTuple):
 
 
 class Tile(NamedTuple):
-    """How a linear layer's kernel is launched: what a program computes at once, and what runs at once."""
+    """How a linear layer's kernel is launched: a program's tile, and the programs of a multiprocessor."""
 
     rows: int
     columns: int
@@ -53,15 +53,15 @@ class Tile(NamedTuple):
 
 
 MOVING = Tile(128, 64, 32, num_warps=8, num_stages=3, programs=2)
-"""Where moving tokens takes longer than multiplying them: more programs, whose loads hide each other."""
+"""Where loading and storing takes longer than multiplying: more programs, whose loads overlap."""
 
 MULTIPLYING = Tile(128, 128, 64, num_warps=8, num_stages=3, programs=1)
 
 FEW = Tile(64, 64, 32, num_warps=4, num_stages=3, programs=4)
-"""Where larger tiles would leave multiprocessors without one."""
+"""Where there are too few larger tiles for all multiprocessors."""
 
 WAYS = "five launches", "library's products"
-"""How a block without gradients is computed: our linear layers, or PyTorch's and few passes between them."""
+"""How a block without gradients is computed: with our linear layers, or with PyTorch's."""
 
 
 def attention(kernel: str, plan: Plan, qkv: Tensor) -> Attention:
@@ -154,13 +154,13 @@ def way_key(x: Tensor) -> str:
 
 
 Choices = dict[str, Any]
-"""Of one compute capability: "attention", "linear" and "block", each a dict by key; "from": what measured."""
+"""Of one compute capability, the tables "attention", "linear" and "block"; "from" says what measured them."""
 
 _in_use: dict[str, Choices] = {}
 
 
 def use(path: Path = FILE) -> None:
-    """From now on the kernels take the choices of a file, and no others.
+    """Replaces the choices in use by those of a file.
 
     Errors: ``ValueError`` for a file that does not hold choices.
     """
@@ -170,7 +170,7 @@ def use(path: Path = FILE) -> None:
 
 
 def put(capability: str, table: str, key: str, choice: Attention | Tile | str) -> None:
-    """From now on the kernels take a choice under a key of a table, beside those in use."""
+    """Adds a choice, under a key of a table, to those in use."""
     _in_use.setdefault(capability, {}).setdefault(table, {})[key] = choice
 
 

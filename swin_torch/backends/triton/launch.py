@@ -1,4 +1,4 @@
-"""Launches the attention kernels: how many programs, which tiles, and what they are given."""
+"""Launches the attention kernels: chooses programs and tiles, and prepares the arguments."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from swin_torch.backends.triton import blocks, blocks_backward, blocks_bias, choices, tile
 from swin_torch.backends.triton.choices import ONE_TILE, power_of_two
+from swin_torch.backends.triton.windows import Constants, Sizes
 from swin_torch.geometry.plan import Plan, table_gradient
 
 KERNELS = {
@@ -28,7 +29,7 @@ KERNELS = {
 
 
 class Shape(NamedTuple):
-    """How a kernel is compiled: its constants, warps a program, and how many loads are under way at once."""
+    """How a kernel is compiled: constants, warps of a program, and how many loads are under way at once."""
 
     constants: dict[str, Any]
     num_warps: int
@@ -38,18 +39,18 @@ class Shape(NamedTuple):
 def forward(
     qkv: Tensor, bias_table: Tensor, pad_qkv: Tensor | None, plan: Plan, scale: float, mask_value: float
 ) -> Tensor:
-    """The attended grid: (B, H, W, 3 C) -> (B, H, W, C)."""
+    """Returns the attended grid: (B, H, W, 3 C) -> (B, H, W, C)."""
     out = qkv.new_empty(*qkv.shape[:3], qkv.shape[3] // 3)
     if out.numel():
-        given = qkv, _table(bias_table, plan), _padding(qkv, pad_qkv, plan), out
-        ends, _ = shared_out("forward", plan, qkv)
+        tensors = qkv, _lay_out_table(bias_table, plan), _padding(qkv, pad_qkv, plan), out
+        ends, _ = divide_windows("forward", plan, qkv)
         with on(qkv):
-            _launch("forward", given, plan, qkv, ends, scale, mask_value)
+            _launch("forward", tensors, plan, qkv, ends, scale, mask_value)
     return out
 
 
 def backward(
-    gradient: Tensor,
+    d_out: Tensor,
     qkv: Tensor,
     bias_table: Tensor,
     pad_qkv: Tensor | None,
@@ -57,56 +58,55 @@ def backward(
     scale: float,
     mask_value: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradients of qkv, of the bias table, and of the padding's qkv (3 C)."""
-    of_qkv = torch.empty_like(qkv)
+    """Returns the gradients of qkv, of the bias table, and of the padding's qkv (3 C)."""
+    d_qkv = torch.empty_like(qkv)
     if not qkv.numel():
-        return of_qkv, torch.zeros_like(bias_table), qkv.new_zeros(qkv.shape[3], dtype=torch.float32)
-    given = gradient, qkv, _table(bias_table, plan), _padding(qkv, pad_qkv, plan)
+        return d_qkv, torch.zeros_like(bias_table), qkv.new_zeros(qkv.shape[3], dtype=torch.float32)
+    tensors = d_out, qkv, _lay_out_table(bias_table, plan), _padding(qkv, pad_qkv, plan)
     common = plan, qkv
     small = plan.tokens <= ONE_TILE
-    few, tiles = shared_out("backward" if small else "bias_gradient", *common)
-    of_bias = torch.empty(
+    few, tiles = divide_windows("backward" if small else "bias_gradient", *common)
+    d_bias = torch.empty(
         few[-1], plan.heads, plan.tokens, plan.tokens, dtype=torch.float32, device=qkv.device
     )
     with on(qkv):
         if small:
-            _launch("backward", (*given, of_qkv, of_bias), *common, few, scale, mask_value)
+            _launch("backward", (*tensors, d_qkv, d_bias), *common, few, scale, mask_value)
         else:
-            stats = of_bias.new_empty(len(qkv) * prod(plan.counts), plan.heads, 2, plan.tokens)
+            stats = d_bias.new_empty(len(qkv) * prod(plan.counts), plan.heads, 2, plan.tokens)
             for name in ("queries", "keys"):
-                ends, _ = shared_out(name, *common)
-                _launch(name, (*given, of_qkv, stats), *common, ends, scale, mask_value)
-            _launch("bias_gradient", (*given, of_bias, stats), *common, few, scale, mask_value, tiles)
-    of_table = table_gradient(of_bias.sum(0), plan.window).to(bias_table.dtype)
-    return of_qkv, of_table, _padding_gradient(gradient, of_qkv, plan)
+                ends, _ = divide_windows(name, *common)
+                _launch(name, (*tensors, d_qkv, stats), *common, ends, scale, mask_value)
+            _launch("bias_gradient", (*tensors, d_bias, stats), *common, few, scale, mask_value, tiles)
+    d_table = table_gradient(d_bias.sum(0), plan.window).to(bias_table.dtype)
+    return d_qkv, d_table, _padding_gradient(d_out, d_qkv, plan)
 
 
-def shared_out(name: str, plan: Plan, qkv: Tensor) -> tuple[tuple[int, ...], int]:
-    """Returns where each class's programs end, and how many tiles of the bias a program stands for."""
+def divide_windows(name: str, plan: Plan, qkv: Tensor) -> tuple[tuple[int, ...], int]:
+    """Returns where each class's programs end, and the number of tiles of the bias, each with programs."""
     choice = choices.attention(name, plan, qkv)
     tiles = choices.tiles_of_bias(plan, choice.block) if name == "bias_gradient" else 1
     target = multiprocessors(qkv.device) * choice.programs
-    return _programs(plan, len(qkv), -(-target // tiles)), tiles
+    return _divide_programs(plan, len(qkv), -(-target // tiles)), tiles
 
 
 def compiled_shape(name: str, plan: Plan, qkv: Tensor) -> Shape:
     """Returns the constants, warps and stages that an attention kernel is compiled with."""
     choice = choices.attention(name, plan, qkv)
     head_dim = qkv.shape[3] // 3 // plan.heads
-    constants = {
-        "MH": plan.window[0],
-        "MW": plan.window[1],
-        "D": head_dim,
-        "BLOCK": choice.block,
-        "BLOCK_D": power_of_two(head_dim),
-        "PADDED": plan.is_padded,
-        "SHIFTED_ROWS": int(plan.shift[0] > 0),
-        "SHIFTED_COLUMNS": int(plan.shift[1] > 0),
-        "PRECISION": precision(qkv),
-    }
-    if plan.tokens > ONE_TILE and name != "bias_gradient":
-        constants["STEP"] = choice.step
-    return Shape(constants, choice.num_warps, choice.num_stages)
+    constants = Constants(
+        MH=plan.window[0],
+        MW=plan.window[1],
+        D=head_dim,
+        BLOCK=choice.block,
+        BLOCK_D=power_of_two(head_dim),
+        STEP=choice.step if plan.tokens > ONE_TILE and name != "bias_gradient" else 0,
+        PADDED=plan.is_padded,
+        SHIFTED_ROWS=int(plan.shift[0] > 0),
+        SHIFTED_COLUMNS=int(plan.shift[1] > 0),
+        PRECISION=precision(qkv),
+    )
+    return Shape({"const": constants}, choice.num_warps, choice.num_stages)
 
 
 def _launch(
@@ -121,15 +121,12 @@ def _launch(
 ) -> None:
     shape = compiled_shape(name, plan, qkv)
     (mh, mw), (sh, sw), (ph, pw) = plan.window, plan.shift, plan.period
-    sizes = (*plan.grid, *plan.counts, ph, pw, sh % ph, sw % pw, mh - sh, mw - sw)
+    rolls_and_cuts = sh % ph, sw % pw, mh - sh, mw - sw
     run(
         KERNELS[plan.tokens <= ONE_TILE][name],
         (plan.heads, ends[-1], tiles),
         *tensors,
-        len(qkv),
-        plan.heads,
-        *sizes,
-        *ends,
+        *Sizes(len(qkv), plan.heads, *plan.grid, *plan.counts, ph, pw, *rolls_and_cuts, *ends),
         scale,
         mask_value,
         **shape.constants,
@@ -139,14 +136,15 @@ def _launch(
 
 
 def run(kernel: Any, programs: tuple[int, ...], *args: Any, **kwargs: Any) -> None:
-    """Every launch there is: where they are counted."""
+    """Launches a kernel; `swin_torch.attention.counting` counts these calls."""
     kernel[programs](*args, **kwargs)
 
 
-def _programs(plan: Plan, batch: int, target: int) -> tuple[int, ...]:
-    """About ``target`` / heads programs a head, shared out by windows: where each class's programs end.
+def _divide_programs(plan: Plan, batch: int, target: int) -> tuple[int, ...]:
+    """Divides about ``target`` / heads programs between the classes, and returns where each class's end.
 
-    The classes are in the kernels' order: interior, bottom, right, corner.
+    A class has programs in proportion to its windows.  The kernels' order of the classes is: inside, bottom,
+    right, corner.
     """
     windows = {(False, False): 0, (True, False): 0, (False, True): 0, (True, True): 0}
     for rows, columns, down, right in plan.classes():
@@ -159,36 +157,39 @@ def _programs(plan: Plan, batch: int, target: int) -> tuple[int, ...]:
     return tuple(ends)
 
 
-def _table(bias_table: Tensor, plan: Plan) -> Tensor:
-    """As it is where a program reads it once; else one row a head, so that a head's bias is near together."""
+def _lay_out_table(bias_table: Tensor, plan: Plan) -> Tensor:
+    """Returns the bias table as the kernels read it: (rows, heads) for small windows, else (heads, rows).
+
+    Small windows' programs read it once.  The others read it at every step: a head's entries lie together.
+    """
     if plan.tokens <= ONE_TILE:
         return bias_table.contiguous()
     return bias_table.T.to(torch.float32, memory_format=torch.contiguous_format).contiguous()
 
 
 def _padding(qkv: Tensor, pad_qkv: Tensor | None, plan: Plan) -> Tensor:
-    """The padding's qkv; where there is none, any tensor of the type, which is not read."""
+    """Returns the padding's qkv; without padding any tensor of the type, which is not read."""
     if not plan.is_padded:
         return qkv
     return qkv.new_zeros(qkv.shape[3]) if pad_qkv is None else pad_qkv.to(qkv.dtype).contiguous()
 
 
-def _padding_gradient(gradient: Tensor, of_qkv: Tensor, plan: Plan) -> Tensor:
-    """The gradient of the padding's qkv: what is missing in the sums over the tokens of the image.
+def _padding_gradient(d_out: Tensor, d_qkv: Tensor, plan: Plan) -> Tensor:
+    """Returns the gradient of the padding's qkv (3 C), from sums over the tokens of the image.
 
-    A softmax's weights sum to 1: over all keys of a window, padding too, the keys' gradients sum to 0, and
-    the values' to the sum of the outputs'.  Padded queries are cropped.
+    The weights of a query sum to 1.  So over all keys of a window, with the padding, d_k sums to 0, and d_v
+    to the sum of d_out: the padding has what the image's tokens leave.  Padded queries are cropped.
     """
-    channels = gradient.shape[-1]
-    of_pad = of_qkv.new_zeros(3 * channels, dtype=torch.float32)
+    channels = d_out.shape[-1]
+    d_pad = d_qkv.new_zeros(3 * channels, dtype=torch.float32)
     if plan.is_padded:
-        of_pad[channels:] -= of_qkv[..., channels:].sum((0, 1, 2), dtype=torch.float32)
-        of_pad[2 * channels :] += gradient.sum((0, 1, 2), dtype=torch.float32)
-    return of_pad
+        d_pad[channels:] -= d_qkv[..., channels:].sum((0, 1, 2), dtype=torch.float32)
+        d_pad[2 * channels :] += d_out.sum((0, 1, 2), dtype=torch.float32)
+    return d_pad
 
 
 def precision(qkv: Tensor) -> str:
-    """How `places.product` multiplies tensors as this one."""
+    """Returns how `windows.multiply` multiplies tensors such as this one."""
     if qkv.dtype == torch.bfloat16 and not qkv.is_cuda:
         return "widened"
     tf32 = qkv.dtype == torch.float32 and torch.backends.cuda.matmul.fp32_precision == "tf32"
@@ -197,13 +198,13 @@ def precision(qkv: Tensor) -> str:
 
 @cache
 def multiprocessors(device: torch.device) -> int:
-    """The GPU's; under the interpreter few, so that programs go through several windows there too."""
+    """Returns the GPU's number of multiprocessors; 3 under the interpreter: programs have several windows."""
     return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 3
 
 
 @contextmanager
 def on(tensor: Tensor) -> Iterator[None]:
-    """Launches go to the current device: makes it the tensor's."""
+    """Makes the tensor's device the current one, to which Triton launches."""
     if tensor.is_cuda:
         with torch.cuda.device(tensor.device):
             yield

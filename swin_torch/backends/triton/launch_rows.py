@@ -1,4 +1,4 @@
-"""Launching what goes token by token: linear layers with what lies around them, the residual's norm."""
+"""Launches the kernels that compute tokens one by one: linear layers, and the residual sum with its norm."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from swin_torch.backends.triton.launch import Shape, on, precision
 def linear(
     x: Tensor, weight: Tensor, bias: Tensor | None, norm: Norm | None, gelu: bool, onto: Tensor | None
 ) -> Tensor:
-    """onto + gelu(norm(x) weight^T + bias): (..., C) -> (..., K), typed as ``onto``, else as the weight."""
+    """Returns onto + gelu(norm(x) weight^T + bias), (..., C) -> (..., K), in onto's or the weight's type."""
     columns, channels = weight.shape
     out = x.new_empty(*x.shape[:-1], columns, dtype=(weight if onto is None else onto).dtype)
     rows = x.numel() // channels
@@ -23,7 +23,7 @@ def linear(
         tile = choices.linear(x, weight, *around, multiprocessors)
         shape = linear_shape(tile, weight)
         shape.constants.update(NORM=norm is not None, BIAS=bias is not None, GELU=gelu, ONTO=onto is not None)
-        gain, shift, eps = norm or (x, x, 0.0)  # what is not read may be any tensor
+        gain, shift, eps = norm or (x, x, 0.0)  # any tensor where none is read
         tensors = x, weight, x if bias is None else bias, gain, shift, x if onto is None else onto, out
         with on(x):
             launch.run(
@@ -41,7 +41,7 @@ def linear(
 
 
 def linear_shape(tile: Tile, weight: Tensor) -> Shape:
-    """The constants, warps and stages that `linear` is compiled with for a weight."""
+    """Returns the constants, warps and stages that `linear` is compiled with for a weight (K, C)."""
     constants = {
         "CHANNELS": weight.shape[1],
         "BLOCK_ROWS": tile.rows,
@@ -53,7 +53,10 @@ def linear_shape(tile: Tile, weight: Tensor) -> Shape:
 
 
 def linear_programs(tile: Tile, rows: int, columns: int, multiprocessors: int) -> tuple[int, int]:
-    """Row blocks, and programs that share one's columns: as few of these as keep all multiprocessors busy."""
+    """Returns the number of row blocks, and of the programs that divide a row block's columns.
+
+    There are as few of these as keep all multiprocessors busy: each computes the norm of its rows again.
+    """
     row_blocks, column_blocks = -(-rows // tile.rows), -(-columns // tile.columns)
     waves = 2 * tile.programs * multiprocessors
     return row_blocks, min(column_blocks, -(-waves // row_blocks))
@@ -62,7 +65,7 @@ def linear_programs(tile: Tile, rows: int, columns: int, multiprocessors: int) -
 def add_norm(
     x: Tensor, branch: Tensor, gain: Tensor, shift: Tensor, eps: float, ahead: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """x + branch (+ ahead), and LayerNorm(x + branch): (..., C) twice."""
+    """Returns x + branch (+ ahead) and LayerNorm(x + branch), (..., C) each."""
     y, normed = torch.empty_like(x), torch.empty_like(x)
     channels = x.shape[-1]
     block = power_of_two(channels)
@@ -83,5 +86,5 @@ def add_norm(
 
 
 def row_warps(block: int) -> int:
-    """Warps for a row of so many channels: 8 channels a thread, as one load of 16 bytes takes."""
+    """Returns the warps for a row of ``block`` channels: 8 channels a thread, one load of 16 bytes."""
     return min(8, max(1, block // 256))

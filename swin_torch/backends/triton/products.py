@@ -1,48 +1,48 @@
-"""A linear layer with what lies around it, in one launch: the norm before it, GELU or a residual after it."""
+"""A linear layer in one launch with the norm before it, and the GELU or the residual sum after it."""
 
 from __future__ import annotations
 
 import triton
 import triton.language as tl
 
-from swin_torch.backends.triton.places import product, rounded
+from swin_torch.backends.triton.windows import multiply, round_to
 
 
 @triton.jit(do_not_specialize=["rows"])
 def linear(
-    x,
-    weight,
-    bias,
-    gain,
-    shift,
-    onto,
-    out,
+    x,  # (rows, CHANNELS)
+    weight,  # (columns, CHANNELS)
+    bias,  # (columns), read if BIAS
+    gain,  # (CHANNELS), the norm's weight, read if NORM
+    shift,  # (CHANNELS), the norm's bias, read if NORM
+    onto,  # (rows, columns), read if ONTO
+    out,  # (rows, columns)
     rows,
     columns,
-    eps,
+    eps,  # the norm's
     CHANNELS: tl.constexpr,
-    BLOCK_ROWS: tl.constexpr,
+    BLOCK_ROWS: tl.constexpr,  # a tile's rows and columns
     BLOCK_COLUMNS: tl.constexpr,
-    STEP: tl.constexpr,
+    STEP: tl.constexpr,  # channels that are multiplied at once
     NORM: tl.constexpr,
     BIAS: tl.constexpr,
     GELU: tl.constexpr,
     ONTO: tl.constexpr,
-    PRECISION: tl.constexpr,
+    PRECISION: tl.constexpr,  # how `multiply` multiplies
 ):
-    """out = onto + gelu(norm(x) weight^T + bias), of program (p, s): its rows, every s-th block of columns.
+    """Writes out = onto + gelu(norm(x) weight^T + bias).
 
-    x (rows, CHANNELS), weight (columns, CHANNELS), onto and out (rows, columns).
+    Program (p, s) of (P, S) computes row block p, and of its column blocks s, s + S, s + 2 S, ...
     """
     row0 = tl.program_id(0) * BLOCK_ROWS
     row = tl.arange(0, BLOCK_ROWS)[:, None]
     there = row < rows - row0
-    # Where the program's rows begin takes 64 bits, what lies between them 32.
+    # The offset of the program's first row needs 64 bits, offsets from there 32.
     x += row0.to(tl.int64) * CHANNELS
     onto += row0.to(tl.int64) * columns
     out += row0.to(tl.int64) * columns
     if NORM:
-        mean, scale = statistics(x + row * CHANNELS, there, eps, CHANNELS, BLOCK_ROWS, STEP)
+        mean, scale = row_statistics(x + row * CHANNELS, there, eps, CHANNELS, BLOCK_ROWS, STEP)
     for first in tl.range(tl.program_id(1) * BLOCK_COLUMNS, columns, tl.num_programs(1) * BLOCK_COLUMNS):
         column = first + tl.arange(0, BLOCK_COLUMNS)
         wanted = column < columns
@@ -54,9 +54,9 @@ def linear(
             if NORM:
                 by = tl.load(gain + channel, inside, 0.0).to(tl.float32)[None, :]
                 to = tl.load(shift + channel, inside, 0.0).to(tl.float32)[None, :]
-                tokens = rounded((tokens.to(tl.float32) - mean) * scale * by + to, weight.dtype.element_ty)
+                tokens = round_to((tokens.to(tl.float32) - mean) * scale * by + to, weight.dtype.element_ty)
             place = weight + column[None, :] * CHANNELS + channel[:, None]
-            total += product(tokens, tl.load(place, inside[:, None] & wanted[None, :], 0.0), PRECISION)
+            total += multiply(tokens, tl.load(place, inside[:, None] & wanted[None, :], 0.0), PRECISION)
         if BIAS:
             total += tl.load(bias + column, wanted, 0.0).to(tl.float32)[None, :]
         if GELU:
@@ -64,14 +64,17 @@ def linear(
         place = row * columns + column[None, :]
         if ONTO:
             total += tl.load(onto + place, there & wanted[None, :], 0.0).to(tl.float32)
-        tl.store(out + place, rounded(total, out.dtype.element_ty), there & wanted[None, :])
+        tl.store(out + place, round_to(total, out.dtype.element_ty), there & wanted[None, :])
 
 
 @triton.jit
-def statistics(tokens, there, eps, CHANNELS: tl.constexpr, BLOCK_ROWS: tl.constexpr, STEP: tl.constexpr):
-    """Each row's mean and one over its standard deviation, (rows, 1): joined step by step of channels."""
+def row_statistics(tokens, there, eps, CHANNELS: tl.constexpr, BLOCK_ROWS: tl.constexpr, STEP: tl.constexpr):
+    """Returns each row's mean and 1 / sqrt(variance + eps), (rows, 1).
+
+    Mean and variance of a step of channels are merged with those of the steps before (Chan et al., 1979).
+    """
     mean = tl.zeros((BLOCK_ROWS, 1), tl.float32)
-    squares = tl.zeros((BLOCK_ROWS, 1), tl.float32)  # of what departs from the mean, so that none cancels
+    squares = tl.zeros((BLOCK_ROWS, 1), tl.float32)  # of differences from the mean: no cancellation
     for start in tl.range(0, CHANNELS, STEP):
         channel = start + tl.arange(0, STEP)[None, :]
         inside = channel < CHANNELS

@@ -1,178 +1,110 @@
-"""Windows of up to 64 tokens: one tile holds all logits, and bias and mask stay in registers."""
+"""Attention in windows of up to 64 tokens: one tile holds a window's logits; bias and mask stay in registers.
+
+`windows` describes the kernels' arguments.
+"""
 
 from __future__ import annotations
 
 import triton
 import triton.language as tl
 
-from swin_torch.backends.triton.places import (
+from swin_torch.backends.triton.windows import (
     LOG2E,
     SIZES,
-    bias_tile,
-    class_windows,
+    Sizes,
+    find_share,
+    find_tokens,
+    find_window,
+    load_part,
     load_tokens,
-    product,
-    program_class,
-    rounded,
+    make_bias,
+    multiply,
+    round_to,
     store_tokens,
-    token_places,
 )
 
 
 @triton.jit(do_not_specialize=SIZES)
 def forward(
-    qkv,
-    table,
-    pad,
-    out,
-    batch,
-    heads,
-    height,
-    width,
-    rows,
-    columns,
-    period_h,
-    period_w,
-    roll_h,
-    roll_w,
-    cut_h,
-    cut_w,
-    end0,
-    end1,
-    end2,
-    end3,
-    scale,
-    mask_value,
-    MH: tl.constexpr,
-    MW: tl.constexpr,
-    D: tl.constexpr,
-    BLOCK: tl.constexpr,
-    BLOCK_D: tl.constexpr,
-    PADDED: tl.constexpr,
-    SHIFTED_ROWS: tl.constexpr,
-    SHIFTED_COLUMNS: tl.constexpr,
-    PRECISION: tl.constexpr,
-):
-    """The attended windows of program (head, p): softmax(scale q k^T + bias + mask) v."""
+    qkv, table, pad, out,
+    batch, heads, height, width, rows, columns, period_h, period_w, roll_h, roll_w, cut_h, cut_w,
+    end_inside, end_bottom, end_right, end_corner,
+    scale, mask_value, const: tl.constexpr,
+):  # fmt: skip
+    """Writes out = softmax(scale q k^T + bias + mask) v for the windows of program (head, p)."""
+    sizes = Sizes(
+        batch, heads, height, width, rows, columns, period_h, period_w, roll_h, roll_w, cut_h, cut_w,
+        end_inside, end_bottom, end_right, end_corner,
+    )  # fmt: skip
+    BLOCK: tl.constexpr = const.BLOCK
+    PRECISION: tl.constexpr = const.PRECISION
     head = tl.program_id(0)
-    down, right, number, programs = program_class(tl.program_id(1), end0, end1, end2, end3)
-    row0, column0, n_rows, n_columns = class_windows(
-        down, right, rows, columns, SHIFTED_ROWS, SHIFTED_COLUMNS
-    )
-    channels = heads * D
+    share = find_share(tl.program_id(1), sizes, const)
+    channels = sizes.heads * const.D
     i = tl.arange(0, BLOCK)
     table += head
-    bias = bias_tile(table, heads, i[:, None], i[None, :], down, right, cut_h, cut_w, mask_value, MH, MW)
-    qkv += head * D
-    pad += head * D
-    out += head * D
-    for w in tl.range(number, batch * n_rows * n_columns, programs):
-        b = w // (n_rows * n_columns)
-        row = row0 + w // n_columns % n_rows
-        column = column0 + w % n_columns
-        place, inside = token_places(
-            i, b, row, column, height, width, period_h, period_w, roll_h, roll_w, MH, MW
-        )
-        is_pad = (i < MH * MW) & (inside == 0)
-        q = load_tokens(qkv, pad, place, inside, is_pad, 3 * channels, D, BLOCK_D, PADDED)
-        k = load_tokens(
-            qkv + channels, pad + channels, place, inside, is_pad, 3 * channels, D, BLOCK_D, PADDED
-        )
-        v = load_tokens(
-            qkv + 2 * channels, pad + 2 * channels, place, inside, is_pad, 3 * channels, D, BLOCK_D, PADDED
-        )
-        logits = product(q, tl.trans(k), PRECISION) * (scale * LOG2E) + bias
+    bias = make_bias(table, sizes.heads, i[:, None], i[None, :], share, sizes, mask_value, const)
+    qkv += head * const.D
+    pad += head * const.D
+    out += head * const.D
+    for w in tl.range(share.first, sizes.batch * share.rows * share.columns, share.step):
+        tokens = find_tokens(i, find_window(w, share), sizes, const)
+        q = load_part(0, qkv, pad, tokens, channels, const)
+        k = load_part(1, qkv, pad, tokens, channels, const)
+        v = load_part(2, qkv, pad, tokens, channels, const)
+        logits = multiply(q, tl.trans(k), PRECISION) * (scale * LOG2E) + bias
         weights = tl.exp2(logits - tl.max(logits, 1)[:, None])
         total = tl.sum(weights, 1)
-        attended = product(rounded(weights, v.dtype), v, PRECISION) / total[:, None]
-        store_tokens(out, place, inside, channels, attended, D, BLOCK_D)
+        attended = multiply(round_to(weights, v.dtype), v, PRECISION) / total[:, None]
+        store_tokens(out, tokens, channels, attended, const)
 
 
 @triton.jit(do_not_specialize=SIZES)
 def backward(
-    gradient,
-    qkv,
-    table,
-    pad,
-    of_qkv,
-    of_bias,
-    batch,
-    heads,
-    height,
-    width,
-    rows,
-    columns,
-    period_h,
-    period_w,
-    roll_h,
-    roll_w,
-    cut_h,
-    cut_w,
-    end0,
-    end1,
-    end2,
-    end3,
-    scale,
-    mask_value,
-    MH: tl.constexpr,
-    MW: tl.constexpr,
-    D: tl.constexpr,
-    BLOCK: tl.constexpr,
-    BLOCK_D: tl.constexpr,
-    PADDED: tl.constexpr,
-    SHIFTED_ROWS: tl.constexpr,
-    SHIFTED_COLUMNS: tl.constexpr,
-    PRECISION: tl.constexpr,
-):
-    """The gradients of program (head, p)'s windows; the bias's is summed over them, and written once.
-
-    of_bias: (programs, heads, N, N).
-    """
+    d_out, qkv, table, pad, d_qkv, d_bias,
+    batch, heads, height, width, rows, columns, period_h, period_w, roll_h, roll_w, cut_h, cut_w,
+    end_inside, end_bottom, end_right, end_corner,
+    scale, mask_value, const: tl.constexpr,
+):  # fmt: skip
+    """Writes d_qkv for the windows of program (head, p), and the sum of their d_bias."""
+    sizes = Sizes(
+        batch, heads, height, width, rows, columns, period_h, period_w, roll_h, roll_w, cut_h, cut_w,
+        end_inside, end_bottom, end_right, end_corner,
+    )  # fmt: skip
+    BLOCK: tl.constexpr = const.BLOCK
+    PRECISION: tl.constexpr = const.PRECISION
     head, p = tl.program_id(0), tl.program_id(1)
-    down, right, number, programs = program_class(p, end0, end1, end2, end3)
-    row0, column0, n_rows, n_columns = class_windows(
-        down, right, rows, columns, SHIFTED_ROWS, SHIFTED_COLUMNS
-    )
-    channels = heads * D
+    share = find_share(p, sizes, const)
+    channels = sizes.heads * const.D
     i = tl.arange(0, BLOCK)
     table += head
-    bias = bias_tile(table, heads, i[:, None], i[None, :], down, right, cut_h, cut_w, mask_value, MH, MW)
-    qkv += head * D
-    pad += head * D
-    gradient += head * D
-    of_qkv += head * D
-    bias_sum = tl.zeros((BLOCK, BLOCK), tl.float32)
-    for w in tl.range(number, batch * n_rows * n_columns, programs):
-        b = w // (n_rows * n_columns)
-        row = row0 + w // n_columns % n_rows
-        column = column0 + w % n_columns
-        place, inside = token_places(
-            i, b, row, column, height, width, period_h, period_w, roll_h, roll_w, MH, MW
-        )
-        is_pad = (i < MH * MW) & (inside == 0)
-        q = load_tokens(qkv, pad, place, inside, is_pad, 3 * channels, D, BLOCK_D, PADDED)
-        k = load_tokens(
-            qkv + channels, pad + channels, place, inside, is_pad, 3 * channels, D, BLOCK_D, PADDED
-        )
-        v = load_tokens(
-            qkv + 2 * channels, pad + 2 * channels, place, inside, is_pad, 3 * channels, D, BLOCK_D, PADDED
-        )
-        # What is cropped has no gradient: padded queries have 0.
-        of_out = load_tokens(gradient, pad, place, inside, is_pad, channels, D, BLOCK_D, False)
-        logits = product(q, tl.trans(k), PRECISION) * (scale * LOG2E) + bias
+    bias = make_bias(table, sizes.heads, i[:, None], i[None, :], share, sizes, mask_value, const)
+    qkv += head * const.D
+    pad += head * const.D
+    d_out += head * const.D
+    d_qkv += head * const.D
+    d_bias_sum = tl.zeros((BLOCK, BLOCK), tl.float32)
+    for w in tl.range(share.first, sizes.batch * share.rows * share.columns, share.step):
+        tokens = find_tokens(i, find_window(w, share), sizes, const)
+        q = load_part(0, qkv, pad, tokens, channels, const)
+        k = load_part(1, qkv, pad, tokens, channels, const)
+        v = load_part(2, qkv, pad, tokens, channels, const)
+        # Padded queries are cropped: their gradient is 0.
+        d_o = load_tokens(d_out, tokens, channels, const)
+        logits = multiply(q, tl.trans(k), PRECISION) * (scale * LOG2E) + bias
         weights = tl.exp2(logits - tl.max(logits, 1)[:, None])
         weights *= (1.0 / tl.sum(weights, 1))[:, None]
-        # Each gradient is stored as soon as it is made: registers are what this kernel lacks.
-        of_v = product(tl.trans(rounded(weights, v.dtype)), of_out, PRECISION)
-        store_tokens(of_qkv + 2 * channels, place, inside, 3 * channels, of_v, D, BLOCK_D)
-        of_weights = product(of_out, tl.trans(v), PRECISION)
-        of_logits = weights * (of_weights - tl.sum(weights * of_weights, 1)[:, None])
-        bias_sum += of_logits
-        narrow = rounded(of_logits, q.dtype)
-        of_q = product(narrow, k, PRECISION) * scale
-        store_tokens(of_qkv, place, inside, 3 * channels, of_q, D, BLOCK_D)
-        of_k = product(tl.trans(narrow), q, PRECISION) * scale
-        store_tokens(of_qkv + channels, place, inside, 3 * channels, of_k, D, BLOCK_D)
-    N: tl.constexpr = MH * MW
-    of_bias += (p * heads + head) * N * N
-    tl.store(of_bias + i[:, None] * N + i[None, :], bias_sum, (i < N)[:, None] & (i < N)[None, :])
+        # Each gradient is stored as soon as it is computed: this kernel is short of registers.
+        d_v = multiply(tl.trans(round_to(weights, v.dtype)), d_o, PRECISION)
+        store_tokens(d_qkv + 2 * channels, tokens, 3 * channels, d_v, const)
+        d_weights = multiply(d_o, tl.trans(v), PRECISION)
+        d_logits = weights * (d_weights - tl.sum(weights * d_weights, 1)[:, None])
+        d_bias_sum += d_logits
+        narrow = round_to(d_logits, q.dtype)
+        d_q = multiply(narrow, k, PRECISION) * scale
+        store_tokens(d_qkv, tokens, 3 * channels, d_q, const)
+        d_k = multiply(tl.trans(narrow), q, PRECISION) * scale
+        store_tokens(d_qkv + channels, tokens, 3 * channels, d_k, const)
+    N: tl.constexpr = const.MH * const.MW
+    d_bias += (p * sizes.heads + head) * N * N
+    tl.store(d_bias + i[:, None] * N + i[None, :], d_bias_sum, (i < N)[:, None] & (i < N)[None, :])

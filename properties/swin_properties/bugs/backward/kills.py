@@ -41,17 +41,19 @@ def case(law: Law) -> Any:
 def _expected(name: str, dtype: str) -> Any:
     """Returns the oracle's side, which is the same for every bug."""
     law = LAWS[name]
-    return gradients.oracle_side(law.body(None, case(law)), case(law), PRECISIONS[dtype])
+    return gradients.compute_oracle_side(law.body(None, case(law)), case(law), PRECISIONS[dtype])
 
 
 def breaks(name: str, implementation: Any, dtype: str) -> bool:
     """Returns whether an implementation breaks a law on its tiny case."""
-    law, judged = LAWS[name], Implementation(implementation.with_precision(dtype))
-    if missing := law.missing(judged):
+    law, implementation = LAWS[name], Implementation(implementation.with_precision(dtype))
+    if missing := law.missing(implementation):
         raise ValueError(f"a planted backward pass offers every callable, {name} misses {missing}")
     if law.tier != "gradient":
-        return evaluate(law, judged, case(law)).seen is not None
-    found = gradients.compared(judged, law.body(judged, case(law)), *_expected(name, dtype))
+        return evaluate(law, implementation, case(law)).seen is not None
+    found = gradients.compare_with_side(
+        implementation, law.body(implementation, case(law)), *_expected(name, dtype)
+    )
     return any(one.rho > 1 for one in found)
 
 
