@@ -179,7 +179,7 @@ class GradientJudge:
     @cached_property
     def sides(self) -> tuple[Any, Any, Any]:
         """The implementation, the question of the law, and the oracle's side of it."""
-        choosing.chosen()
+        choosing.choose_laws()
         name = "swin_torch" if self.device == "cpu" else "swin_torch:cuda"
         judged = load_implementation(name, PRECISION, "canonical")
         asked = LAWS["shifted_window_attention/gradient"].body(judged, self.grid_case)
