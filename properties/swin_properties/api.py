@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from swin_properties.adapters.load import name_of
+from swin_properties.adapters.load import find_name
 from swin_properties.bugs import diagnosis, kills
 from swin_properties.judging.implementation import load_implementation
 from swin_properties.judging.own_process import OwnProcess
@@ -54,6 +54,6 @@ def check(
     >>> check("swin_reference", only="layer_norm/eps", effort="quick").exit_code
     0
     """
-    name = name_of(implementation)
+    name = find_name(implementation)
     request = make_request(name, only, dtype, seed, effort, require, convention=convention)
     return judge(request, make_runner(request, implementation), Watcher())

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from swin_properties.adapters.load import name_of
+from swin_properties.adapters.load import find_name
 from swin_properties.api import make_runner
 from swin_properties.judging.report import describe
 from swin_properties.judging.run import InProcess, Watcher, make_request
@@ -31,11 +31,12 @@ def make_tests(
 
     Errors: ``ValueError`` in one sentence as for `check`, and if no law can be asked.
     """
-    request = make_request(name_of(implementation), only, dtype, seed, effort, require, convention=convention)
+    name = find_name(implementation)
+    request = make_request(name, only, dtype, seed, effort, require, convention=convention)
     runner = make_runner(request, implementation)
     assert isinstance(runner, InProcess)
-    if all(law.missing(runner.judged) for law in request.laws):
-        needs = sorted({need for law in request.laws for need in law.missing(runner.judged)})
+    if all(law.missing(runner.implementation) for law in request.laws):
+        needs = sorted({need for law in request.laws for need in law.missing(runner.implementation)})
         raise ValueError(
             f"at least one law can be asked, {request.implementation} offers none of {', '.join(needs)}: "
             "offer one, or choose other laws"

@@ -13,10 +13,10 @@ from swin_properties.adapters.implementation import Implementation
 from swin_properties.budget.precision import PRECISIONS
 from swin_properties.budget.within import perturb, within_budget
 from swin_properties.cases.case import Case
-from swin_properties.cases.draws import each_drawn
+from swin_properties.cases.draws import draw_each
 from swin_properties.cases.strategies import Listed
 from swin_properties.judging.compare import describe_outcome
-from swin_properties.laws.choosing import chosen
+from swin_properties.laws.choosing import choose_laws
 from swin_properties.laws.law import Law
 
 
@@ -40,7 +40,7 @@ def laws() -> list[Law]:
     """The budget laws of the callables that the formulations offer."""
     return [
         law
-        for law in chosen()
+        for law in choose_laws()
         if law.tier == "budget" and {need.split(".")[0] for need in law.needs} <= set(OFFERED)
     ]
 
@@ -56,7 +56,7 @@ def cases(law: Law, number: int, seed: int = 0) -> list[Case]:
     def keep(case: Case) -> None:
         drawn.append(case)
 
-    each_drawn(law.cases.strategy, keep, number, seed, shrink=False)
+    draw_each(law.cases.strategy, keep, number, seed, shrink=False)
     return drawn
 
 

@@ -18,7 +18,7 @@ class Declined(Exception):
     """
 
 
-def checked(result: Any, shape: Any, name: str) -> Any:
+def check_answer(result: Any, shape: Any, name: str) -> Any:
     """The result of a callable as float64 (or integers, booleans), once it is what adapters return.
 
     Errors: `BadAnswer` for anything but NumPy arrays of real numbers of the right shape, without NaN.

@@ -16,31 +16,33 @@ ALL = "all arguments at once"
 Select = tuple[str, slice]
 
 
-def leaves(name: str, args: tuple[Any, ...]) -> dict[str, Any]:
-    """The arrays among a callable's positional arguments, by name; parameters by their checkpoint names.
+def list_arrays(name: str, args: tuple[Any, ...]) -> dict[str, Any]:
+    """Returns the arrays among a callable's positional arguments, by name.
 
-    >>> list(leaves("mlp", (np.ones(1), {"fc1": {"weight": np.ones((1, 1))}})))
+    Parameters have their names of the official checkpoint.
+
+    >>> list(list_arrays("mlp", (np.ones(1), {"fc1": {"weight": np.ones((1, 1))}})))
     ['x', 'fc1.weight']
     """
     found: dict[str, Any] = {}
-    for label, value in labelled(name, args):
+    for label, value in label_arguments(name, args):
         found |= flatten(value) if isinstance(value, Mapping) else {label: value}
     return {label: value for label, value in found.items() if isinstance(value, np.ndarray)}
 
 
-def labelled(name: str, args: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:
-    """A callable's positional arguments with the names of its parameters."""
+def label_arguments(name: str, args: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:
+    """Yields a callable's positional arguments, each with the name of its parameter."""
     yield from zip((parameter.name for parameter in list_parameters(name)), args, strict=False)
 
 
-def rebuilt(name: str, args: tuple[Any, ...], change: Callable[[str, Any], Any]) -> list[Any]:
-    """The arguments with every array leaf changed, by its name.
+def rebuild_arguments(name: str, args: tuple[Any, ...], change: Callable[[str, Any], Any]) -> list[Any]:
+    """Returns the arguments with every array changed, by its name.
 
-    >>> rebuilt("cyclic_shift", (np.ones(2), 1), lambda name, x: 2 * x)
+    >>> rebuild_arguments("cyclic_shift", (np.ones(2), 1), lambda name, x: 2 * x)
     [array([2., 2.]), 1]
     """
     rebuilt = []
-    for label, value in labelled(name, args):
+    for label, value in label_arguments(name, args):
         if isinstance(value, Mapping):
             rebuilt.append(unflatten({leaf: change(leaf, x) for leaf, x in flatten(value).items()}))
         else:
@@ -48,10 +50,10 @@ def rebuilt(name: str, args: tuple[Any, ...], change: Callable[[str, Any], Any])
     return rebuilt
 
 
-def parts(at: Mapping[str, Any]) -> list[tuple[str, list[Select]]]:
-    """What is judged alone: every leaf, the bias of q, k and v each, and all at once.
+def list_parts(at: Mapping[str, Any]) -> list[tuple[str, list[Select]]]:
+    """Returns what is compared alone: every array, the bias of q, k and v each, and all at once.
 
-    >>> [name for name, _ in parts({"qkv.bias": np.ones(3)})]
+    >>> [name for name, _ in list_parts({"qkv.bias": np.ones(3)})]
     ['qkv.bias (query)', 'qkv.bias (key)', 'qkv.bias (value)', 'all arguments at once']
     """
     found: list[tuple[str, list[Select]]] = []
@@ -65,8 +67,8 @@ def parts(at: Mapping[str, Any]) -> list[tuple[str, list[Select]]]:
     return [*found, (ALL, [(label, slice(None)) for label in at])]
 
 
-def direction(at: Mapping[str, Any], where: list[Select], rng: np.random.Generator) -> dict[str, Any]:
-    """A random direction, normal in the selected rows of the leaves and zero elsewhere."""
+def draw_direction(at: Mapping[str, Any], where: list[Select], rng: np.random.Generator) -> dict[str, Any]:
+    """Returns a random direction: normal in the selected rows of the arrays, zero elsewhere."""
     way = {}
     for label, rows in where:
         way[label] = np.zeros(at[label].shape)

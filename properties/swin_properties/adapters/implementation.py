@@ -1,4 +1,4 @@
-"""The implementation under judgement, as the laws see it: arrays in, checked arrays out."""
+"""An implementation as the laws see it: arrays in, checked arrays out."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import swin_reference
 from swin_reference.config import CONVENTIONS, Convention
 from swin_weights import flatten
 
-from swin_properties.adapters.answers import BadAnswer, Declined, checked
-from swin_properties.adapters.arguments import labelled, leaves
+from swin_properties.adapters.answers import BadAnswer, Declined, check_answer
+from swin_properties.adapters.arguments import label_arguments, list_arrays
 from swin_properties.adapters.contract import CONTRACT, ByName, find_refusal, result_shape
 from swin_properties.budget.precision import PRECISIONS, Precision
 
@@ -22,11 +22,12 @@ CANONICAL = CONVENTIONS["canonical"]
 
 
 class Implementation:
-    """An implementation with its precision; ``judged.swin_block(...)`` calls it and checks the result.
+    """An adapter, its precision and its convention; ``implementation.swin_block(...)`` checks the result.
 
-    ``expected`` is what it is compared with: the oracle under the convention that the implementation is
-    judged by, or for the oracle itself the second oracle under it.  ``truth`` is the oracle under the same
-    decisions on sizes and without the convention's faults: the source of the budget of what is true of Swin.
+    ``expected`` is what it is compared with: the oracle under the convention, for the oracle itself the
+    second oracle.  ``oracle`` is the oracle under the convention, whose perturbed runs make the budget.
+    ``truth`` stands in its place for what is true of Swin under every convention: the oracle under the same
+    decisions on sizes, without the convention's faults.
     """
 
     def __init__(
@@ -42,23 +43,23 @@ class Implementation:
         self.precision = precision or PRECISIONS[declared]
         self.convention = convention
         self.chosen = chosen
-        self.oracle = under(convention, swin_reference)
-        self.truth = under(mended(convention), swin_reference)
+        self.oracle = apply_convention(convention, swin_reference)
+        self.truth = apply_convention(without_faults(convention), swin_reference)
         block = getattr(adapter, "swin_block", None)
         is_oracle = getattr(block, "func", block) is swin_reference.swin_block
         self.source: Any = swin_reference.direct if is_oracle else swin_reference
-        self.expected = under(convention, self.source)
+        self.expected = apply_convention(convention, self.source)
 
-    def own(self, case: Any) -> Any:
-        """A case under the convention that the implementation is judged by: only networks know it."""
+    def adapt_case(self, case: Any) -> Any:
+        """Returns a case under the convention of the implementation; only cases of networks have one."""
         return replace(case, convention=self.convention.name) if hasattr(case, "convention") else case
 
     def fresh(self) -> None:
-        """Tells an adapter that keeps models between calls, if it asks to be told, that a new case begins."""
+        """Tells an adapter that keeps models between calls that a new case begins."""
         getattr(self.adapter, "fresh", lambda: None)()
 
     def offers(self, need: str) -> bool:
-        """Whether a callable, or ``callable.keyword``, is offered."""
+        """Tells whether a callable, or ``callable.keyword``, is offered."""
         name, _, keyword = need.partition(".")
         function = getattr(self.adapter, name, None)
         return callable(function) and (not keyword or _takes(function, keyword))
@@ -69,18 +70,21 @@ class Implementation:
 
         def call(*args: Any, **kwargs: Any) -> Any:
             _, result = self.raw(name, *args, **kwargs)
-            return checked(result, result_shape(name, args, self.convention), name)
+            return check_answer(result, result_shape(name, args, self.convention), name)
 
         return call
 
     def raw(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        """The positional arguments as the implementation got them, after the call, and its very result."""
+        """Returns the positional arguments as they are after the call, and the very result.
+
+        Errors: `BadAnswer` for an exception, `Declined` for sizes that the implementation does not take.
+        """
         called, sizes = (args[0], args[2:]) if name == "vjp" else (name, args)
         reason = find_refusal(called, sizes, self.convention)
         declines = getattr(self.adapter, "declines", None)
-        if declines and (why := declines(called, *self._given(sizes))):
+        if declines and (why := declines(called, *self._convert(sizes))):
             raise Declined(str(why))
-        given, kwargs = self._given(args), self._given(kwargs)
+        given, kwargs = self._convert(args), self._convert(kwargs)
         try:
             result = getattr(self.adapter, name)(*given, **kwargs)
         except Declined:
@@ -93,40 +97,40 @@ class Implementation:
             raise BadAnswer(f"{name} answered what its convention rejects: {reason}")
         return given, result
 
-    def _given(self, value: Any) -> Any:
-        """Arguments as an adapter takes them: arrays in the precision's carrier type, equal sizes as one.
+    def _convert(self, value: Any) -> Any:
+        """Returns arguments as an adapter takes them: arrays of its type, an integer for equal sides.
 
-        Arrays are copies, so that nothing a law holds is written to; a copy keeps the order in memory.
+        Arrays are copies, as the adapter may write to them; a copy keeps the order in memory.
         """
         if isinstance(value, np.ndarray) and np.issubdtype(value.dtype, np.floating):
             if np.any(self.precision.rounded(value) != value):
                 raise AssertionError(f"a law gave values that are not exact in {self.precision.name}")
             return np.array(value, dtype=self.precision.dtype, order="K")
         if isinstance(value, Mapping):
-            return {name: self._given(child) for name, child in value.items()}
+            return {name: self._convert(child) for name, child in value.items()}
         if isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], int):
-            # An adapter takes an integer or a pair: square windows ask for the one, others for the other.
+            # An adapter takes an integer or a pair: square windows test the one, others the other.
             return value[0] if value[0] == value[1] else value
         if isinstance(value, (list, tuple)):
-            return type(value)(self._given(child) for child in value)
+            return type(value)(self._convert(child) for child in value)
         return value
 
 
 @cache
-def under(convention: Convention, oracle: Any) -> Any:
-    """An oracle's functions under a convention; under its own default, the oracle itself.
+def apply_convention(convention: Convention, oracle: Any) -> Any:
+    """Returns an oracle's functions under a convention; under its own default, the oracle itself.
 
-    >>> under(CANONICAL, swin_reference) is swin_reference
+    >>> apply_convention(CANONICAL, swin_reference) is swin_reference
     True
     """
     own = replace(convention, name=CANONICAL.name) == CANONICAL
     return oracle if own else oracle.under(convention)
 
 
-def mended(convention: Convention) -> Convention:
-    """A convention without what no law of Swin allows: a mask that leaks, padding that comes after the roll.
+def without_faults(convention: Convention) -> Convention:
+    """Returns a convention without what no law of Swin allows: a leaking mask, padding after the roll.
 
-    >>> mended(CONVENTIONS["torchvision"]).mask_value
+    >>> without_faults(CONVENTIONS["torchvision"]).mask_value
     -inf
     """
     padding = "pad, roll" if convention.padding == "roll, pad" else convention.padding
@@ -134,7 +138,7 @@ def mended(convention: Convention) -> Convention:
 
 
 def _takes(function: Callable[..., Any], keyword: str) -> bool:
-    """Whether a signature takes a keyword; one that cannot be read is taken at its word."""
+    """Tells whether a signature takes a keyword; one that cannot be read takes every keyword."""
     try:
         parameters = inspect.signature(function).parameters
     except (TypeError, ValueError):
@@ -148,7 +152,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def vjp(swin: ByName, name: str, cotangent: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
-    """The implementation's J^T u as float64, by leaf, once it is what `vjp` must return.
+    """Returns the implementation's J^T u as float64, by name of the array, once it is what `vjp` must return.
 
     That is a tuple with one entry for each positional argument: a gradient shaped like the array or the
     nested parameters, None for a size.  The entries of None may be left out.
@@ -159,7 +163,7 @@ def vjp(swin: ByName, name: str, cotangent: Any, *args: Any, **kwargs: Any) -> d
     if not isinstance(result, (tuple, list)):
         raise BadAnswer(f"vjp of {name} returned a {type(result).__name__}: it returns a tuple of gradients")
     given = [gradient for gradient in result if gradient is not None]
-    wanted = [(label, x) for label, x in labelled(name, args) if isinstance(x, (np.ndarray, Mapping))]
+    wanted = [(label, x) for label, x in label_arguments(name, args) if isinstance(x, (np.ndarray, Mapping))]
     if len(given) != len(wanted):
         labels = ", ".join(label for label, _ in wanted)
         raise BadAnswer(
@@ -168,7 +172,7 @@ def vjp(swin: ByName, name: str, cotangent: Any, *args: Any, **kwargs: Any) -> d
     found: dict[str, Any] = {}
     for (label, x), gradient in zip(wanted, given, strict=True):
         found |= flatten(gradient) if isinstance(x, Mapping) else {label: gradient}
-    for label, x in leaves(name, args).items():
+    for label, x in list_arrays(name, args).items():
         gradient = found.get(label)
         if not isinstance(gradient, np.ndarray) or gradient.shape != x.shape:
             shape = gradient.shape if isinstance(gradient, np.ndarray) else type(gradient).__name__

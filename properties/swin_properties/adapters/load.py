@@ -34,14 +34,14 @@ def load(name: str) -> Any:
         if not hasattr(found, part):
             raise ValueError(f"an implementation is an attribute that exists, {source} has no {attribute!r}")
         found = getattr(found, part)
-    return found if attribute else _standing(found)
+    return found if attribute else _resolve(found)
 
 
-def name_of(implementation: Any) -> str:
+def find_name(implementation: Any) -> str:
     """The import string of an object, where it has one; an import string is its own.
 
-    >>> name_of("mine.py:adapter"), name_of(sys), name_of(name_of), name_of({})
-    ('mine.py:adapter', 'sys', 'swin_properties.adapters.load:name_of', '<dict object>')
+    >>> find_name("mine.py:adapter"), find_name(sys), find_name(find_name), find_name({})
+    ('mine.py:adapter', 'sys', 'swin_properties.adapters.load:find_name', '<dict object>')
     """
     if isinstance(implementation, str):
         return implementation
@@ -54,14 +54,14 @@ def name_of(implementation: Any) -> str:
     return f"<{type(implementation).__qualname__} object>"
 
 
-def loaded(implementation: Any, dtype: str | None = None) -> tuple[Any, Precision]:
+def load_in_precision(implementation: Any, dtype: str | None = None) -> tuple[Any, Precision]:
     """The implementation, an object or its import string, and the precision: its own or the one asked for.
 
     Errors: ``ValueError`` for what does not load or offers nothing a law needs, for an unknown precision, or
     one that the implementation does not offer.
     """
-    name = name_of(implementation)
-    found = load(implementation) if isinstance(implementation, str) else _standing(implementation)
+    name = find_name(implementation)
+    found = load(implementation) if isinstance(implementation, str) else _resolve(implementation)
     if not any(callable(getattr(found, callable_, None)) for callable_ in CONTRACT):
         raise ValueError(
             f"an implementation offers at least one callable of the adapter, {name} offers none: "
@@ -83,7 +83,7 @@ def loaded(implementation: Any, dtype: str | None = None) -> tuple[Any, Precisio
     return found, PRECISIONS[dtype or declared]
 
 
-def _standing(found: Any) -> Any:
+def _resolve(found: Any) -> Any:
     """What stands for an object: a module's ``adapter``, where it has one."""
     return getattr(found, "adapter", found) if isinstance(found, ModuleType) else found
 
@@ -94,7 +94,7 @@ def _from_module(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except Exception as error:
-        raise ValueError(_unloadable(name, error)) from None
+        raise ValueError(_explain_failure(name, error)) from None
 
 
 def _from_file(path: str) -> ModuleType:
@@ -109,11 +109,11 @@ def _from_file(path: str) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        raise ValueError(_unloadable(path, error)) from None
+        raise ValueError(_explain_failure(path, error)) from None
     return module
 
 
-def _unloadable(name: str, error: BaseException) -> str:
+def _explain_failure(name: str, error: BaseException) -> str:
     reason = (str(error).strip().splitlines() or ["no message"])[0]
     return (
         f"an implementation is importable, {name} raised {type(error).__name__}: {reason}: "

@@ -33,9 +33,9 @@ SMALLEST_OUTPUT = 1000
 class Deviation:
     """How far two results that should be equal are apart, in units of the budget.
 
-    ``rho`` = ||y^ - y|| / ||beta||, at most 1, over the tokens that no few of dominate (`steady`);
-    ``rho_max`` = max |y^ - y| / max(beta, rms beta), at most 8, over all; ``worst`` is the index of the
-    worst element, ``got`` and ``expected`` are its values.
+    ``rho`` = ||y^ - y|| / ||beta||, at most 1, without the few tokens that would decide it (`find_steady`).
+    ``rho_max`` = max |y^ - y| / max(beta, rms beta), at most 8, over all elements.  ``worst`` is the index of
+    the worst element, ``got`` and ``expected`` are its values.
     """
 
     rho: float
@@ -46,12 +46,12 @@ class Deviation:
 
     @property
     def holds(self) -> bool:
-        """Whether the deviation is one that an honest implementation may have."""
+        """Tells whether an honest implementation may deviate so far."""
         return self.rho <= RHO_LIMIT and self.rho_max <= RHO_MAX_LIMIT
 
     @property
     def near(self) -> bool:
-        """Whether it does not hold by so little that six runs cannot tell."""
+        """Tells whether it is so little too far that six runs cannot decide."""
         return not self.holds and self.rho <= NEAR * RHO_LIMIT and self.rho_max <= NEAR * RHO_MAX_LIMIT
 
 
@@ -63,7 +63,7 @@ UNEQUAL = Deviation(np.inf, np.inf, (), np.nan, np.nan)
 
 
 def budget(residuals: list[Any], exact: Any, precision: Precision) -> Any:
-    """beta, for each element: beta^2 = mean of the residuals squared + (u |y|)^2 + eta^2.
+    """Returns beta of each element: beta^2 = mean of the residuals squared + (u |y|)^2 + eta^2.
 
     ``residuals`` are what the perturbed runs differ from the exact one by, ``exact`` is y.
 
@@ -95,7 +95,7 @@ def deviation(got: Any, expected: Any, beta: Any) -> Deviation:
     worst = np.unravel_index(int(np.argmax(relative)), relative.shape)
     rho = np.inf
     if np.isfinite(apart).all():
-        kept = steady(np.hypot(beta, apart))
+        kept = find_steady(np.hypot(beta, apart))
         rho = float(np.linalg.norm(apart[kept]) / np.linalg.norm(beta[kept]))
     return Deviation(
         rho,
@@ -106,8 +106,8 @@ def deviation(got: Any, expected: Any, beta: Any) -> Deviation:
     )
 
 
-def steady(size: Any) -> Any:
-    """Which elements rho sums over: all but those of tokens that would each carry over 1/20 of ||size||^2.
+def find_steady(size: Any) -> Any:
+    """Tells which elements rho sums over: all but those of tokens that carry over 1/20 of ||size||^2 each.
 
     Near a tie of the softmax, or where two channels alone make a variance, an error is amplified a
     hundredfold, in all channels of the token at once.  Whether six runs see it, or the one that is judged,
@@ -116,7 +116,7 @@ def steady(size: Any) -> Any:
 
     >>> size = np.ones((100, 2))
     >>> size[7] = 5.0
-    >>> int(steady(size).sum())
+    >>> int(find_steady(size).sum())
     198
     """
     square = np.square(size)

@@ -43,12 +43,12 @@ class Diagnosis:
         )
 
 
-def explain(judged: Implementation, report: Report) -> str:
+def explain(implementation: Implementation, report: Report) -> str:
     """Says which planted bug does what the implementation does, or which component the fault is in."""
-    return str(diagnose(judged, report) or "")
+    return str(diagnose(implementation, report) or "")
 
 
-def diagnose(judged: Implementation, report: Report) -> Diagnosis | None:
+def diagnose(implementation: Implementation, report: Report) -> Diagnosis | None:
     """Returns what explains the broken laws of a report; None where no law is broken.
 
     A planted bug explains them when, on the smallest cases and on some drawn ones of the broken laws, it
@@ -69,11 +69,15 @@ def diagnose(judged: Implementation, report: Report) -> Diagnosis | None:
         if r.counterexample
         for case in (r.counterexample.case, *cases(LAWS[r.law], "quick", report.seed)[:MOST_CASES])
     ]
-    seen = [(law, case, pairs) for law, case in exhibits if (pairs := _pairs(law, judged, case)) is not None]
+    seen = [
+        (law, case, pairs)
+        for law, case in exhibits
+        if (pairs := _pairs(law, implementation, case)) is not None
+    ]
     explaining = [
         bug
         for bug in GALLERY.values()
-        if touched(bug.name) & broken and not _excluded(bug, report) and _explains(bug, judged, seen)
+        if touched(bug.name) & broken and not _excluded(bug, report) and _explains(bug, implementation, seen)
     ]
     return Diagnosis(
         tuple(explaining if seen else ()),

@@ -11,7 +11,7 @@ from swin_reference import parameters, rules, sizes
 from swin_reference.config import SwinConfig, convention_named
 
 from swin_properties.cases import recipes
-from swin_properties.cases.remembered import remembered
+from swin_properties.cases.remember import remember
 
 
 @dataclass(frozen=True)
@@ -97,13 +97,13 @@ class GridCase(Case):
         """The bias table's two axes: 2 Mh - 1 and 2 Mw - 1."""
         return 2 * self.window[0] - 1, 2 * self.window[1] - 1
 
-    @remembered
+    @remember
     def tokens(self, channels: int | None = None, batch: int | None = None) -> Any:
         """Tokens (B, H, W, C) by the recipe."""
         shape = (batch or self.batch, *self.grid, channels or self.channels)
         return recipes.tokens(self.recipe, shape, self.rng(1))
 
-    @remembered
+    @remember
     def windows(self) -> Any:
         """Tokens already in windows, (B * nW, N, C), for the padded grid's windows."""
         height, width = self.padded
@@ -111,7 +111,7 @@ class GridCase(Case):
         shape = (count, 1, prod(self.window), self.channels)
         return recipes.tokens(self.recipe, shape, self.rng(1))[:, 0]
 
-    @remembered
+    @remember
     def attention(self) -> Any:
         """Parameters of a window attention by the recipe."""
         shapes = parameters.window_attention_shapes(
@@ -119,7 +119,7 @@ class GridCase(Case):
         )
         return recipes.weights(self.recipe, parameters.hot_parameters(shapes, self.seed))
 
-    @remembered
+    @remember
     def block(self) -> Any:
         """Parameters of a block by the recipe; its MLP is twice as wide as the tokens."""
         shapes = parameters.block_shapes(
@@ -206,19 +206,19 @@ class NetCase(Case):
         shift = rules.stage_shift(self.grid, self.stage_window, convention_named(self.convention))
         return shift if block % 2 else (0, 0)
 
-    @remembered
+    @remember
     def images(self) -> Any:
         """Images (B, 3, H, W) by the recipe."""
         shape = (self.batch, *self.image, 3)
         return np.ascontiguousarray(recipes.tokens(self.recipe, shape, self.rng(1)).transpose(0, 3, 1, 2))
 
-    @remembered
+    @remember
     def tokens(self) -> Any:
         """Tokens of the first stage's grid, (B, H, W, C), by the recipe."""
         shape = (self.batch, *self.grid, self.embed_dim)
         return recipes.tokens(self.recipe, shape, self.rng(2))
 
-    @remembered
+    @remember
     def network(self) -> Any:
         """Parameters of the network by the recipe."""
         shapes = parameters.parameter_shapes(self.config)

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase, Verbosity
 from hypothesis.strategies import SearchStrategy
 
 
-def each_drawn(
+def draw_each(
     strategy: SearchStrategy[Any], ask: Callable[[Any], None], number: int, seed: int, shrink: bool = True
 ) -> None:
     """Asks ``number`` cases of a strategy; where ``ask`` raises, it is asked ever smaller ones that raise."""

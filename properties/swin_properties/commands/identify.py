@@ -33,7 +33,7 @@ def add(commands: Any) -> None:
 def prepare(args: argparse.Namespace) -> Work:
     """Loads the implementation; the work compares at every size and prints what it found."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # networks are small: threads cost more than they give
-    implementation = Implementation(*load.loaded(args.implementation, args.dtype))
+    implementation = Implementation(*load.load_in_precision(args.implementation, args.dtype))
     asked = identify.ask_networks(implementation, SWEEP)
     first = next(asked)  # what offers no network says so before anything is printed
 

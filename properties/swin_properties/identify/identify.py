@@ -16,7 +16,7 @@ from swin_reference.parameters import hot_parameters, parameter_shapes
 
 from swin_properties.adapters.answers import BadAnswer, Declined
 from swin_properties.adapters.contract import find_refusal
-from swin_properties.adapters.implementation import CANONICAL, Implementation, under
+from swin_properties.adapters.implementation import CANONICAL, Implementation, apply_convention
 from swin_properties.budget.within import Residuals, perturb, within_budget
 from swin_properties.cases import recipes
 from swin_properties.identify.sizes import FEW, SWEEP, SmallNetwork
@@ -162,7 +162,7 @@ class _Comparing:
             return False
         known = convention.name in CONVENTIONS  # the second oracle reads the name in the configuration
         config = replace(self.config, convention=convention.name) if known else self.config
-        source = under(convention, self.implementation.source)
+        source = apply_convention(convention, self.implementation.source)
         expected = _flatten(getattr(source, self.name)(self.images, params, config))
         precision = self.implementation.precision
         far = FAR * precision.unit * np.linalg.norm(expected)
@@ -172,7 +172,7 @@ class _Comparing:
         def compute(swin: Any) -> Any:
             return _flatten(getattr(swin, self.name)(self.images, params, self.config)), expected
 
-        oracle = under(convention, swin_reference)
+        oracle = apply_convention(convention, swin_reference)
         residuals = self._find_residuals(expected) or perturb(compute, oracle, precision)
         answered = SimpleNamespace(**{self.name: lambda *_: got})
         outcome = within_budget(compute, answered, oracle, precision, residuals)

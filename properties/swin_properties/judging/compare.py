@@ -14,7 +14,7 @@ from swin_properties.adapters.implementation import Implementation
 from swin_properties.budget.budget import NEAR, RHO_LIMIT
 from swin_properties.budget.within import Outcome, Pairs, Residuals, list_pairs, within_budget
 from swin_properties.cases.case import Case, GridCase
-from swin_properties.judging.gradients import slopes
+from swin_properties.judging.gradients import measure_slopes
 from swin_properties.laws.law import Law
 
 
@@ -96,18 +96,20 @@ def _describe_shapes(got: Any, expected: Any) -> str:
 
 
 def _compare_gradients(law: Law, implementation: Implementation, case: Case) -> CaseResult:
-    asked = law.body(implementation, case)
-    implementation.raw(asked.name, *asked.args, **asked.kwargs)  # declines before the oracle's long sums
-    worst = max(slopes(implementation, asked, case), key=lambda one: one.rho)
+    derivative = law.body(implementation, case)
+    implementation.raw(
+        derivative.name, *derivative.args, **derivative.kwargs
+    )  # declines before the oracle's long sums
+    worst = max(measure_slopes(implementation, derivative, case), key=lambda one: one.rho)
     if RHO_LIMIT < worst.rho <= NEAR * RHO_LIMIT:
-        worst = max(slopes(implementation, asked, case, bound=True), key=lambda one: one.rho)
+        worst = max(measure_slopes(implementation, derivative, case, bound=True), key=lambda one: one.rho)
     if worst.rho <= RHO_LIMIT:
         return CaseResult(worst.rho)
     where = tuple(
         int(i) for i in np.unravel_index(np.abs(worst.got - worst.expected).argmax(), worst.got.shape)
     )
     seen = (
-        f"the gradient of {asked.name} by {worst.part} is wrong: rho {worst.rho:.3g}, limit 1; worst "
+        f"the gradient of {derivative.name} by {worst.part} is wrong: rho {worst.rho:.3g}, limit 1; worst "
         f"v.(J^T u), of direction and cotangent {where}: got {worst.got[where]:.6g}, "
         f"expected {worst.expected[where]:.6g}"
     )

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import swin_reference
 
-from swin_properties.adapters.arguments import direction, leaves, parts, rebuilt
+from swin_properties.adapters.arguments import draw_direction, list_arrays, list_parts, rebuild_arguments
 from swin_properties.adapters.implementation import Implementation, vjp
-from swin_properties.budget.budget import RUNS, steady
+from swin_properties.budget.budget import RUNS, find_steady
 from swin_properties.budget.precision import PRECISIONS, Precision
 from swin_properties.budget.rounding import Rounding
 from swin_properties.cases.case import Case
@@ -34,8 +34,8 @@ needs, also for a parameter of one number, which has but one direction.
 
 
 @dataclass(frozen=True)
-class Expected:
-    """The oracle's side of one part: directions, the scalars u.(J v), and the budget of one of them."""
+class OracleSide:
+    """The oracle's side of one part: directions, the numbers u.(J v), and the budget of one of them."""
 
     part: str
     ways: list[dict[str, Any]]
@@ -45,7 +45,7 @@ class Expected:
 
 @dataclass(frozen=True)
 class Slopes:
-    """One part's scalars, (directions, cotangents): v.(J^T u), u.(J v), and the budget of one of them."""
+    """The numbers v.(J^T u) and u.(J v) of one part, (directions, cotangents), and the budget of one."""
 
     part: str
     got: Any
@@ -59,58 +59,82 @@ class Slopes:
         return float(apart / self.beta) if np.isfinite(apart) else np.inf
 
 
-def slopes(judged: Implementation, asked: Derivative, case: Case, bound: bool = False) -> list[Slopes]:
-    """Both sides of u.(J v) = v.(J^T u), and the budget, for every part of the arguments.
+def measure_slopes(
+    implementation: Implementation, derivative: Derivative, case: Case, bound: bool = False
+) -> list[Slopes]:
+    """Computes both sides of u.(J v) = v.(J^T u), and the budget, for every part of the arguments.
 
     ``bound``: the budget's roundings are as large as they can be (`Rounding`), which decides near the limit.
     """
-    return compared(judged, asked, *oracle_side(asked, case, judged.precision, bound, judged.oracle))
+    return compare_slopes(
+        implementation,
+        derivative,
+        *compute_expected(derivative, case, implementation.precision, bound, implementation.oracle),
+    )
 
 
-def oracle_side(
-    asked: Derivative, case: Case, precision: Precision, bound: bool = False, oracle: Any = swin_reference
-) -> tuple[Any, list[Expected]]:
-    """The cotangents u, and of each part u.(J v) with its budget: whoever is judged."""
+def compute_expected(
+    derivative: Derivative,
+    case: Case,
+    precision: Precision,
+    bound: bool = False,
+    oracle: Any = swin_reference,
+) -> tuple[Any, list[OracleSide]]:
+    """Returns the cotangents u, and for each part u.(J v) with its budget.
+
+    They do not depend on the implementation.
+    """
     rng = case.rng(7)
-    at = leaves(asked.name, asked.args)
-    kept = steady_outputs(asked, direction(at, parts(at)[-1][1], rng), precision, rng, oracle)
+    at = list_arrays(derivative.name, derivative.args)
+    kept = find_steady_outputs(
+        derivative, draw_direction(at, list_parts(at)[-1][1], rng), precision, rng, oracle
+    )
     cotangents = rng.integers(-127, 128, (COTANGENTS, *kept.shape)) / 64.0 * kept
     found = []
-    for part, where in parts(at):
-        if asked.only and part not in asked.only:
+    for part, where in list_parts(at):
+        if derivative.only and part not in derivative.only:
             continue
-        ways = [direction(at, where, rng) for _ in range(asked.directions)]
-        exact = np.array([_against(cotangents, along(asked, way, oracle=oracle)) for way in ways])
+        ways = [draw_direction(at, where, rng) for _ in range(derivative.directions)]
+        exact = np.array(
+            [_dot_cotangents(cotangents, differentiate(derivative, way, oracle=oracle)) for way in ways]
+        )
         residuals = [
-            _against(cotangents, along(asked, way, Rounding(precision, rng, bound), oracle)) - line
+            _dot_cotangents(
+                cotangents, differentiate(derivative, way, Rounding(precision, rng, bound), oracle)
+            )
+            - line
             for way, line in zip(ways, exact, strict=True)
-            for _ in range(asked.directions)
+            for _ in range(derivative.directions)
         ]
-        scalars = exact if asked.expected is None else np.full(exact.shape, asked.expected)
+        scalars = exact if derivative.expected is None else np.full(exact.shape, derivative.expected)
         found.append(
-            Expected(part, ways, scalars, _beta(residuals, exact, ways, cotangents[0].size, precision))
+            OracleSide(part, ways, scalars, _beta(residuals, exact, ways, cotangents[0].size, precision))
         )
     return cotangents, found
 
 
-def steady_outputs(
-    asked: Derivative,
+def find_steady_outputs(
+    derivative: Derivative,
     way: Any,
     precision: Precision,
     rng: np.random.Generator,
     oracle: Any = swin_reference,
 ) -> Any:
-    """Where cotangents are not zero: not on the few tokens whose errors would outweigh all others."""
-    exact = along(asked, way, oracle=oracle)
-    residuals = [along(asked, way, Rounding(precision, rng), oracle) - exact for _ in range(RUNS)]
-    return steady(np.sqrt(np.mean(np.square(residuals), axis=0)))
+    """Tells where cotangents may differ from 0: not on few tokens whose errors outweigh all others."""
+    exact = differentiate(derivative, way, oracle=oracle)
+    residuals = [
+        differentiate(derivative, way, Rounding(precision, rng), oracle) - exact for _ in range(RUNS)
+    ]
+    return find_steady(np.sqrt(np.mean(np.square(residuals), axis=0)))
 
 
-def compared(
-    judged: Implementation, asked: Derivative, cotangents: Any, sides: list[Expected]
+def compare_slopes(
+    implementation: Implementation, derivative: Derivative, cotangents: Any, sides: list[OracleSide]
 ) -> list[Slopes]:
-    """The implementation's v.(J^T u) beside the oracle's u.(J v)."""
-    gradients = [vjp(judged, asked.name, u, *asked.args, **asked.kwargs) for u in cotangents]
+    """Computes the implementation's v.(J^T u), and returns it beside the oracle's u.(J v)."""
+    gradients = [
+        vjp(implementation, derivative.name, u, *derivative.args, **derivative.kwargs) for u in cotangents
+    ]
     return [
         Slopes(
             side.part,
@@ -136,16 +160,18 @@ def _beta(residuals: list[Any], exact: Any, ways: list[Any], outputs: int, preci
     return float(np.sqrt(square + precision.smallest**2 * np.mean(lengths) + np.finfo(np.float64).tiny))
 
 
-def along(
-    asked: Derivative,
+def differentiate(
+    derivative: Derivative,
     way: Mapping[str, Any],
     rounding: Rounding | None = None,
     oracle: Any = swin_reference,
 ) -> Any:
-    """The oracle's exact derivative along a direction, Im f(x + i h v) / h; with ``rounding``, an honest one.
+    """Returns the oracle's derivative along a direction, Im f(x + i h v) / h.
 
-    >>> asked = Derivative("layer_norm", (np.ones(2), {"weight": np.ones(2), "bias": np.zeros(2)}))
-    >>> along(asked, {"bias": np.array([1.0, 2.0])})
+    With ``rounding`` it is that of a perturbed run.
+
+    >>> derivative = Derivative("layer_norm", (np.ones(2), {"weight": np.ones(2), "bias": np.zeros(2)}))
+    >>> differentiate(derivative, {"bias": np.array([1.0, 2.0])})
     array([1., 2.])
     """
 
@@ -153,17 +179,19 @@ def along(
         value = value + 1j * STEP * way[label] if label in way else value
         return value if rounding is None else rounding.array(value)
 
-    args = rebuilt(asked.name, asked.args, moved)
-    kwargs = {name: moved(name, x) if isinstance(x, np.ndarray) else x for name, x in asked.kwargs.items()}
-    result = np.asarray(getattr(oracle, asked.name)(*args, **kwargs))
+    args = rebuild_arguments(derivative.name, derivative.args, moved)
+    kwargs = {
+        name: moved(name, x) if isinstance(x, np.ndarray) else x for name, x in derivative.kwargs.items()
+    }
+    result = np.asarray(getattr(oracle, derivative.name)(*args, **kwargs))
     return result.imag / STEP
 
 
-def _against(cotangents: Any, derivative: Any) -> Any:
-    """u.(J v) for every cotangent u."""
+def _dot_cotangents(cotangents: Any, derivative: Any) -> Any:
+    """Returns u.(J v) for every cotangent u."""
     return cotangents.reshape(len(cotangents), -1) @ derivative.ravel()
 
 
 def _dot(way: Mapping[str, Any], gradient: Mapping[str, Any]) -> float:
-    """v.(J^T u), over all leaves in which v moves."""
+    """Returns v.(J^T u) over all arrays in which v is not 0."""
     return sum(float(np.vdot(v, gradient[label])) for label, v in way.items())

@@ -7,7 +7,7 @@ from typing import Any
 from swin_reference.config import convention_named
 
 from swin_properties.adapters.implementation import Implementation
-from swin_properties.adapters.load import loaded
+from swin_properties.adapters.load import load_in_precision
 from swin_properties.identify import identify
 
 
@@ -19,9 +19,9 @@ def load_implementation(
     The convention that it is judged by is the one asked for, else the one it declares, else the one it is
     found to follow, else the oracle's own.
 
-    Errors: ``ValueError`` as for `loaded`, and for an unknown convention.
+    Errors: ``ValueError`` as for `load_in_precision`, and for an unknown convention.
     """
-    found, precision = loaded(implementation, dtype)
+    found, precision = load_in_precision(implementation, dtype)
     if convention is not None:
         asked = convention_named(convention)
         if callable(getattr(found, "with_convention", None)):

@@ -1,4 +1,4 @@
-"""Asking one law: draw cases, and shrink one that breaks it to the smallest."""
+"""Asks one law: draws cases, and shrinks one that breaks it to the smallest."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from hypothesis.errors import Flaky, Unsatisfiable
 from swin_properties.adapters.answers import Declined
 from swin_properties.adapters.implementation import Implementation
 from swin_properties.cases.case import Case, NetCase
-from swin_properties.cases.draws import each_drawn
+from swin_properties.cases.draws import draw_each
 from swin_properties.cases.strategies import Listed
 from swin_properties.judging.compare import CaseResult, evaluate
 from swin_properties.judging.report import Counterexample, LawResult, printable
 from swin_properties.laws.law import Law
 
-Asking = Callable[[Case], None]
-"""Told of each case just before the implementation is asked."""
+BeforeCase = Callable[[Case], None]
+"""Is called with each case just before the law is asked on it."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Effort:
     largest_count: int
 
     def examples(self, law: Law) -> int:
-        """How many cases are drawn for a law."""
+        """Returns how many cases are drawn for a law."""
         if law.tier == "gradient":
             return self.gradients
         return self.networks if law.kind is NetCase else self.grids
@@ -58,26 +58,31 @@ class _Broken(Exception):
     """Tells Hypothesis that this case breaks the law."""
 
 
-def unheard(_case: Case) -> None:
-    """An `Asking` that tells nobody."""
+def ignore_case(_case: Case) -> None:
+    """Does nothing, as a `BeforeCase`."""
 
 
 def run_law(
-    law: Law, judged: Implementation, effort: Effort, seed: int, reproduce: str, asking: Asking = unheard
+    law: Law,
+    implementation: Implementation,
+    effort: Effort,
+    seed: int,
+    reproduce: str,
+    before_case: BeforeCase = ignore_case,
 ) -> LawResult:
     """Asks a law on drawn or enumerated cases; a broken law carries the smallest case found."""
     result = LawResult(law.name, law.sentence, "holds")
-    if missing := law.missing(judged):
+    if missing := law.missing(implementation):
         return replace(result, status="not offered", missing=tuple(missing))
     rhos: list[float | None] = []
     last: list[tuple[Case, CaseResult]] = []
     declined: list[str] = []
 
     def ask(case: Case) -> None:
-        case = judged.own(case)
-        asking(case)
+        case = implementation.adapt_case(case)
+        before_case(case)
         try:
-            outcome = evaluate(law, judged, case)
+            outcome = evaluate(law, implementation, case)
         except Declined as reason:
             declined.append(str(reason))
             raise
@@ -101,16 +106,20 @@ def run_law(
 
 
 def run_case(
-    law: Law, judged: Implementation, case: Case, reproduce: str, asking: Asking = unheard
+    law: Law,
+    implementation: Implementation,
+    case: Case,
+    reproduce: str,
+    before_case: BeforeCase = ignore_case,
 ) -> LawResult:
     """Asks a law on one case."""
     result = LawResult(law.name, law.sentence, "holds", cases=1)
-    if missing := law.missing(judged):
+    if missing := law.missing(implementation):
         return replace(result, status="not offered", cases=0, missing=tuple(missing))
-    case = judged.own(case)
-    asking(case)
+    case = implementation.adapt_case(case)
+    before_case(case)
     try:
-        outcome = evaluate(law, judged, case)
+        outcome = evaluate(law, implementation, case)
     except Declined as reason:
         return replace(result, status="not offered", cases=0, missing=("this case",), declined=(str(reason),))
     result = replace(result, rho=outcome.rho)
@@ -119,12 +128,12 @@ def run_case(
 
 def mark_broken(result: LawResult, case: Case, outcome: CaseResult, reproduce: str) -> LawResult:
     """Returns the result of a law that is broken on a case."""
-    line = f"{reproduce} --only {law_word(result.law)} --case {shlex.quote(str(case))}"
+    line = f"{reproduce} --only {quote_law(result.law)} --case {shlex.quote(str(case))}"
     seen = printable(outcome.seen or "")
     return replace(result, status="broken", counterexample=Counterexample(case, seen, line, outcome.evidence))
 
 
-def law_word(name: str) -> str:
+def quote_law(name: str) -> str:
     """A law's name as one word of a shell command."""
     return shlex.quote(name)
 
@@ -144,4 +153,4 @@ def ask_all(law: Law, ask: Callable[[Any], None], effort: Effort, seed: int) -> 
             reject()
 
     # The law's name in the seed: laws that share a strategy are not all asked on the same cases.
-    each_drawn(law.cases.strategy, taken, effort.examples(law), crc32(f"{seed} {law.name}".encode()))
+    draw_each(law.cases.strategy, taken, effort.examples(law), crc32(f"{seed} {law.name}".encode()))

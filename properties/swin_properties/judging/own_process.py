@@ -1,4 +1,4 @@
-"""Asking in a process of its own, which may hang or die: that law is broken, and the run goes on."""
+"""Asks in a process of its own, which may hang or die: that law is broken, and the run goes on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from swin_properties.judging.compare import CaseResult
 from swin_properties.judging.implementation import load_implementation
 from swin_properties.judging.one_law import mark_broken
 from swin_properties.judging.report import LawResult, Report
-from swin_properties.judging.run import Explain, InProcess, Request, Watcher, again
+from swin_properties.judging.run import Explain, InProcess, Request, Watcher, make_command
 from swin_properties.laws.law import LAWS, Law
 
 TIMEOUT = 60.0
@@ -51,13 +51,13 @@ class OwnProcess:
             while isinstance(answer := self._answer(timeout), Case):
                 cases.append(answer)
                 timeout = self.timeout
-                watcher.asking(law, answer)
+                watcher.before_case(law, answer)
         except (ProcessGone, ValueError) as gone:
             self.close()
             self.gone.add(law.name)
             result = LawResult(law.name, law.sentence, "holds", cases=len(cases))
             last = cases[-1] if cases else law.kind()  # type: ignore[call-arg]
-            return mark_broken(result, last, CaseResult(seen=str(gone)), again(self.request, self))
+            return mark_broken(result, last, CaseResult(seen=str(gone)), make_command(self.request, self))
         return answer  # type: ignore[no-any-return]
 
     def diagnosis(self, report: Report) -> str:
@@ -144,7 +144,7 @@ class Announcer(Watcher):
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
 
-    def asking(self, law: Law, case: Case) -> None:
+    def before_case(self, law: Law, case: Case) -> None:
         """Sends the case just before the implementation is asked."""
         self.connection.send(case)
 

@@ -33,8 +33,8 @@ class Request:
     timeout: float | None = None
     convention: str | None = None
 
-    def again(self, precision: str, convention: str) -> str:
-        """The command that asks the same implementation again, but for law and case.
+    def make_command(self, precision: str, convention: str) -> str:
+        """Returns the command that judges the same implementation again, without law and case.
 
         ``convention`` is the one it was judged by, empty if it declares it itself.
         """
@@ -54,7 +54,7 @@ def make_request(
     timeout: float | None = None,
     convention: str | None = None,
 ) -> Request:
-    """A request whose words are known to be good; nothing is loaded yet.
+    """Checks the words of a request; loads nothing yet.
 
     Errors: ``ValueError`` in one sentence for an unknown law, effort, callable or convention, or a case that
     cannot be.
@@ -71,7 +71,7 @@ def make_request(
         raise ValueError(f"a seed is at least 0, got {seed}: use a larger one")
     if effort not in EFFORTS:
         raise ValueError(f"an effort is one of {', '.join(EFFORTS)}, got {effort!r}: use one of them")
-    laws = tuple(choosing.chosen(only))
+    laws = tuple(choosing.choose_laws(only))
     if case is not None and len(laws) != 1:
         raise ValueError(f"--case asks one law, --only chose {len(laws)}: name one law with --only")
     parsed = None if case is None else laws[0].kind.parse(case)
@@ -79,13 +79,13 @@ def make_request(
 
 
 class Watcher:
-    """Is told how a run goes on; this one keeps it to itself."""
+    """Is told how a run goes on; this one does nothing."""
 
-    def asking(self, law: Law, case: Case) -> None:
-        """Just before the implementation is asked ``law`` on ``case``."""
+    def before_case(self, law: Law, case: Case) -> None:
+        """Is called just before ``law`` is asked on ``case``."""
 
-    def answered(self, law: Law, result: LawResult) -> None:
-        """After a law's last case."""
+    def after_law(self, law: Law, result: LawResult) -> None:
+        """Is called after the last case of a law."""
 
 
 class Runner(Protocol):
@@ -97,13 +97,13 @@ class Runner(Protocol):
     missing: tuple[str, ...]
 
     def ask(self, law: Law, watcher: Watcher) -> LawResult:
-        """What one law found."""
+        """Asks one law, and returns what it found."""
 
     def diagnosis(self, report: Report) -> str:
-        """What explains the broken laws of a report, if it can be told."""
+        """Says what explains the broken laws of a report, where it can be told."""
 
     def close(self) -> None:
-        """Lets go of what asking took."""
+        """Ends what was started."""
 
 
 Explain = Callable[[Implementation, Report], str]
@@ -113,34 +113,36 @@ Explain = Callable[[Implementation, Report], str]
 class InProcess:
     """Asks in this process."""
 
-    def __init__(self, request: Request, judged: Implementation, explain: Explain) -> None:
+    def __init__(self, request: Request, implementation: Implementation, explain: Explain) -> None:
         self.request = request
         self.explain = explain
-        self.judged = judged
-        self.precision = judged.precision.name
-        self.convention, self.chosen = judged.convention.name, judged.chosen
-        self.missing = tuple(name for name in request.required if not judged.offers(name))
+        self.implementation = implementation
+        self.precision = implementation.precision.name
+        self.convention, self.chosen = implementation.convention.name, implementation.chosen
+        self.missing = tuple(name for name in request.required if not implementation.offers(name))
 
     def ask(self, law: Law, watcher: Watcher) -> LawResult:
-        """What one law found, on the request's case or on drawn ones."""
-        request, asking = self.request, partial(watcher.asking, law)
-        reproduce = again(request, self)
+        """Asks one law on the request's case or on drawn ones, and returns what it found."""
+        request, before_case = self.request, partial(watcher.before_case, law)
+        reproduce = make_command(request, self)
         if request.case is not None:
-            return run_case(law, self.judged, request.case, reproduce, asking)
-        return run_law(law, self.judged, EFFORTS[request.effort], request.seed, reproduce, asking)
+            return run_case(law, self.implementation, request.case, reproduce, before_case)
+        return run_law(
+            law, self.implementation, EFFORTS[request.effort], request.seed, reproduce, before_case
+        )
 
     def diagnosis(self, report: Report) -> str:
-        """The planted bug that does what the implementation does, or the corner that the fault is in."""
-        return self.explain(self.judged, report)
+        """Names the planted bug that does what the implementation does, or the component with the fault."""
+        return self.explain(self.implementation, report)
 
     def close(self) -> None:
-        """Nothing was taken."""
+        """Does nothing: nothing was started."""
 
 
-def again(request: Request, runner: Runner) -> str:
-    """The command that asks a runner's implementation again, but for law and case."""
+def make_command(request: Request, runner: Runner) -> str:
+    """Returns the command that judges a runner's implementation again, without law and case."""
     declared = runner.chosen in ("declared", "assumed")  # then it is chosen again by itself, at no cost
-    return request.again(runner.precision, "" if declared else runner.convention)
+    return request.make_command(runner.precision, "" if declared else runner.convention)
 
 
 def ask_laws(request: Request, runner: Runner, watcher: Watcher) -> Report:
@@ -148,7 +150,7 @@ def ask_laws(request: Request, runner: Runner, watcher: Watcher) -> Report:
     results = []
     for law in request.laws:
         results.append(runner.ask(law, watcher))
-        watcher.answered(law, results[-1])
+        watcher.after_law(law, results[-1])
     implementation, effort, seed = request.implementation, request.effort, request.seed
     return Report(
         implementation,

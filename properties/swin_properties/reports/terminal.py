@@ -47,12 +47,12 @@ class Bar(Watcher):
         self.task = self.progress.add_task("", total=laws)
         self.cases = 0
 
-    def asking(self, law: Law, case: Case) -> None:
+    def before_case(self, law: Law, case: Case) -> None:
         """Counts the cases of the law."""
         self.cases += 1
         self.progress.update(self.task, description=f"{law.name} case {self.cases}")
 
-    def answered(self, law: Law, result: LawResult) -> None:
+    def after_law(self, law: Law, result: LawResult) -> None:
         """Counts the laws."""
         self.cases = 0
         self.progress.update(self.task, advance=1, description=f"{law.name} {result.status}")
