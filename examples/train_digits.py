@@ -151,7 +151,7 @@ def moved(images):
 
 
 def written(path, network):
-    """Writes the weights to a temporary file beside ``path``, which is then moved there; returns it."""
+    """Writes the weights to a temporary file beside ``path``, to be moved there; returns its path."""
     target = Path(path)
     if target.is_dir():
         raise BadInput(f"a checkpoint goes to a file, {path} is a folder: give another path")

@@ -1,7 +1,7 @@
-"""The fused attention beside its peers' formulations: all between the two linear layers, judged, then timed.
+"""The shifted window attention between its two linear layers: our operator beside the formulations of peers.
 
-The fused operator takes qkv in image order; a peer shifts and partitions its tokens, takes qkv in window
-order, made beforehand, and goes back.
+Our operator takes qkv in image order.  A peer shifts and partitions its tokens, takes qkv in window order,
+which is made beforehand, and moves the result back.  Each is judged before it is timed.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from swin_properties.budget.budget import Deviation, deviation
 from torch import Tensor
 from torch.nn.functional import linear, scaled_dot_product_attention
 
-from benchmarks.cases.verdicts import exact_and_budget
+from benchmarks.cases.verdicts import compute_exact_and_budget
 from swin_torch import shifted_window_attention_core
 from swin_torch.geometry import functional
 
 
 class Sizes(NamedTuple):
-    """One stage's attention: the side of its grid, channels, heads, window and shift."""
+    """Holds the sizes of a stage's attention; ``side`` is that of its grid."""
 
     side: int
     channels: int
@@ -32,10 +32,10 @@ class Sizes(NamedTuple):
     shift: int
 
 
-def stages(window: int = 7, shifted: bool = True) -> dict[str, Sizes]:
-    """The stages of Swin-T whose windows can be shifted, at 224 for window 7 and 384 for window 12.
+def make_stages(window: int = 7, shifted: bool = True) -> dict[str, Sizes]:
+    """Returns the stages of Swin-T whose windows can be shifted: at 224 for window 7, at 384 for window 12.
 
-    "reduced" is a size that Triton's interpreter goes through in seconds.
+    "reduced" is a size that Triton's interpreter runs in seconds.
     """
     side, shift = 8 * window, window // 2 if shifted else 0
     found = {f"stage {n + 1}": Sizes(side >> n, 96 << n, 3 << n, window, shift) for n in range(3)}
@@ -43,10 +43,10 @@ def stages(window: int = 7, shifted: bool = True) -> dict[str, Sizes]:
 
 
 class Case:
-    """One size in one precision on one device: the tensors, and the formulations by name."""
+    """Holds the tensors of one size in one precision on one device, and the formulations by name."""
 
     def __init__(self, sizes: Sizes, batch: int, dtype: torch.dtype, device: str = "cpu") -> None:
-        """All tensors are random, exact in ``dtype``, which the oracle is given as well."""
+        """Draws all tensors in ``dtype``; the oracle is given the same numbers."""
         side, channels, self.heads, self.window, self.shift = self.sizes = sizes
         generator = torch.Generator().manual_seed(0)
 
@@ -61,34 +61,39 @@ class Case:
         self.qkv = linear(self.x, self.weight, self.bias).requires_grad_()
         moved = functional.window_partition(functional.cyclic_shift(self.qkv, self.shift), self.window)
         self.windows = moved.flatten(1, 2).contiguous().detach().requires_grad_()
-        # Peers mask by adding -100, whole windows of zeros too.
+        # Peers mask by adding -100; windows without a border get a mask of zeros.
         soft = functional.shifted_window_mask(side, side, self.window, self.shift, dtype, device)
         self.mask = soft.clamp(min=-100) if self.shift else None
 
     @cached_property
     def formulations(self) -> dict[str, Callable[[], Tensor]]:
-        """The operator; as official, torchvision and timm write it out; as timm does with PyTorch's SDPA.
+        """Our operator, and the formulations of peers: attention written out, and with PyTorch's SDPA.
 
-        On a GPU also what is written out, compiled: on a CPU the whole network is compared so.
+        The official code, torchvision and timm write attention out; timm can use SDPA.
+        On a GPU also the written-out one compiled; on a CPU the whole network is compared compiled.
         """
-        found = {"fused": self.fused, "manual": lambda: self.peer(False), "sdpa": lambda: self.peer(True)}
+        found = {
+            "fused": self.run_fused,
+            "manual": lambda: self.run_peer(False),
+            "sdpa": lambda: self.run_peer(True),
+        }
         if self.device == "cuda":
-            compiled: Callable[..., Tensor] = torch.compile(self.peer)
+            compiled: Callable[..., Tensor] = torch.compile(self.run_peer)
             found["compiled"] = lambda: compiled(False)
         return found
 
-    def unshifted(self) -> Tensor:
-        """Returns the operator without its shift: another function, as fast as the shifted one may be."""
+    def run_unshifted(self) -> Tensor:
+        """Runs our operator without its shift: a bound on how fast the shifted one can be."""
         return shifted_window_attention_core(self.qkv, self.table, self.heads, self.window)
 
-    def fused(self) -> Tensor:
-        """The operator."""
+    def run_fused(self) -> Tensor:
+        """Runs our operator."""
         return shifted_window_attention_core(self.qkv, self.table, self.heads, self.window, self.shift)
 
-    def peer(self, sdpa: bool) -> Tensor:
-        """The tokens are moved as well: a peer shifts and partitions them ahead of its qkv."""
+    def run_peer(self, sdpa: bool) -> Tensor:
+        """Runs a peer's formulation: it moves its tokens ahead of qkv, so these are moved too."""
         moved = functional.window_partition(functional.cyclic_shift(self.x, self.shift), self.window)
-        q, k, v = self.windows.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        q, k, v = self.windows.view(*self.windows.shape[:2], 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         bias = functional.relative_position_bias(self.table, self.window)[None]
         if self.mask is not None:
             batch = len(q) // len(self.mask)
@@ -104,17 +109,20 @@ class Case:
         grid = functional.window_reverse(out, self.window, *self.x.shape[1:3])
         return functional.reverse_cyclic_shift(grid, self.shift)
 
-    def judged(self, name: str) -> Deviation:
-        """How far a formulation is from the oracle on the first image, in budgets of this precision."""
+    def compare(self, name: str) -> Deviation:
+        """Returns how far a formulation is from the oracle on the first image, in budgets."""
         with torch.no_grad():
             got = self.formulations[name]()[:1]
-        return deviation(_array(got), *self._expected)
+        return deviation(_to_array(got), *self._expected)
 
     def check(self, name: str) -> Deviation:
-        """What `judged` says.  Errors: ``ValueError`` for another function, which is not to be timed."""
-        if not (apart := self.judged(name)).holds:
+        """Returns what `compare` returns.
+
+        Errors: ``ValueError`` for a formulation that computes another function.
+        """
+        if not (apart := self.compare(name)).holds:
             raise ValueError(
-                f"what is timed is Swin's attention, {name} is {apart.rho:.3g} budgets from it: mend it"
+                f"what is timed is Swin's attention, {name} is {apart.rho:.3g} budgets from it: correct it"
             )
         return apart
 
@@ -122,37 +130,39 @@ class Case:
     def _expected(self) -> tuple[Any, Any]:
         channels = self.sizes.channels
         params = {
-            "qkv": {"weight": _array(self.weight), "bias": _array(self.bias)},
+            "qkv": {"weight": _to_array(self.weight), "bias": _to_array(self.bias)},
             "proj": {"weight": np.eye(channels), "bias": np.zeros(channels)},
-            "relative_position_bias_table": _array(self.table),
+            "relative_position_bias_table": _to_array(self.table),
         }
-        asked = _array(self.x[:1]), params, self.heads, self.window, self.shift
-        return exact_and_budget("shifted_window_attention", asked, str(self.dtype).removeprefix("torch."))
+        asked = _to_array(self.x[:1]), params, self.heads, self.window, self.shift
+        return compute_exact_and_budget(
+            "shifted_window_attention", asked, str(self.dtype).removeprefix("torch.")
+        )
 
-    def run(self, name: str, step: str = "forward") -> Callable[[], None]:
-        """Returns a formulation's run: "forward" without gradients, "both", or the "backward" alone."""
-        formulation = self.unshifted if name == "unshifted" else self.formulations[name]
+    def make_run(self, name: str, step: str = "forward") -> Callable[[], None]:
+        """Returns a run of a formulation: "forward" without gradients, "both", or "backward" alone."""
+        formulation = self.run_unshifted if name == "unshifted" else self.formulations[name]
         ours = name in ("fused", "unshifted")
-        leaves = self.table, self.qkv if ours else self.windows
+        arguments = self.table, self.qkv if ours else self.windows
 
         def forward() -> None:
             with torch.no_grad():
                 formulation()
 
         def both() -> None:
-            torch.autograd.grad(formulation(), leaves, self.cotangent)
+            torch.autograd.grad(formulation(), arguments, self.cotangent)
 
         if step != "backward":
             return {"forward": forward, "both": both}[step]
-        # A compiled backward would write over what its forward kept, and could run once.
+        # By default a compiled backward overwrites what its forward kept, so that it could run only once.
         torch._functorch.config.donated_buffer = False
         kept = formulation()
 
         def backward() -> None:
-            torch.autograd.grad(kept, leaves, self.cotangent, retain_graph=True)
+            torch.autograd.grad(kept, arguments, self.cotangent, retain_graph=True)
 
         return backward
 
 
-def _array(x: Tensor) -> Any:
+def _to_array(x: Tensor) -> Any:
     return x.detach().double().cpu().numpy()

@@ -1,4 +1,4 @@
-"""What is timed: every component at some sizes, the whole models, as data; and the arrays they are given."""
+"""Holds the cases that are timed, as data: every component at some sizes, and the whole models."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from swin_reference.config import SwinConfig, swin_b, swin_b_384, swin_s, swin_t
 from benchmarks.cases import operations
 
 LEVELS = "small", "bench", "heavy"
-"""Which run takes a case: each, `make bench`, `make bench-heavy`."""
+"""The command that runs a case: every one, `make bench`, or `make bench-heavy`."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """A stage: grid, channels, heads and window; ``shift`` is half the window."""
+    """Holds the sizes of a stage."""
 
     grid: int
     channels: int
@@ -30,7 +30,7 @@ class Size:
 
     @property
     def shift(self) -> int:
-        """Of the odd blocks."""
+        """The shift of every second block: half the window."""
         return self.window // 2
 
 
@@ -43,7 +43,7 @@ SIZES = {
     "stage4": Size(7, 768, 24),
     "stage1-384": Size(96, 128, 4, 12),
 }
-"""Stages by name: of Swin-T at 224 pixels, and of Swin-B at 384; "tiny" is for Triton's interpreter."""
+"""Stages of Swin-T at 224 pixels and of Swin-B at 384, by name; "tiny" is for Triton's interpreter."""
 
 NETWORKS = {
     "small": (SwinConfig(image_size=56, embed_dim=32, depths=(2, 2), num_heads=(1, 2)), (56, 56)),
@@ -55,15 +55,15 @@ NETWORKS = {
     "B-384": (swin_b_384, (384, 384)),
     "T-800x1216": (replace(swin_t, image_size=(800, 1216)), (800, 1216)),
 }
-"""Networks by name: the configuration and the image; grids of "odd" are neither whole windows nor even."""
+"""Configuration and image by name; the grids of "odd" have odd sides and no whole number of windows."""
 
 JUDGED = {"small": "small", "odd": "odd", "T-800x1216": "odd"}
-"""The size that a size is judged at, where it is not "small": implementations differ in how they pad."""
+"""The size at which each size is judged, if not "small": implementations differ in how they pad."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One callable of the adapter at one size and batch."""
+    """Holds a callable of the adapter, its size and its batch."""
 
     component: str
     size: str
@@ -75,58 +75,43 @@ class Case:
 
     @property
     def arguments(self) -> tuple[Any, ...]:
-        """What the callable is given: float32, exact in every precision where the case is small."""
-        return _arguments(self.component, self.size, self.batch)
+        """The callable's arguments in float32; those of a small case are exact in every precision."""
+        return _make_arguments(self.component, self.size, self.batch)
 
     @property
     def judged(self) -> Case:
-        """The small case that says whether an implementation computes Swin in this one."""
+        """The small case on which an implementation is judged before this one is timed."""
         return Case(self.component, JUDGED.get(self.size, "small"), level="small")
 
     @property
     def work(self) -> int:
-        """Operations of its matmuls in a forward."""
+        """The operations of its matmuls in a forward."""
         if self.component == "swin_transformer":
-            return operations.network(*NETWORKS[self.size], self.batch)
+            return operations.count_network(*NETWORKS[self.size], self.batch)
         size = SIZES[self.size]
-        return self.batch * WORK.get(self.component, lambda *_: 0)(size, size.grid**2, size.channels)
+        formula = WORK.get(self.component)
+        return self.batch * formula(size, size.grid**2, size.channels) if formula else 0
 
 
 WORK: dict[str, Callable[[Size, int, int], int]] = {
-    "window_attention": lambda s, t, c: operations.attention(t, c, s.window**2),
-    "shifted_window_attention": lambda s, t, c: operations.attention(t, c, s.window**2),
-    "mlp": lambda _, t, c: operations.mlp(t, c, 4 * c),
-    "patch_embed": lambda _, t, c: operations.linear(t, 48, c),
-    "patch_merging": lambda s, _, c: operations.merging(s.grid, s.grid, c),
-    "swin_block": lambda s, t, c: operations.block(t, c, s.window, 4 * c),
+    "window_attention": lambda s, t, c: operations.count_attention(t, c, s.window**2),
+    "shifted_window_attention": lambda s, t, c: operations.count_attention(t, c, s.window**2),
+    "mlp": lambda _, t, c: operations.count_mlp(t, c, 4 * c),
+    "patch_embed": lambda _, t, c: operations.count_linear(t, 48, c),
+    "patch_merging": lambda s, _, c: operations.count_merging(s.grid, s.grid, c),
+    "swin_block": lambda s, t, c: operations.count_block(t, c, s.window, 4 * c),
     "swin_stage": lambda s, t, c: (
-        2 * operations.block(t, c, s.window, 4 * c) + operations.merging(s.grid, s.grid, c)
+        2 * operations.count_block(t, c, s.window, 4 * c) + operations.count_merging(s.grid, s.grid, c)
     ),
 }
-"""Operations of one sample's forward, from its size, tokens and channels; what is not here has no matmul."""
-
-COMPONENTS = (
-    "window_partition",
-    "window_reverse",
-    "cyclic_shift",
-    "shifted_window_mask",
-    "relative_position_bias",
-    "window_attention",
-    "shifted_window_attention",
-    "layer_norm",
-    "mlp",
-    "patch_embed",
-    "patch_merging",
-    "swin_block",
-    "swin_stage",
-)
+"""The operations of one sample's forward, from size, tokens and channels; other components have no matmul."""
 
 UNTRAINED = {"shifted_window_mask"}
-"""Components without a gradient."""
+"""The components without a gradient."""
 
 
-def cases() -> list[Case]:
-    """Every case, the small ones of all components first."""
+def make_cases() -> list[Case]:
+    """Returns every case, the small ones first."""
     whole = "swin_transformer"
     return [
         *(Case(component, "small", level="small") for component in (*COMPONENTS, whole)),
@@ -141,18 +126,18 @@ def cases() -> list[Case]:
 
 
 @lru_cache(2)
-def _arguments(component: str, size: str, batch: int) -> tuple[Any, ...]:
+def _make_arguments(component: str, size: str, batch: int) -> tuple[Any, ...]:
     if component == "swin_transformer":
         config, image = NETWORKS[size]
         shapes = parameters.parameter_shapes(config)
-        return _images(batch, *image), _weights(shapes, size), config
+        return _draw_images(batch, *image), _make_weights(shapes, size), config
     return ARGUMENTS[component](SIZES[size], batch, size)
 
 
-def _weights(shapes: Any, size: str) -> Any:
-    """Hot and exact where they are judged; where they are timed, drawn in less time."""
+def _make_weights(shapes: Any, size: str) -> Any:
+    """Returns weights: the oracle's test weights where the case is judged, cheaper ones where it is timed."""
     if size in ("small", "odd"):
-        return _narrow(parameters.hot_parameters(shapes))
+        return _convert_to_float32(parameters.hot_parameters(shapes))
 
     def value(_: Any, shape: tuple[int, ...], rng: np.random.Generator) -> Any:
         normal = rng.standard_normal(shape, np.float32)
@@ -161,71 +146,96 @@ def _weights(shapes: Any, size: str) -> Any:
     return parameters.fill(shapes, 0, value)
 
 
-def _narrow(value: Any) -> Any:
+def _convert_to_float32(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _narrow(child) for name, child in value.items()}
-    return [_narrow(child) for child in value] if isinstance(value, list) else value.astype(np.float32)
+        return {name: _convert_to_float32(child) for name, child in value.items()}
+    return (
+        [_convert_to_float32(child) for child in value]
+        if isinstance(value, list)
+        else value.astype(np.float32)
+    )
 
 
-def _tokens(*shape: int) -> Any:
+def _draw_tokens(*shape: int) -> Any:
     return recipes.tokens("generic", shape, np.random.default_rng(1)).astype(np.float32)
 
 
-def _images(batch: int, height: int, width: int) -> Any:
-    return np.ascontiguousarray(_tokens(batch, height, width, 3).transpose(0, 3, 1, 2))
+def _draw_images(batch: int, height: int, width: int) -> Any:
+    return np.ascontiguousarray(_draw_tokens(batch, height, width, 3).transpose(0, 3, 1, 2))
 
 
-def _grid(s: Size, batch: int) -> Any:
-    return _tokens(batch, s.grid, s.grid, s.channels)
+def _draw_grid(s: Size, batch: int) -> Any:
+    return _draw_tokens(batch, s.grid, s.grid, s.channels)
 
 
-def _windows(s: Size, batch: int) -> Any:
-    return _tokens(batch * (s.grid // s.window) ** 2, s.window, s.window, s.channels)
+def _draw_windows(s: Size, batch: int) -> Any:
+    return _draw_tokens(batch * (s.grid // s.window) ** 2, s.window, s.window, s.channels)
 
 
-def _attention(s: Size) -> Any:
+def _make_attention_shapes(s: Size) -> Any:
     return parameters.window_attention_shapes(s.channels, s.heads, s.window)
 
 
-def _block(s: Size) -> Any:
+def _make_block_shapes(s: Size) -> Any:
     return parameters.block_shapes(s.channels, s.heads, s.window, 4 * s.channels)
 
 
-def _stage(s: Size) -> Any:
+def _make_stage_shapes(s: Size) -> Any:
     return parameters.stage_shapes(s.channels, 2, s.heads, s.window, 4 * s.channels, merge=True)
 
 
 ARGUMENTS: dict[str, Callable[[Size, int, str], tuple[Any, ...]]] = {
-    "window_partition": lambda s, b, _: (_grid(s, b), s.window),
-    "window_reverse": lambda s, b, _: (_windows(s, b), s.window, s.grid, s.grid),
-    "cyclic_shift": lambda s, b, _: (_grid(s, b), s.shift),
+    "window_partition": lambda s, b, _: (_draw_grid(s, b), s.window),
+    "window_reverse": lambda s, b, _: (_draw_windows(s, b), s.window, s.grid, s.grid),
+    "cyclic_shift": lambda s, b, _: (_draw_grid(s, b), s.shift),
     "shifted_window_mask": lambda s, *_: (s.grid, s.grid, s.window, s.shift),
     "relative_position_bias": lambda s, _, n: (
-        _weights(_attention(s), n)["relative_position_bias_table"],
+        _make_weights(_make_attention_shapes(s), n)["relative_position_bias_table"],
         s.window,
     ),
     "window_attention": lambda s, b, n: (
-        _windows(s, b).reshape(-1, s.window**2, s.channels),
-        _weights(_attention(s), n),
+        _draw_windows(s, b).reshape(-1, s.window**2, s.channels),
+        _make_weights(_make_attention_shapes(s), n),
         s.heads,
         s.window,
     ),
     "shifted_window_attention": lambda s, b, n: (
-        _grid(s, b),
-        _weights(_attention(s), n),
+        _draw_grid(s, b),
+        _make_weights(_make_attention_shapes(s), n),
         s.heads,
         s.window,
         s.shift,
     ),
-    "layer_norm": lambda s, b, n: (_grid(s, b), _weights(parameters.norm_shapes(s.channels), n)),
-    "mlp": lambda s, b, n: (_grid(s, b), _weights(parameters.mlp_shapes(s.channels, 4 * s.channels), n)),
+    "layer_norm": lambda s, b, n: (_draw_grid(s, b), _make_weights(parameters.norm_shapes(s.channels), n)),
+    "mlp": lambda s, b, n: (
+        _draw_grid(s, b),
+        _make_weights(parameters.mlp_shapes(s.channels, 4 * s.channels), n),
+    ),
     "patch_embed": lambda s, b, n: (
-        _images(b, 4 * s.grid, 4 * s.grid),
-        _weights(parameters.patch_embed_shapes(s.channels, 4), n),
+        _draw_images(b, 4 * s.grid, 4 * s.grid),
+        _make_weights(parameters.patch_embed_shapes(s.channels, 4), n),
         4,
     ),
-    "patch_merging": lambda s, b, n: (_grid(s, b), _weights(parameters.merging_shapes(s.channels), n)),
-    "swin_block": lambda s, b, n: (_grid(s, b), _weights(_block(s), n), s.heads, s.window, s.shift),
-    "swin_stage": lambda s, b, n: (_grid(s, b), _weights(_stage(s), n), 2, s.heads, s.window),
+    "patch_merging": lambda s, b, n: (
+        _draw_grid(s, b),
+        _make_weights(parameters.merging_shapes(s.channels), n),
+    ),
+    "swin_block": lambda s, b, n: (
+        _draw_grid(s, b),
+        _make_weights(_make_block_shapes(s), n),
+        s.heads,
+        s.window,
+        s.shift,
+    ),
+    "swin_stage": lambda s, b, n: (
+        _draw_grid(s, b),
+        _make_weights(_make_stage_shapes(s), n),
+        2,
+        s.heads,
+        s.window,
+    ),
 }
-"""The arguments of a callable from its size, the batch and the size's name."""
+"""The arguments of each callable, from its size, the batch and the size's name."""
+
+COMPONENTS = tuple(ARGUMENTS)
+"""The components that are timed, each at several sizes."""

@@ -1,4 +1,4 @@
-"""Who is timed: the oracle, swin_torch's variants and each installed peer, by import string."""
+"""Loads what is timed, by import string: the oracle, swin_torch's variants and each installed peer."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from swin_properties.adapters.load import load
 from swin_properties.adapters.peers import PEERS
 
 ON_GPU = "@cuda"
-"""What follows a peer's name where it is timed on the GPU; swin_torch's variants know their device."""
+"""Ends the name of a peer that is timed on the GPU; swin_torch's variants name their own device."""
 
 
 @cache
-def variants() -> tuple[str, ...]:
-    """The adapters that swin_torch exports and this machine can run, by import string.
+def find_variants() -> tuple[str, ...]:
+    """Returns the import strings of the adapters that swin_torch exports and this machine can run.
 
-    >>> variants()[:2]
+    >>> find_variants()[:2]
     ('swin_torch', 'swin_torch:plain')
     """
     on_a_gpu = ("swin_torch:cuda",) if torch.cuda.is_available() else ()
@@ -30,35 +30,35 @@ def variants() -> tuple[str, ...]:
 
 
 @cache
-def peers() -> tuple[str, ...]:
-    """The peers that are installed packages, on the GPU too where there is one."""
+def find_peers() -> tuple[str, ...]:
+    """Returns the peers that are installed packages, and the same on the GPU if there is one."""
     installed = [name for name, checkout in PEERS.items() if not checkout and importlib.util.find_spec(name)]
     devices = ("", ON_GPU) if torch.cuda.is_available() else ("",)
     return tuple(f"peer:{name}{device}" for name in installed for device in devices)
 
 
-def contestants() -> tuple[str, ...]:
-    """All of them."""
-    return ("oracle", *variants(), *peers())
+def find_contestants() -> tuple[str, ...]:
+    """Returns the names of all that is timed."""
+    return ("oracle", *find_variants(), *find_peers())
 
 
 def offers(name: str, component: str) -> bool:
-    """Whether a contestant has a callable, found without importing a peer's package.
+    """Returns whether a contestant has a callable, without importing a peer's package.
 
     >>> offers("peer:torchvision", "cyclic_shift"), offers("oracle", "mlp")
     (False, True)
     """
     if not name.startswith("peer:"):
-        return hasattr(adapter(name), component)
-    home = importlib.import_module(f"swin_properties.adapters.peers.{_peer(name)}")
-    return any(hasattr(kind, component) for kind in _own_classes(home))
+        return hasattr(load_adapter(name), component)
+    home = importlib.import_module(f"swin_properties.adapters.peers.{_strip_peer(name)}")
+    return any(hasattr(kind, component) for kind in _find_own_classes(home))
 
 
 @cache
-def adapter(name: str) -> Any:
-    """The adapter by name.
+def load_adapter(name: str) -> Any:
+    """Returns the adapter of a contestant.
 
-    Errors: ``ValueError`` in one sentence for a peer in a version that is not supported, or broken.
+    Errors: ``ValueError`` for a peer that does not load or whose version is not supported.
     """
     if name == "oracle":
         return swin_reference
@@ -69,9 +69,9 @@ def adapter(name: str) -> Any:
     return found
 
 
-def _peer(name: str) -> str:
+def _strip_peer(name: str) -> str:
     return name.removeprefix("peer:").removesuffix(ON_GPU)
 
 
-def _own_classes(home: ModuleType) -> list[type]:
+def _find_own_classes(home: ModuleType) -> list[type]:
     return [kind for kind in vars(home).values() if getattr(kind, "__module__", None) == home.__name__]

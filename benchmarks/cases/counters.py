@@ -1,4 +1,4 @@
-"""What one run needs beside time: peak memory, operators started, bytes kept for backward."""
+"""Counts what a run needs beside time: peak memory, operators started, bytes kept for backward."""
 
 from __future__ import annotations
 
@@ -15,25 +15,26 @@ from swin_torch.attention.counting import kept_bytes, launches
 Run = Callable[[], Any]
 
 
-def counted(
+def count_all(
     run: Run, inputs: tuple[int, ...] | None, training: bool, device: str, out: int
 ) -> dict[str, int]:
-    """All that applies of peak_bytes, launches and, of a training step, saved_bytes.
+    """Returns peak_bytes and launches, and saved_bytes of a training step.
 
-    ``inputs`` is the shape of the grid or images: the leaves of any other shape are parameters.  ``out``
-    is how many float32 numbers the output has: the cotangent, which the loss keeps, has as many.
+    ``inputs`` is the shape of the grid or images; a leaf of any other shape counts as a parameter.  ``out``
+    is the number of float32 numbers in the output: the loss keeps a cotangent of that size, which does not
+    count.
     """
     found = {
-        "peak_bytes": peak_bytes_on_gpu(run) if device == "cuda" else peak_bytes(run),
+        "peak_bytes": measure_peak_bytes_on_gpu(run) if device == "cuda" else measure_peak_bytes(run),
         "launches": launches(run).total(),
     }
-    return found | ({"saved_bytes": saved_bytes(run, inputs) - 4 * out} if training else {})
+    return found | ({"saved_bytes": count_saved_bytes(run, inputs) - 4 * out} if training else {})
 
 
-def peak_bytes(run: Run) -> int:
-    """The most memory that torch holds at once for a run, beyond what it held before.
+def measure_peak_bytes(run: Run) -> int:
+    """Returns the most bytes that torch allocates during a run, beyond what it held before.
 
-    >>> peak_bytes(lambda: torch.zeros(1000, dtype=torch.float64).exp())
+    >>> measure_peak_bytes(lambda: torch.zeros(1000, dtype=torch.float64).exp())
     16000
     """
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
@@ -46,19 +47,19 @@ def peak_bytes(run: Run) -> int:
     return peak
 
 
-def peak_bytes_on_gpu(run: Run) -> int:
-    """The same on the GPU."""
+def measure_peak_bytes_on_gpu(run: Run) -> int:
+    """Returns the same on the GPU."""
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
     run()
     return torch.cuda.max_memory_allocated() - before
 
 
-def peak_bytes_of_numpy(run: Run) -> int:
-    """The same of Python and NumPy.
+def measure_peak_bytes_of_numpy(run: Run) -> int:
+    """Returns the same for Python and NumPy.
 
     >>> import numpy as np
-    >>> 8000 <= peak_bytes_of_numpy(lambda: np.ones(1000)) < 10000
+    >>> 8000 <= measure_peak_bytes_of_numpy(lambda: np.ones(1000)) < 10000
     True
     """
     tracemalloc.start()
@@ -68,13 +69,13 @@ def peak_bytes_of_numpy(run: Run) -> int:
     return peak
 
 
-def saved_bytes(run: Run, inputs: tuple[int, ...] | None) -> int:
-    """The bytes that a training step keeps for its backward, each memory once, parameters not counted.
+def count_saved_bytes(run: Run, inputs: tuple[int, ...] | None) -> int:
+    """Returns the bytes that a training step keeps for its backward, without parameters.
 
-    A parameter is a leaf of another shape than ``inputs``.
+    Memory that several tensors share counts once.  A parameter is a leaf of another shape than ``inputs``.
 
     >>> x, weight = torch.ones(3, 2, requires_grad=True), torch.ones(2, 2, requires_grad=True)
-    >>> saved_bytes(lambda: (x @ weight).exp(), (3, 2))
+    >>> count_saved_bytes(lambda: (x @ weight).exp(), (3, 2))
     48
     """
 

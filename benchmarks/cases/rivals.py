@@ -1,62 +1,67 @@
-"""Ways to run that `make standing` adds: timm with torch's fused attention; networks compiled, and frozen."""
+"""Makes the adapters that `make standing` adds: timm with torch's fused attention, and compiled networks."""
 
 from __future__ import annotations
 
-from copy import copy
 from functools import cache
 from typing import Any
 
 import torch
+from swin_properties.adapters.peers.timm import Timm
 
-from benchmarks.cases.contestants import adapter
+from benchmarks.cases.contestants import load_adapter
 from swin_torch.torch_adapter import Adapter
 
 SDPA, FROZEN, COMPILED = "+sdpa", ", frozen", ", compiled"
 
-
-@cache
-def rival(name: str) -> Any:
-    """The adapter of a contestant or of ``NAME+sdpa``, ``NAME, compiled``, ``NAME, frozen`` of one."""
-    for ending, options in ((FROZEN, {"freezing": True}), (COMPILED, {})):
-        if name.endswith(ending):
-            return _compiled(rival(name.removesuffix(ending)), options)
-    if not name.endswith(SDPA):
-        return adapter(name)
-    base = adapter(name.removesuffix(SDPA))
-    found = copy(base)
-    found.__class__ = _with_sdpa(type(base))
-    return found
+OPTIONS: dict[str, dict[str, Any]] = {FROZEN: {"freezing": True}, COMPILED: {}}
+"""The options of torch.compile; ``freezing`` turns the weights into constants."""
 
 
-def _with_sdpa(kind: type) -> type:
-    """timm's own switch: a module that has ``fused_attn`` asks torch's scaled_dot_product_attention."""
+class FrozenAdapter(Adapter):
+    """Our adapter with its networks compiled and frozen."""
 
-    class WithSdpa(kind):  # type: ignore[misc]
-        def made(self, *args: Any, **sizes: Any) -> Any:
-            model = super().made(*args, **sizes)
+    def _blocks(self, *args: Any, **sizes: Any) -> Any:
+        return torch.compile(super()._blocks(*args, **sizes), options=OPTIONS[FROZEN])
+
+
+class TimmRival(Timm):
+    """timm with torch's fused attention, or with its networks compiled, or both.
+
+    ``options`` are those of torch.compile; None compiles nothing.
+    """
+
+    def __init__(self, base: Timm, sdpa: bool, options: dict[str, Any] | None) -> None:
+        """``base`` is timm's own adapter, whose precision and device are taken."""
+        super().__init__(base.swin, base.name, base.precision, base.device)
+        self.sdpa, self.options = sdpa, options
+
+    def made(self, *args: Any, **sizes: Any) -> Any:
+        """Returns the model; a module with the switch ``fused_attn`` calls scaled_dot_product_attention."""
+        model = super().made(*args, **sizes)
+        if self.sdpa:
             for module in model.modules():
                 if hasattr(module, "fused_attn"):
                     module.fused_attn = True
-            return model
+        return model
 
-    return WithSdpa
+    def with_weights(self, part: str, *args: Any, **grid: Any) -> Any:
+        """Returns the module with its weights, compiled if that is asked for."""
+        module = super().with_weights(part, *args, **grid)
+        return module if self.options is None else torch.compile(module, options=self.options)
 
 
-def _compiled(base: Any, options: dict[str, bool]) -> Any:
-    """An adapter whose networks are compiled; ``freezing`` makes constants of their weights."""
-    kind = type(base)
-    found = copy(base)
+@cache
+def load_rival(name: str) -> Any:
+    """Returns the adapter of a contestant, or of timm by ``NAME+sdpa``, ``NAME, compiled``, ``NAME, frozen``.
 
-    def compiled(module: Any) -> Any:
-        return torch.compile(module, options=options)
-
-    class Ours(kind):  # type: ignore[misc]
-        def _blocks(self, *args: Any, **sizes: Any) -> Any:
-            return compiled(super()._blocks(*args, **sizes))
-
-    class Theirs(kind):  # type: ignore[misc]
-        def with_weights(self, part: str, *args: Any, **grid: Any) -> Any:
-            return compiled(super().with_weights(part, *args, **grid))
-
-    found.__class__ = Ours if isinstance(base, Adapter) else Theirs
-    return found
+    Our adapter has the form ``NAME, frozen`` too.
+    """
+    ending = next((one for one in OPTIONS if name.endswith(one)), "")
+    base = name.removesuffix(ending)
+    sdpa = base.endswith(SDPA)
+    found = load_adapter(base.removesuffix(SDPA))
+    if not ending and not sdpa:
+        return found
+    if isinstance(found, Adapter):
+        return FrozenAdapter(found.precision, found.device, found.convention)
+    return TimmRival(found, sdpa, OPTIONS.get(ending))

@@ -1,4 +1,4 @@
-"""Whether a contestant computes Swin: its output on a small case of the component, within the budget."""
+"""Judges whether a contestant computes Swin: its output on a small case must be within the budget."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from swin_properties.budget.precision import PRECISIONS
 from swin_properties.budget.within import Call, Outcome, Residuals, perturb, within_budget
 
 from benchmarks.cases.case import Case
-from benchmarks.cases.contestants import adapter
+from benchmarks.cases.contestants import load_adapter
 
 
 @cache
-def fault(contestant: str, small: Case) -> str:
-    """Why a contestant is not to be timed as if it were Swin, in one sentence; empty where it is Swin.
+def explain_fault(contestant: str, small: Case) -> str:
+    """Returns why a contestant is not Swin and must not be timed, in one sentence; empty if it is Swin.
 
-    The oracle is what the others are compared with.
+    The oracle is Swin by definition.
 
-    >>> fault("swin_torch", Case("mlp", "small"))
+    >>> explain_fault("swin_torch", Case("mlp", "small"))
     ''
     """
     if contestant == "oracle":
         return ""
     try:
-        found = adapter(contestant)
+        found = load_adapter(contestant)
     except ValueError as reason:
         return str(reason)
-    return fault_of(found, contestant, small)
+    return explain_adapter_fault(found, contestant, small)
 
 
-def fault_of(found: Any, name: str, small: Case, precision: str = "float32") -> str:
-    """The same of an adapter in its precision, by what it is called."""
+def explain_adapter_fault(found: Any, name: str, small: Case, precision: str = "float32") -> str:
+    """Returns the same for an adapter in its precision; ``name`` is what the sentence calls it."""
     try:
         outcome = compare_with_oracle(Implementation(found, PRECISIONS[precision]), small, precision)
     except Declined as reason:
@@ -53,18 +53,18 @@ def fault_of(found: Any, name: str, small: Case, precision: str = "float32") -> 
 
 def compare_with_oracle(swin: Any, small: Case, precision: str) -> Outcome:
     """Compares the result of a Swin for a small case with the oracle's, within the error budget."""
-    residuals = _residuals(small, precision)
-    return within_budget(_call(small), swin, swin_reference, PRECISIONS[precision], residuals)
+    residuals = _find_residuals(small, precision)
+    return within_budget(_make_call(small), swin, swin_reference, PRECISIONS[precision], residuals)
 
 
 @cache
-def _residuals(small: Case, precision: str) -> Residuals:
-    return perturb(_call(small), swin_reference, PRECISIONS[precision])
+def _find_residuals(small: Case, precision: str) -> Residuals:
+    return perturb(_make_call(small), swin_reference, PRECISIONS[precision])
 
 
-def _call(small: Case) -> Call:
+def _make_call(small: Case) -> Call:
     """Returns what asks a Swin, and the exact one beside it, for the result of a small case."""
-    arguments = wide(small.arguments)
+    arguments = widen(small.arguments)
 
     def call(swin: Any) -> tuple[Any, Any]:
         got, exact = (getattr(one, small.component)(*arguments) for one in (swin, swin.expected))
@@ -75,8 +75,8 @@ def _call(small: Case) -> Call:
     return call
 
 
-def exact_and_budget(component: str, arguments: tuple[Any, ...], precision: str) -> tuple[Any, Any]:
-    """The oracle's result, and how far from it an honest implementation may end, by element."""
+def compute_exact_and_budget(component: str, arguments: tuple[Any, ...], precision: str) -> tuple[Any, Any]:
+    """Returns the oracle's result, and how far from it a correct implementation may be, by element."""
 
     def call(swin: Any) -> tuple[Any, Any]:
         return getattr(swin, component)(*arguments), getattr(swin.expected, component)(*arguments)
@@ -87,10 +87,10 @@ def exact_and_budget(component: str, arguments: tuple[Any, ...], precision: str)
     return found.expected, found.beta
 
 
-def wide(value: Any) -> Any:
-    """The same with arrays of float64, as the oracle takes them."""
+def widen(value: Any) -> Any:
+    """Returns the same value with arrays of float64, as the oracle takes them."""
     if isinstance(value, np.ndarray):
         return value.astype(np.float64)
     if isinstance(value, dict):
-        return {name: wide(child) for name, child in value.items()}
-    return type(value)(wide(child) for child in value) if isinstance(value, (list, tuple)) else value
+        return {name: widen(child) for name, child in value.items()}
+    return type(value)(widen(child) for child in value) if isinstance(value, (list, tuple)) else value

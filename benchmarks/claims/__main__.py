@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks.claims.measuring import growth, growth_text, table5, table5_text
-from benchmarks.claims.pictures import growth_drawn, table5_drawn
+from benchmarks.claims.measuring import make_growth_text, make_table5_text, measure_growth, measure_table5
+from benchmarks.claims.pictures import draw_growth, draw_table5
 from benchmarks.pages import drawing, markdown
 
 
 def main() -> int:
-    """Measures, writes both tables into the page and draws both pictures; 2 where a formulation is wrong."""
+    """Measures, writes both tables, draws both pictures; returns 2 if a formulation is wrong."""
     try:
-        found, (costs, spread) = table5(), growth()
-        markdown.put("table5", table5_text(found))
-        markdown.put("growth", growth_text(costs, spread))
+        found, (costs, spread) = measure_table5(), measure_growth()
+        markdown.put("table5", make_table5_text(found))
+        markdown.put("growth", make_growth_text(costs, spread))
     except ValueError as error:
         print(f"claims: {error}", file=sys.stderr)
         return 2
-    print(drawing.keep(table5_drawn(found), "table5"), drawing.keep(growth_drawn(costs), "growth"))
+    print(drawing.keep(draw_table5(found), "table5"), drawing.keep(draw_growth(costs), "growth"))
     return 0
 
 

@@ -1,11 +1,12 @@
-"""Ways to restrict attention, as the paper's table 5 compares them: callables of an adapter, by name.
+"""The ways to restrict attention that the paper's table 5 compares, as callables of an adapter.
 
-Cyclic shift and padding compute the same function, Swin's.  Sliding window and global attention are others,
+Cyclic shift and padding compute the same function, Swin's.  Sliding window and global attention do not,
 with the same linear layers and a bias for each offset.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -18,9 +19,9 @@ from swin_torch.geometry import functional
 
 
 class Formulation(TorchAdapter):
-    """An adapter that offers `shifted_window_attention` in one formulation."""
+    """Offers `shifted_window_attention` in one formulation."""
 
-    def __init__(self, attend: Any) -> None:
+    def __init__(self, attend: Callable[[Tensor, WindowAttention, int, int], Tensor]) -> None:
         """``attend(x, attention, window, shift)`` is the formulation."""
         super().__init__()
         self.attend = attend
@@ -33,18 +34,18 @@ class Formulation(TorchAdapter):
         return self.attend(x, attention, window_size, shift_size)
 
 
-def no_shift(x: Tensor, attention: WindowAttention, window: int, _shift: int) -> Tensor:
-    """Attention in the windows of an even block: no shift, no mask."""
+def attend_unshifted(x: Tensor, attention: WindowAttention, window: int, _shift: int) -> Tensor:
+    """Attends in windows without shift and mask, as every second block does."""
     return functional.shifted_window_attention(x, attention, window, 0)
 
 
-def cyclic(x: Tensor, attention: WindowAttention, window: int, shift: int) -> Tensor:
-    """Swin's: the grid is rolled, so that there are as many windows as without a shift; a mask parts some."""
+def attend_cyclic(x: Tensor, attention: WindowAttention, window: int, shift: int) -> Tensor:
+    """Attends as Swin does: rolls the grid, so that the number of windows stays the same, and masks."""
     return functional.shifted_window_attention(x, attention, window, shift)
 
 
-def padded(x: Tensor, attention: WindowAttention, window: int, shift: int) -> Tensor:
-    """The shifted windows as they lie, those at the edges padded to whole ones whose padding is masked."""
+def attend_padded(x: Tensor, attention: WindowAttention, window: int, shift: int) -> Tensor:
+    """Attends in the shifted windows without rolling: pads those at the edges and masks the padding."""
     (height, width), before = x.shape[1:3], (window - shift) % window
     after = [-(side + before) % window for side in (height, width)]
     x = pad(x, (0, 0, before, after[1], before, after[0]))
@@ -57,8 +58,8 @@ def padded(x: Tensor, attention: WindowAttention, window: int, shift: int) -> Te
     return grid[:, before : before + height, before : before + width]
 
 
-def sliding(x: Tensor, attention: WindowAttention, window: int, _shift: int) -> Tensor:
-    """Each token attends to the window around itself, the keys of every token laid out: for odd windows."""
+def attend_sliding(x: Tensor, attention: WindowAttention, window: int, _shift: int) -> Tensor:
+    """Attends from each token to the window around it; the window's side must be odd."""
     heads, radius = attention.relative_position_bias_table.shape[1], window // 2
     q, k, v = (
         attention.qkv(x).unflatten(-1, (3, heads, -1)).permute(3, 0, 4, 5, 1, 2)
@@ -73,22 +74,24 @@ def sliding(x: Tensor, attention: WindowAttention, window: int, _shift: int) -> 
     logits = (q.flatten(3).unsqueeze(3) * q.shape[2] ** -0.5 * k).sum(2) + bias
     weights = logits.masked_fill(~real, -torch.inf).softmax(2)
     attended = (weights.unsqueeze(2) * v).sum(3)  # B, heads, d, T
-    return attention.proj(attended.flatten(1, 2).mT.unflatten(1, x.shape[1:3]))
+    out: Tensor = attention.proj(attended.flatten(1, 2).mT)
+    return out.view(x.shape)
 
 
-def whole(x: Tensor, attention: WindowAttention, _window: int, _shift: int) -> Tensor:
-    """Every token attends to every token: one window, of the grid's size; ``attention`` is made for it."""
-    return attention(x.flatten(1, 2)).unflatten(1, x.shape[1:3])
+def attend_globally(x: Tensor, attention: WindowAttention, _window: int, _shift: int) -> Tensor:
+    """Attends from every token to every token; ``attention`` is made for one window of the grid's size."""
+    out: Tensor = attention(x.flatten(1, 2))
+    return out.view(x.shape)
 
 
 TABLE = {
-    "window, no shift": no_shift,
-    "shifted window, cyclic": cyclic,
-    "shifted window, padding": padded,
-    "sliding window": sliding,
-    "global": whole,
+    "window, no shift": attend_unshifted,
+    "shifted window, cyclic": attend_cyclic,
+    "shifted window, padding": attend_padded,
+    "sliding window": attend_sliding,
+    "global": attend_globally,
 }
-"""The rows of the table."""
+"""The rows of the table, by name."""
 
 SWIN = ("shifted window, cyclic", "shifted window, padding")
-"""Those that compute Swin's function: they are judged by the oracle before they are timed."""
+"""The rows that compute Swin: they are judged before they are timed."""

@@ -1,4 +1,4 @@
-"""The paper's claims on cost, measured again: `make claims`.
+"""Measures the paper's claims on cost again.
 
 Table 5 compares ways to restrict attention; section 3.1 says that the cost of window attention is linear in
 the number of tokens, and of global attention quadratic.
@@ -14,15 +14,16 @@ from typing import Any
 import numpy as np
 import torch
 from swin_reference import parameters
-from swin_timing.interleaved import Paired, measured
+from swin_timing import interleaved
+from swin_timing.interleaved import DISTURBED, Timings
 from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.cases import operations
 from benchmarks.cases.case import Case
-from benchmarks.cases.verdicts import fault_of
+from benchmarks.cases.verdicts import explain_adapter_fault
 from benchmarks.claims.formulations import SWIN, TABLE, Formulation
-from benchmarks.machine.description import sentence
+from benchmarks.machine.description import make_sentence
 from benchmarks.pages import markdown
 from swin_torch import WindowAttention
 
@@ -32,22 +33,27 @@ STAGES = {
     "stage 3": (14, 384, 12, 6),
     "stage 4": (7, 768, 24, 2),
 }
-"""Grid, channels, heads and blocks of Swin-T at 224 pixels."""
+"""The side of the grid, channels, heads and blocks of each stage of Swin-T at 224 pixels."""
 WINDOW, SHIFT = 7, 3
 SIDES = (28, 42, 56, 84, 112)
-"""Grids of the growing image; 784 tokens are 4 times 2 C."""
+"""The sides of the growing grid; 28 x 28 = 784 tokens are more than 4 times 2 C."""
 CHANNELS, HEADS = 96, 3
 
 
-def table5() -> dict[str, Paired]:
-    """Each stage's attention in each formulation, interleaved; the two that are Swin's are judged first."""
+def measure_table5() -> dict[str, Timings]:
+    """Times each stage's attention in each formulation, interleaved; judges the two that are Swin first.
+
+    Errors: ``ValueError`` if one of these two computes another function.
+    """
     for name in SWIN:
-        if why := fault_of(Formulation(TABLE[name]), name, Case("shifted_window_attention", "small")):
-            raise ValueError(f"cyclic shift and padding compute Swin's attention, but {why}: mend it")
-    return {stage: measured(_runs(*sizes[:3])) for stage, sizes in STAGES.items()}
+        if why := explain_adapter_fault(
+            Formulation(TABLE[name]), name, Case("shifted_window_attention", "small")
+        ):
+            raise ValueError(f"cyclic shift and padding compute Swin's attention, but {why}: correct it")
+    return {stage: interleaved.measure(_make_runs(*sizes[:3])) for stage, sizes in STAGES.items()}
 
 
-def _runs(side: int, channels: int, heads: int) -> dict[str, Callable[[], Any]]:
+def _make_runs(side: int, channels: int, heads: int) -> dict[str, Callable[[], Any]]:
     x = np.random.default_rng(0).standard_normal((1, side, side, channels), np.float32)
     shift = SHIFT if side > WINDOW else 0
     runs = {}
@@ -60,60 +66,62 @@ def _runs(side: int, channels: int, heads: int) -> dict[str, Callable[[], Any]]:
 
 @dataclass(frozen=True)
 class Growth:
-    """What one kind of attention costs on each grid: counted by formula, by torch, and in seconds."""
+    """Holds the cost of one kind of attention on each grid: by formula, by torch's count, in seconds."""
 
     formula: list[int]
     counted: list[int]
     seconds: list[float]
 
 
-def growth() -> tuple[dict[str, Growth], float]:
-    """Window attention, global, and of that the part between the linear layers; and the anchor's spread.
+def measure_growth() -> tuple[dict[str, Growth], float]:
+    """Measures window attention, global attention, and the part of the latter between its linear layers.
+
+    Returns them by name, and the anchor's spread.
 
     Errors: ``ValueError`` where formula and count differ.
     """
-    times = [measured(_growing(side)) for side in SIDES]
+    times = [interleaved.measure(_make_growing_runs(side)) for side in SIDES]
     found = {}
     for kind, formula in KINDS.items():
         by_formula = [formula(side**2) for side in SIDES]
-        counted = [_counted(kind, side) for side in SIDES]
+        counted = [_count_by_torch(kind, side) for side in SIDES]
         if by_formula != counted:
             raise ValueError(
-                f"operations are what torch counts, {kind} has {by_formula} and {counted}: mend one"
+                f"operations are what torch counts, {kind} has {by_formula} and {counted}: correct one"
             )
-        found[kind] = Growth(by_formula, counted, [paired.best(kind) for paired in times])
-    return found, max(paired.disturbance for paired in times)
+        found[kind] = Growth(by_formula, counted, [timings.best(kind) for timings in times])
+    return found, max(timings.disturbance for timings in times)
 
 
-def _window_operations(tokens: int) -> int:
-    return operations.attention(tokens, CHANNELS, WINDOW**2)
+def _count_window(tokens: int) -> int:
+    return operations.count_attention(tokens, CHANNELS, WINDOW**2)
 
 
-def _global_operations(tokens: int) -> int:
-    return operations.attention(tokens, CHANNELS, tokens)
+def _count_global(tokens: int) -> int:
+    return operations.count_attention(tokens, CHANNELS, tokens)
 
 
-def _attending_operations(tokens: int) -> int:
-    return operations.attending(tokens, CHANNELS, tokens)
+def _count_attending(tokens: int) -> int:
+    return operations.count_attending(tokens, CHANNELS, tokens)
 
 
 KINDS = {
-    "window": _window_operations,
-    "global": _global_operations,
-    "global, attending": _attending_operations,
+    "window": _count_window,
+    "global": _count_global,
+    "global, attending": _count_attending,
 }
-"""The formulas of what grows: window attention, global attention, and of that the attention term alone."""
+"""The formulas: window attention, global attention, and the attention term of the latter alone."""
 
 
-def _growing(side: int) -> Mapping[str, Callable[[], Any]]:
-    """What is timed: no bias in global attention, whose table and logits would need gigabytes."""
+def _make_growing_runs(side: int) -> Mapping[str, Callable[[], Any]]:
+    """Returns the runs; global attention has no bias, whose table and logits would need gigabytes."""
     attention = WindowAttention(CHANNELS, HEADS, WINDOW).eval()
     x = torch.randn(1, side, side, CHANNELS)
-    q, k, v = (part.contiguous() for part in _by_head(torch.randn(1, side**2, 3 * CHANNELS)))
+    q, k, v = (part.contiguous() for part in _split_heads(torch.randn(1, side**2, 3 * CHANNELS)))
     attend = TABLE["shifted window, cyclic"]
 
     def globally() -> Any:
-        mixed = scaled_dot_product_attention(*_by_head(attention.qkv(x.flatten(1, 2))))
+        mixed = scaled_dot_product_attention(*_split_heads(attention.qkv(x.flatten(1, 2))))
         return attention.proj(mixed.transpose(1, 2).flatten(2))
 
     runs = {
@@ -124,81 +132,81 @@ def _growing(side: int) -> Mapping[str, Callable[[], Any]]:
     return {name: torch.no_grad()(run) for name, run in runs.items()}
 
 
-def _by_head(qkv: Any) -> Any:
+def _split_heads(qkv: Any) -> Any:
     return qkv.unflatten(-1, (3, HEADS, -1)).permute(2, 0, 3, 1, 4)
 
 
-def _counted(kind: str, side: int) -> int:
-    """What torch counts in the same attention, step by step, on tensors without memory."""
+def _count_by_torch(kind: str, side: int) -> int:
+    """Returns what torch counts in the same attention, on tensors without memory."""
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         attention = WindowAttention(CHANNELS, HEADS, WINDOW)
         x = torch.empty(1, side, side, CHANNELS)
         if kind == "window":
             TABLE["shifted window, cyclic"](x, attention, WINDOW, SHIFT)
-            return counter.get_total_flops()
+            return int(counter.get_total_flops())
         qkv = attention.qkv(x.flatten(1, 2)) if kind == "global" else torch.empty(1, side**2, 3 * CHANNELS)
-        q, k, v = _by_head(qkv)
+        q, k, v = _split_heads(qkv)
         mixed = (q @ k.mT).softmax(-1) @ v
         if kind == "global":
             attention.proj(mixed.transpose(1, 2).flatten(2))
-        return counter.get_total_flops()
+        return int(counter.get_total_flops())
 
 
-def exponent(costs: list[float] | list[int]) -> float:
-    """The exponent e of cost ~ tokens^e, fitted to logarithms by least squares.
+def fit_exponent(costs: list[float] | list[int]) -> float:
+    """Returns the exponent e of cost ~ tokens^e, fitted to the logarithms by least squares.
 
-    >>> round(exponent([side**4 for side in SIDES]), 6)
+    >>> round(fit_exponent([side**4 for side in SIDES]), 6)
     2.0
     """
     tokens = np.log([side**2 for side in SIDES])
     return float(np.polyfit(tokens, np.log(costs), 1)[0])
 
 
-def exact_exponent(costs: list[int]) -> float:
-    """The exponent between the least and the greatest grid, which is 4 times as wide: 16 times the tokens."""
+def compute_exponent(costs: list[int]) -> float:
+    """Returns the exponent between the smallest and the largest grid, which has 16 times the tokens."""
     return log(costs[-1] / costs[0], SIDES[-1] ** 2 / SIDES[0] ** 2)
 
 
-def table5_text(found: dict[str, Paired]) -> str:
-    """The table: ms by stage, their sum over Swin-T's blocks, and that against cyclic shift."""
-    sums = {name: _sum(found, name) for name in TABLE}
+def make_table5_text(found: dict[str, Timings]) -> str:
+    """Returns table 5: ms by stage, their sum over Swin-T's blocks, and its ratio to cyclic shift."""
+    sums = {name: _sum_seconds(found, name) for name in TABLE}
     rows = [
         [
             name,
-            *(f"{1e3 * paired.best(name):.2f}" for paired in found.values()),
+            *(f"{1e3 * timings.best(name):.2f}" for timings in found.values()),
             f"{1e3 * sums[name]:.1f}",
             f"{sums[name] / sums[SWIN[0]]:.2f}x",
         ]
         for name in TABLE
     ]
-    spread = max(paired.disturbance for paired in found.values())
+    spread = max(timings.disturbance for timings in found.values())
     heads = ["attention of one block, ms", *found, "all 12 blocks", "against cyclic"]
-    return f"{markdown.table(heads, rows)}\n\n{_note(spread)}"
+    return f"{markdown.make_table(heads, rows)}\n\n{_make_note(spread)}"
 
 
-def _sum(found: dict[str, Paired], name: str) -> float:
-    """Seconds of all blocks of Swin-T; of Swin's own formulations every second one is not shifted."""
+def _sum_seconds(found: dict[str, Timings], name: str) -> float:
+    """Returns the seconds of all blocks of Swin-T; of Swin's formulations every second block is unshifted."""
     total = 0.0
-    for stage, paired in found.items():
-        half, every = STAGES[stage][3] // 2, TABLE.keys()
-        even = next(iter(every)) if name in SWIN else name
-        total += half * (paired.best(even) + paired.best(name))
+    for stage, timings in found.items():
+        half = STAGES[stage][3] // 2
+        even = next(iter(TABLE)) if name in SWIN else name
+        total += half * (timings.best(even) + timings.best(name))
     return total
 
 
-def growth_text(found: dict[str, Growth], spread: float) -> str:
-    """The table: operations and milliseconds by grid, and the exponents."""
+def make_growth_text(found: dict[str, Growth], spread: float) -> str:
+    """Returns the table of growth: operations and milliseconds by grid, and the exponents."""
     rows = []
     for kind, cost in found.items():
         giga = [f"{count / 1e9:.2f}" for count in cost.counted]
-        rows.append([f"{kind}, Gop", *giga, f"{exact_exponent(cost.counted):.3f}"])
+        rows.append([f"{kind}, Gop", *giga, f"{compute_exponent(cost.counted):.3f}"])
         rows.append(
-            [f"{kind}, ms", *(f"{1e3 * s:.1f}" for s in cost.seconds), f"{exponent(cost.seconds):.2f}"]
+            [f"{kind}, ms", *(f"{1e3 * s:.1f}" for s in cost.seconds), f"{fit_exponent(cost.seconds):.2f}"]
         )
     heads = ["cost", *(f"{side}x{side}" for side in SIDES), "exponent"]
-    return f"{markdown.table(heads, rows)}\n\n{_note(spread)}"
+    return f"{markdown.make_table(heads, rows)}\n\n{_make_note(spread)}"
 
 
-def _note(spread: float) -> str:
-    disturbed = "; **the machine was disturbed, read ratios with care**" if spread > 0.25 else ""
-    return f"{sentence()}. The anchor's spread was {spread:.0%}{disturbed}."
+def _make_note(spread: float) -> str:
+    disturbed = "; **the machine was disturbed, read ratios with care**" if spread > DISTURBED else ""
+    return f"{make_sentence()}. The anchor's spread was {spread:.0%}{disturbed}."

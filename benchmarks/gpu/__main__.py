@@ -1,4 +1,4 @@
-"""python3 -m benchmarks.gpu --out DIR [--minutes N]."""
+"""Measures all that is claimed on a GPU: python3 -m benchmarks.gpu --out DIR [--minutes N]."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MINUTES = 8.0
 def main(words: list[str] | None = None) -> int:
     """Measures all that is claimed on a GPU, and writes each part's file into a folder.
 
-    Where there is no GPU, the same runs reduced, with the kernels interpreted, and the times mean nothing.
+    Without a GPU it makes the same runs with interpreted kernels at small sizes, and the times mean nothing.
     Exit code: 0; 1 where a law is broken or a goal's must is missed; 2 for words that are wrong; 3 where a
     part did not finish.
     """
@@ -33,12 +33,12 @@ def main(words: list[str] | None = None) -> int:
     except (OSError, ValueError) as error:
         print(f"gpu: --out is a folder that can be written: {error}", file=sys.stderr)
         return 2
-    for part in schedule.SHARES:  # an earlier run's results are not this one's
+    for part in schedule.SHARES:  # removes the results of an earlier run
         (given.out / f"{part}.json").unlink(missing_ok=True)
     (given.out / "tuned.json").unlink(missing_ok=True)
     unfinished = schedule.run(given.out, given.minutes)
-    missed = page.missed(given.out)
-    print(page.text([given.out]), end="")
+    missed = page.list_missed(given.out)
+    print(page.make_text([given.out]), end="")
     for line in missed:
         print(line, file=sys.stderr)
     return 1 if missed else 3 if unfinished else 0

@@ -1,4 +1,4 @@
-"""How much time a part has left, and how long its runs take.  In a rehearsal the clock lies."""
+"""Clocks: how much time a part has left, and how long its runs take.  A rehearsal invents the times."""
 
 from __future__ import annotations
 
@@ -7,26 +7,27 @@ from dataclasses import dataclass
 from random import Random
 from time import monotonic
 
-from swin_timing.interleaved import ROUNDS, Paired, Run, measured
+from swin_timing import interleaved
+from swin_timing.interleaved import ROUNDS, Run, Timings
 
-LONGEST_LIE = 1e-3
-"""Seconds that pass at most between two readings of a clock that lies."""
+LONGEST_STEP = 1e-3
+"""The most seconds between two readings of an invented clock."""
 
 
 class Clock:
-    """Real time."""
+    """Tells real time."""
 
     def now(self) -> float:
         """Returns the seconds since some moment."""
         return monotonic()
 
-    def measured(self, runs: Mapping[str, Run], wait: Run) -> Paired:
+    def measure(self, runs: Mapping[str, Run], wait: Run) -> Timings:
         """Measures runs in interleaved rounds."""
-        return measured(runs, wait=wait)
+        return interleaved.measure(runs, wait=wait)
 
 
-class LyingClock(Clock):
-    """Time that passes at random, a little at each reading: what a rehearsal measures takes one run each."""
+class InventedClock(Clock):
+    """Tells an invented time, which advances a little at each reading; runs each thing once."""
 
     def __init__(self, seed: int = 0) -> None:
         self._random = Random(seed)
@@ -34,25 +35,25 @@ class LyingClock(Clock):
 
     def now(self) -> float:
         """Returns a time that is later than at the last reading."""
-        self._now += self._random.uniform(0.0, LONGEST_LIE)
+        self._now += self._random.uniform(0.0, LONGEST_STEP)
         return self._now
 
-    def measured(self, runs: Mapping[str, Run], wait: Run) -> Paired:
-        """Runs each once, and makes the times up."""
+    def measure(self, runs: Mapping[str, Run], wait: Run) -> Timings:
+        """Runs each once, and invents the times."""
         for run in runs.values():
             run()
         wait()
-        times = {name: tuple(self._lie() for _ in range(ROUNDS)) for name in runs}
-        return Paired(times, (1.0,) * ROUNDS)
+        times = {name: tuple(self._invent() for _ in range(ROUNDS)) for name in runs}
+        return Timings(times, (1.0,) * ROUNDS)
 
-    def _lie(self) -> float:
+    def _invent(self) -> float:
         before = self.now()
         return self.now() - before
 
 
 @dataclass(frozen=True)
 class Deadline:
-    """The moment by which a part is to be done.
+    """Holds the moment by which a part must end.
 
     >>> readings = iter([0.0, 1.0, 9.0])
     >>> deadline = Deadline.within(5.0, lambda: next(readings))
@@ -65,7 +66,7 @@ class Deadline:
 
     @classmethod
     def within(cls, seconds: float, now: Callable[[], float]) -> Deadline:
-        """Returns the deadline in so many seconds."""
+        """Returns the deadline in ``seconds`` from now."""
         return cls(now() + seconds, now)
 
     def left(self) -> float:

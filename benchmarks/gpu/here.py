@@ -1,4 +1,4 @@
-"""What is there: card, driver, versions, commit, and what is missing."""
+"""Records what the machine has: card, driver, versions, commit; and which packages are missing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.gpu.part import Part
-from benchmarks.machine.checkout import ROOT, commit
+from benchmarks.machine.checkout import ROOT, find_commit
 
 PACKAGES = {
     "numpy": "all",
@@ -26,10 +26,10 @@ PACKAGES = {
     "pytest": "nothing here: the tests",
     "jaxtyping": "nothing here: the tests of shapes",
     "rich": "nothing here: the command's tables",
-    "PIL": "nothing here: photographs",
+    "PIL": "nothing here: pictures of inputs",
     "safetensors": "nothing here: checkpoints in that form",
 }
-"""What is asked for, and what does not run without it."""
+"""The packages that are used, and what does not run without them."""
 
 DISTRIBUTIONS = {"PIL": "pillow"}
 
@@ -37,22 +37,22 @@ SOURCES = "*.py", "*.c", "*.h", "*.toml", "tuned.json"
 
 
 def run(part: Part) -> None:
-    """Names what is missing first; then looks at the card."""
+    """Reports missing packages first, then looks at the card."""
     missing = {name: costs for name, costs in PACKAGES.items() if find_spec(name) is None}
     for name, costs in missing.items():
         print(f"{name} is not installed; without it is left out: {costs}", flush=True)
     part.record.add("missing", missing)
-    part.record.add("versions", {name: number for name in PACKAGES if (number := version_of(name))})
+    part.record.add("versions", {name: number for name in PACKAGES if (number := find_version(name))})
     part.record.add("python", platform.python_version())
     part.record.add("cores", os.cpu_count())
-    part.record.add("commit", commit())
-    part.record.add("sources", digest(ROOT))
+    part.record.add("commit", find_commit())
+    part.record.add("sources", compute_digest(ROOT))
     part.record.add("date", datetime.now(UTC).date().isoformat())
-    part.each({"card": lambda: look_at_card(part)})
+    part.do_each({"card": lambda: look_at_card(part)})
 
 
 def look_at_card(part: Part) -> None:
-    """Writes down the GPU, or that there is none."""
+    """Records the GPU, or that there is none."""
     import torch
 
     if part.reduced or not torch.cuda.is_available():
@@ -64,19 +64,19 @@ def look_at_card(part: Part) -> None:
     part.record.add("multiprocessors", found.multi_processor_count)
     part.record.add("memory_gb", round(found.total_memory / 1e9, 1))
     part.record.add("cuda", torch.version.cuda)
-    part.each({"driver": lambda: part.record.add("driver", driver())})
+    part.do_each({"driver": lambda: part.record.add("driver", find_driver())})
 
 
-def driver() -> str:
+def find_driver() -> str:
     """Returns the driver's version."""
     words = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
     return subprocess.run(words, capture_output=True, text=True, check=True, timeout=20).stdout.split()[0]
 
 
-def version_of(package: str) -> str | None:
+def find_version(package: str) -> str | None:
     """Returns the version of an installed package.
 
-    >>> version_of("no-such-package") is None
+    >>> find_version("no-such-package") is None
     True
     """
     try:
@@ -85,11 +85,11 @@ def version_of(package: str) -> str | None:
         return None
 
 
-def digest(root: Path) -> str:
-    """Returns a number that changes with any source file: it tells a copy's commit where git is missing.
+def compute_digest(root: Path) -> str:
+    """Returns a hash of all source files, which identifies a copy's commit where git is missing.
 
     >>> from tempfile import mkdtemp
-    >>> digest(Path(mkdtemp()))[:8]
+    >>> compute_digest(Path(mkdtemp()))[:8]
     'e3b0c442'
     """
     found = hashlib.sha256()

@@ -1,7 +1,7 @@
-"""The laws on the kernels, in each precision: real sizes first, then quick effort's drawn cases.
+"""Judges the kernels by the laws in each precision: first at real sizes, then on quick effort's drawn cases.
 
-Most of a case is the oracle's work on the CPU and the compiler's, so many processes ask at once.  One that
-the kernels kill, hang or poison is replaced, and the law that it was asked is broken.
+Most of a case's time goes to the oracle on the CPU and to the compiler, so many processes work at once.  A
+process that the kernels kill, hang or break is replaced, and the law that it was asked counts as broken.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from threading import Lock, Thread
 from typing import Any
 
 from benchmarks.gpu import goals
-from benchmarks.gpu.part import Part, end_with_parent, reason
+from benchmarks.gpu.part import Part, end_with_parent, make_reason
 
 PRECISIONS = "bfloat16", "float32", "float16", "tf32"
 
@@ -30,10 +30,10 @@ GRIDS = (
     "grid=50x38 window=12x12 shift=6x6 heads=1 head_dim=32",
     "grid=50x38 window=16x16 shift=8x8 heads=1 head_dim=32",
 )
-"""Sizes of real networks: each kernel, whole and padded grids, every class of windows."""
+"""Sizes of real networks, for every kernel, with whole and padded grids and every class of windows."""
 
 SMALL = "grid=14x14 window=7x7 shift=3x3 heads=1 head_dim=32", "grid=12x12 window=12x12 shift=6x6 head_dim=32"
-"""Where a law takes long: a window of one tile, and one of several."""
+"""Sizes for laws that take long: a window of one tile, and one of several."""
 
 NETWORK = "image=224x224 patch=4x4 window=7x7 depths=2x2x6x2 heads=3x6x12x24 embed_dim=96 classes=1000"
 
@@ -46,27 +46,27 @@ REAL = (
     *(("patch_merging/oracle", case) for case in GRIDS[:3]),
     ("swin_transformer/oracle", NETWORK),
 )
-"""Laws at real sizes."""
+"""The laws at real sizes."""
 
 REDUCED = (
     ("swin_block/oracle", "grid=7x7 window=4x4 shift=2x2 heads=1 head_dim=16"),
     ("shifted_window_attention/oracle", "grid=9x9 window=9x9 shift=4x4 head_dim=16"),
 )
-"""The same for a rehearsal."""
+"""The same in a rehearsal."""
 
 BY_KERNELS = "shifted_window_attention/*", "swin_*", "patch_merging/*"
-"""The laws that the kernels decide: asked before the others."""
+"""The laws that depend on the kernels: they are asked first."""
 
 CASE = 100.0
-"""Seconds that one case may take: a whole network's oracle alone takes 20 on a slow core."""
+"""The most seconds of a case: the oracle's whole network takes 20 on a slow core."""
 
 START = 90.0
-"""Seconds that a process may take to load the implementation."""
+"""The most seconds that a process takes to load the implementation."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """One law in one precision, on a case or on drawn ones."""
+    """Holds a law, a precision, and a case; None draws cases."""
 
     precision: str
     law: str
@@ -74,8 +74,10 @@ class Task:
 
 
 def run(part: Part) -> None:
-    """Asks everything, several processes at once, while time is left."""
-    queues = {precision: deque(tasks(precision, part.reduced)) for precision in precisions(part.reduced)}
+    """Asks every law, with several processes at once, while time is left."""
+    queues = {
+        precision: deque(list_tasks(precision, part.reduced)) for precision in choose_precisions(part.reduced)
+    }
     findings = Findings(part, queues)
     findings.write()
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -103,37 +105,37 @@ def run(part: Part) -> None:
         rivals.kill()
 
 
-def precisions(reduced: bool) -> tuple[str, ...]:
+def choose_precisions(reduced: bool) -> tuple[str, ...]:
     """Returns the precisions that are asked."""
     return ("bfloat16",) if reduced else PRECISIONS
 
 
-def tasks(precision: str, reduced: bool) -> Iterator[Task]:
-    """Yields what is asked in a precision, the most telling first."""
+def list_tasks(precision: str, reduced: bool) -> Iterator[Task]:
+    """Yields the tasks of a precision, the most important first."""
     from swin_properties.laws import choosing
 
     real = REDUCED if reduced else REAL
     yield from (Task(precision, law, case) for law, case in real)
-    first = [law.name for pattern in BY_KERNELS for law in choosing.chosen(pattern)]
+    first = [law.name for pattern in BY_KERNELS for law in choosing.choose_laws(pattern)]
     if reduced:
         yield Task(precision, "swin_block/residual")
         return
     yield from (Task(precision, name) for name in first)
-    yield from (Task(precision, law.name) for law in choosing.chosen() if law.name not in first)
+    yield from (Task(precision, law.name) for law in choosing.choose_laws() if law.name not in first)
 
 
 class Findings:
-    """What the processes found so far, written down after each answer."""
+    """Collects what the processes found, and writes it after each answer."""
 
     def __init__(self, part: Part, queues: dict[str, deque[Task]]) -> None:
         self.part, self.queues, self.lock = part, queues, Lock()
         self.real: list[dict[str, Any]] = []
-        self.drawn = {
+        self.drawn: dict[str, dict[str, Any]] = {
             name: {"held": 0, "largest_rho": 0.0, "broken": {}, "not offered": []} for name in queues
         }
 
     def take(self, precision: str) -> Task | None:
-        """Returns the next task of a precision, None if there is none."""
+        """Returns the next task of a precision, None if none is left."""
         with self.lock:
             return self.queues[precision].popleft() if self.queues[precision] else None
 
@@ -167,26 +169,26 @@ class Findings:
 
 
 def work(part: Part, findings: Findings, order: list[str]) -> None:
-    """Takes tasks, of one precision after the other, and has a process answer them."""
+    """Takes tasks, precision by precision, and lets a process answer them."""
     for precision in dict.fromkeys(order):
-        asked: Asked | None = None
+        asked: LawProcess | None = None
         try:
             while part.deadline.left() > 0 and (task := findings.take(precision)):
-                asked = asked or Asked(precision, part.reduced)
+                asked = asked or LawProcess(precision, part.reduced)
                 answer = asked.answer(task)
                 findings.keep(task, answer)
                 if answer.get("process is over"):
                     asked.close()
                     asked = None
         except (OSError, ValueError) as error:
-            part.record.leave_out(f"laws in {precision}", reason(error))
+            part.record.leave_out(f"laws in {precision}", make_reason(error))
         finally:
             if asked:
                 asked.close()
 
 
-class Asked:
-    """A process that answers tasks of one precision."""
+class LawProcess:
+    """Starts a process that answers tasks of one precision."""
 
     def __init__(self, precision: str, reduced: bool) -> None:
         context = get_context("spawn")
@@ -199,9 +201,9 @@ class Asked:
             raise ValueError(str(ready))
 
     def answer(self, task: Task) -> dict[str, Any]:
-        """Returns what a law found; where the process is over, that is what breaks the law."""
+        """Returns what a law found; if the process ended, the law is broken."""
         case = task.case or ""
-        with suppress(OSError):  # the process is over: what comes next says how
+        with suppress(OSError):  # the process ended: the next message says how
             self.connection.send(task)
         while True:
             try:
@@ -229,14 +231,14 @@ class Asked:
 
 
 def serve(connection: Connection, precision: str, reduced: bool) -> None:
-    """The process: loads the kernels' adapter, announces each case, and answers tasks."""
+    """Runs in the process: loads the kernels' adapter, announces each case, and answers tasks."""
     end_with_parent()
     from swin_properties.judging.implementation import load_implementation
     from swin_properties.judging.one_law import EFFORTS, run_case, run_law
     from swin_properties.laws import choosing
     from swin_properties.laws.law import LAWS
 
-    choosing.chosen()
+    choosing.choose_laws()
     name = "swin_torch" if reduced else "swin_torch:cuda"
     try:
         judged = load_implementation(name, precision, "canonical")

@@ -1,4 +1,4 @@
-"""One part, in the process that `benchmarks.gpu.schedule` starts for it: NAME FOLDER SECONDS [goes-on]."""
+"""Runs one part in a process that `benchmarks.gpu.schedule` starts: NAME FOLDER SECONDS [goes-on]."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
-from benchmarks.gpu.clock import Clock, Deadline, LyingClock
+from benchmarks.gpu.clock import Clock, Deadline, InventedClock
 from benchmarks.gpu.record import Record
 
 GOES_ON = "goes-on"
-"""The word after a part's seconds where an earlier process began it."""
+"""The word after the seconds of a part that an earlier process began."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """What a part is given: its record, its time, and where it runs.
+    """Holds what a part is given: its record, its time, and where it runs.
 
-    ``reduced``: there is no GPU; the kernels are interpreted, at small sizes, and times are made up.
+    ``reduced``: there is no GPU; the kernels are interpreted at small sizes, and times are invented.
     """
 
     record: Record
@@ -33,20 +33,20 @@ class Part:
 
     @property
     def device(self) -> str:
-        """Where tensors live."""
+        """The device of the tensors."""
         return "cpu" if self.reduced else "cuda"
 
     def wait(self) -> None:
-        """Returns when the GPU has done what it was given."""
+        """Waits until the GPU has finished its work."""
         if not self.reduced:
             import torch
 
             torch.cuda.synchronize()
 
-    def each(self, work: dict[str, Callable[[], None]]) -> None:
-        """Does things by name, in order, while time is left; one that fails is left out with its reason.
+    def do_each(self, work: Mapping[str, Callable[[], None]]) -> None:
+        """Does each thing by name, in order, while time is left; what fails is left out with its reason.
 
-        After an error of CUDA every call of the process fails: the part goes on in a new one.
+        After a CUDA error every call of the process fails, so the part goes on in a new process.
         """
         for name, do in work.items():
             if self.record.has(name):
@@ -56,23 +56,25 @@ class Part:
                 continue
             try:
                 do()
-            except Exception as error:  # whatever happens on a GPU that nobody watches costs this thing alone
-                self.record.leave_out(name, reason(error))
+            except Exception as error:  # nobody watches the run: an error must cost this thing alone
+                self.record.leave_out(name, make_reason(error))
                 if "CUDA error" in str(error):
-                    self.start_anew()
+                    self.restart()
 
-    def start_anew(self) -> None:
-        """Puts a new program in the place of this process, which goes on with the same file."""
+    def restart(self) -> None:
+        """Replaces this process by a new one, which goes on with the same file."""
         name, seconds = str(self.record.data["part"]), f"{self.deadline.left():.1f}"
         words = [sys.executable, "-m", "benchmarks.gpu.part", name, str(self.folder), seconds, GOES_ON]
         os.execv(sys.executable, words)
 
 
-def reason(error: Exception) -> str:
+def make_reason(error: Exception) -> str:
     """Returns an error as one line.
 
-    >>> reason(ModuleNotFoundError("No module named 'timm'", name="timm")), reason(ValueError("a\\nb"))
-    ('timm is not installed', 'ValueError: a b')
+    >>> make_reason(ModuleNotFoundError("No module named 'timm'", name="timm"))
+    'timm is not installed'
+    >>> make_reason(ValueError("a\\nb"))
+    'ValueError: a b'
     """
     if isinstance(error, ModuleNotFoundError) and error.name:
         return f"{error.name.partition('.')[0]} is not installed"
@@ -80,7 +82,7 @@ def reason(error: Exception) -> str:
 
 
 def end_with_parent() -> None:
-    """Asks Linux to kill this process when the one that started it ends; elsewhere it runs on."""
+    """Asks Linux to kill this process when its parent ends; other systems let it run on."""
     if sys.platform == "linux":
         death_signal = 1
         ctypes.CDLL(None).prctl(death_signal, signal.SIGKILL)
@@ -91,7 +93,7 @@ def main(words: list[str]) -> int:
     end_with_parent()
     name, folder, seconds = words[0], Path(words[1]), float(words[2])
     reduced = os.environ.get("TRITON_INTERPRET") == "1"
-    clock = LyingClock() if reduced else Clock()
+    clock = InventedClock() if reduced else Clock()
     record = Record(folder, name, goes_on=GOES_ON in words)
     deadline = Deadline.within(seconds, clock.now)
     import_module(f"benchmarks.gpu.{name}").run(Part(record, deadline, clock, folder, reduced))

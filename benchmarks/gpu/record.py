@@ -1,4 +1,4 @@
-"""A part's file: whole at every moment, for it is written anew with each thing that is found."""
+"""Writes a part's file.  It is complete at every moment, because it is written again with every finding."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from swin_properties.reports import files
 
 
 class Record:
-    """What one part found, by name, and what it left out, each with the reason.
+    """Records what a part found, by name, and what it left out, with the reasons.
 
     >>> from tempfile import mkdtemp
     >>> record = Record(Path(mkdtemp()), "counts")
@@ -23,30 +23,30 @@ class Record:
     """
 
     def __init__(self, folder: Path, part: str, goes_on: bool = False) -> None:
-        """Writes the file at once: a part that found nothing has one too; or goes on with the one there."""
-        self.path = path_of(folder, part)
+        """Writes the file at once, so that every part has one; ``goes_on`` continues an earlier one."""
+        self.path = find_path(folder, part)
         self.data: dict[str, Any] = {"part": part, "finished": False, "found": {}, "left_out": {}}
         if goes_on:
             self.data = read(self.path)
         self._write()
 
     def has(self, name: str) -> bool:
-        """Tells whether something was found or left out already."""
+        """Returns whether something was found or left out already."""
         return name in self.data["found"] or name in self.data["left_out"]
 
     def add(self, name: str, value: Any) -> None:
-        """Writes down what was found."""
+        """Records what was found."""
         self.data["found"][name] = value
         self._write()
 
     def leave_out(self, name: str, reason: str) -> None:
-        """Writes down what was not measured, and why."""
+        """Records what was not measured, and why."""
         self.data["left_out"][name] = reason
         self._write()
         print(f"{self.data['part']}: {name} is left out: {reason}", flush=True)
 
     def finish(self) -> None:
-        """Writes down that nothing is missing but what was left out."""
+        """Records that the part is finished."""
         self.data["finished"] = True
         self._write()
 
@@ -54,7 +54,7 @@ class Record:
         files.write(str(self.path), json.dumps(self.data, indent=1) + "\n")
 
 
-def path_of(folder: Path, part: str) -> Path:
+def find_path(folder: Path, part: str) -> Path:
     """Returns the file of a part."""
     return folder / f"{part}.json"
 
@@ -62,7 +62,7 @@ def path_of(folder: Path, part: str) -> Path:
 def read(path: Path) -> dict[str, Any]:
     """Returns what a part's file holds.
 
-    Errors: ``ValueError`` for a file that no part wrote.
+    Errors: ``ValueError`` for a file that is not a part's.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -75,8 +75,8 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def end(folder: Path, part: str, reason: str) -> None:
-    """Writes into a part's file why it did not finish: it was killed, or never started."""
-    path = path_of(folder, part)
+    """Records in a part's file why it did not finish: it was killed, or never started."""
+    path = find_path(folder, part)
     data = read(path) if path.exists() else Record(folder, part).data
     data["ended"] = reason
     files.write(str(path), json.dumps(data, indent=1) + "\n")

@@ -1,7 +1,7 @@
-"""The parts in their order, each in a process of its own with its share of the time.
+"""Runs the parts in order, each in a process of its own with a share of the time.
 
-A part that crashes, hangs or poisons its GPU context costs its own part and no other.  What it found until
-then is in its file.
+A part that crashes, hangs or breaks its GPU context does not affect the others, and its file has what it
+found until then.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from time import monotonic
 
 from benchmarks.gpu import record
 from benchmarks.gpu.clock import Deadline
-from benchmarks.machine.checkout import ROOT, folders
+from benchmarks.machine.checkout import ROOT, find_package_folders
 
 SHARES = {"here": 2, "ceilings": 2, "laws": 9, "search": 8, "goals": 9, "counts": 2}
-"""The parts in order, and the share of the time that is left which each may take."""
+"""The parts in order, each with its share of the time that is left."""
 
 FIRST_FILE = 50.0
-"""Seconds after which the first part is ended, so that its file is there within a minute."""
+"""The most seconds of the first part, so that its file is there within a minute."""
 
 GRACE = 4.0
-"""Seconds of its share in which a part ends by itself, before it is killed."""
+"""The last seconds of a part's share, in which it ends by itself before it is killed."""
 
 LEAST = 5.0
-"""Seconds under which a part is not started."""
+"""A part that has fewer seconds is not started."""
 
 
 def run(
@@ -38,14 +38,14 @@ def run(
     now: Callable[[], float] = monotonic,
     start: Callable[..., str] | None = None,
 ) -> list[str]:
-    """Runs every part within so many minutes; returns the parts that did not finish.
+    """Runs every part within ``minutes``, and returns the parts that did not finish.
 
-    ``now`` is the clock, and ``start`` runs one part: it is given name, folder and seconds, and returns why
-    the part did not finish, empty if it did.
+    ``now`` is the clock.  ``start(name, folder, seconds)`` runs a part and returns why it did not finish,
+    empty if it did.
     """
     deadline, unfinished = Deadline.within(60 * minutes, now), []
     for number, part in enumerate(SHARES):
-        seconds = share(part, list(SHARES)[number:], deadline.left())
+        seconds = compute_share(part, list(SHARES)[number:], deadline.left())
         if seconds < LEAST:
             reason = f"no time was left: {max(0.0, deadline.left()):.0f} s of {minutes:g} minutes"
             record.end(folder, part, reason)
@@ -60,10 +60,10 @@ def run(
     return unfinished
 
 
-def share(part: str, remaining: list[str], left: float) -> float:
-    """Returns the seconds that a part may take of those that are left.
+def compute_share(part: str, remaining: list[str], left: float) -> float:
+    """Returns how many of the seconds that are left a part may take.
 
-    >>> share("here", list(SHARES), 480.0), share("counts", ["counts"], 31.0)
+    >>> compute_share("here", list(SHARES), 480.0), compute_share("counts", ["counts"], 31.0)
     (30.0, 31.0)
     """
     seconds = left * SHARES[part] / sum(SHARES[name] for name in remaining)
@@ -73,11 +73,11 @@ def share(part: str, remaining: list[str], left: float) -> float:
 def start_part(part: str, folder: Path, seconds: float) -> str:
     """Runs a part in a process of its own; returns why it did not finish, empty if it did.
 
-    The process and all that it started are killed when its time is over, and when this process ends.
+    The process and all that it started are killed when its time is over or this process ends.
     """
-    path = os.pathsep.join([*folders(), *filter(None, [os.environ.get("PYTHONPATH")])])
+    path = os.pathsep.join([*find_package_folders(), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = os.environ | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
-    if no_gpu(folder):
+    if has_no_gpu(folder):
         environment["TRITON_INTERPRET"] = "1"
     words = [
         sys.executable,
@@ -96,19 +96,19 @@ def start_part(part: str, folder: Path, seconds: float) -> str:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    return "" if code == 0 else ended(code)
+    return "" if code == 0 else describe_end(code)
 
 
-def no_gpu(folder: Path) -> bool:
-    """Tells whether the first part found no GPU; until it has looked, there is one."""
-    path = record.path_of(folder, "here")
+def has_no_gpu(folder: Path) -> bool:
+    """Returns whether the first part found no GPU; False as long as it has not looked."""
+    path = record.find_path(folder, "here")
     return path.exists() and record.read(path)["found"].get("card", "") is None
 
 
-def ended(code: int) -> str:
+def describe_end(code: int) -> str:
     """Returns in words how a process ended.
 
-    >>> ended(-11), ended(1)
+    >>> describe_end(-11), describe_end(1)
     ('it was ended by signal 11 (Segmentation fault)', 'it ended with exit code 1')
     """
     if code < 0:

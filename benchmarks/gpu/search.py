@@ -1,7 +1,8 @@
-"""A bounded search over how each kernel is launched: judged, then timed, the most promising first.
+"""Searches how to launch each kernel: judges and times a list of choices, the most promising first.
 
-The best go into ``tuned.json`` beside the parts' files, by compute capability, and from there into
-swin_torch (`benchmarks.gpu.page`).  Choices are compiled ahead by processes beside the one that measures.
+The best choices are written to ``tuned.json`` beside the parts' files, by compute capability;
+`benchmarks.gpu.page` copies them into swin_torch.  Other processes compile the choices ahead of the one that
+measures.
 """
 
 from __future__ import annotations
@@ -18,34 +19,34 @@ import torch
 from swin_properties.reports import files
 
 from benchmarks.gpu import record
-from benchmarks.gpu.part import Part, end_with_parent, reason
-from benchmarks.gpu.targets import Choice, Target, targets
+from benchmarks.gpu.part import Part, end_with_parent, make_reason
+from benchmarks.gpu.targets import Choice, Target, list_targets
 from swin_torch.backends.triton import choices, launch
 
 GAIN = 1.02
-"""How many times as fast as today's a choice must be to replace it: less may be chance."""
+"""A choice must be this many times as fast as today's to replace it: less may be chance."""
 
 REHEARSED = 2
-"""Choices of each kernel that a rehearsal tries."""
+"""The number of choices of each kernel that a rehearsal tries."""
 
 TUNED = "tuned.json"
 
 
 def run(part: Part) -> None:
     """Searches target after target while time is left."""
-    helpers = [] if part.reduced else compilers(os.cpu_count() or 2)
+    helpers = [] if part.reduced else start_compilers(os.cpu_count() or 2)
     capability = choices.capability(torch.device(part.device))
-    found = earlier(part.folder, capability)
+    found = load_earlier(part.folder, capability)
     try:
-        for target in targets(part.device, part.reduced):
-            part.each({target.name: partial(search, part, target, capability, found)})
+        for target in list_targets(part.device, part.reduced):
+            part.do_each({target.name: partial(search, part, target, capability, found)})
     finally:
         for helper in helpers:
             helper.kill()
 
 
-def earlier(folder: Path, capability: str) -> dict[str, Any]:
-    """Returns what a process before this one found, and takes it into use: the part may go on after it."""
+def load_earlier(folder: Path, capability: str) -> dict[str, Any]:
+    """Returns what an earlier process of this part found, and puts it into use."""
     use(folder)
     path = folder / TUNED
     tables = choices.read(path).get(capability, {}) if path.exists() else {}
@@ -53,11 +54,11 @@ def earlier(folder: Path, capability: str) -> dict[str, Any]:
 
 
 def search(part: Part, target: Target, capability: str, found: dict[str, Any]) -> None:
-    """Judges and times a target's choices, and keeps the best."""
+    """Judges and times a target's choices, and records the best."""
     runs: dict[str, Callable[[], object]] = {}
     refused: dict[str, str] = {}
     few = target.candidates[:REHEARSED] if part.reduced else target.candidates
-    by_name = {told(choice): choice for choice in few}
+    by_name = {describe(choice): choice for choice in few}
     for name, choice in by_name.items():
         if part.deadline.left() <= 0:
             refused[name] = "no time was left"
@@ -67,16 +68,16 @@ def search(part: Part, target: Target, capability: str, found: dict[str, Any]) -
             target.check()
             target.launch()
             part.wait()
-        except Exception as error:  # a choice that does not compile, fit or hold is none
-            refused[name] = reason(error)
+        except Exception as error:  # a choice that does not compile or fit, or is wrong, is refused
+            refused[name] = make_reason(error)
             if "CUDA error" in refused[name]:
                 raise
             continue
-        runs[name] = partial(launched, capability, target, choice)
+        runs[name] = partial(launch_with, capability, target, choice)
     if not runs:
-        raise ValueError(f"no choice holds: {refused}")
-    paired = part.clock.measured(runs, part.wait)
-    seconds = {name: paired.best(name) for name in runs}
+        raise ValueError(f"no choice is right: {refused}")
+    timings = part.clock.measure(runs, part.wait)
+    seconds = {name: timings.best(name) for name in runs}
     today = next(iter(by_name))
     best = min(seconds, key=lambda name: seconds[name])
     gain = seconds.get(today, float("inf")) / seconds[best]
@@ -90,28 +91,28 @@ def search(part: Part, target: Target, capability: str, found: dict[str, Any]) -
     print(f"{target.name}: {kept}, {answer['times as fast']:.2f}x today's", flush=True)
 
 
-def launched(capability: str, target: Target, choice: Choice) -> None:
+def launch_with(capability: str, target: Target, choice: Choice) -> None:
     """Launches a target with a choice."""
     choices.put(capability, target.table, target.key, choice)
     target.launch()
 
 
 def write(part: Part, capability: str, found: dict[str, Any]) -> None:
-    """Writes what was found so far as a file of choices."""
-    path = record.path_of(part.folder, "here")
+    """Writes what was found so far into the file of choices."""
+    path = record.find_path(part.folder, "here")
     known = record.read(path)["found"] if path.exists() else {}
     origin = f"{known.get('card') or 'an interpreted rehearsal'}, commit {known.get('commit', 'unknown')}"
     files.write(str(part.folder / TUNED), choices.written({capability: found | {"from": origin}}))
 
 
 def use(folder: Path) -> None:
-    """From now on the kernels take what a search found, where there was one."""
+    """Makes the kernels use what a search found, if there was one."""
     if (folder / TUNED).exists():
         choices.use(folder / TUNED)
 
 
-def compilers(cores: int) -> list[Any]:
-    """Starts processes that compile the choices ahead of the one that measures; what they do is cached."""
+def start_compilers(cores: int) -> list[Any]:
+    """Starts processes that compile the choices into Triton's cache, ahead of the one that measures."""
     context, number = get_context("spawn"), max(1, min(12, cores - 3))
     helpers = [
         context.Process(target=compile_ahead, args=(mine, number), daemon=True) for mine in range(number)
@@ -131,21 +132,21 @@ def compile_ahead(mine: int, processes: int) -> None:
     launch.run = warm_up
     capability = choices.capability(torch.device("cuda"))
     number = 0
-    for target in targets("cuda", reduced=False):
+    for target in list_targets("cuda", reduced=False):
         if target.table == "block":
             continue
         for choice in target.candidates:
             number += 1
             if number % processes == mine:
                 choices.put(capability, target.table, target.key, choice)
-                with suppress(Exception):  # the process that measures says what is wrong with it
+                with suppress(Exception):  # the process that measures reports what is wrong with it
                     target.launch()
 
 
-def told(choice: Choice) -> str:
+def describe(choice: Choice) -> str:
     """Returns a choice in words.
 
-    >>> told("five launches"), told(choices.MOVING)
+    >>> describe("five launches"), describe(choices.MOVING)
     ('five launches', 'rows 128, columns 64, step 32, num_warps 8, num_stages 3, programs 2')
     """
     if isinstance(choice, str):

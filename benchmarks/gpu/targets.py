@@ -1,4 +1,4 @@
-"""What is searched: a kernel at a size, the choices it may be launched with, and how it is judged."""
+"""Lists what is searched: a kernel at a size, the choices to launch it with, and how it is judged."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from benchmarks.cases.attention_operator import Case as AttentionCase
 from benchmarks.cases.attention_operator import Sizes
 from benchmarks.cases.case import SIZES
 from benchmarks.cases.case import Case as Component
-from benchmarks.cases.verdicts import exact_and_budget, wide
+from benchmarks.cases.verdicts import compute_exact_and_budget, widen
 from swin_torch.backends.triton import choices, launch, launch_rows
 from swin_torch.backends.triton.choices import Attention, Tile
 from swin_torch.blocks import ways
@@ -38,11 +38,11 @@ Choice = Attention | Tile | str
 
 @dataclass(frozen=True)
 class Target:
-    """One kernel at one size.
+    """Holds one kernel at one size.
 
-    ``candidates``: what it may be launched with, today's choice first, then the most promising.  ``launch``
-    is what is timed.  ``check`` raises ``ValueError`` where the kernel, as it is launched now, computes
-    another function than the oracle.
+    ``candidates``: the choices to launch it with, today's first, then the most promising.  ``launch`` is
+    timed.  ``check`` raises ``ValueError`` if the kernel, as it is launched now, computes another function
+    than the oracle.
     """
 
     name: str
@@ -53,23 +53,23 @@ class Target:
     check: Callable[[], None]
 
 
-def targets(device: str, reduced: bool) -> Iterator[Target]:
-    """Yields what is searched, what a network spends most time in first."""
+def list_targets(device: str, reduced: bool) -> Iterator[Target]:
+    """Yields all targets; those in which a network spends most time come first."""
     if reduced:
-        yield from attention_targets(Grid(8, 16, 1, 4, 2), 1, device)
-        yield from islice(attention_targets(Grid(9, 16, 1, 9, 4), 1, device), 1)
-        yield from islice(layer_targets("tiny", 1, device), 0, None, 4)
+        yield from list_attention_targets(Grid(8, 16, 1, 4, 2), 1, device)
+        yield from islice(list_attention_targets(Grid(9, 16, 1, 9, 4), 1, device), 1)
+        yield from islice(list_layer_targets("tiny", 1, device), 0, None, 4)
         return
-    yield from attention_targets(Grid(56, 96, 3, 7, 3), 128, device)
-    yield from layer_targets("stage1", 128, device)
-    yield from layer_targets("stage3", 128, device)
-    yield from attention_targets(Grid(96, 128, 4, 12, 6), 32, device)
-    yield from layer_targets("stage2", 128, device)
-    yield from layer_targets("stage4", 128, device)
+    yield from list_attention_targets(Grid(56, 96, 3, 7, 3), 128, device)
+    yield from list_layer_targets("stage1", 128, device)
+    yield from list_layer_targets("stage3", 128, device)
+    yield from list_attention_targets(Grid(96, 128, 4, 12, 6), 32, device)
+    yield from list_layer_targets("stage2", 128, device)
+    yield from list_layer_targets("stage4", 128, device)
 
 
 class Grid(NamedTuple):
-    """A grid's side, its channels and heads, window and shift."""
+    """Holds a grid's side, channels, heads, window and shift."""
 
     side: int
     channels: int
@@ -81,7 +81,7 @@ class Grid(NamedTuple):
         return f"{self.side}x{self.side}x{self.channels}, window {self.window}"
 
 
-def attention_targets(grid: Grid, batch: int, device: str) -> Iterator[Target]:
+def list_attention_targets(grid: Grid, batch: int, device: str) -> Iterator[Target]:
     """Yields the attention kernels of a grid, forward and backward."""
     size, window = (grid.side,) * 2, (grid.window,) * 2
     plan = Plan(size, size, window, (grid.shift,) * 2, grid.heads, False)
@@ -94,18 +94,18 @@ def attention_targets(grid: Grid, batch: int, device: str) -> Iterator[Target]:
             f"attention, {name}, {grid}",
             "attention",
             choices.attention_key(name, plan, tensors.qkv),
-            (today, *others(today, plan.tokens <= choices.ONE_TILE)),
+            (today, *list_other_choices(today, plan.tokens <= choices.ONE_TILE)),
             tensors.forward(plan) if forward else tensors.backward(plan),
             tensors.check if forward else judge.check,
         )
 
 
-def others(today: Attention, one_tile: bool) -> Iterator[Attention]:
-    """Yields other choices than today's: one thing changed at a time, then some together.
+def list_other_choices(today: Attention, one_tile: bool) -> Iterator[Attention]:
+    """Yields choices that differ from today's: in one thing at first, then in several.
 
-    Two warps are not among them: compiled for sm_90 they spill registers in all kernels but one.
+    Two warps are left out: compiled for sm_90 they spill registers in all kernels but one.
 
-    >>> [choice.programs for choice in others(Attention(64, 0, 4, 3, 4), True)][:3]
+    >>> [choice.programs for choice in list_other_choices(Attention(64, 0, 4, 3, 4), True)][:3]
     [3, 6, 8]
     """
     for programs in (3, 6, 8, 2, 4):
@@ -121,7 +121,7 @@ def others(today: Attention, one_tile: bool) -> Iterator[Attention]:
         yield today._replace(num_warps=8, programs=2)
         yield today._replace(num_warps=4, programs=6, num_stages=2)
         return
-    yield today._replace(num_stages=1, programs=4)  # with one stage as few registers as for four programs
+    yield today._replace(num_stages=1, programs=4)  # one stage needs few enough registers for four programs
     yield today._replace(block=32, num_warps=4, programs=4)
     yield today._replace(block=128, num_warps=8)
     if today.step != 64:
@@ -129,7 +129,7 @@ def others(today: Attention, one_tile: bool) -> Iterator[Attention]:
 
 
 class AttentionTensors:
-    """The tensors of a grid's attention: drawn when they are asked for, empty to compile for."""
+    """Holds the tensors of a grid's attention: empty for compiling, filled when `case` is first used."""
 
     def __init__(self, grid: Grid, batch: int, device: str) -> None:
         self.grid, self.batch, self.device = grid, batch, device
@@ -141,7 +141,7 @@ class AttentionTensors:
 
     @cached_property
     def case(self) -> AttentionCase:
-        """The tensors, random, with what the oracle makes of them."""
+        """The case whose random tensors fill these."""
         case = AttentionCase(Sizes(*self.grid), self.batch, DTYPE, self.device)
         for mine, drawn in ((self.qkv, case.qkv), (self.gradient, case.cotangent), (self.table, case.table)):
             mine.copy_(drawn.detach())
@@ -163,7 +163,7 @@ class AttentionTensors:
 
 
 class GradientJudge:
-    """Judges the backward kernels by the law of the gradient, on the grid's window and heads.
+    """Judges the backward kernels by the law of the gradient, with the grid's window and heads.
 
     The oracle's side is computed once.
     """
@@ -178,8 +178,8 @@ class GradientJudge:
 
     @cached_property
     def sides(self) -> tuple[Any, Any, Any]:
-        """The implementation, what it is asked, and the oracle's side of it."""
-        choosing.chosen()
+        """The implementation, the question of the law, and the oracle's side of it."""
+        choosing.choose_laws()
         name = "swin_torch" if self.device == "cpu" else "swin_torch:cuda"
         judged = load_implementation(name, PRECISION, "canonical")
         asked = LAWS["shifted_window_attention/gradient"].body(judged, self.grid_case)
@@ -187,7 +187,7 @@ class GradientJudge:
         return judged, asked, gradients.compute_expected(asked, self.grid_case, judged.precision)
 
     def check(self) -> None:
-        """Judges them as they are launched now."""
+        """Judges the kernels as they are launched now."""
         judged, asked, oracle = self.sides
         worst = max(gradients.compare_slopes(judged, asked, *oracle), key=lambda slope: slope.rho)
         if worst.rho > RHO_LIMIT:
@@ -205,14 +205,14 @@ TILES = (
     Tile(64, 64, 64, 4, 4, 4),
     Tile(256, 64, 32, 8, 3, 1),
 )
-"""Tiles of a linear layer; Triton takes powers of two alone."""
+"""The tiles of a linear layer; Triton takes only powers of two."""
 
 
-def layer_targets(size: str, batch: int, device: str) -> Iterator[Target]:
-    """Yields the linear layers of a stage's block, and then the block's way."""
+def list_layer_targets(size: str, batch: int, device: str) -> Iterator[Target]:
+    """Yields the linear layers of a stage's block, then the choice of how the block is computed."""
     block = Block(size, batch, device)
     for name, inputs, outputs, norm, gelu, onto in block.layers:
-        given = block.layer(inputs, outputs, norm, gelu, onto)
+        given = block.make_layer(inputs, outputs, norm, gelu, onto)
         weight: Tensor = given["weight"]
         today = choices.linear_by_arithmetic(outputs, inputs)
         yield Target(
@@ -234,7 +234,7 @@ def layer_targets(size: str, batch: int, device: str) -> Iterator[Target]:
 
 
 class Block:
-    """A stage's shifted block without gradients, of a batch of images that are all alike."""
+    """Runs a stage's shifted block without gradients, on a batch of equal images."""
 
     def __init__(self, size: str, batch: int, device: str) -> None:
         self.size, self.batch, self.device = SIZES[size], batch, device
@@ -244,7 +244,7 @@ class Block:
 
     @property
     def layers(self) -> list[tuple[str, int, int, bool, bool, bool]]:
-        """Each linear layer: its name, inputs, outputs, and what lies around: norm, GELU, residual."""
+        """Each linear layer: name, inputs, outputs, and whether it includes norm, GELU, residual."""
         c = self.size.channels
         return [
             ("norm and qkv", c, 3 * c, True, False, False),
@@ -253,8 +253,8 @@ class Block:
             ("fc2 and residual", 4 * c, c, False, False, True),
         ]
 
-    def layer(self, inputs: int, outputs: int, norm: bool, gelu: bool, onto: bool) -> dict[str, Any]:
-        """Returns what a linear layer's launch is given: random numbers."""
+    def make_layer(self, inputs: int, outputs: int, norm: bool, gelu: bool, onto: bool) -> dict[str, Any]:
+        """Returns random arguments for the launch of a linear layer."""
 
         def make(*shape: int) -> Tensor:
             return torch.randn(*shape, dtype=DTYPE, device=self.device)
@@ -276,22 +276,22 @@ class Block:
 
     @cached_property
     def _exact(self) -> tuple[Any, Any]:
-        return exact_and_budget("swin_block", wide(self.component.arguments), PRECISION)
+        return compute_exact_and_budget("swin_block", widen(self.component.arguments), PRECISION)
 
     @cached_property
     def run_chosen(self) -> Callable[[], Any]:
-        """The block, ready to run by the way that is chosen when it runs."""
+        """Returns a run of the block, which computes it in the way that is chosen when it runs."""
         _, *rest = self.component.arguments
         return Adapter(PRECISION, self.device).prepare("swin_block", self._images, *rest)
 
     def check_chosen(self) -> None:
-        """Judges the way that is chosen now on the last image of what is timed."""
+        """Judges the way that is chosen now on the last image of the batch."""
         got = self.run_chosen()[-1:].double().cpu().numpy()
         if not (apart := deviation(got, *self._exact)).holds:
             raise ValueError(f"the block is {apart.rho:.3g} budgets from the oracle's")
 
     def check_launches(self) -> None:
-        """Judges the five launches, whatever way is chosen now."""
+        """Judges the five launches, whichever way is chosen now."""
         only = Way("five launches", lambda call: call.obstacle, in_five_launches)
         with patch.object(ways, "WAYS", (only,)):
             self.check_chosen()

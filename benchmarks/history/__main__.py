@@ -10,13 +10,13 @@ from benchmarks.pages import drawing
 
 
 def main(folder: Path = results.FOLDER) -> int:
-    """Draws the picture; 2 where a file is none of ours or there is none."""
+    """Draws the picture; returns 2 if a file is not one of these results or there are none."""
     try:
-        runs = trends.comparable([results.read(path) for path in sorted(folder.glob(results.NAMES))])
+        runs = trends.choose_comparable([results.read(path) for path in sorted(folder.glob(results.NAMES))])
     except ValueError as error:
         print(f"history: {error}", file=sys.stderr)
         return 2
-    print(f"{len(runs)} runs on {runs[-1].processor}: {drawing.keep(trends.drawn(runs), 'history')}")
+    print(f"{len(runs)} runs on {runs[-1].processor}: {drawing.keep(trends.draw(runs), 'history')}")
     return 0
 
 

@@ -1,6 +1,6 @@
-"""Runs of the cases kept as files: pytest-benchmark's JSON, one file a run, named by date and commit.
+"""Runs the cases and keeps the times: pytest-benchmark's JSON, a file for each run, named by date and commit.
 
-python -m benchmarks.history.results [pytest's own words]
+python -m benchmarks.history.results [arguments of pytest]
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from swin_properties.reports import files
 
 FOLDER = Path(__file__).parents[1] / "results"
 NAMES = "[0-9]*.json"
-"""A run begins with its date; what `make gpu` keeps there does not."""
+"""The name of a run begins with its date; other files in the folder do not."""
 CASES = str(FOLDER.with_name("tests") / "test_cases.py")
 WORDS = ["--benchmark-enable", "--benchmark-only", "-q"]
 
 
 @dataclass(frozen=True)
 class Run:
-    """One file: when and on what it was made; by case, its least seconds and what is beside them."""
+    """Holds a file: its date, commit and processor; by case the least seconds and the extra_info."""
 
     file: str
     date: str
@@ -37,10 +37,9 @@ class Run:
 
 
 def read(path: Path) -> Run:
-    """A file of results.
+    """Reads a file of results.
 
-    Errors: ``ValueError`` in one sentence for a file that is no JSON, or that pytest-benchmark and this
-    project's cases did not write.
+    Errors: ``ValueError`` for a file that is not JSON, or not written by pytest-benchmark and these cases.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -49,7 +48,7 @@ def read(path: Path) -> Run:
     try:
         machine = data["machine_info"]["swin_oracle"]
         cases = data["benchmarks"]
-        names = today([case["name"] for case in cases])
+        names = find_names_today([case["name"] for case in cases])
         return Run(
             path.name,
             str(data["datetime"]),
@@ -65,15 +64,15 @@ def read(path: Path) -> Run:
         ) from None
 
 
-def today(names: Sequence[str]) -> dict[str, str]:
-    """Returns for each recorded name of a test its name today.
+def find_names_today(names: Sequence[str]) -> dict[str, str]:
+    """Returns the name that each recorded test has today, by its recorded name.
 
     Until the constructors of swin_torch gave the fast model, that was `swin_torch:fused`, and `swin_torch` or
     `swin_torch:eager` was the plain one.
 
-    >>> today(["a[mlp-swin_torch:fused]", "a[mlp-swin_torch]"])
+    >>> find_names_today(["a[mlp-swin_torch:fused]", "a[mlp-swin_torch]"])
     {'a[mlp-swin_torch:fused]': 'a[mlp-swin_torch]', 'a[mlp-swin_torch]': 'a[mlp-swin_torch:plain]'}
-    >>> today(["a[mlp-swin_torch]", "a[mlp-swin_torch:plain]"])
+    >>> find_names_today(["a[mlp-swin_torch]", "a[mlp-swin_torch:plain]"])
     {'a[mlp-swin_torch]': 'a[mlp-swin_torch]', 'a[mlp-swin_torch:plain]': 'a[mlp-swin_torch:plain]'}
     """
     old = {"-swin_torch:fused]": "-swin_torch]", "-swin_torch:eager]": "-swin_torch:plain]"}
@@ -89,17 +88,17 @@ def today(names: Sequence[str]) -> dict[str, str]:
 
 
 def save(words: list[str]) -> int:
-    """Runs the cases and keeps the times, in one piece and only when all went well; pytest's exit code."""
+    """Runs the cases, keeps the times if all went well, and returns pytest's exit code."""
     with tempfile.TemporaryDirectory() as folder:
-        fresh = Path(folder) / "run.json"
-        command = [sys.executable, "-m", "pytest", CASES, *WORDS, f"--benchmark-json={fresh}"]
-        # Within parallel tests it is no worker of theirs: a worker does not time.
+        written = Path(folder) / "run.json"
+        command = [sys.executable, "-m", "pytest", CASES, *WORDS, f"--benchmark-json={written}"]
+        # Inside parallel tests these variables would make it a worker, and a worker times nothing.
         alone = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
         code = subprocess.run([*command, *words], check=False, env=alone).returncode
-        if code or not fresh.exists() or not fresh.stat().st_size:
+        if code or not written.exists() or not written.stat().st_size:
             print("nothing is kept: the run did not finish well", file=sys.stderr)
             return code or 1
-        data = json.loads(fresh.read_text(encoding="utf-8"))
+        data = json.loads(written.read_text(encoding="utf-8"))
     for case in data["benchmarks"]:
         case["stats"].pop("data", None)
     day, commit = data["datetime"][:19].replace(":", ""), data["machine_info"]["swin_oracle"]["commit"]

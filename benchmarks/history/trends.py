@@ -1,6 +1,6 @@
-"""The trend of every case over the runs that were kept: `make history` draws benchmarks/pictures/history.svg.
+"""Draws the trend of every case over the runs that were kept, benchmarks/pictures/history.svg.
 
-A run is comparable with others of the same processor: those of the newest run's processor are drawn.
+Only runs on the same processor can be compared: those on the newest run's processor are drawn.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from benchmarks.pages import drawing
 COLUMNS = 5
 
 
-def trends(runs: Sequence[Run]) -> dict[str, dict[str, list[tuple[int, float]]]]:
-    """For each case and step, each contestant's milliseconds with the number of the run.
+def collect_trends(runs: Sequence[Run]) -> dict[str, dict[str, list[tuple[int, float]]]]:
+    """Returns each contestant's milliseconds with the number of the run, by case and step.
 
     >>> run = Run("", "", "", "", {"test_inference[mlp-stage1-batch1-peer:timm]": 0.002}, {})
-    >>> trends([run])
+    >>> collect_trends([run])
     {'mlp-stage1-batch1 inference': {'peer:timm': [(0, 2.0)]}}
     """
     found: dict[str, dict[str, list[tuple[int, float]]]] = {}
     for number, run in enumerate(runs):
         for name, seconds in run.seconds.items():
-            case, contestant, step = parsed(name)
+            case, contestant, step = parse_name(name)
             by_name = found.setdefault(f"{case} {step}", {})
             by_name.setdefault(contestant, []).append((number, 1e3 * seconds))
     return found
 
 
-def parsed(name: str) -> tuple[str, str, str]:
-    """The case, the contestant and the step of a test's name.
+def parse_name(name: str) -> tuple[str, str, str]:
+    """Returns the case, the contestant and the step that a test's name holds.
 
-    >>> parsed("test_training[mlp-stage1-batch1-swin_torch:plain]")
+    >>> parse_name("test_training[mlp-stage1-batch1-swin_torch:plain]")
     ('mlp-stage1-batch1', 'swin_torch:plain', 'training')
     """
     step, _, rest = name.removesuffix("]").partition("[")
@@ -42,10 +42,10 @@ def parsed(name: str) -> tuple[str, str, str]:
     return case, contestant, step.removeprefix("test_")
 
 
-def comparable(runs: Sequence[Run]) -> list[Run]:
-    """The runs in order of time, of those of the newest one's processor.
+def choose_comparable(runs: Sequence[Run]) -> list[Run]:
+    """Returns the runs on the newest run's processor, in order of time.
 
-    Errors: ``ValueError`` where there are none.
+    Errors: ``ValueError`` if there are no runs.
     """
     if not runs:
         raise ValueError(f"a history has runs, {results.FOLDER} has none: keep one with `make bench-save`")
@@ -53,24 +53,24 @@ def comparable(runs: Sequence[Run]) -> list[Run]:
     return [run for run in ordered if run.processor == ordered[-1].processor]
 
 
-def drawn(runs: Sequence[Run]) -> Any:
-    """A small picture a case, the contestants as lines over the runs."""
-    found = trends(runs)
+def draw(runs: Sequence[Run]) -> Any:
+    """Returns the picture: a small one for each case, with a line over the runs for each contestant."""
+    found = collect_trends(runs)
     rows = -(-len(found) // COLUMNS)
-    figure = drawing.figure(3.2 * COLUMNS, 1.9 * rows + 1)
+    figure = drawing.make_figure(3.2 * COLUMNS, 1.9 * rows + 1)
     labels = [run.commit[:7] for run in runs]
     for number, (case, lines) in enumerate(found.items()):
         axes = figure.add_subplot(rows, COLUMNS, number + 1)
         for contestant, points in lines.items():
             x, y = zip(*points, strict=True)
-            axes.plot(x, y, marker=".", lw=1, color=drawing.colour(contestant), label=contestant)
+            axes.plot(x, y, marker=".", lw=1, color=drawing.find_colour(contestant), label=contestant)
         axes.set_title(case, fontsize=7)
         axes.set_ylim(bottom=0)
         axes.set_xlim(-0.5, len(runs) - 0.5)
         axes.set_xticks(range(len(runs)), labels, fontsize=5, rotation=30)
         axes.tick_params(axis="y", labelsize=6)
-        drawing.quiet(axes)
-    named = {line.get_label(): line for axes in figure.axes for line in axes.get_lines()}
-    figure.legend(named.values(), named.keys(), loc="outside upper center", ncols=len(named), fontsize=8)
+        drawing.simplify(axes)
+    named = {str(line.get_label()): line for axes in figure.axes for line in axes.get_lines()}
+    figure.legend(list(named.values()), list(named), loc="outside upper center", ncols=len(named), fontsize=8)
     figure.supylabel("ms, the least of a run", fontsize=8)
     return figure

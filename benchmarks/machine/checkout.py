@@ -1,4 +1,4 @@
-"""The checkout: its folder, its packages and its commit, found by the standard library alone."""
+"""Finds the checkout, the folders of its packages and its commit, with the standard library alone."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-"""The checkout."""
+"""The folder of the checkout."""
 
 
-def folders() -> list[str]:
-    """Returns the checkout's folders that hold packages: a GPU machine has them not installed.
+def find_package_folders() -> list[str]:
+    """Returns the checkout's folders that hold packages; a GPU machine does not have them installed.
 
-    >>> [Path(folder).name for folder in folders()][0]
+    >>> [Path(folder).name for folder in find_package_folders()][0]
     'reference'
     """
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -22,7 +22,7 @@ def folders() -> list[str]:
     return [str(folder) for folder in dict.fromkeys((ROOT / package).parent for package in packages)]
 
 
-def commit() -> str:
+def find_commit() -> str:
     """Returns the checkout's commit, with a plus where files differ from it; "unknown" without git."""
     words = ["git", "describe", "--always", "--exclude=*", "--dirty=+", "--abbrev=10"]
     try:

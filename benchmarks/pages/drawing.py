@@ -1,10 +1,10 @@
-"""How pictures look, and where they go: SVG files that are the same for the same numbers."""
+"""Draws and writes pictures: SVG files that are equal for equal numbers."""
 
 from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
@@ -19,30 +19,41 @@ COLOURS = {
     "peer:transformers": "#ff7f0e",
     "oracle": "#7f7f7f",
 }
-"""Each contestant's own, the same in every picture."""
+"""The colour of each contestant, the same in every picture."""
 
 
-def colour(name: str) -> str:
-    """A contestant's colour; one that has none of its own is brown."""
+def find_colour(name: str) -> str:
+    """Returns a contestant's colour; brown if it has none of its own."""
     return COLOURS.get(name, "#8c564b")
 
 
-def figure(width: float, height: float) -> Figure:
-    """An empty picture, in inches."""
-    return Figure(figsize=(width, height), layout="constrained")
+def make_figure(width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> Figure:
+    """Returns an empty picture of this size in inches."""
+    return Figure(figsize=(width, height), layout=layout)
 
 
 def keep(drawn: Figure, name: str) -> Path:
-    """Writes a picture, in one piece."""
+    """Writes a picture and returns its file."""
     FOLDER.mkdir(exist_ok=True)
-    path, text = FOLDER / f"{name}.svg", io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": name, "svg.fonttype": "none", "font.family": "sans-serif"}):
-        drawn.savefig(text, format="svg", metadata={"Date": None})
-    files.write(str(path), "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n")
+    path = find_path(name)
+    files.write(str(path), render(drawn, name))
     return path
 
 
-def quiet(axes: Any) -> None:
-    """Leaves of an axes' frame what is read: the left and lower side."""
+def find_path(name: str) -> Path:
+    """Returns the file of a picture."""
+    return FOLDER / f"{name}.svg"
+
+
+def render(drawn: Figure, name: str) -> str:
+    """Returns a picture as SVG."""
+    text = io.StringIO()
+    with mpl.rc_context({"svg.hashsalt": name, "svg.fonttype": "none", "font.family": "sans-serif"}):
+        drawn.savefig(text, format="svg", metadata={"Date": None})
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
+
+
+def simplify(axes: Any) -> None:
+    """Removes the upper and right side of the frame, and adds faint horizontal lines."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", alpha=0.3)

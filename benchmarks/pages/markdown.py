@@ -1,4 +1,4 @@
-"""The parts of benchmarks/README.md that commands write: all between two comments of the same name."""
+"""Writes parts of benchmarks/README.md: each stands between two comments with its name."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ PAGE = Path(__file__).parents[1] / "README.md"
 
 
 def put(name: str, text: str, page: Path = PAGE) -> None:
-    """Replaces what stands between ``<!-- name -->`` and ``<!-- /name -->``.
+    """Replaces the text between ``<!-- name -->`` and ``<!-- /name -->``.
 
-    Errors: ``ValueError`` for a page that has not both, once each and in this order.
+    Errors: ``ValueError`` for a page that does not have both comments once, in this order.
     """
     old = page.read_text(encoding="utf-8")
     begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
@@ -22,10 +22,10 @@ def put(name: str, text: str, page: Path = PAGE) -> None:
     files.write(str(page), f"{before}\n{text.strip()}\n{after}")
 
 
-def table(heads: list[str], rows: list[list[str]]) -> str:
-    """A table as Markdown.
+def make_table(heads: list[str], rows: list[list[str]]) -> str:
+    """Returns a table in Markdown.
 
-    >>> print(table(["a", "b"], [["1", "2"]]))
+    >>> print(make_table(["a", "b"], [["1", "2"]]))
     | a | b |
     | --- | --- |
     | 1 | 2 |

@@ -1,29 +1,36 @@
-"""python -m benchmarks.standing [cpu, or names of measurements]: `make standing`."""
+"""Shows where swin_torch stands beside its peers: `make standing`.
+
+python -m benchmarks.standing           measures all, keeps it, writes the page and draws the picture
+python -m benchmarks.standing cpu       prints what a CPU can measure, and writes nothing
+python -m benchmarks.standing NAME ...  prints these measurements, and writes nothing
+python -m benchmarks.standing redraw    draws the picture again from what was kept
+"""
 
 from __future__ import annotations
 
 import sys
 
-from benchmarks.standing import counts, measuring, page
+from benchmarks.pages import drawing, markdown
+from benchmarks.standing import counts, kept, measuring, page, picture
 from benchmarks.standing.goals import read
 
 
-def main(names: list[str]) -> int:
-    """Measures all, writes the table into the page and draws the picture; 2 for a name that is none.
-
-    Given names of measurements, or the word "cpu" for all that a CPU can make, it prints theirs and writes
-    nothing.
-    """
+def main(words: list[str]) -> int:
+    """Does what the words ask for; returns 2 for an unknown name or a file that does not read."""
     try:
-        measurements, goals, limits = read()
-        of_cpu = [name for name, measurement in measurements.items() if measurement.device == "cpu"]
-        asked = of_cpu if names == ["cpu"] else names or list(measurements)
-        found = measuring.measure(measurements, asked)
-        if names:
-            goals = [goal for goal in goals if set(goal.measurements) & set(asked)]
-            print(page.text(measurements, goals, found, []))
-        else:
-            print(page.kept(measurements, goals, found, counts.rows(limits)))
+        if words != ["redraw"]:
+            measurements, goals, limits = read()
+            of_cpu = [name for name, measurement in measurements.items() if measurement.device == "cpu"]
+            asked = of_cpu if words == ["cpu"] else words or list(measurements)
+            found = measuring.measure(measurements, asked)
+            if words:
+                goals = [goal for goal in goals if set(goal.measurements) & set(asked)]
+                print(page.make_text(measurements, goals, found, []))
+                return 0
+            kept.write(kept.collect(measurements, goals, found))
+            rows = counts.make_rows(limits)
+            markdown.put("standing", page.make_text(measurements, goals, found, rows))
+        print(drawing.keep(picture.draw(kept.read()), "standing"))
     except ValueError as error:
         print(f"standing: {error}", file=sys.stderr)
         return 2

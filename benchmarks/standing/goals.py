@@ -1,4 +1,4 @@
-"""What `make standing` measures and is to reach, read from goals.toml."""
+"""Reads goals.toml: what `make standing` measures, and the ratios and counts to reach."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 FILE = Path(__file__).with_name("goals.toml")
 HEADS = ["measured", "ours, ms", "fastest rival, ms", "ratio (quartiles)", "must / aim / moonshot", "reached"]
-"""Of a table of goals."""
+"""The headings of a table of goals."""
 
 COUNTS = "launches", "kept"
 KINDS = "operator", "operator-training", "operator-backward", "inference", "training", "frozen"
@@ -17,10 +17,11 @@ KINDS = "operator", "operator-training", "operator-backward", "inference", "trai
 
 @dataclass(frozen=True)
 class Measurement:
-    """One interleaved run: what, at which size and batch, in which precision, and what it needs to mean much.
+    """Holds what one interleaved measurement runs.
 
-    ``size`` is a stage for an operator, otherwise a network of `cases`; with ``autocast`` the weights stay
-    float32 and torch computes in bfloat16 where it sees fit.  ``beside``: the operator "unshifted".
+    ``size`` names a stage for the operator, else a network of `benchmarks.cases`.  ``needs`` is what the
+    machine must have.  With ``autocast`` the weights are float32 and torch chooses bfloat16 by operation.
+    ``beside`` names further runs of the operator: "unshifted".
     """
 
     name: str
@@ -39,7 +40,7 @@ class Measurement:
 
     @property
     def device(self) -> str:
-        """Where it runs."""
+        """The device that it runs on."""
         return "cuda" if self.needs == "gpu" else "cpu"
 
     def __str__(self) -> str:
@@ -49,7 +50,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Goal:
-    """The ratios to reach, over the fastest of some rivals, in each of some measurements."""
+    """Holds the ratios to reach against the fastest of some rivals, in each of some measurements."""
 
     measurements: tuple[str, ...]
     against: tuple[str, ...]
@@ -64,10 +65,10 @@ class Goal:
                 "order them"
             )
 
-    def reached(self, ratio: float) -> str:
-        """The highest step of it that a ratio reaches.
+    def find_reached(self, ratio: float) -> str:
+        """Returns the highest step that a ratio reaches.
 
-        >>> Goal((), (), 1.0, 1.5, 2.0).reached(1.6)
+        >>> Goal((), (), 1.0, 1.5, 2.0).find_reached(1.6)
         'aim'
         """
         steps = ("moonshot", self.moonshot), ("aim", self.aim), ("must", self.must)
@@ -76,9 +77,9 @@ class Goal:
 
 @dataclass(frozen=True)
 class Limit:
-    """What is counted, by name, and is to be at most so much.
+    """Holds what is counted, by name, and the most that it may be.
 
-    >>> Limit("", "launches", 120, 80, 40).reached(81)
+    >>> Limit("", "launches", 120, 80, 40).find_reached(81)
     'must'
     """
 
@@ -92,28 +93,30 @@ class Limit:
         if self.count not in COUNTS or not self.must >= self.aim >= self.moonshot > 0:
             raise ValueError(
                 f"a limit counts one of {', '.join(COUNTS)}, with must >= aim >= moonshot > 0, got "
-                f"{self.count!r}, {self.must}, {self.aim}, {self.moonshot}: mend it"
+                f"{self.count!r}, {self.must}, {self.aim}, {self.moonshot}: correct it"
             )
 
-    def reached(self, count: float) -> str:
-        """The lowest step of it that a count stays within."""
+    def find_reached(self, count: float) -> str:
+        """Returns the lowest step that a count does not exceed."""
         steps = ("moonshot", self.moonshot), ("aim", self.aim), ("must", self.must)
         return next((name for name, most in steps if count <= most), "over must")
 
 
-def _measurement(name: str, fields: dict[str, Any]) -> Measurement:
+def _make_measurement(name: str, fields: dict[str, Any]) -> Measurement:
     return Measurement(name, **fields | {"beside": tuple(fields.get("beside", ()))})
 
 
 def read(path: Path = FILE) -> tuple[dict[str, Measurement], list[Goal], list[Limit]]:
-    """The measurements by name, the goals, and the limits of what is counted.
+    """Returns the measurements by name, the goals, and the limits of what is counted.
 
-    Errors: ``ValueError`` for a file that does not parse, fields that are none, or a goal for a measurement
-    that does not exist.
+    Errors: ``ValueError`` for a file that does not parse, unknown fields, or a goal for a measurement that
+    does not exist.
     """
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
-        measurements = {name: _measurement(name, fields) for name, fields in data["measurements"].items()}
+        measurements = {
+            name: _make_measurement(name, fields) for name, fields in data["measurements"].items()
+        }
         goals = [
             Goal(tuple(given.pop("measurements")), tuple(given.pop("against")), **given)
             for given in data["goals"]
@@ -121,7 +124,7 @@ def read(path: Path = FILE) -> tuple[dict[str, Measurement], list[Goal], list[Li
         limits = [Limit(**fields) for fields in data.get("counts", [])]
     except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
         raise ValueError(
-            f"goals are measurements and goals in TOML, {path.name} is not: {error}: mend it"
+            f"goals are measurements and goals in TOML, {path.name} is not: {error}: correct it"
         ) from None
     if unknown := {name for goal in goals for name in goal.measurements} - measurements.keys():
         raise ValueError(f"a goal is for measurements that exist, got {', '.join(sorted(unknown))}: add them")

@@ -1,7 +1,7 @@
-"""Where swin_torch stands beside every installed peer, in interleaved runs: `make standing`.
+"""Times swin_torch beside every installed peer, in interleaved runs.
 
-The ratio is that of minima, the rival's time over ours; its range are the quartiles of the ratios round by
-round.  Where the machine was disturbed the answer is "inconclusive".
+The ratio is that of the least times, the rival's over ours; its range is the quartiles of the ratios over the
+rounds.  Where the machine was disturbed the answer is "inconclusive".
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ import numpy as np
 import torch
 from swin_properties.adapters.answers import Declined
 from swin_properties.adapters.contract import CONTRACT
-from swin_timing.interleaved import ROUNDS, Paired, measured, on_one_core
+from swin_timing import interleaved
+from swin_timing.interleaved import ROUNDS, Timings, stay_on_one_core
 
 from benchmarks.cases.attention_operator import Case as OperatorCase
-from benchmarks.cases.attention_operator import stages
+from benchmarks.cases.attention_operator import make_stages
 from benchmarks.cases.case import NETWORKS, Case
-from benchmarks.cases.contestants import ON_GPU, peers, variants
-from benchmarks.cases.rivals import COMPILED, FROZEN, SDPA, rival
-from benchmarks.cases.verdicts import fault_of
+from benchmarks.cases.contestants import ON_GPU, find_peers, find_variants
+from benchmarks.cases.rivals import COMPILED, FROZEN, SDPA, load_rival
+from benchmarks.cases.verdicts import explain_adapter_fault
 from benchmarks.machine import description
 from benchmarks.standing import products
 from benchmarks.standing.goals import Measurement
@@ -31,96 +32,104 @@ from benchmarks.standing.goals import Measurement
 WHOLE = "swin_transformer"
 
 STEPS = {"operator": "forward", "operator-training": "both", "operator-backward": "backward"}
-"""What runs of the attention operator by the measurement's kind."""
+"""The step of the attention operator that each kind of measurement runs."""
 
 PATIENCE = 3
-"""How many times the rounds that it needs a measurement waits for as many quiet ones."""
+"""A measurement takes at most this many times the rounds it needs, to find enough quiet ones."""
 
 
-def missing(measurement: Measurement) -> str:
-    """What this machine lacks for a measurement; empty where nothing."""
+def explain_lack(measurement: Measurement) -> str:
+    """Returns what this machine lacks for a measurement, empty if it lacks nothing."""
     needs = measurement.needs
     if needs == "gpu":
         return "" if torch.cuda.is_available() else "needs a GPU"
-    return "" if not needs or needs in description.described()["instructions"] else f"needs {needs}"
+    return "" if not needs or needs in description.describe()["instructions"] else f"needs {needs}"
 
 
-def not_timed(name: str, reason: Exception) -> None:
-    """Says on stderr who is not timed, and why."""
+def report_refused(name: str, reason: Exception) -> None:
+    """Prints to stderr which run is not timed, and why."""
     print(f"standing: {name} is not timed: {reason}", file=sys.stderr)
 
 
-def runs(
-    measurement: Measurement, refuse: Callable[[str, Exception], object] = not_timed
+def make_runs(
+    measurement: Measurement, refuse: Callable[[str, Exception], object] = report_refused
 ) -> dict[str, Callable[[], Any]]:
-    """The runs of a measurement by name, of those alone that compute Swin; ``refuse`` is told the others."""
+    """Returns the runs of a measurement by name: only those that compute Swin.
+
+    ``refuse`` is called with the name of each other run and the reason.
+    """
     if measurement.kind in STEPS:
-        return _operator_runs(measurement)
+        return _make_operator_runs(measurement)
     found = {}
-    for name in _names(measurement):
+    for name in _choose_names(measurement):
         try:
-            found[name] = _network_run(measurement, name)
+            found[name] = make_network_run(measurement, name)
         except (ValueError, Declined, ImportError) as reason:
             refuse(name, reason)
     if measurement.kind in ("inference", "training") and measurement.device == "cpu":
-        sizes = *NETWORKS[measurement.size], measurement.batch
+        config, image = NETWORKS[measurement.size]
         for name, multiply in products.BY.items():
-            found[name] = products.run(*sizes, measurement.kind == "training", multiply)
+            found[name] = products.make_run(
+                config, image, measurement.batch, measurement.kind == "training", multiply
+            )
     return found
 
 
-def _operator_runs(m: Measurement) -> dict[str, Callable[[], Any]]:
-    case = OperatorCase(stages()[m.size], m.batch, getattr(torch, m.precision), m.device)
+def _make_operator_runs(m: Measurement) -> dict[str, Callable[[], Any]]:
+    case = OperatorCase(make_stages()[m.size], m.batch, getattr(torch, m.precision), m.device)
     for name in case.formulations:
         case.check(name)
-    return {name: case.run(name, STEPS[m.kind]) for name in (*case.formulations, *m.beside)}
+    return {name: case.make_run(name, STEPS[m.kind]) for name in (*case.formulations, *m.beside)}
 
 
-def _names(m: Measurement) -> list[str]:
-    """Who takes part: ours and the peers on the measurement's device."""
+def _choose_names(m: Measurement) -> list[str]:
+    """Returns our variants and the peers on the measurement's device."""
     if m.kind == "frozen":
         return ["swin_torch", f"swin_torch{FROZEN}", f"peer:timm{SDPA}{FROZEN}"]
     compiled = f"peer:timm{ON_GPU}{COMPILED}"
-    if (
-        m.device == "cuda" and m.size != "T-224"
-    ):  # each is compiled for a minute: the one that is compared with
+    if m.device == "cuda" and m.size != "T-224":  # compiling takes a minute: only the rival of the goal
         return ["swin_torch:cuda", compiled]
     if m.device == "cuda":
-        theirs = [name for name in peers() if name.endswith(ON_GPU)]
+        theirs = [name for name in find_peers() if name.endswith(ON_GPU)]
         return ["swin_torch:cuda", *theirs, compiled]
-    ours = [name for name in variants() if name not in ("swin_torch:cuda", "swin_torch:compiled")]
-    return [*ours, *(name for name in peers() if not name.endswith(ON_GPU)), f"peer:timm{SDPA}"]
+    ours = [name for name in find_variants() if name not in ("swin_torch:cuda", "swin_torch:compiled")]
+    return [*ours, *(name for name in find_peers() if not name.endswith(ON_GPU)), f"peer:timm{SDPA}"]
 
 
-def _network_run(m: Measurement, name: str) -> Callable[[], Any]:
-    contestant = rival(name)
+def make_network_run(m: Measurement, name: str) -> Callable[[], Any]:
+    """Returns a network's run, after judging it on a small case.
+
+    Errors: ``ValueError`` where it computes another function.
+    """
+    contestant = load_rival(name)
     if m.precision != "float32":
         contestant = contestant.with_precision(m.precision)
-    judged = rival(name.removesuffix(COMPILED))  # the compiler is PyTorch's to judge, and takes a minute
+    judged = load_rival(name.removesuffix(COMPILED))  # judging the compiled one would compile it twice
     if m.precision != "float32":
         judged = judged.with_precision(m.precision)
-    if why := fault_of(judged, name, Case(WHOLE, m.size).judged, m.precision):
+    if why := explain_adapter_fault(judged, name, Case(WHOLE, m.size).judged, m.precision):
         raise ValueError(why)
     arguments = Case(WHOLE, m.size, m.batch).arguments
+    run: Callable[[], Any]
     if m.kind != "training":
         run = contestant.prepare(WHOLE, *arguments)
     else:
         cotangent = np.random.default_rng(2).standard_normal(CONTRACT[WHOLE].shape(*arguments), np.float32)
         run = contestant.prepare("vjp", WHOLE, cotangent, *arguments)
-    return partial(_in_autocast, run, m.device) if m.autocast else run
+    return partial(_run_in_autocast, run, m.device) if m.autocast else run
 
 
-def _in_autocast(run: Callable[[], Any], device: str) -> Any:
+def _run_in_autocast(run: Callable[[], Any], device: str) -> Any:
     with torch.autocast(device, torch.bfloat16):
         return run()
 
 
 def measure(
     measurements: dict[str, Measurement], names: list[str], rounds: int = ROUNDS
-) -> dict[str, Paired]:
-    """Those of the named measurements that this machine can make.
+) -> dict[str, Timings]:
+    """Measures what is named, as far as this machine can.
 
-    Errors: ``ValueError`` for a name that is none.
+    Errors: ``ValueError`` for an unknown name.
     """
     if unknown := [name for name in names if name not in measurements]:
         raise ValueError(
@@ -128,10 +137,11 @@ def measure(
         )
     found = {}
     for name in names:
-        if not missing(measurements[name]):
-            wait = description.wait_for(measurements[name].device)
-            with on_one_core() if torch.get_num_threads() == 1 else nullcontext():
-                found[name] = measured(runs(measurements[name]), rounds, wait=wait, patience=PATIENCE)
+        if not explain_lack(measurements[name]):
+            wait = description.find_wait(measurements[name].device)
+            runs = make_runs(measurements[name])
+            with stay_on_one_core() if torch.get_num_threads() == 1 else nullcontext():
+                found[name] = interleaved.measure(runs, rounds, wait=wait, patience=PATIENCE)
             spread = found[name].disturbance
             print(f"{measurements[name]}: the anchor's spread was {spread:.0%}", flush=True)
     return found

@@ -1,4 +1,4 @@
-"""The products of a network's linear layers alone: no implementation by the same products takes less."""
+"""Times the matrix products of a network's linear layers alone: the least time by the same products."""
 
 from __future__ import annotations
 
@@ -11,12 +11,17 @@ from swin_reference.sizes import pair
 
 from swin_torch.backends.c.products import product
 
-BY = {"products alone, PyTorch's": torch.mm, "products alone, swin_torch's": product}
-"""(left, right, out=...) by name."""
+BY: dict[str, Callable[..., Any]] = {
+    "products alone, PyTorch's": torch.mm,
+    "products alone, swin_torch's": product,
+}
+"""Functions (left, right, out=...) by name."""
 
 
-def linear_layers(config: SwinConfig, image: tuple[int, int], batch: int) -> Iterator[tuple[int, int, int]]:
-    """Tokens, inputs and outputs of each layer, the embedding and the head too."""
+def find_linear_layers(
+    config: SwinConfig, image: tuple[int, int], batch: int
+) -> Iterator[tuple[int, int, int]]:
+    """Yields tokens, inputs and outputs of each linear layer, with the embedding and the head."""
     ph, pw = pair(config.patch_size)
     height, width = -(-image[0] // ph), -(-image[1] // pw)
     yield batch * height * width, config.in_channels * ph * pw, config.embed_dim
@@ -31,25 +36,25 @@ def linear_layers(config: SwinConfig, image: tuple[int, int], batch: int) -> Ite
     yield batch, config.channels[-1], config.num_classes
 
 
-def run(
+def make_run(
     config: SwinConfig, image: tuple[int, int], batch: int, training: bool, multiply: Callable[..., Any]
 ) -> Callable[[], None]:
-    """The products of a forward, in float32; of a training step also those of each layer's two gradients."""
+    """Returns a run of the products of a forward in float32; in training also of the gradients."""
     layers = []
-    for tokens, inputs, outputs in linear_layers(config, image, batch):
-        x, weight, of_out = (
+    for tokens, inputs, outputs in find_linear_layers(config, image, batch):
+        x, weight, d_out = (
             torch.rand(tokens, inputs),
             torch.rand(outputs, inputs),
             torch.rand(tokens, outputs),
         )
-        results = torch.empty_like(of_out), torch.empty_like(x), torch.empty_like(weight)
-        layers.append(((x, weight, of_out), results))
+        results = torch.empty_like(d_out), torch.empty_like(x), torch.empty_like(weight)
+        layers.append(((x, weight, d_out), results))
 
     def work() -> None:
-        for (x, weight, of_out), (out, of_x, of_weight) in layers:
+        for (x, weight, d_out), (out, d_x, d_weight) in layers:
             multiply(x, weight.T, out=out)
             if training:
-                multiply(of_out, weight, out=of_x)
-                multiply(of_out.T, x, out=of_weight)
+                multiply(d_out, weight, out=d_x)
+                multiply(d_out.T, x, out=d_weight)
 
     return work

@@ -1,4 +1,4 @@
-"""Which cases a run takes, and what is written beside their times."""
+"""Chooses the cases of a run, and adds the machine to their times."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.machine.description import described
+from benchmarks.machine.description import describe
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -15,7 +15,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Where nothing is timed, the small cases are enough: they are judged."""
+    """Keeps only the small cases, which are judged, where nothing is timed."""
     if not config.getoption("benchmark_disable") or config.getoption("benchmark_enable"):
         return
     timed = [item for item in items if item.get_closest_marker("bench") or item.get_closest_marker("heavy")]
@@ -24,11 +24,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """The machine and the commit are those of the start, whatever happens to them meanwhile."""
+    """Describes the machine and the commit at the start: they may change meanwhile."""
     if session.config.getoption("benchmark_enable"):
-        described()
+        describe()
 
 
 def pytest_benchmark_update_machine_info(machine_info: dict[str, Any]) -> None:
-    """What the times are to be read with."""
-    machine_info["swin_oracle"] = described()
+    """Adds what the times depend on."""
+    machine_info["swin_oracle"] = describe()

@@ -1,4 +1,4 @@
-"""Every case, by every contestant that offers it: judged where it is small, timed where times are asked for.
+"""Judges every small case of every contestant, and times the others where `--benchmark-enable` is given.
 
 pytest benchmarks --benchmark-enable -k "attention and timm"
 """
@@ -14,49 +14,49 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from pytest_benchmark.fixture import BenchmarkFixture
 from swin_properties.adapters.answers import Declined
 from swin_properties.adapters.contract import CONTRACT
 
 from benchmarks.cases import counters, operations
-from benchmarks.cases.case import UNTRAINED, Case, cases
-from benchmarks.cases.contestants import adapter, contestants, offers
-from benchmarks.cases.verdicts import compare_with_oracle, fault, wide
-from benchmarks.machine.description import ceilings
+from benchmarks.cases.case import UNTRAINED, Case, make_cases
+from benchmarks.cases.contestants import find_contestants, load_adapter, offers
+from benchmarks.cases.verdicts import compare_with_oracle, explain_fault, widen
+from benchmarks.machine.description import measure_ceilings
 from swin_torch.attention.counting import launches
 
 BACKWARD = 3
-"""A training step's operations in those of its forward: each matmul has two more in backward."""
+"""The operations of a training step in those of a forward: backward has two matmuls for each one."""
 
 SECONDS = 0.3
-"""Of rounds, about: at least one is run, at most `ROUNDS`."""
+"""About the seconds of all rounds; at least one is run, at most `ROUNDS`."""
 ROUNDS = 9
 
 COMPILED = ":compiled"
-"""How the name of what is compiled ends."""
+"""The ending of a compiled variant's name."""
 
 
-def parameters(training: bool) -> list[Any]:
-    """One for each case and contestant."""
+def make_parameters(training: bool) -> list[Any]:
+    """Returns a parameter for each case and contestant."""
     return [
-        pytest.param(case, name, id=f"{case}-{name}", marks=_marks(case, name))
-        for case in cases()
-        for name in contestants()
+        pytest.param(case, name, id=f"{case}-{name}", marks=_choose_marks(case, name))
+        for case in make_cases()
+        for name in find_contestants()
         if offers(name, case.component) and _is_timed(case, name, training)
     ]
 
 
-def _marks(case: Case, name: str) -> list[Any]:
-    """Compiling takes a minute a case, and torch's compiler warns of what torch itself does."""
+def _choose_marks(case: Case, name: str) -> list[Any]:
+    """Returns the marks: compiling takes a minute a case, and torch's compiler warns of torch's own code."""
     if name.endswith(COMPILED):
         return [pytest.mark.heavy, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
     return [] if case.level == "small" else [getattr(pytest.mark, case.level)]
 
 
 def _is_timed(case: Case, name: str, training: bool) -> bool:
-    """The oracle, float64 in NumPy, only where it is small; it has no backward.
+    """Returns whether a contestant is timed in a case.
 
-    What is compiled are blocks and what holds them: the rest is as in the fused variant.
+    The oracle is timed only where the case is small, and has no backward.  The compiled variant compiles
+    blocks and what holds them; the rest is as in the fused variant.
     """
     if name == "oracle" and (training or case.level != "small"):
         return False
@@ -65,86 +65,88 @@ def _is_timed(case: Case, name: str, training: bool) -> bool:
     return not (training and case.component in UNTRAINED)
 
 
-@pytest.mark.parametrize(("case", "name"), parameters(training=False))
-def test_inference(benchmark: BenchmarkFixture, case: Case, name: str) -> None:
-    _refuse_others(case, name)
+@pytest.mark.parametrize(("case", "name"), make_parameters(training=False))
+def test_inference(benchmark: Any, case: Case, name: str) -> None:
+    _skip_others(case, name)
     if name == "oracle":
-        run = partial(getattr(adapter(name), case.component), *wide(case.arguments))
+        run = partial(getattr(load_adapter(name), case.component), *widen(case.arguments))
     else:
-        run = _prepared(case, name, case.component, *case.arguments)
-    _time(benchmark, case, name, "inference", run)
+        run = _prepare(case, name, case.component, *case.arguments)
+    _measure(benchmark, case, name, "inference", run)
 
 
-@pytest.mark.parametrize(("case", "name"), parameters(training=True))
-def test_training(benchmark: BenchmarkFixture, case: Case, name: str) -> None:
-    _refuse_others(case, name)
+@pytest.mark.parametrize(("case", "name"), make_parameters(training=True))
+def test_training(benchmark: Any, case: Case, name: str) -> None:
+    _skip_others(case, name)
     shape = CONTRACT[case.component].shape(*case.arguments)
     cotangent = np.random.default_rng(2).standard_normal(shape, np.float32)
-    run = _prepared(case, name, "vjp", case.component, cotangent, *case.arguments)
-    _time(benchmark, case, name, "training", run)
+    run = _prepare(case, name, "vjp", case.component, cotangent, *case.arguments)
+    _measure(benchmark, case, name, "training", run)
 
 
-def _refuse_others(case: Case, name: str) -> None:
-    """A peer that is no Swin, or does not load, is named and not timed; ours may not be."""
-    if why := fault(name, case.judged):
+def _skip_others(case: Case, name: str) -> None:
+    """Skips a peer that is not Swin or does not load; fails if that is ours."""
+    if why := explain_fault(name, case.judged):
         assert name.startswith("peer:"), why
         pytest.skip(why)
 
 
-def _prepared(case: Case, name: str, *arguments: Any) -> Any:
+def _prepare(case: Case, name: str, *arguments: Any) -> Any:
     if case.component == "swin_transformer":
-        gc.collect()  # what is prepared refers to itself: the last network's weights wait for the collector
+        gc.collect()  # frees the last network, whose run refers to itself
     try:
-        return adapter(name).prepare(*arguments)
+        return load_adapter(name).prepare(*arguments)
     except Declined as reason:
         pytest.skip(f"{name} does not take these sizes: {reason}")
 
 
-def _time(benchmark: BenchmarkFixture, case: Case, name: str, step: str, run: Any) -> None:
+def _measure(benchmark: Any, case: Case, name: str, step: str, run: Any) -> None:
     benchmark.group = f"{case} {step}"
     if not benchmark.disabled and _is_counted(name) and not launches(run):
-        pytest.skip(f"{name} has {case.component} at hand, made with its model: there is nothing to time")
+        pytest.skip(f"{name} makes {case.component} with its model: there is nothing to time")
     start = perf_counter()
     result = run()
     seconds = max(perf_counter() - start, 1e-7)
     iterations = max(1, round(1e-3 / seconds))
     rounds = max(1, min(ROUNDS, round(SECONDS / (seconds * iterations))))
     benchmark.pedantic(run, rounds=rounds, iterations=iterations)
-    assert _finite(result)
+    assert _is_finite(result)
     if case.level == "small" and step == "inference" and name != "oracle":
         got = result.double().cpu().numpy()
         timed = SimpleNamespace(**{case.component: lambda *_: got})
         assert compare_with_oracle(timed, case, "float32").holds, "what is timed is another function"
     if not benchmark.disabled:
-        benchmark.extra_info |= _information(case, name, step == "training", run, benchmark.stats.stats.min)
+        benchmark.extra_info |= _collect_information(
+            case, name, step == "training", run, benchmark.stats.stats.min
+        )
 
 
-def _information(case: Case, name: str, training: bool, run: Any, seconds: float) -> dict[str, Any]:
-    """The shares of this machine's ceilings that the work, as formulas have it, reaches; memory; counts."""
-    device = getattr(adapter(name), "device", "cpu")
-    matmul, copy = ceilings(device)
+def _collect_information(case: Case, name: str, training: bool, run: Any, seconds: float) -> dict[str, Any]:
+    """Returns the shares of this machine's ceilings that the work reaches by formula, memory and counts."""
+    device = getattr(load_adapter(name), "device", "cpu")
+    matmul, copy = measure_ceilings(device)
     out = int(np.prod(CONTRACT[case.component].shape(*case.arguments)))
-    moved = 4 * (operations.numbers(case.arguments) + out) * (2 if training else 1)
+    moved = 4 * (operations.count_numbers(case.arguments) + out) * (2 if training else 1)
     work = case.work * (BACKWARD if training else 1)
     found = {
         "of_matmul": round(work / seconds / matmul, 4),
         "of_copy": round(moved / seconds / copy, 4),
     }
     if not _is_counted(name):
-        return found | ({"peak_bytes": counters.peak_bytes_of_numpy(run)} if name == "oracle" else {})
+        return found | ({"peak_bytes": counters.measure_peak_bytes_of_numpy(run)} if name == "oracle" else {})
     first = case.arguments[0]
-    return found | counters.counted(run, getattr(first, "shape", None), training, device, out)
+    return found | counters.count_all(run, getattr(first, "shape", None), training, device, out)
 
 
 def _is_counted(name: str) -> bool:
-    """Whether torch's operators tell what is done: not NumPy's work, not the compiler's."""
+    """Returns whether torch's operators can be counted: not for NumPy and not for compiled code."""
     return name != "oracle" and not name.endswith(COMPILED)
 
 
-def _finite(result: Any) -> bool:
-    """Whether there are no NaN in a result at any level."""
+def _is_finite(result: Any) -> bool:
+    """Returns whether a nested result has no NaN."""
     if isinstance(result, dict):
-        return all(map(_finite, result.values()))
+        return all(map(_is_finite, result.values()))
     if isinstance(result, (list, tuple)):
-        return all(map(_finite, result))
+        return all(map(_is_finite, result))
     return result is None or not bool(torch.as_tensor(result).isnan().any())

@@ -1,4 +1,4 @@
-"""The GPU run, rehearsed without a GPU: whole, in a bare environment, cut off, and with clocks that lie."""
+"""The GPU run without a GPU: complete, with few packages installed, killed, and with invented clocks."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import time
 import venv
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,11 @@ import pytest
 import torch
 
 from benchmarks.gpu import __main__, laws, page, record, schedule
-from benchmarks.gpu.clock import Clock, LyingClock
+from benchmarks.gpu.clock import Clock, Deadline, InventedClock
 from benchmarks.gpu.part import Part
 from benchmarks.gpu.record import Record
 from benchmarks.machine.checkout import ROOT
-from swin_torch import swin_t
+from swin_torch import SwinBlock, swin_t
 from swin_torch.attention.counting import as_on_a_gpu
 from swin_torch.backends import triton as kernels
 from swin_torch.backends.triton import choices
@@ -47,14 +48,14 @@ BARE = [
 
 @pytest.fixture
 def use_choices() -> Iterator[None]:
-    """Afterwards the kernels take the committed choices again."""
+    """Restores the committed choices after the test."""
     yield
     choices.use()
 
 
 @pytest.fixture(scope="session")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A Python that has nothing but what is in `BARE`."""
+    """Returns a Python in whose environment only `BARE` is installed."""
     folder = tmp_path_factory.mktemp("bare")
     venv.create(folder, symlinks=True)
     ours, theirs = Path(sysconfig.get_paths()["purelib"]), next(folder.glob("lib/*/site-packages"))
@@ -67,7 +68,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder / "bin" / "python")
 
 
-def started(python: str, out: Path, *words: str) -> subprocess.Popen[str]:
+def start_run(python: str, out: Path, *words: str) -> subprocess.Popen[str]:
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     return subprocess.Popen(
         [python, "-m", "benchmarks.gpu", "--out", str(out), *words],
@@ -81,23 +82,23 @@ def started(python: str, out: Path, *words: str) -> subprocess.Popen[str]:
 
 
 def assert_whole(out: Path) -> dict[str, Any]:
-    """Every file that is there is whole, and the page can be made of them."""
+    """Checks that every file is complete and that the page can be made; returns the parts."""
     for path in out.glob("[!.]*.json"):
         assert json.loads(path.read_text())
-    assert "# On a GPU" in page.text([out])
-    return page.parts(out)
+    assert "# On a GPU" in page.make_text([out])
+    return page.read_parts(out)
 
 
 def test_a_rehearsal_in_a_bare_environment_is_whole(bare: str, tmp_path: Path) -> None:
-    run = started(bare, tmp_path)
-    told, _ = run.communicate(timeout=500)
+    run = start_run(bare, tmp_path)
+    output, _ = run.communicate(timeout=500)
     found = assert_whole(tmp_path)
-    assert run.returncode == 0, told
+    assert run.returncode == 0, output
     assert list(found) == list(schedule.SHARES)
-    assert all(part["finished"] and "ended" not in part for part in found.values()), told
+    assert all(part["finished"] and "ended" not in part for part in found.values()), output
     for package in ("jaxtyping", "rich", "PIL", "safetensors", "timm"):
         assert package in found["here"]["found"]["missing"]
-        assert told.index(f"{package} is not installed") < told.index("ceilings: at most")
+        assert output.index(f"{package} is not installed") < output.index("ceilings: at most")
     assert found["here"]["found"]["card"] is None
     assert found["ceilings"]["found"].keys() == {"bfloat16", "float16", "tf32", "float32"}
     real = found["laws"]["found"]["real sizes"]
@@ -110,28 +111,37 @@ def test_a_rehearsal_in_a_bare_environment_is_whole(bare: str, tmp_path: Path) -
     tuned = choices.read(tmp_path / "tuned.json")["interpreter"]
     assert tuned.keys() == {"attention", "linear", "block", "from"}
     assert choices.FILE.read_text() == "{}\n" or "interpreter" not in choices.read(choices.FILE)
-    assert page.NOT_YET in page.text([tmp_path])
+    assert page.NOT_YET in page.make_text([tmp_path])
 
 
 @pytest.mark.skipif(not DEEP, reason="the whole rehearsal with peers is part of the profile deep")
 def test_a_rehearsal_with_peers_is_whole(tmp_path: Path) -> None:
-    run = started(sys.executable, tmp_path)
-    told, _ = run.communicate(timeout=500)
+    run = start_run(sys.executable, tmp_path)
+    output, _ = run.communicate(timeout=500)
     found = assert_whole(tmp_path)
-    assert run.returncode == 0, told
-    assert all(part["finished"] and not part.get("ended") for part in found.values()), told
+    assert run.returncode == 0, output
+    assert all(part["finished"] and not part.get("ended") for part in found.values()), output
 
 
-@pytest.mark.parametrize("number", range(10 if DEEP else 2))
-def test_a_run_that_is_killed_leaves_whole_files(number: int, bare: str, tmp_path: Path) -> None:
-    run = started(bare, tmp_path)
-    time.sleep(random.Random(number).uniform(1.0, 60.0))
+@pytest.mark.parametrize("moment", ["here", "laws", *(range(10) if DEEP else ())])
+def test_a_run_that_is_killed_leaves_whole_files(moment: str | int, bare: str, tmp_path: Path) -> None:
+    """Kills the run when a part's file appears, or, in the profile deep, after random seconds."""
+    run = start_run(bare, tmp_path)
+    if isinstance(moment, int):
+        time.sleep(random.Random(moment).uniform(1.0, 60.0))
+    else:
+        while not record.find_path(tmp_path, moment).exists():
+            assert run.poll() is None
+            time.sleep(0.02)
+        time.sleep(random.Random(moment).uniform(0.0, 3.0))
     children = children_of(run.pid)
     os.kill(run.pid, signal.SIGKILL)
     run.communicate(timeout=60)
     assert_whole(tmp_path)
-    time.sleep(1.0)
-    assert not [pid for pid in children if is_alive(pid)], "a part outlives the run"
+    end = time.monotonic() + 5.0
+    while [pid for pid in children if is_alive(pid)]:
+        assert time.monotonic() < end, "a part outlives the run"
+        time.sleep(0.05)
 
 
 def children_of(pid: int) -> list[int]:
@@ -147,8 +157,8 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def scheduled(out: Path, minutes: float, now: Callable[[], float]) -> tuple[list[str], dict[str, float]]:
-    """What did not finish, and the seconds that each part was started with; parts write and end at once."""
+def schedule_parts(out: Path, minutes: float, now: Callable[[], float]) -> tuple[list[str], dict[str, float]]:
+    """Returns the unfinished parts and the seconds that each part was given; parts end at once."""
     given: dict[str, float] = {}
 
     def start(part: str, folder: Path, seconds: float) -> str:
@@ -160,14 +170,14 @@ def scheduled(out: Path, minutes: float, now: Callable[[], float]) -> tuple[list
 
 
 def test_a_clock_that_stands_still_gives_each_part_its_share(tmp_path: Path) -> None:
-    unfinished, given = scheduled(tmp_path, 8.0, lambda: 7.0)
+    unfinished, given = schedule_parts(tmp_path, 8.0, lambda: 7.0)
     assert (unfinished, list(given)) == ([], list(schedule.SHARES))
     assert given["here"] <= schedule.FIRST_FILE
 
 
 def test_a_clock_that_leaps_ends_the_run_and_every_part_has_a_file(tmp_path: Path) -> None:
     readings = iter([0.0, 1.0, 40.0, *[500.0] * 99])
-    unfinished, given = scheduled(tmp_path, 8.0, lambda: next(readings))
+    unfinished, given = schedule_parts(tmp_path, 8.0, lambda: next(readings))
     assert list(given) == ["here", "ceilings"]
     assert unfinished == ["laws", "search", "goals", "counts"]
     found = assert_whole(tmp_path)
@@ -176,7 +186,7 @@ def test_a_clock_that_leaps_ends_the_run_and_every_part_has_a_file(tmp_path: Pat
 
 @pytest.mark.parametrize("seed", range(20))
 def test_no_clock_lets_the_parts_take_more_than_the_time(seed: int, tmp_path: Path) -> None:
-    """Each part takes all that it is given, on a clock that leaps at random."""
+    """Each part takes all its time, on a clock that jumps at random."""
     draw, passed = random.Random(seed), [0.0]
     taken: list[float] = []
 
@@ -202,7 +212,7 @@ def test_a_part_that_takes_too_long_is_killed_and_told(tmp_path: Path) -> None:
     assert reason == "it was killed after 2 s"
     assert time.monotonic() - started_at < 20
     record.end(tmp_path, "laws", reason)
-    assert any("killed after 2 s" in line for line in page.left_out(page.parts(tmp_path)))
+    assert any("killed after 2 s" in line for line in page.list_left_out(page.read_parts(tmp_path)))
 
 
 def test_a_part_that_fails_costs_itself_alone(tmp_path: Path) -> None:
@@ -212,13 +222,13 @@ def test_a_part_that_fails_costs_itself_alone(tmp_path: Path) -> None:
 def test_a_thing_that_fails_is_left_out_with_its_reason(tmp_path: Path) -> None:
     clock = Clock()
     readings = iter([0.0, 1.0, 2.0, 99.0])
-    part = Part(Record(tmp_path, "counts"), deadline(readings), clock, tmp_path, True)
+    part = Part(Record(tmp_path, "counts"), make_deadline(readings), clock, tmp_path, True)
 
     def fail() -> None:
         raise ModuleNotFoundError("No module named 'timm.x'", name="timm.x")
 
-    part.each({"one": fail, "two": lambda: part.record.add("two", 2), "three": fail})
-    data = record.read(record.path_of(tmp_path, "counts"))
+    part.do_each({"one": fail, "two": lambda: part.record.add("two", 2), "three": fail})
+    data = record.read(record.find_path(tmp_path, "counts"))
     assert data["left_out"] == {"one": "timm is not installed", "three": "no time was left"}
     assert data["found"] == {"two": 2}
 
@@ -239,43 +249,44 @@ def test_after_an_error_of_cuda_the_part_goes_on_in_a_new_process(
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
     monkeypatch.setattr(os, "execv", replace_process)
-    part = Part(Record(tmp_path, "counts"), deadline(iter([0.0] * 9)), Clock(), tmp_path, True)
+    part = Part(Record(tmp_path, "counts"), make_deadline(iter([0.0] * 9)), Clock(), tmp_path, True)
     work = {"one": lambda: part.record.add("one", 1), "two": fail, "three": fail}
     with pytest.raises(Replaced):
-        part.each(work)
+        part.do_each(work)
     assert given[1:] == ["-m", "benchmarks.gpu.part", "counts", str(tmp_path), "50.0", "goes-on"]
-    again = Part(Record(tmp_path, "counts", True), deadline(iter([0.0] * 9)), Clock(), tmp_path, True)
-    again.each(work | {"three": lambda: again.record.add("three", 3)})
+    again = Part(Record(tmp_path, "counts", True), make_deadline(iter([0.0] * 9)), Clock(), tmp_path, True)
+    again.do_each(work | {"three": lambda: again.record.add("three", 3)})
     assert again.record.data["found"] == {"one": 1, "three": 3}
     assert again.record.data["left_out"].keys() == {"two"}
 
 
-def deadline(readings: Iterator[float]) -> Any:
-    return schedule.Deadline.within(50.0, lambda: next(readings))
+def make_deadline(readings: Iterator[float]) -> Any:
+    return Deadline.within(50.0, lambda: next(readings))
 
 
-def test_times_of_a_rehearsal_are_made_up_and_each_run_is_run_once() -> None:
+def test_times_of_a_rehearsal_are_invented_and_each_run_is_run_once() -> None:
     ran: list[str] = []
-    paired = LyingClock(3).measured({name: lambda name=name: ran.append(name) for name in "ab"}, lambda: None)  # type: ignore[misc]
+    timings = InventedClock(3).measure({name: partial(ran.append, name) for name in "ab"}, lambda: None)
     assert ran == ["a", "b"]
-    assert paired.times == LyingClock(3).measured({"a": lambda: None, "b": lambda: None}, lambda: None).times
+    again = InventedClock(3).measure({"a": lambda: None, "b": lambda: None}, lambda: None)
+    assert timings.times == again.times
 
 
 def test_a_law_that_ends_its_process_is_broken_and_the_next_is_asked(tmp_path: Path) -> None:
-    asked = laws.Asked("bfloat16", reduced=True)
+    asked = laws.LawProcess("bfloat16", reduced=True)
     asked.process.kill()
     asked.process.join()
     answer = asked.answer(laws.Task("bfloat16", "swin_block/residual"))
     asked.close()
     assert (answer["status"], answer["seen"]) == ("broken", "the process ended with exit code -9")
     queues = {"bfloat16": deque([laws.Task("bfloat16", "swin_block/residual")])}
-    part = Part(Record(tmp_path, "laws"), deadline(iter([0.0] * 9)), Clock(), tmp_path, True)
+    part = Part(Record(tmp_path, "laws"), make_deadline(iter([0.0] * 9)), Clock(), tmp_path, True)
     findings = laws.Findings(part, queues)
     findings.keep(laws.Task("bfloat16", "swin_block/dropped"), answer)
     laws.work(part, findings, ["bfloat16"])
-    found = record.read(record.path_of(tmp_path, "laws"))["found"]["quick effort"]["bfloat16"]
+    found = record.read(record.find_path(tmp_path, "laws"))["found"]["quick effort"]["bfloat16"]
     assert (found["held"], list(found["broken"])) == (1, ["swin_block/dropped"])
-    assert page.missed(tmp_path) == [
+    assert page.list_missed(tmp_path) == [
         "swin_block/dropped is broken in bfloat16: the process ended with exit code -9"
     ]
 
@@ -283,11 +294,11 @@ def test_a_law_that_ends_its_process_is_broken_and_the_next_is_asked(tmp_path: P
 def test_every_law_is_asked_once_in_each_precision_and_the_kernels_first() -> None:
     from swin_properties.laws import choosing
 
-    asked = [task.law for task in laws.tasks("tf32", reduced=False) if task.case is None]
-    assert sorted(asked) == sorted(law.name for law in choosing.chosen())
+    asked = [task.law for task in laws.list_tasks("tf32", reduced=False) if task.case is None]
+    assert sorted(asked) == sorted(law.name for law in choosing.choose_laws())
     assert asked[0].startswith("shifted_window_attention/")
     for law, case in laws.REAL:
-        (found,) = choosing.chosen(law)
+        (found,) = choosing.choose_laws(law)
         found.kind.parse(case)
 
 
@@ -305,8 +316,8 @@ def test_an_out_that_is_no_folder_is_refused(tmp_path: Path, capsys: pytest.Capt
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def of_a_card(folder: Path, share: float = 0.4) -> None:
-    """A run's files as a GPU would leave them, the rest cut off."""
+def write_files_of_a_card(folder: Path, share: float = 0.4) -> None:
+    """Writes the files that a run on a GPU leaves if it is cut off."""
     here = Record(folder, "here")
     for name, value in {
         "card": "NVIDIA H200",
@@ -321,11 +332,11 @@ def of_a_card(folder: Path, share: float = 0.4) -> None:
     goal = {"against": ["sdpa"], "must": 2.0, "aim": 3.0, "moonshot": 5.0, "measurements": []}
     seen = {"ours": "fused", "theirs": "sdpa", "ratio": 1.5, "quartiles": [1.4, 1.6], "reached": "below must"}
     Record(folder, "goals").add(
-        "shifted operator",
+        "shifted window attention",
         {
             "seconds": {"fused": 2e-4, "sdpa": 3e-4},
             "refused": {},
-            "goals": [goal | seen | {"of_floor": share}],
+            "goals": [goal | seen | {"of_roofline": share}],
         },
     )
 
@@ -336,8 +347,8 @@ def test_a_search_that_goes_on_keeps_what_was_found_before(tmp_path: Path) -> No
 
     text = choices.written({"interpreter": {"from": "a card", "block": {"a": "library's products"}}})
     (tmp_path / "tuned.json").write_text(text)
-    found = search.earlier(tmp_path, "interpreter")
-    part = Part(Record(tmp_path, "search"), deadline(iter([0.0] * 9)), Clock(), tmp_path, True)
+    found = search.load_earlier(tmp_path, "interpreter")
+    part = Part(Record(tmp_path, "search"), make_deadline(iter([0.0] * 9)), Clock(), tmp_path, True)
     found.setdefault("linear", {})["b"] = choices.MOVING
     search.write(part, "interpreter", found)
     assert choices.read(tmp_path / "tuned.json")["interpreter"] == {
@@ -356,17 +367,15 @@ def test_choices_of_an_earlier_run_are_not_this_ones(tmp_path: Path, monkeypatch
 
 
 def test_the_page_explains_a_miss_by_its_share_of_the_floor(tmp_path: Path) -> None:
-    of_a_card(tmp_path)
-    told = page.text([tmp_path])
-    assert "## NVIDIA H200, 2026-12-01" in told
-    assert (
-        "- shifted operator: 1.50x sdpa, 2x wanted; ours runs at 40% of the card's floor, the rival at 27%."
-        in told
-    )
-    assert "- goals did not finish: it was cut off." in told
-    assert "- laws: there is no file." in told
-    assert page.NOT_YET not in told
-    assert len(page.missed(tmp_path)) == 1
+    write_files_of_a_card(tmp_path)
+    output = page.make_text([tmp_path])
+    assert "## NVIDIA H200, 2026-12-01" in output
+    said = "1.50x sdpa, 2x wanted; ours runs at 40% of the card's roofline, the rival at 27%."
+    assert f"- shifted window attention: {said}" in output
+    assert "- goals did not finish: it was cut off." in output
+    assert "- laws: there is no file." in output
+    assert page.NOT_YET not in output
+    assert len(page.list_missed(tmp_path)) == 1
 
 
 def test_a_run_is_kept_with_its_choices_and_a_rehearsal_is_not(
@@ -379,7 +388,7 @@ def test_a_run_is_kept_with_its_choices_and_a_rehearsal_is_not(
     run = tmp_path / "run"
     run.mkdir()
     assert page.main([str(run)]) == 2
-    of_a_card(run)
+    write_files_of_a_card(run)
     (run / "tuned.json").write_text(choices.written({"9.0": {"linear": {"b": choices.MOVING}}}))
     (run / ".goals.json.7").write_text("{")  # what a cut leaves beside the files
     assert page.main([str(run)]) == 0
@@ -395,7 +404,7 @@ def test_a_run_is_kept_with_its_choices_and_a_rehearsal_is_not(
 
 def test_the_committed_page_is_what_the_committed_results_say() -> None:
     folders = sorted(path for path in page.RESULTS.glob("*") if path.is_dir())
-    assert page.text(folders) == page.PAGE.read_text()
+    assert page.make_text(folders) == page.PAGE.read_text()
 
 
 @pytest.mark.parametrize(
@@ -419,11 +428,12 @@ def test_the_kernels_take_what_was_measured_and_else_what_arithmetic_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from swin_torch.backends.triton import launch
+    from swin_torch.geometry.plan import Plan
 
     given: list[dict[str, Any]] = []
     monkeypatch.setattr(launch, "run", lambda *_, **constants: given.append(constants))
     qkv, table = torch.zeros(1, 8, 8, 48, dtype=torch.bfloat16), torch.zeros(49, 1)
-    plan = launch.Plan((8, 8), (8, 8), (4, 4), (0, 0), 1, False)
+    plan = Plan((8, 8), (8, 8), (4, 4), (0, 0), 1, False)
     key = choices.attention_key("forward", plan, qkv)
     measured = choices.Attention(16, 0, 8, 7, 3)
     path = tmp_path / "tuned.json"
@@ -437,7 +447,7 @@ def test_the_kernels_take_what_was_measured_and_else_what_arithmetic_says(
 @pytest.mark.usefixtures("use_choices")
 def test_a_block_goes_the_way_that_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernels, "asked_for", lambda _: True)
-    block = swin_t(embed_dim=96).layers[0].blocks[0].bfloat16()
+    block: Any = next(m for m in swin_t(embed_dim=96).modules() if isinstance(m, SwinBlock)).bfloat16()
     x = torch.zeros(1, 7, 7, 96, dtype=torch.bfloat16)
     block.choose("fast")
     for way in choices.WAYS:

@@ -1,10 +1,10 @@
-"""What `swin-oracle compare` catches and what it cries wolf at: planted slowdowns and A/A runs.
+"""Measures how often `swin-oracle compare` finds planted slowdowns, and how often it gives false alarms.
 
-    python -m benchmarks.tracker_power [--trials 20] [--write benchmarks/tracker-power.md]
+    python -m benchmarks.tracker_power [--runs 20] [--write benchmarks/tracker-power.md]
 
-A trial is what the command does with one case: both sides in processes of their own, interleaved, measured
-until there is a verdict; every measurement starts them anew.  The operator is `swin_torch`'s shifted
-window attention; the slowdowns are the adapters of `benchmarks.tracker_power.slowdowns`.
+A run is what the command does with one case: it measures both sides, interleaved in processes of their own,
+until there is a verdict.  Every measurement starts new processes.  The case is the shifted window attention
+of `swin_torch`; the slowdowns are the adapters of `benchmarks.tracker_power.slowdowns`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from swin_properties.reports import files
 from swin_timing import interleaved
-from swin_timing.interleaved import Anchor, Paired
+from swin_timing.interleaved import Anchor, Timings
 from swin_timing.revisions import history, judging, process
 from swin_timing.revisions.inputs import QUESTIONS, Case
 from swin_timing.revisions.judging import BASE, HEAD
@@ -47,40 +47,40 @@ HEADS = {
 
 
 class Head(Process):
-    """The process whose operator is another than it is asked for."""
+    """A process that prepares a planted adapter in place of the one it is asked for."""
 
     planted = "plain"
 
     def prepare(self, case: Case, prepares: bool) -> float:
-        """Makes that one ready."""
-        return super().prepare(asked(self.planted), prepares)
+        """Prepares the planted adapter."""
+        return super().prepare(make_case(self.planted), prepares)
 
 
-def asked(name: str) -> Case:
-    """The question to one of the slowdowns."""
-    return QUESTION.asked_of(f"{slowdowns.__file__}:{name}")
+def make_case(name: str) -> Case:
+    """Returns the case of one of the slowdowns."""
+    return QUESTION.for_implementation(f"{slowdowns.__file__}:{name}")
 
 
 @dataclass
-class Trials:
-    """What was planted, and the measurements of each trial."""
+class Runs:
+    """Holds what was planted, and the measurements of each run."""
 
     planted: str
-    measurements: list[list[Paired]]
+    measurements: list[list[Timings]]
 
     @property
     def verdicts(self) -> Counter[str]:
-        """How many trials ended in each verdict."""
-        return Counter(map(judging.verdict, self.measurements))
+        """The number of runs by verdict."""
+        return Counter(map(judging.judge, self.measurements))
 
     @property
-    def quiet(self) -> list[Paired]:
-        """The measurements that count."""
-        return [one for trial in self.measurements for one in trial if not one.disturbed]
+    def quiet(self) -> list[Timings]:
+        """The measurements on a quiet machine."""
+        return [one for run in self.measurements for one in run if not one.disturbed]
 
     @property
     def row(self) -> str:
-        """Its line of the page."""
+        """Its row of the page."""
         counts = " | ".join(str(self.verdicts[word]) for word in ("slower", "same", "faster", "inconclusive"))
         ratios = [one.ratio(HEAD, BASE) for one in self.quiet]
         low, middle, high = np.quantile(ratios, (0, 0.5, 1)) if ratios else [float("nan")] * 3
@@ -89,35 +89,35 @@ class Trials:
 
 
 @contextmanager
-def pairs(planted: str) -> Iterator[list[Pair]]:
-    """New processes, as the command starts them for every measurement."""
+def start_pairs(planted: str) -> Iterator[list[Pair]]:
+    """Starts new processes, as the command does for every measurement."""
     root = Path(__file__).resolve().parents[2]
-    tree = Tree("this file", root, tuple(Repository.around(root).path(root)), ".", root)
+    tree = Tree("this file", root, tuple(Repository.find(root).find_path(root)), ".", root)
 
     def start() -> tuple[Process, Process]:
         head = Head(tree)
         head.planted = planted
         return Process(tree), head
 
-    with process.started(start, [asked(name).implementation for name in ("plain", planted)]) as found:
+    with process.start_pairs(start, [make_case(name).implementation for name in ("plain", planted)]) as found:
         yield found
 
 
-def trials(planted: str, number: int, anchor: Anchor, rounds: int) -> Trials:
-    """Trials of one slowdown."""
-    found = Trials(planted, [])
+def measure_runs(planted: str, number: int, anchor: Anchor, rounds: int) -> Runs:
+    """Measures runs with one slowdown."""
+    found = Runs(planted, [])
     for _ in range(number):
-        measurements: list[Paired] = []
-        while not judging.verdict(measurements):
-            with pairs(planted) as started:
-                measurements.append(process.measure(started, asked("plain"), True, anchor, rounds))
+        measurements: list[Timings] = []
+        while not judging.judge(measurements):
+            with start_pairs(planted) as started:
+                measurements.append(process.measure(started, make_case("plain"), True, anchor, rounds))
         found.measurements.append(measurements)
     return found
 
 
 @contextmanager
-def busy_loops() -> Iterator[None]:
-    """A loop on every core."""
+def run_busy_loops() -> Iterator[None]:
+    """Runs a busy loop on every core."""
     loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1)]
     try:
         yield
@@ -127,20 +127,20 @@ def busy_loops() -> Iterator[None]:
             loop.wait()
 
 
-def page(quiet: list[Trials], beside: list[Trials], rounds: int, load: float) -> str:
-    """The page that shows them."""
-    head = "planted | trials | slower | same | faster | inconclusive | measurements that count | their ratios"
+def make_page(quiet: list[Runs], beside: list[Runs], rounds: int, load: float) -> str:
+    """Returns the page."""
+    head = "planted | runs | slower | same | faster | inconclusive | measurements that count | their ratios"
     line = "--- | " * 7 + "---"
-    repository = Repository.around(Path(__file__).parent)
-    machine = f"{history.cpu()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    repository = Repository.find(Path(__file__).parent)
+    machine = f"{history.find_processor_name()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     versions = f"NumPy {np.__version__}, torch {torch.__version__}"
     same = [found for found in quiet + beside if found.planted == "plain"]
-    uncounted = [one for found in same for trial in found.measurements for one in trial if one.disturbed]
+    uncounted = [one for found in same for run in found.measurements for one in run if one.disturbed]
     return PAGE.format(
         sizes=SIZES,
-        machine=f"{machine}, {versions}, commit {repository.commit('HEAD')[:12]}",
+        machine=f"{machine}, {versions}, commit {repository.find_commit('HEAD')[:12]}",
         milliseconds=1e3
-        * min(one.best(BASE) for found in quiet for trial in found.measurements for one in trial),
+        * min(one.best(BASE) for found in quiet for run in found.measurements for one in run),
         load=load,
         rounds=rounds,
         alarms=judging.ALARM,
@@ -148,18 +148,18 @@ def page(quiet: list[Trials], beside: list[Trials], rounds: int, load: float) ->
         tries=judging.TRIES,
         patience=judging.PATIENCE,
         pairs=judging.PAIRS,
-        rates="\n".join(rate(found) for found in quiet),
+        rates="\n".join(make_rate(found) for found in quiet),
         table="\n".join([head, line, *(found.row for found in quiet)]),
         beside="\n".join([head, line, *(found.row for found in beside)]),
         lost=sum(found.verdicts["inconclusive"] for found in quiet),
         all=sum(map(len, (found.measurements for found in quiet))),
         uncounted=len(uncounted),
-        cried=sum(judging.change(one) != "same" for one in uncounted),
+        alarmed=sum(judging.judge_one(one) != "same" for one in uncounted),
     )
 
 
-def rate(found: Trials) -> str:
-    """The detection or false-alarm rate of the trials that had a verdict."""
+def make_rate(found: Runs) -> str:
+    """Returns the rate of detections or false alarms among the runs with a verdict."""
     verdicts = found.verdicts
     answered = sum(verdicts.values()) - verdicts["inconclusive"]
     alarms = verdicts["slower"] + (verdicts["faster"] if found.planted == "plain" else 0)
@@ -171,53 +171,53 @@ PAGE = """# What `swin-oracle compare` catches
 
 Written by `make tracker-power`; do not edit.
 
-A trial is what the command does with one case: the shifted window attention of `swin_torch` at {sizes} of
-Swin-T, once as it is and once with a slowdown after it, each in {pairs} processes of its own, on one core.
-{rounds} interleaved rounds of each pair; an alarm when the ratio of minima passes {alarms:.0%}; it stands if
-a second measurement, from other processes, agrees. A round counts when its anchor took no more than
-{spread:.0%} longer than the quickest; a measurement goes on for up to {patience} times as many rounds until
-so many counted; without them it does not count, nor where other work took over {spread:.0%} of all cores'
-time. After {tries} measurements without a verdict the trial is inconclusive.
+A run is what the command does with one case: the shifted window attention of `swin_torch` at {sizes} of
+Swin-T, once as it is and once followed by a slowdown.  Each side has {pairs} processes, all on one core, and
+each pair takes {rounds} interleaved rounds.  A measurement alarms where the ratio of minima changed by more
+than {alarms:.0%}; the alarm counts if a second measurement in new processes agrees.  A round counts if its
+anchor took at most {spread:.0%} longer than the fastest anchor; a measurement takes up to {patience} times as
+many rounds to find enough of them.  Without them it does not count, nor where other work took more than
+{spread:.0%} of all cores' time.  After {tries} measurements without a verdict the run is inconclusive.
 
 Machine: {machine}. Load average {load:.1f} at the start. The shortest run of the operator took
 {milliseconds:.1f} ms.
 
-Of the trials that had a verdict:
+Of the runs with a verdict:
 
 {rates}
 
-The machine was too disturbed for a verdict in {lost} of {all} trials. Of the {uncounted} A/A measurements
-that did not count, {cried} would have alarmed: why they do not count.
+The machine was too disturbed for a verdict in {lost} of {all} runs. Of the {uncounted} A/A measurements
+that did not count, {alarmed} would have alarmed: that is why they do not count.
 
 {table}
 
 ## Beside a busy loop on every core
 
-Nothing may pass and nothing may alarm here: every trial is to be inconclusive.
+No run may pass and none may alarm here: every run should be inconclusive.
 
 {beside}
 """
 
 
 def main() -> None:
-    """Runs the trials and prints or writes the page."""
+    """Measures all slowdowns and prints or writes the page."""
     parser = argparse.ArgumentParser(description="the detection and false-alarm rates of swin-oracle compare")
-    parser.add_argument("--trials", type=int, default=20, help="A/A, and of slowdowns together (default 20)")
+    parser.add_argument("--runs", type=int, default=20, help="A/A, and of slowdowns together (default 20)")
     parser.add_argument(
         "--rounds", type=int, default=interleaved.ROUNDS, help=f"default {interleaved.ROUNDS}"
     )
     parser.add_argument("--write", metavar="FILE", help="where the page goes (default: standard output)")
     args = parser.parse_args()
-    load, anchor = os.getloadavg()[0], interleaved.anchor()
+    load, anchor = os.getloadavg()[0], interleaved.make_anchor()
     quiet = []
     for name in HEADS:
-        number = args.trials if name == "plain" else -(-args.trials // 3)  # three slowdowns of 8 %
-        quiet.append(trials(name, number, anchor, args.rounds))
+        number = args.runs if name == "plain" else -(-args.runs // 3)  # three slowdowns of 8 %
+        quiet.append(measure_runs(name, number, anchor, args.rounds))
         print(quiet[-1].row, file=sys.stderr, flush=True)
-    with busy_loops():
-        few = max(1, args.trials // 4)
-        beside = [trials(name, few, anchor, args.rounds) for name in ("plain", "busy_wait")]
-    text = page(quiet, beside, args.rounds, load)
+    with run_busy_loops():
+        few = max(1, args.runs // 4)
+        beside = [measure_runs(name, few, anchor, args.rounds) for name in ("plain", "busy_wait")]
+    text = make_page(quiet, beside, args.rounds, load)
     if args.write:
         files.write(args.write, text)
     else:

@@ -1,4 +1,4 @@
-"""Planted slowdowns of `swin_torch`'s operator, each an adapter, and the operator as it is: ``plain``."""
+"""Adapters of `swin_torch` with planted slowdowns, and one without: ``plain``."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ Work = Callable[[], Any]
 
 
 class Planted(Adapter):
-    """`swin_torch` with a slowdown after each run of its operator."""
+    """Runs a callable of `swin_torch` and then a slowdown."""
 
     def __init__(self, slowdown: Callable[[float], Work], convention: str = "canonical") -> None:
-        """``slowdown`` makes, from the seconds of a run, the work that is added."""
+        """``slowdown`` takes the seconds of a run and returns the work to add."""
         super().__init__(convention=convention)
         self.slowdown = slowdown
 
     def prepare(self, name: str, *args: Any, **kwargs: Any) -> Work:
-        """The operator made ready, and the slowdown."""
+        """Returns the prepared callable followed by the slowdown."""
         run = super().prepare(name, *args, **kwargs)
-        added = self.slowdown(min(interleaved.timed(run)() for _ in range(30)))
+        added = self.slowdown(min(interleaved.make_sample(run)() for _ in range(30)))
 
         def both() -> None:
             run()
@@ -36,13 +36,13 @@ class Planted(Adapter):
         return both
 
 
-def nothing(_seconds: float) -> Work:
-    """No slowdown."""
+def add_nothing(_seconds: float) -> Work:
+    """Adds no slowdown."""
     return lambda: None
 
 
-def waiting(seconds: float) -> Work:
-    """A busy wait."""
+def add_wait(seconds: float) -> Work:
+    """Adds a busy wait."""
 
     def wait() -> None:
         end = perf_counter() + SLOWDOWN * seconds
@@ -52,13 +52,13 @@ def waiting(seconds: float) -> Work:
     return wait
 
 
-def sleeping(seconds: float) -> Work:
-    """A sleep, which takes a little longer than it is asked to."""
+def add_sleep(seconds: float) -> Work:
+    """Adds a sleep, which takes a little longer than asked."""
     return lambda: sleep(SLOWDOWN * seconds)
 
 
-def copying(seconds: float) -> Work:
-    """A copy of as many numbers as take that long."""
+def add_copy(seconds: float) -> Work:
+    """Adds a copy of as many numbers as take that long."""
     one = np.ones(1 << 14)
     other = np.empty_like(one)
 
@@ -67,12 +67,12 @@ def copying(seconds: float) -> Work:
             np.copyto(other, one)
 
     times = 1
-    times = round(SLOWDOWN * seconds / min(interleaved.timed(copy, 100)() for _ in range(30)))
+    times = round(SLOWDOWN * seconds / min(interleaved.make_sample(copy, 100)() for _ in range(30)))
     return copy
 
 
-plain = Planted(nothing)
-busy_wait = Planted(waiting)
-short_sleep = Planted(sleeping)
-extra_copy = Planted(copying)
-soft_mask = Planted(nothing, "timm")  # its mask adds -100, ours is hard
+plain = Planted(add_nothing)
+busy_wait = Planted(add_wait)
+short_sleep = Planted(add_sleep)
+extra_copy = Planted(add_copy)
+soft_mask = Planted(add_nothing, "timm")  # its mask adds -100, ours is hard

@@ -1,4 +1,4 @@
-"""What all cores of the machine were busy with, where the system tells it."""
+"""Reads how busy all cores of the machine are, where the system tells it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 
-def machine_seconds() -> tuple[float, float]:
-    """The seconds that all cores were idle, and all their seconds; zeros where the system does not tell."""
+def read_core_seconds() -> tuple[float, float]:
+    """Returns the idle seconds of all cores and all their seconds since the start; zeros where unknown."""
     try:
         words = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
     except OSError:
@@ -18,11 +18,13 @@ def machine_seconds() -> tuple[float, float]:
     return float(ticks[3] + ticks[4]), float(ticks.sum())  # the fourth is idle, the fifth waits for a disk
 
 
-def other_work(before: tuple[float, float], after: tuple[float, float], ours: float) -> float:
-    """The share of all cores' seconds between two readings that were neither idle nor ours.
+def compute_other_work(before: tuple[float, float], after: tuple[float, float], ours: float) -> float:
+    """Returns the share of all cores' seconds between two readings that was neither idle nor ours.
 
-    >>> other_work((1.0, 10.0), (2.0, 14.0), ours=1.0), other_work((0.0, 0.0), (0.0, 0.0), ours=1.0)
-    (0.5, 0.0)
+    >>> compute_other_work((1.0, 10.0), (2.0, 14.0), ours=1.0)
+    0.5
+    >>> compute_other_work((0.0, 0.0), (0.0, 0.0), ours=1.0)
+    0.0
     """
     idle, passed = np.subtract(after, before)
     return float(max(0.0, 1 - (idle + ours) / passed)) if passed else 0.0

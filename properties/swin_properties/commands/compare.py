@@ -65,10 +65,10 @@ def prepare(args: argparse.Namespace) -> Work:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: temporary files are removed
     interleaved.check_rounds(args.rounds)
     files.check_paths([args.json] if args.json else [])
-    repository = Repository.around(Path.cwd())
+    repository = Repository.find(Path.cwd())
     with ExitStack() as guard:
-        base, head = guard.enter_context(comparison.trees(repository, args.base, args.head))
-        plan = comparison.plan(base, head, args.implementation, args.expression)
+        base, head = guard.enter_context(comparison.write_trees(repository, args.base, args.head))
+        plan = comparison.make_plan(base, head, args.implementation, args.expression)
         stack = guard.pop_all()
 
     def work(console: Console) -> int:
@@ -76,12 +76,12 @@ def prepare(args: argparse.Namespace) -> Work:
             try:
                 measure(plan, args.rounds, console)
                 if args.json:
-                    files.write(args.json, history.text(repository, args.base, args.head, plan.cases))
+                    files.write(args.json, history.make_text(repository, args.base, args.head, plan.cases))
             except (ValueError, OSError) as error:
                 print(f"swin-oracle: {' '.join(str(error).split())}", file=sys.stderr)
                 return 2
         show(plan, args.rounds, console)
-        return judging.exit_code([found.verdict for found in plan.cases])
+        return judging.find_exit_code([found.verdict for found in plan.cases])
 
     return work
 

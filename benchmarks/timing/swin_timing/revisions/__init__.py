@@ -1,1 +1,1 @@
-"""Two revisions of an implementation, timed side by side: what the command ``compare`` runs."""
+"""Times two revisions of an implementation side by side, for the command ``swin-oracle compare``."""

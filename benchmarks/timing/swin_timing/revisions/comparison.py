@@ -1,4 +1,4 @@
-"""A comparison: the trees, the cases that both revisions offer, and the measurements that settle each."""
+"""Compares two revisions: writes both trees aside, finds the cases that both offer, and times each case."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from swin_timing import interleaved
-from swin_timing.interleaved import Paired
+from swin_timing.interleaved import Timings
 from swin_timing.revisions import judging, process
-from swin_timing.revisions.expression import matcher
+from swin_timing.revisions.expression import parse_expression
 from swin_timing.revisions.inputs import IMPLEMENTATIONS, QUESTIONS, Case
 from swin_timing.revisions.judging import BASE, HEAD
 from swin_timing.revisions.process import Pair, Process, Tree
@@ -20,35 +20,35 @@ from swin_timing.revisions.trees import WORKING_TREE, Repository
 
 @dataclass
 class Comparison:
-    """A case with what was found of it."""
+    """Holds a case and what was measured of it."""
 
     case: Case
     prepares: bool
-    """Whether it is timed by both revisions' `prepare`."""
-    measurements: list[Paired] = field(default_factory=list)
+    """Whether both revisions offer `prepare`, so that it is used."""
+    measurements: list[Timings] = field(default_factory=list)
     counters: dict[str, dict[str, int]] = field(default_factory=dict)
 
     @property
     def verdict(self) -> str:
-        """The verdict, nothing as long as a measurement is missing."""
-        return judging.verdict(self.measurements)
+        """The verdict, empty while another measurement is needed."""
+        return judging.judge(self.measurements)
 
     @property
-    def shown(self) -> Paired:
-        """The measurement that a table shows: the last that counts, or the last of all."""
-        quiet = [measured for measured in self.measurements if not measured.disturbed]
+    def shown(self) -> Timings:
+        """The measurement that a table shows: the last quiet one, or the last of all."""
+        quiet = [timings for timings in self.measurements if not timings.disturbed]
         return (quiet or self.measurements)[-1]
 
     @property
     def changed_counters(self) -> dict[str, tuple[int, int]]:
-        """Counters that both have, and that differ."""
+        """The counters that both revisions have and that differ, as (base, head)."""
         base, head = (self.counters.get(side, {}) for side in (BASE, HEAD))
         return {name: (base[name], head[name]) for name in base if name in head and base[name] != head[name]}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is compared: two trees, and the cases that both offer."""
+    """Holds what is compared: two trees, and the cases that both offer."""
 
     base: Tree
     head: Tree
@@ -59,29 +59,33 @@ class Plan:
     def run(self, rounds: int, watch: Callable[[Comparison], None]) -> None:
         """Measures every case until it has a verdict.
 
-        What needs another measurement gets it from new processes: the same ones would repeat what only the
-        place of their memory makes slow.
+        Every further measurement uses new processes.  Where a process happens to place its memory can make it
+        slower, and the same process would repeat that.
 
         Errors: ``ValueError`` for what an implementation raised.
         """
-        anchor = interleaved.anchor()
+        anchor = interleaved.make_anchor()
         while open_cases := [case for case in self.cases if not case.verdict]:
             implementations = dict.fromkeys(case.case.implementation for case in self.cases)
-            with process.started(lambda: (Process(self.base), Process(self.head)), implementations) as pairs:
+            with process.start_pairs(
+                lambda: (Process(self.base), Process(self.head)), implementations
+            ) as pairs:
                 for found in open_cases:
-                    measured = process.measure(pairs, found.case, found.prepares, anchor, rounds)
-                    found.measurements.append(measured)
+                    timings = process.measure(pairs, found.case, found.prepares, anchor, rounds)
+                    found.measurements.append(timings)
                     found.counters = found.counters or pairs[0].count()
                     watch(found)
 
 
 @contextmanager
-def trees(repository: Repository, base: str, head: str | None) -> Iterator[tuple[Tree, Tree]]:
-    """Both revisions written aside, removed at the end of the block; no ``head`` is the working tree.
+def write_trees(repository: Repository, base: str, head: str | None) -> Iterator[tuple[Tree, Tree]]:
+    """Writes both revisions into a temporary folder, which is removed at the end of the block.
+
+    Without ``head`` the second one is the working tree.
 
     Errors: ``ValueError`` for a revision that does not exist.
     """
-    commits = [repository.commit(base), None if head is None else repository.commit(head)]
+    commits = [repository.find_commit(base), None if head is None else repository.find_commit(head)]
     with TemporaryDirectory(prefix="swin-oracle-") as aside:
         found = []
         for side, revision, commit in zip((BASE, HEAD), (base, head or WORKING_TREE), commits, strict=True):
@@ -92,40 +96,40 @@ def trees(repository: Repository, base: str, head: str | None) -> Iterator[tuple
                     f"a revision has the folder that it is compared from, {revision} has no "
                     f"{repository.inside}: run it in {repository.root}"
                 )
-            path = tuple(repository.path(folder))
+            path = tuple(repository.find_path(folder))
             found.append(Tree(revision, folder, path, repository.inside, repository.root))
         yield found[0], found[1]
 
 
-def plan(base: Tree, head: Tree, asked: Sequence[str], expression: str) -> Plan:
-    """The cases that both revisions offer and the expression matches.
+def make_plan(base: Tree, head: Tree, asked: Sequence[str], expression: str) -> Plan:
+    """Returns the plan of all cases that both revisions offer and that match the expression.
 
-    ``asked`` names implementations that both must have; without one, this project's own are compared, where
-    the revisions have them.
+    ``asked`` names implementations that both revisions must have.  Without names, this project's own are
+    compared where both revisions have them.
 
     Errors: ``ValueError`` where nothing is left, for what does not load, and for what is missing.
     """
-    meant = matcher(expression) if expression else lambda _: True
+    meant = parse_expression(expression) if expression else lambda _: True
     cases: list[Comparison] = []
     notes: list[str] = []
     with Process(base) as one, Process(head) as other:
         pair = Pair(one, other)
         for implementation in asked or IMPLEMENTATIONS:
-            named = [question.asked_of(implementation) for question in QUESTIONS]
+            named = [question.for_implementation(implementation) for question in QUESTIONS]
             chosen = [case for case in named if meant(case.name)]
             if asked or chosen:
-                found, absent = _offered(pair, implementation, chosen, bool(asked))
+                found, absent = _find_cases(pair, implementation, chosen, bool(asked))
                 cases += found
                 notes += absent
     if not cases:
-        raise ValueError(_nothing(asked, expression, notes))
+        raise ValueError(_explain_nothing(asked, expression, notes))
     return Plan(base, head, cases, notes)
 
 
-def _offered(
+def _find_cases(
     pair: Pair, implementation: str, chosen: list[Case], must: bool
 ) -> tuple[list[Comparison], list[str]]:
-    """The cases of an implementation that both revisions offer, and a note on those that one does not."""
+    """Returns the cases of an implementation that both revisions offer, and notes on the other ones."""
     loaded = pair.load(implementation)
     for side, answer in loaded.items():
         if "missing" in answer:
@@ -147,9 +151,11 @@ def _offered(
     return [Comparison(case, prepares) for case in both], notes
 
 
-def _nothing(asked: Sequence[str], expression: str, notes: list[str]) -> str:
-    """Why there is nothing to compare."""
-    names = [question.asked_of(name).name for name in asked or IMPLEMENTATIONS for question in QUESTIONS]
-    if expression and not any(map(matcher(expression), names)):
+def _explain_nothing(asked: Sequence[str], expression: str, notes: list[str]) -> str:
+    """Returns why there is nothing to compare."""
+    names = [
+        question.for_implementation(name).name for name in asked or IMPLEMENTATIONS for question in QUESTIONS
+    ]
+    if expression and not any(map(parse_expression(expression), names)):
         return f"-k matches a case, {expression!r} matches none of {len(names)}: such as {names[0]}"
     return f"both revisions offer a case, these offer none ({'; '.join(notes)}): name an --implementation"

@@ -1,4 +1,4 @@
-"""The expression after ``-k``: words joined by ``and``, ``or``, ``not`` and parentheses, as pytest has it."""
+"""Parses the expression after ``-k``: words with ``and``, ``or``, ``not`` and parentheses, as in pytest."""
 
 from __future__ import annotations
 
@@ -6,64 +6,65 @@ import re
 from collections.abc import Callable
 
 Matches = Callable[[str], bool]
-"""Whether a name is meant."""
+"""A function that says whether a name matches."""
 
 
-def matcher(expression: str) -> Matches:
-    """Whether a name contains the words, in any case, as the expression joins them.
+def parse_expression(expression: str) -> Matches:
+    """Returns a function that says whether a name matches the expression.  Case does not matter.
 
-    Errors: ``ValueError`` for what is no such expression.
+    Errors: ``ValueError`` for an expression that does not parse.
 
-    >>> [matcher("attention and not (STAGE1 or torch)")(f"attention[{x}]") for x in ("stage1", "numpy")]
-    [False, True]
+    >>> matches = parse_expression("attention and not (STAGE1 or torch)")
+    >>> matches("attention[stage1]"), matches("attention[numpy]")
+    (False, True)
     """
     words = re.findall(r"[()]|[^\s()]+", expression)
     rest = list(words)
 
-    def either() -> Matches:
-        found = both()
+    def parse_or() -> Matches:
+        found = parse_and()
         while rest[:1] == ["or"]:
             rest.pop(0)
-            found = _or(found, both())
+            found = _join_or(found, parse_and())
         return found
 
-    def both() -> Matches:
-        found = one()
+    def parse_and() -> Matches:
+        found = parse_word()
         while rest[:1] == ["and"]:
             rest.pop(0)
-            found = _and(found, one())
+            found = _join_and(found, parse_word())
         return found
 
-    def one() -> Matches:
+    def parse_word() -> Matches:
         word = rest.pop(0) if rest else ""
         if word == "not":
-            inner = one()
+            inner = parse_word()
             return lambda name: not inner(name)
         if word == "(":
-            inner = either()
+            inner = parse_or()
             if rest[:1] != [")"]:
-                raise _refusal(expression)
+                raise _make_error(expression)
             rest.pop(0)
             return inner
         if word in ("", ")", "and", "or"):
-            raise _refusal(expression)
+            raise _make_error(expression)
         return lambda name: word.lower() in name.lower()
 
-    found = either()
+    found = parse_or()
     if rest:
-        raise _refusal(expression)
+        raise _make_error(expression)
     return found
 
 
-def _or(one: Matches, other: Matches) -> Matches:
+def _join_or(one: Matches, other: Matches) -> Matches:
     return lambda name: one(name) or other(name)
 
 
-def _and(one: Matches, other: Matches) -> Matches:
+def _join_and(one: Matches, other: Matches) -> Matches:
     return lambda name: one(name) and other(name)
 
 
-def _refusal(expression: str) -> ValueError:
+def _make_error(expression: str) -> ValueError:
     return ValueError(
         f"-k is words joined by and, or, not and parentheses, got {expression!r}: "
         "write such as 'attention and not stage1'"

@@ -1,4 +1,4 @@
-"""A comparison in pytest-benchmark's JSON: the times of the head, and beside them the base's."""
+"""Writes a comparison in pytest-benchmark's JSON: the head's times, with the base's in ``extra_info``."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from swin_timing.revisions.judging import BASE, HEAD
 from swin_timing.revisions.trees import Repository
 
 SCHEMA = "5.2.3"
-"""The version of pytest-benchmark whose files these are like."""
+"""The version of pytest-benchmark whose format this is."""
 
 
-def text(repository: Repository, base: str, head: str | None, cases: Sequence[Comparison]) -> str:
-    """The file's text."""
+def make_text(repository: Repository, base: str, head: str | None, cases: Sequence[Comparison]) -> str:
+    """Returns the text of the file."""
     run = {
-        "machine_info": machine(),
-        "commit_info": commit(repository, head),
-        "benchmarks": [benchmark(found, repository.commit(base)) for found in cases],
+        "machine_info": describe_machine(),
+        "commit_info": describe_commit(repository, head),
+        "benchmarks": [describe_case(found, repository.find_commit(base)) for found in cases],
         "datetime": datetime.now(UTC).isoformat(),
         "version": SCHEMA,
     }
     return json.dumps(run, indent=2, allow_nan=False) + "\n"
 
 
-def machine() -> dict[str, Any]:
-    """What it ran on."""
+def describe_machine() -> dict[str, Any]:
+    """Returns the fields about the machine."""
     return {
         "node": platform.node(),
         "processor": platform.processor(),
@@ -41,13 +41,13 @@ def machine() -> dict[str, Any]:
         "python_version": platform.python_version(),
         "release": platform.release(),
         "system": platform.system(),
-        "cpu": {"brand_raw": cpu()},
+        "cpu": {"brand_raw": find_processor_name()},
         "numpy": version("numpy"),
     }
 
 
-def cpu() -> str:
-    """The processor's name, where the system says it."""
+def find_processor_name() -> str:
+    """Returns the processor's name, as far as the system tells it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -55,20 +55,20 @@ def cpu() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
 
 
-def commit(repository: Repository, head: str | None) -> dict[str, Any]:
-    """The commit whose times these are; a working tree's is the one that it changes."""
-    found = repository.commit(head or "HEAD")
+def describe_commit(repository: Repository, head: str | None) -> dict[str, Any]:
+    """Returns the fields about the head's commit: for the working tree, the one checked out."""
+    found = repository.find_commit(head or "HEAD")
     return {
         "id": found,
-        "time": repository.time(found),
-        "dirty": head is None and repository.changed(),
+        "time": repository.find_time(found),
+        "dirty": head is None and repository.is_changed(),
         "project": repository.root.name,
         "branch": head or "",
     }
 
 
-def benchmark(found: Comparison, base: str) -> dict[str, Any]:
-    """One case."""
+def describe_case(found: Comparison, base: str) -> dict[str, Any]:
+    """Returns the fields of one case."""
     shown = found.shown
     step, _, words = found.case.name.rstrip("]").partition("[")
     return {
@@ -87,14 +87,14 @@ def benchmark(found: Comparison, base: str) -> dict[str, Any]:
             "base_counters": found.counters.get(BASE, {}),
         },
         "options": {"timer": "perf_counter", "min_rounds": len(shown.anchor), "warmup": True},
-        "stats": stats(shown.times[HEAD]),
+        "stats": compute_statistics(shown.times[HEAD]),
     }
 
 
-def stats(times: Sequence[float]) -> dict[str, Any]:
-    """pytest-benchmark's figures of some seconds.
+def compute_statistics(times: Sequence[float]) -> dict[str, Any]:
+    """Returns pytest-benchmark's statistics of some seconds.
 
-    >>> [stats([1.0, 2.0, 2.0, 2.0, 3.0])[name] for name in ("median", "outliers")]
+    >>> [compute_statistics([1.0, 2.0, 2.0, 2.0, 3.0])[name] for name in ("median", "outliers")]
     [2.0, '2;2']
     """
     mean, deviation = statistics.fmean(times), statistics.stdev(times)

@@ -1,45 +1,45 @@
-"""The verdict on a case, from its measurements: no clock is read here."""
+"""Judges a case by its measurements.  Nothing is measured here."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from swin_timing.interleaved import Paired
+from swin_timing.interleaved import Timings
 
 ALARM = 0.05
-"""The change of the ratio of minima beyond which a measurement alarms."""
+"""A measurement alarms where the ratio of minima changed by more than this."""
 
 TRIES = 3
-"""Measurements of a case at most: two must agree on an alarm, one may be spent on a disturbed machine."""
+"""The most measurements of a case: two must agree on an alarm, and one may be lost to a disturbance."""
 
 PATIENCE = 4
-"""How many times the rounds that it needs a measurement waits for as many quiet ones."""
+"""A measurement takes at most this many times the rounds it needs, to find enough quiet ones."""
 
 PAIRS = 4
-"""Pairs of processes of a measurement: where its memory lies makes one slower than the next."""
+"""The pairs of processes of a measurement: where a process places its memory can make it slower."""
 
 BASE, HEAD = "base", "head"
 
 VERDICTS = ("slower", "inconclusive", "faster", "same")
-"""The worst first."""
+"""All verdicts, the worst first."""
 
 
-def change(measured: Paired) -> str:
-    """What one measurement says, were the machine quiet.
+def judge_one(timings: Timings) -> str:
+    """Returns what one measurement says, provided that the machine was quiet.
 
-    >>> change(Paired({"base": (1.0, 2.0), "head": (1.06, 1.0)}, (1.0,)))
+    >>> judge_one(Timings({"base": (1.0, 2.0), "head": (1.06, 1.0)}, (1.0,)))
     'same'
     """
-    ratio = measured.ratio(HEAD, BASE)
+    ratio = timings.ratio(HEAD, BASE)
     return "slower" if ratio > 1 + ALARM else "faster" if 1 / ratio > 1 + ALARM else "same"
 
 
-def verdict(measurements: Sequence[Paired]) -> str:
-    """The verdict, or nothing where another measurement is needed.
+def judge(measurements: Sequence[Timings]) -> str:
+    """Returns the verdict, empty where another measurement is needed.
 
-    A measurement beside a disturbed anchor counts for nothing.  An alarm stands if the next one agrees.
+    A measurement on a disturbed machine counts for nothing.  An alarm needs a second measurement that agrees.
     """
-    changes = [change(measured) for measured in measurements if not measured.disturbed]
+    changes = [judge_one(timings) for timings in measurements if not timings.disturbed]
     if changes and changes[0] == "same":
         return "same"
     if len(changes) > 1:
@@ -47,10 +47,10 @@ def verdict(measurements: Sequence[Paired]) -> str:
     return "inconclusive" if len(measurements) >= TRIES else ""
 
 
-def exit_code(verdicts: Sequence[str]) -> int:
-    """0 where all are the same or faster, 1 where one is slower, else 3: the machine was disturbed.
+def find_exit_code(verdicts: Sequence[str]) -> int:
+    """Returns 1 where a case is slower, else 3 where one is inconclusive, else 0.
 
-    >>> exit_code(["same", "faster"]), exit_code(["slower", "inconclusive"]), exit_code(["inconclusive"])
-    (0, 1, 3)
+    >>> find_exit_code(["same", "faster"]), find_exit_code(["slower", "inconclusive"])
+    (0, 1)
     """
     return 1 if "slower" in verdicts else 3 if "inconclusive" in verdicts else 0

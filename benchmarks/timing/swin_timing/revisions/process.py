@@ -1,4 +1,4 @@
-"""The processes of two revisions, from the side that tells them what to run."""
+"""Starts the processes of two revisions and tells them what to run."""
 
 from __future__ import annotations
 
@@ -17,39 +17,40 @@ from time import process_time
 from typing import Any, Self
 
 from swin_timing import interleaved
-from swin_timing.interleaved import Anchor, Paired, Sample
+from swin_timing.interleaved import Anchor, Sample, Timings
 from swin_timing.revisions.inputs import Case
 from swin_timing.revisions.judging import BASE, HEAD, PAIRS, PATIENCE
 
 WORKER = Path(__file__).with_name("worker.py")
 LONG = 50e-3
-"""Seconds of a run from which on the pairs of a measurement share its rounds: it would take minutes."""
+"""For runs of more seconds, the pairs of a measurement share its rounds: else it would take minutes."""
 
 MOST_TURNS = 8
-"""Times that a round takes a short sample, as long as its anchor about: minima of more runs are steadier."""
+"""A round takes a short sample up to this often, about as long as the anchor: that steadies the minima."""
 
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
 @dataclass(frozen=True)
 class Tree:
-    """A revision written aside, and how its process starts."""
+    """Holds a revision that was written into a folder, and how its process starts."""
 
     revision: str
-    """As the user named it."""
+    """The revision, as the user named it."""
     folder: Path
     path: tuple[str, ...]
-    """Where Python looks for its packages first."""
+    """The folders that Python searches first."""
     inside: str
+    """The folder that the process runs in, relative to ``folder``."""
     elsewhere: Path
-    """The repository that it came from: what is imported from there would be of another revision."""
+    """The repository's checkout.  Nothing may be imported from it: that would be another revision."""
 
 
 class Process:
-    """A tree's worker: one question at a time; it ends with the block that it is used in."""
+    """Runs a tree's worker, which answers one question at a time; ends with the ``with`` block."""
 
     def __init__(self, tree: Tree) -> None:
-        """Starts it."""
+        """Starts the worker."""
         self.tree = tree
         self.errors = TemporaryFile("w+", errors="replace")  # noqa: SIM115 -- closed with the process
         path = os.pathsep.join([*tree.path, *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -74,9 +75,9 @@ class Process:
         self.errors.close()
 
     def ask(self, verb: str, *words: Any) -> dict[str, Any]:
-        """The worker's answer.
+        """Sends a question to the worker and returns its answer.
 
-        Errors: ``ValueError`` for what the implementation raised, or if it ended its process.
+        Errors: ``ValueError`` where the implementation raised an error, or ended the process.
         """
         assert self.process.stdin is not None
         assert self.process.stdout is not None
@@ -85,13 +86,13 @@ class Process:
             line = self.process.stdout.readline()
         except BrokenPipeError:
             line = ""
-        answer: dict[str, Any] = json.loads(line) if line else {"error": self._ending()}
+        answer: dict[str, Any] = json.loads(line) if line else {"error": self._describe_end()}
         if "error" in answer:
             raise ValueError(answer["error"])
         return answer
 
     def load(self, implementation: str) -> dict[str, Any]:
-        """What an implementation offers in this revision.
+        """Loads an implementation and returns what it offers in this revision.
 
         Errors: ``ValueError`` where it does not load.
         """
@@ -104,9 +105,9 @@ class Process:
             ) from None
 
     def prepare(self, case: Case, prepares: bool) -> float:
-        """Makes the case ready; the least seconds of a run.
+        """Prepares the case, and returns the least seconds of a run.
 
-        Errors: ``ValueError`` for what the implementation raised.
+        Errors: ``ValueError`` where the implementation raised an error.
         """
         question = case.question
         try:
@@ -121,11 +122,11 @@ class Process:
                 "leave it out by -k, or repair it"
             ) from None
 
-    def sample(self, repeats: int) -> Sample:
-        """The mean seconds of a run, of so many in a row."""
+    def make_sample(self, repeats: int) -> Sample:
+        """Returns a sample: the mean seconds of ``repeats`` runs."""
         return lambda: float(self.ask("run", repeats)["seconds"])
 
-    def _ending(self) -> str:
+    def _describe_end(self) -> str:
         code = self.process.wait()
         self.errors.seek(0)
         said = self.errors.read().strip().splitlines()
@@ -133,60 +134,62 @@ class Process:
 
 
 class Pair:
-    """Both revisions' processes, which never run at the same time."""
+    """Holds a process of each revision; the two never run at the same time."""
 
     def __init__(self, base: Process, head: Process) -> None:
         self.processes = {BASE: base, HEAD: head}
 
     def load(self, implementation: str) -> dict[str, dict[str, Any]]:
-        """What an implementation offers in both."""
+        """Loads an implementation in both, and returns what it offers in each."""
         return {side: process.load(implementation) for side, process in self.processes.items()}
 
     def prepare(self, case: Case, prepares: bool) -> float:
-        """Makes the case ready in both; the least seconds of a run."""
+        """Prepares the case in both, and returns the least seconds of a run."""
         return min(process.prepare(case, prepares) for process in self.processes.values())
 
-    def samples(self, repeats: int) -> dict[str, Sample]:
-        """A run of so many in a row, on both sides."""
-        return {side: process.sample(repeats) for side, process in self.processes.items()}
+    def make_samples(self, repeats: int) -> dict[str, Sample]:
+        """Returns a sample of ``repeats`` runs for each side."""
+        return {side: process.make_sample(repeats) for side, process in self.processes.items()}
 
     def count(self) -> dict[str, dict[str, int]]:
-        """The counters of the case that was measured last, on both sides."""
+        """Returns the counters of the case that was prepared last, on both sides."""
         return {side: process.ask("count") for side, process in self.processes.items()}
 
 
 @contextmanager
-def started(
+def start_pairs(
     start: Callable[[], tuple[Process, Process]], implementations: Iterable[str]
 ) -> Iterator[list[Pair]]:
-    """New pairs of processes; they load implementations on as many cores as there are, then all stay on one.
+    """Starts new pairs of processes, loads implementations in all of them, then binds all to one core.
 
-    Errors: ``ValueError`` where one does not load.
+    Loading uses every core.
+
+    Errors: ``ValueError`` where an implementation does not load.
     """
     with ExitStack() as stack:
         pairs = [Pair(*map(stack.enter_context, start())) for _ in range(PAIRS)]
         processes = [process for pair in pairs for process in pair.processes.values()]
-        with ThreadPoolExecutor(os.cpu_count()) as side_by_side:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
             for implementation in implementations:
-                list(side_by_side.map(Process.load, processes, repeat(implementation)))
-        stack.enter_context(interleaved.on_one_core([process.process.pid for process in processes]))
+                list(pool.map(Process.load, processes, repeat(implementation)))
+        stack.enter_context(interleaved.stay_on_one_core([process.process.pid for process in processes]))
         yield pairs
 
 
-def measure(pairs: Sequence[Pair], case: Case, prepares: bool, anchor: Anchor, rounds: int) -> Paired:
-    """The case in all pairs, interleaved; a sample is as many runs in all, of 2 ms at least.
+def measure(pairs: Sequence[Pair], case: Case, prepares: bool, anchor: Anchor, rounds: int) -> Timings:
+    """Times the case in all pairs, interleaved; all samples have the same number of runs, at least 2 ms.
 
-    Each pair has ``rounds``; where a run is long, all of them together.
+    Each pair takes ``rounds``; where a run is long, all pairs together take ``rounds``.
     """
     processes = [process for pair in pairs for process in pair.processes.values()]
     seconds = min(pair.prepare(case, prepares) for pair in pairs)
-    repeats = interleaved.repeats(seconds)
+    repeats = interleaved.count_repeats(seconds)
     if seconds > LONG:
         rounds = -(-rounds // len(pairs))
     turns = int(min(MOST_TURNS, max(1, interleaved.ANCHOR / (repeats * seconds))))
-    groups = [pair.samples(repeats) for pair in pairs]
+    groups = [pair.make_samples(repeats) for pair in pairs]
 
     def clock() -> float:
         return process_time() + sum(float(process.ask("clock")["seconds"]) for process in processes)
 
-    return interleaved.interleaved(groups, anchor, rounds, PATIENCE, clock, turns)
+    return interleaved.measure_interleaved(groups, anchor, rounds, PATIENCE, clock, turns)

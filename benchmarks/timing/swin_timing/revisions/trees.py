@@ -1,4 +1,4 @@
-"""Revisions of a git repository as folders: written aside, and gone afterwards."""
+"""Writes revisions of a git repository into folders."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from io import BytesIO
 from pathlib import Path
 
 WORKING_TREE = "the working tree"
-"""What a revision that is not named stands for."""
+"""What is compared where no second revision is named."""
 
 
 @dataclass(frozen=True)
 class Repository:
-    """A git repository, seen from a folder in it."""
+    """Holds a git repository and the folder in it that the command runs in."""
 
     root: Path
     inside: str
-    """The folder that the command runs in, from the root."""
+    """The folder that the command runs in, relative to the root."""
 
     @classmethod
-    def around(cls, folder: Path) -> Repository:
-        """The repository that a folder is in.
+    def find(cls, folder: Path) -> Repository:
+        """Returns the repository that a folder is in.
 
         Errors: ``ValueError`` where there is none.
         """
         try:
-            root = _git(folder, "rev-parse", "--show-toplevel").decode().rstrip("\n")
+            root = _run_git(folder, "rev-parse", "--show-toplevel").decode().rstrip("\n")
         except (ValueError, OSError) as error:
             raise ValueError(
                 f"revisions are compared in a git repository, {folder} is in none ({error}): run it in yours"
@@ -39,13 +39,13 @@ class Repository:
         real = Path(os.path.realpath(root))
         return cls(real, os.path.relpath(os.path.realpath(folder), real))
 
-    def commit(self, revision: str) -> str:
-        """The full hash of a revision.
+    def find_commit(self, revision: str) -> str:
+        """Returns the full hash of a revision.
 
         Errors: ``ValueError`` for one that does not exist.
         """
         try:
-            found = _git(
+            found = _run_git(
                 self.root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"
             )
         except ValueError:
@@ -55,48 +55,51 @@ class Repository:
             ) from None
         return found.decode().strip()
 
-    def time(self, commit: str) -> str:
-        """When a commit was made, as ISO 8601."""
-        return _git(self.root, "show", "--no-patch", "--format=%cI", commit).decode().strip()
+    def find_time(self, commit: str) -> str:
+        """Returns the time of a commit in ISO 8601."""
+        return _run_git(self.root, "show", "--no-patch", "--format=%cI", commit).decode().strip()
 
-    def changed(self) -> bool:
-        """Whether the working tree differs from its commit."""
-        return bool(_git(self.root, "status", "--porcelain"))
+    def is_changed(self) -> bool:
+        """Returns whether the working tree differs from its commit."""
+        return bool(_run_git(self.root, "status", "--porcelain"))
 
     def write(self, commit: str | None, folder: Path) -> Path:
-        """Writes a commit's files into a new folder, or the working tree's that git does not ignore."""
+        """Writes a commit's files into a new folder; None is the working tree, without ignored files."""
         folder.mkdir()
         if commit is None:
             self._copy(folder)
         else:
-            with tarfile.open(fileobj=BytesIO(_git(self.root, "archive", "--format=tar", commit))) as archive:
+            with tarfile.open(
+                fileobj=BytesIO(_run_git(self.root, "archive", "--format=tar", commit))
+            ) as archive:
                 archive.extractall(folder, filter="tar")
         return Path(os.path.realpath(folder))
 
     def _copy(self, folder: Path) -> None:
-        listed = _git(self.root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+        listed = _run_git(self.root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
         for name in set(filter(None, os.fsdecode(listed).split("\0"))):
             source, target = self.root / name, folder / name
-            aside = source.is_relative_to(folder.parent)  # where the temporary folder is in the repository
-            if not aside and (source.is_symlink() or source.is_file()):  # deleted ones and submodules are not
+            aside = source.is_relative_to(folder.parent)  # the temporary folder may be in the repository
+            if not aside and (source.is_symlink() or source.is_file()):  # not deleted, no submodule
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(source, target, follow_symlinks=False)
 
-    def path(self, tree: Path) -> list[str]:
-        """Where Python looks for the tree's packages: where it looks for the repository's, but in the tree.
+    def find_path(self, tree: Path) -> list[str]:
+        """Returns the folders in which Python finds the tree's packages.
 
-        That is the folder that the command runs in, the root, ``src``, what an editable install or
-        PYTHONPATH adds of the repository, and what the build's settings add to an editable install.
+        These are the folder that the command runs in, the root, ``src``, each folder of the repository that
+        an editable install or PYTHONPATH adds, and each folder that the build's settings add to an editable
+        install.
         """
-        own = [Path(place).resolve() for place in sys.path if place]
-        added = [place.relative_to(self.root) for place in own if place.is_relative_to(self.root)]
-        folders = [tree / self.inside, tree, tree / "src", *(tree / place for place in added)]
-        folders += [tree / place for place in _development_folders(tree / "pyproject.toml")]
-        return list(dict.fromkeys(os.path.normpath(place) for place in folders if place.is_dir()))
+        own = [Path(folder).resolve() for folder in sys.path if folder]
+        added = [folder.relative_to(self.root) for folder in own if folder.is_relative_to(self.root)]
+        folders = [tree / self.inside, tree, tree / "src", *(tree / folder for folder in added)]
+        folders += [tree / folder for folder in _find_development_folders(tree / "pyproject.toml")]
+        return list(dict.fromkeys(os.path.normpath(folder) for folder in folders if folder.is_dir()))
 
 
-def _development_folders(settings: Path) -> list[str]:
-    """Returns the folders of the packages that hatchling installs, and what an editable install adds."""
+def _find_development_folders(settings: Path) -> list[str]:
+    """Returns the folders that hold the packages hatchling installs, and those an editable install adds."""
     try:
         build = tomllib.loads(settings.read_text())["tool"]["hatch"]["build"]
         packages = build.get("targets", {}).get("wheel", {}).get("packages", [])
@@ -105,10 +108,10 @@ def _development_folders(settings: Path) -> list[str]:
         return []
 
 
-def _git(folder: Path, *words: str) -> bytes:
-    """What git prints.
+def _run_git(folder: Path, *words: str) -> bytes:
+    """Runs git and returns what it prints.
 
-    Errors: ``ValueError`` with its message where it fails.
+    Errors: ``ValueError`` with git's message where it fails.
     """
     run = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, check=False)
     if run.returncode:

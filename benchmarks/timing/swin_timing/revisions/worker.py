@@ -1,7 +1,8 @@
-"""One revision's process: loads implementations of its tree, and runs one case at a time when told to.
+"""The process of one revision: loads implementations from its tree and runs one case at a time.
 
-Run as a file, so that every import below is the tree's: it needs nothing but NumPy and the tree.  One JSON
-message a line comes in, one goes out; whatever an implementation prints goes to standard error.
+It runs as a file and imports nothing but NumPy and the standard library, so that every other module comes
+from the tree.  It reads one JSON message a line and writes one.  What an implementation prints goes to
+standard error.
 """
 
 from __future__ import annotations
@@ -21,24 +22,24 @@ from typing import Any, TextIO
 import numpy as np
 
 WARM = 3
-"""Runs before a case is timed; the least of their times says how many fill a sample."""
+"""Runs before a case is timed; the least of their times decides how many runs fill a sample."""
 
 
 class Worker:
-    """What this process was told to load and to run."""
+    """Loads implementations and runs a case."""
 
     def __init__(self, tree: Path, elsewhere: Path) -> None:
-        """``tree`` holds the revision; ``elsewhere`` is the repository that it came from."""
+        """``tree`` holds the revision, ``elsewhere`` is the repository's checkout."""
         self.tree, self.elsewhere = tree, elsewhere
         self.implementations: dict[str, Any] = {}
         self.work: Callable[[], Any] = lambda: None
 
     def load(self, name: str) -> dict[str, Any]:
-        """What an implementation offers; where the tree has none of that name, why it is missing."""
+        """Returns the callables that an implementation offers, or why the tree does not have it."""
         source, _, attribute = name.partition(":")
-        if missing := self._missing(source):
+        if missing := self._explain_missing(source):
             return {"missing": missing}
-        found: Any = from_file(source) if source.endswith(".py") else importlib.import_module(source)
+        found: Any = load_file(source) if source.endswith(".py") else importlib.import_module(source)
         self._check_origins()
         for part in filter(None, attribute.split(".")):
             if not hasattr(found, part):
@@ -50,11 +51,11 @@ class Worker:
         return {"offers": offers}
 
     def prepare(self, implementation: str, call: str, arguments: list[Any], prepares: bool) -> dict[str, Any]:
-        """Makes a case ready, warmed up; gives the least seconds of its runs."""
+        """Prepares a case, warms it up, and returns the least seconds of a run."""
         found = self.implementations[implementation]
         wide = getattr(found, "precision", "float32") == "float64"
-        args = inputs(arguments, np.random.default_rng(0), np.dtype(np.float64 if wide else np.float32))
-        self.work = lambda: None  # what the last case held is free before this one is made
+        args = make_inputs(arguments, np.random.default_rng(0), np.dtype(np.float64 if wide else np.float32))
+        self.work = lambda: None  # frees the memory of the last case
         if prepares:
             self.work = found.prepare(call, *args)
         else:
@@ -62,7 +63,7 @@ class Worker:
         return {"seconds": min(self.run(1)["seconds"] for _ in range(WARM))}
 
     def run(self, repeats: int) -> dict[str, Any]:
-        """The mean seconds of a run, of ``repeats`` in a row."""
+        """Runs the case ``repeats`` times, and returns the mean seconds."""
         work = self.work
         start = perf_counter()
         for _ in range(repeats):
@@ -70,32 +71,35 @@ class Worker:
         return {"seconds": (perf_counter() - start) / repeats}
 
     def clock(self) -> dict[str, Any]:
-        """The seconds that this process had the processor."""
+        """Returns the processor seconds of this process."""
         return {"seconds": process_time()}
 
     def count(self) -> dict[str, Any]:
-        """What a run does that no clock disturbs, where torch does it."""
-        return counted(self.work, sys.modules.get("torch"))
+        """Returns the counters of a run; none where torch was not used."""
+        return count_operators(self.work, sys.modules.get("torch"))
 
-    def _missing(self, source: str) -> str:
-        """Why the tree has no such module; empty where it has."""
+    def _explain_missing(self, source: str) -> str:
+        """Returns why the tree has no such module, empty where it has it."""
         if source.endswith(".py"):
             return "" if Path(source).is_file() else f"there is no file {source}"
         try:
             spec = importlib.util.find_spec(source)
         except ModuleNotFoundError as error:
             if not f"{source}.".startswith(f"{error.name}."):
-                raise  # a package that holds it is there, and imports what is not
+                raise  # the module is there, but imports one that is not
             spec = None
         if spec is None:
             return f"there is no module {source}"
-        places = [spec.origin] if spec.has_location else list(spec.submodule_search_locations or ())
-        if not any(Path(os.path.realpath(place or "")).is_relative_to(self.tree) for place in places):
-            return f"{source} is not in the tree but at {places[0] if places else 'no place'}"
+        folders = [spec.origin] if spec.has_location else list(spec.submodule_search_locations or ())
+        if not any(Path(os.path.realpath(folder or "")).is_relative_to(self.tree) for folder in folders):
+            return f"{source} is not in the tree but at {folders[0] if folders else 'no folder'}"
         return ""
 
     def _check_origins(self) -> None:
-        """Errors: ``ImportError`` for a module that is the repository's checkout's instead of the tree's."""
+        """Refuses modules that were imported from the checkout instead of the tree.
+
+        Errors: ``ImportError``.
+        """
         for name, module in list(sys.modules.items()):
             path = Path(getattr(module, "__file__", None) or __file__)
             apart = (
@@ -105,8 +109,8 @@ class Worker:
                 raise ImportError(f"{name} is the checkout's, {path}, and not the revision's")
 
 
-def from_file(path: str) -> ModuleType:
-    """The module that a file is, loaded once; its neighbours import, as when it is run."""
+def load_file(path: str) -> ModuleType:
+    """Loads a file as a module, once.  It can import the files beside it, as a script can."""
     file = Path(path).resolve()
     if (name := str(file)) not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, file)
@@ -118,45 +122,46 @@ def from_file(path: str) -> ModuleType:
     return sys.modules[name]
 
 
-def inputs(given: Any, rng: np.random.Generator, dtype: Any) -> Any:
-    """Arguments from their description: equal in both processes, whatever the revision draws.
+def make_inputs(given: Any, rng: np.random.Generator, dtype: Any) -> Any:
+    """Makes the arguments from their description: the same ones in the processes of both revisions.
 
-    Weights are drawn with deviation 1 / sqrt(inputs), all else with 1; a norm's weight is about 1.
+    Weights have standard deviation 1 / sqrt(inputs), the weight of a norm is near 1, all else has deviation
+    1.
 
     >>> given = [{"shape": [2]}, {"bias": {"shape": [1]}}, [7, 7]]
-    >>> inputs(given, np.random.default_rng(0), np.dtype("float64"))
+    >>> make_inputs(given, np.random.default_rng(0), np.dtype("float64"))
     [array([ 0.12573022, -0.13210486]), {'bias': array([0.64042265])}, [7, 7]]
     """
     if isinstance(given, list):
-        return [inputs(part, rng, dtype) for part in given]
+        return [make_inputs(part, rng, dtype) for part in given]
     if not isinstance(given, dict):
         return given
     if set(given) == {"config"}:
-        return configuration(given["config"])
+        return make_configuration(given["config"])
     if set(given) != {"shape"}:
-        return {name: named_input(name, part, rng, dtype) for name, part in given.items()}
+        return {name: make_named_input(name, part, rng, dtype) for name, part in given.items()}
     return np.asarray(rng.standard_normal(given["shape"]), dtype)
 
 
-def named_input(name: str, given: Any, rng: np.random.Generator, dtype: Any) -> Any:
-    """A parameter, scaled so that it neither grows nor shrinks what it is applied to."""
-    drawn = inputs(given, rng, dtype)
+def make_named_input(name: str, given: Any, rng: np.random.Generator, dtype: Any) -> Any:
+    """Makes a parameter, scaled so that a layer's output is about as large as its input."""
+    drawn = make_inputs(given, rng, dtype)
     if name == "weight" and isinstance(drawn, np.ndarray):
         inputs_of_one = drawn[0].size if drawn.ndim > 1 else 100
         drawn = drawn / np.sqrt(inputs_of_one, dtype=dtype) + dtype.type(drawn.ndim == 1)
     return drawn
 
 
-def configuration(sizes: dict[str, Any]) -> Any:
-    """The tree's own configuration of these sizes."""
+def make_configuration(sizes: dict[str, Any]) -> Any:
+    """Makes the configuration of these sizes by the tree's own class."""
     config = importlib.import_module("swin_reference.config")
     return config.SwinConfig(**{name: tuple(x) if isinstance(x, list) else x for name, x in sizes.items()})
 
 
-def counted(work: Callable[[], Any], torch: Any) -> dict[str, int]:
-    """Operators that are no views, and bytes saved for the backward pass, inputs and parameters not counted.
+def count_operators(work: Callable[[], Any], torch: Any) -> dict[str, int]:
+    """Counts the operators that are no views, and the bytes kept for backward without inputs and parameters.
 
-    Nothing where nothing was dispatched: what ran was no torch.
+    Returns nothing where torch dispatched no operator.
     """
     if torch is None:
         return {}
@@ -164,7 +169,7 @@ def counted(work: Callable[[], Any], torch: Any) -> dict[str, int]:
     saved: dict[int, Any] = {}
 
     class Counter(torch.utils._python_dispatch.TorchDispatchMode):  # type: ignore[misc]
-        """Sees every operator that reaches a backend."""
+        """Counts every operator that reaches a backend."""
 
         def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             nonlocal operators
@@ -184,19 +189,19 @@ def counted(work: Callable[[], Any], torch: Any) -> dict[str, int]:
 
 
 @contextmanager
-def messages() -> Iterator[tuple[TextIO, TextIO]]:
-    """The pipes to the other process, out of reach of what an implementation reads and prints."""
-    with os.fdopen(os.dup(0), "r") as told, os.fdopen(os.dup(1), "w") as answers:
+def open_pipes() -> Iterator[tuple[TextIO, TextIO]]:
+    """Opens the pipes to the other process, where nothing that an implementation prints or reads gets."""
+    with os.fdopen(os.dup(0), "r") as questions, os.fdopen(os.dup(1), "w") as answers:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(2, 1)
-        yield told, answers
+        yield questions, answers
 
 
 def main(tree: str, elsewhere: str) -> None:
-    """Answers until there is nothing more to answer."""
+    """Answers questions until the input ends."""
     worker = Worker(Path(tree), Path(elsewhere))
-    with messages() as (told, answers):
-        for line in told:
+    with open_pipes() as (questions, answers):
+        for line in questions:
             verb, *words = json.loads(line)
             try:
                 answer = getattr(worker, verb)(*words)
