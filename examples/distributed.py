@@ -1,8 +1,8 @@
-"""A Swin's gradients over several processes, data parallel and fully sharded: the oracle's, within budget.
+"""Compares the gradients of a Swin in several processes, data parallel and fully sharded, with the oracle's.
 
 torchrun --standalone --nproc-per-node 2 examples/distributed.py
 
-Exit codes: 0 every gradient is right; 1 one is wrong; 2 bad input.  (torchrun says 1 for both.)
+Exit codes: 0 every gradient is right; 1 one is wrong; 2 bad input.  (torchrun returns 1 for both.)
 """
 
 import os
@@ -10,11 +10,11 @@ import sys
 
 import numpy as np
 import torch
-from swin_properties.adapters.arguments import list_parts, name_arrays
+from swin_properties.adapters.arguments import list_arrays, list_parts
 from swin_properties.budget.budget import NEAR, RHO_LIMIT
 from swin_properties.budget.precision import PRECISIONS
 from swin_properties.cases.case import NetCase
-from swin_properties.judging.gradients import Slopes, compute_oracle_side
+from swin_properties.judging.gradients import Slopes, compute_expected
 from swin_properties.laws.law import Derivative
 from swin_weights import flatten
 from torch import distributed
@@ -47,14 +47,14 @@ def built(keeping=None):
 
 
 def data_parallel(network):
-    """Each process has all of the network and a share of the batch."""
+    """Returns the network for data parallel training: each process has all of it and a share of the batch."""
     return DistributedDataParallel(network)
 
 
 def fully_sharded(network):
-    """Each process has a share of the batch and of every parameter; a block is gathered when it is called.
+    """Returns the network fully sharded: each process has a share of the batch and of every parameter.
 
-    Nothing smaller than a block: one with a sharded layer is right, but is no longer computed fused.
+    A block is gathered when it is called.  If a single layer is sharded, its block is right but is not fused.
     """
     mesh = init_device_mesh("cpu", (distributed.get_world_size(),))
     for stage in network.layers:
@@ -67,7 +67,7 @@ WAYS = {"data parallel": data_parallel, "fully sharded": fully_sharded}
 
 
 def gradients(network, images, cotangents):
-    """For every cotangent, the gradient of mean_b <u_b, logits_b> by each parameter; (B, classes) each."""
+    """Returns, for every cotangent (B, classes), the gradient of mean_b <u_b, logits_b> by each parameter."""
     found = []
     for u in cotangents:
         network.zero_grad()
@@ -81,28 +81,28 @@ def gradients(network, images, cotangents):
 
 
 def whole(tensor):
-    """All of a tensor that may be sharded, as a float64 array."""
+    """Returns the whole of a tensor that may be sharded, as a float64 array."""
     return getattr(tensor, "full_tensor", tensor.clone)().double().numpy()
 
 
 def oracle(bound=False):
-    """Cotangents, and of each parameter the oracle's slopes with the budget of float32."""
+    """Returns the cotangents, and the oracle's slopes for each parameter with the budget of float32."""
     args = CASE.images(), CASE.network(), CASE.config
-    parts = list_parts(name_arrays("swin_transformer", args))[:-1]
+    parts = list_parts(list_arrays("swin_transformer", args))[:-1]
     names = tuple(name for name, _ in parts if name != "images")
     asked = Derivative("swin_transformer", args, only=names, directions=2)
-    return compute_oracle_side(asked, CASE, PRECISIONS["float32"], bound)
+    return compute_expected(asked, CASE, PRECISIONS["float32"], bound)
 
 
 def scalars(side, found):
-    """v.(J^T u) of one part for every direction and cotangent; ``found`` are gradients of means over B."""
+    """Returns v.(J^T u) of one part for every direction and cotangent; ``found`` are gradients of means."""
     return CASE.batch * np.array(
         [[sum(np.vdot(v, g[name]) for name, v in way.items()) for g in found] for way in side.ways]
     )
 
 
 def worst(found, single, sides):
-    """The largest rho over the parts, against the oracle and against one process, and each one's part."""
+    """Returns the largest rho against the oracle and against one process, each with the name of its part."""
     against_oracle = [Slopes(side.part, scalars(side, found), side.scalars, side.beta) for side in sides]
     against_one = [
         Slopes(side.part, scalars(side, found), scalars(side, single), side.beta) for side in sides
@@ -111,7 +111,7 @@ def worst(found, single, sides):
 
 
 def judged(found, single, sides):
-    """Says how far every way's gradients are off; gives the exit code."""
+    """Prints how far the gradients are from the oracle's; returns the exit code."""
     exit_code = 0
     for way, of_way in found.items():
         by_oracle, by_one = worst(of_way, single, sides)

@@ -1,4 +1,4 @@
-"""Functions in another framework's layout, and the adapter that lets them be judged: the last lines.
+"""Functions whose arrays are channels first, and their adapter: the last lines.
 
 Here images and maps are (B, C, H, W), a dense layer's kernel is (in, out) and a convolution's is (height,
 width, in, out), as JAX and Keras have them.  In place of a framework there is NumPy, so that it runs
@@ -14,18 +14,18 @@ SQRT_HALF = np.float32(0.5**0.5)
 
 
 def dense(x, kernel, bias=None):
-    """A linear layer over the channels of (B, C, ...)."""
+    """Applies a linear layer over the channels of (B, C, ...)."""
     y = np.moveaxis(np.tensordot(x, kernel, axes=(1, 0)), -1, 1)
     return y if bias is None else y + along_channels(bias, y)
 
 
 def along_channels(vector, x):
-    """(C,) so that it meets the channels of (B, C, ...)."""
+    """Reshapes (C,) so that it broadcasts over the channels of (B, C, ...)."""
     return vector.reshape(-1, *[1] * (x.ndim - 2))
 
 
 def normalize(x, scale, bias, epsilon=1e-5):
-    """LayerNorm over the channels of (B, C, ...)."""
+    """Applies LayerNorm over the channels of (B, C, ...)."""
     centred = x - x.mean(axis=1, keepdims=True)
     variance = np.square(centred).mean(axis=1, keepdims=True)
     y = centred / np.sqrt(variance + np.float32(epsilon))
@@ -33,18 +33,18 @@ def normalize(x, scale, bias, epsilon=1e-5):
 
 
 def feed_forward(x, kernel1, bias1, kernel2, bias2):
-    """The MLP of a block on (B, C, ...), with the exact GELU."""
+    """Applies the MLP of a block to (B, C, ...), with the exact GELU."""
     hidden = dense(x, kernel1, bias1)
     return dense(hidden * (1 + erf(hidden * SQRT_HALF)) / 2, kernel2, bias2)
 
 
 def pad_to(x, height, width):
-    """Zeros at the bottom and right of (B, C, H, W), up to multiples of height and width."""
+    """Pads (B, C, H, W) with zeros at the bottom and right, up to multiples of height and width."""
     return np.pad(x, ((0, 0), (0, 0), (0, -x.shape[2] % height), (0, -x.shape[3] % width)))
 
 
 def embed(images, kernel, bias, strides):
-    """A convolution whose strides are its kernel's size: (B, 3, H, W) -> (B, C, H/p, W/p)."""
+    """Convolves with strides of the kernel's size: (B, 3, H, W) -> (B, C, H/p, W/p)."""
     ph, pw = strides
     x = pad_to(images, ph, pw)
     B, C, H, W = x.shape
@@ -54,14 +54,14 @@ def embed(images, kernel, bias, strides):
 
 
 def merge(x, scale, bias, kernel):
-    """Patch merging: (B, C, H, W) -> (B, 2C, H/2, W/2), the row offset fastest."""
+    """Merges patches: (B, C, H, W) -> (B, 2C, H/2, W/2), the row offset fastest."""
     x = pad_to(x, 2, 2)
     cells = np.concatenate([x[:, :, dh::2, dw::2] for dw in (0, 1) for dh in (0, 1)], axis=1)
     return dense(normalize(cells, scale, bias), kernel)
 
 
 def cut(x, mh, mw):
-    """Windows: (B, C, H, W) -> (B nH nW, C, Mh, Mw)."""
+    """Cuts into windows: (B, C, H, W) -> (B nH nW, C, Mh, Mw)."""
     B, C, H, W = x.shape
     x = x.reshape(B, C, H // mh, mh, W // mw, mw)
     return x.transpose(0, 2, 4, 1, 3, 5).reshape(-1, C, mh, mw)
@@ -83,7 +83,7 @@ def last(x):
 
 
 def two(size):
-    """A size as (height, width)."""
+    """Returns a size as (height, width)."""
     return size if isinstance(size, tuple) else (size, size)
 
 

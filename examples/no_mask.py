@@ -1,4 +1,4 @@
-"""A shifted-window attention that forgets the mask, to see a broken law."""
+"""A shifted window attention without the mask: an example of broken laws."""
 
 import swin_reference as swin
 from swin_reference.windows import pad_to_multiple
@@ -7,7 +7,7 @@ precision = "float32"
 
 
 def shifted_window_attention(x, params, num_heads, window_size, shift_size):
-    """Right where nothing is shifted; else the first rows attend to the last ones."""
+    """Is right without a shift; with a shift, the first rows attend to the last rows."""
     _, H, W, C = x.shape
     padded = pad_to_multiple(x, window_size)
     windows = swin.window_partition(swin.cyclic_shift(padded, shift_size), window_size)

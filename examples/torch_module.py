@@ -1,4 +1,4 @@
-"""An ordinary PyTorch block of Swin, and the adapter that lets it be judged: the last lines.
+"""An ordinary PyTorch block of Swin, and its adapter: the last lines.
 
 swin-oracle check examples/torch_module.py
 """
@@ -40,14 +40,14 @@ class Attention(nn.Module):
         self.register_buffer("index", (dh + mh - 1) * (2 * mw - 1) + dw + mw - 1)
 
     def mask(self, height, width):
-        """True where two tokens of a window are neighbours in the image: (windows, 1, tokens, tokens)."""
+        """Tells which tokens of a window are neighbours in the image: (windows, 1, tokens, tokens)."""
         rows = torch.arange(height, device=self.index.device) >= height - self.shift[0]
         columns = torch.arange(width, device=self.index.device) >= width - self.shift[1]
         region = windows_of((2 * rows[:, None] + columns)[None, :, :, None], self.window)[0, :, :, 0]
         return (region[:, :, None] == region[:, None, :])[:, None]
 
     def forward(self, x):
-        """Pad, shift, attend inside the windows, shift back, crop."""
+        """Pads, shifts, attends inside the windows, shifts back, crops."""
         _, H, W, _ = x.shape
         (mh, mw), (sh, sw) = self.window, self.shift
         x = pad(x, (0, 0, 0, -W % mw, 0, -H % mh))
@@ -81,12 +81,12 @@ class Block(nn.Module):
 
 
 def two(size):
-    """A size as (height, width)."""
+    """Returns a size as (height, width)."""
     return size if isinstance(size, tuple) else (size, size)
 
 
 def my_names(flat):
-    """The official names of the weights as the names they have above."""
+    """Renames the official weights to the names of the modules above."""
     return {name.replace("mlp.fc1", "mlp.0").replace("mlp.fc2", "mlp.2"): x for name, x in flat.items()}
 
 

@@ -1,9 +1,9 @@
-"""Trains a small Swin on handwritten digits, saves it, and lets the oracle judge what was trained.
+"""Trains a small Swin on handwritten digits, saves it, and compares the saved network with the oracle.
 
 python examples/train_digits.py
 python examples/train_digits.py --seed 1 --output digits.npz
 
-Exit codes: 0 accurate, and the oracle agrees; 1 not accurate enough, or it does not; 2 bad input.
+Exit codes: 0 accurate, and the oracle agrees; 1 one of these is not so; 2 bad input.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from torch.nn.functional import cross_entropy, pad
 from swin_torch import SwinTransformer
 
 ACCURACY = 0.97
-"""What the test accuracy has to exceed."""
+"""The test accuracy must be larger."""
 
 CONFIG = SwinConfig(
     image_size=8,
@@ -47,19 +47,19 @@ JUDGED_AT_ONCE = 150
 
 
 class BadInput(Exception):
-    """What the user gave that does not work, in one sentence."""
+    """The user's input does not work; the message says why in one sentence."""
 
 
 class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line."""
 
     def error(self, message):
-        """Without argparse's usage."""
+        """Raises the message, without argparse's usage."""
         raise BadInput(f"{message}: see --help")
 
 
 def main(argv=None):
-    """Trains, saves, judges; gives the exit code."""
+    """Trains, saves and judges; returns the exit code."""
     try:
         return work(parsed(argv))
     except BadInput as bad:
@@ -68,11 +68,11 @@ def main(argv=None):
 
 
 def parsed(argv):
-    """The options."""
+    """Returns the options."""
     parser = Parser(description="Trains a small Swin on digits; the oracle judges what was trained.")
     parser.add_argument("--output", default="digits.safetensors", help="the checkpoint (or .npz, .pth)")
     parser.add_argument("--epochs", type=int, default=25, help="passes over the training images (default 25)")
-    parser.add_argument("--seed", type=int, default=0, help="of all that is random (default 0)")
+    parser.add_argument("--seed", type=int, default=0, help="the seed of everything random (default 0)")
     options = parser.parse_args(argv)
     if options.epochs < 1 or options.seed < 0:
         raise BadInput(f"epochs >= 1 and seed >= 0 must hold, got {options.epochs} and {options.seed}")
@@ -80,7 +80,7 @@ def parsed(argv):
 
 
 def work(options):
-    """Everything, once the options are known."""
+    """Trains, saves and judges with the given options; returns the exit code."""
     console = Console()
     torch.set_num_threads(1)  # at these sizes a second one waits more than it works
     torch.manual_seed(options.seed)
@@ -95,12 +95,14 @@ def work(options):
 
 
 def digits(seed):
-    """Images (B, 1, 8, 8) in [-1, 1] and labels (B,), split into training and, a quarter, test."""
+    """Returns images (B, 1, 8, 8) in [-1, 1] and labels (B,); a quarter of them for the test."""
     try:
         from sklearn.datasets import load_digits
         from sklearn.model_selection import train_test_split
     except ImportError:
-        raise BadInput("the digits come with scikit-learn, it is not installed: install it") from None
+        raise BadInput(
+            "the digits are part of scikit-learn, which is not installed: pip install scikit-learn"
+        ) from None
     found = load_digits()
     images = torch.from_numpy(found.images).float()[:, None] / 8 - 1
     labels = torch.from_numpy(found.target)
@@ -108,7 +110,7 @@ def digits(seed):
 
 
 def initialised(network):
-    """Weights of std 1 / sqrt(inputs): the paper's 0.02 is for wide layers, narrow ones start too slowly."""
+    """Draws weights of std 1 / sqrt(inputs); with the paper's 0.02, narrow layers learn too slowly."""
     for name, parameter in network.named_parameters():
         if name.endswith(".weight") and parameter.dim() > 1:
             torch.nn.init.normal_(parameter, std=parameter[0].numel() ** -0.5)
@@ -116,7 +118,7 @@ def initialised(network):
 
 
 def train(network, images, labels, epochs, console):
-    """AdamW under a rate that warms up and falls as a cosine, on images moved by up to one pixel."""
+    """Trains by AdamW, with a rate that rises, then decays as a cosine, on images moved by up to a pixel."""
     network.train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=DECAY)
     steps = epochs * math.ceil(len(images) / BATCH)
@@ -140,7 +142,7 @@ def train(network, images, labels, epochs, console):
 
 
 def moved(images):
-    """Each image moved by -1, 0 or 1 pixels along height and width: (B, 1, 8, 8) -> same."""
+    """Moves each image by -1, 0 or 1 pixels along height and width: (B, 1, 8, 8) -> same."""
     height, width = images.shape[2:]
     framed = pad(images, (1, 1, 1, 1), value=-1.0)
     down, right = torch.randint(0, 3, (2, len(images), 1, 1))
@@ -149,7 +151,7 @@ def moved(images):
 
 
 def written(path, network):
-    """The network's weights in a file beside ``path``, to be put in its place once it is whole."""
+    """Writes the weights to a temporary file beside ``path``, to be moved there; returns its path."""
     target = Path(path)
     if target.is_dir():
         raise BadInput(f"a checkpoint goes to a file, {path} is a folder: give another path")
@@ -158,7 +160,9 @@ def written(path, network):
         beside.touch()  # an OSError, whatever writes the file
         save(beside, network.state_dict(), config=network.config)
     except OSError as error:
-        raise BadInput(f"a checkpoint can be written, {path}: {error.strerror}: give another path") from None
+        raise BadInput(
+            f"a checkpoint can be written, {path} cannot: {error.strerror}: give another path"
+        ) from None
     except ValueError as error:
         beside.unlink()
         raise BadInput(str(error).replace(beside.name, target.name)) from None
@@ -167,7 +171,7 @@ def written(path, network):
 
 @torch.no_grad()
 def measured(network, images, labels, console):
-    """Whether the test accuracy is what it should be."""
+    """Returns whether the test accuracy is high enough."""
     right = int((network.eval()(images).argmax(1) == labels).sum())
     accurate = right > ACCURACY * len(images)
     word = "more" if accurate else "not more"
@@ -180,7 +184,7 @@ def measured(network, images, labels, console):
 
 @torch.no_grad()
 def judged(network, path, images, console):
-    """Whether the network's logits are the oracle's on the saved file, within the budget of float32."""
+    """Returns whether the network's logits agree with the oracle's, computed from the saved file."""
     found = load(path)
     sides = []
     batches = images.split(JUDGED_AT_ONCE)

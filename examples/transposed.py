@@ -1,4 +1,4 @@
-"""A relative position index with a classic bug, to see a broken law."""
+"""A relative position index that confuses height and width: an example of broken laws."""
 
 import numpy as np
 import swin_reference
@@ -15,5 +15,5 @@ def relative_position_index(window_size):
 
 
 def relative_position_bias(table, window_size):
-    """The oracle's, and right."""
+    """Is right: it calls the oracle."""
     return swin_reference.relative_position_bias(table, window_size)

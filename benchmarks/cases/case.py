@@ -110,22 +110,6 @@ WORK: dict[str, Callable[[Size, int, int], int]] = {
 }
 """The operations of one sample's forward, from size, tokens and channels; other components have no matmul."""
 
-COMPONENTS = (
-    "window_partition",
-    "window_reverse",
-    "cyclic_shift",
-    "shifted_window_mask",
-    "relative_position_bias",
-    "window_attention",
-    "shifted_window_attention",
-    "layer_norm",
-    "mlp",
-    "patch_embed",
-    "patch_merging",
-    "swin_block",
-    "swin_stage",
-)
-
 UNTRAINED = {"shifted_window_mask"}
 """The components without a gradient."""
 
@@ -256,3 +240,6 @@ ARGUMENTS: dict[str, Callable[[Size, int, str], tuple[Any, ...]]] = {
     ),
 }
 """The arguments of each callable, from its size, the batch and the size's name."""
+
+COMPONENTS = tuple(ARGUMENTS)
+"""The components that are timed, each at several sizes."""

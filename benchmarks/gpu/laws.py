@@ -116,12 +116,12 @@ def list_tasks(precision: str, reduced: bool) -> Iterator[Task]:
 
     real = REDUCED if reduced else REAL
     yield from (Task(precision, law, case) for law, case in real)
-    first = [law.name for pattern in BY_KERNELS for law in choosing.chosen(pattern)]
+    first = [law.name for pattern in BY_KERNELS for law in choosing.choose_laws(pattern)]
     if reduced:
         yield Task(precision, "swin_block/residual")
         return
     yield from (Task(precision, name) for name in first)
-    yield from (Task(precision, law.name) for law in choosing.chosen() if law.name not in first)
+    yield from (Task(precision, law.name) for law in choosing.choose_laws() if law.name not in first)
 
 
 class Findings:
@@ -238,7 +238,7 @@ def serve(connection: Connection, precision: str, reduced: bool) -> None:
     from swin_properties.laws import choosing
     from swin_properties.laws.law import LAWS
 
-    choosing.chosen()
+    choosing.choose_laws()
     name = "swin_torch" if reduced else "swin_torch:cuda"
     try:
         judged = load_implementation(name, precision, "canonical")

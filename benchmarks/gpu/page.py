@@ -26,7 +26,7 @@ PAGE = ROOT / "benchmarks" / "gpu.md"
 ABOUT = """# On a GPU
 
 `make gpu` measures all this in one command and writes this page from the files that it leaves in
-[results/gpu](results/gpu).  Nothing needs to be installed: `python3 -m benchmarks.gpu --out DIR`, in a
+`results/gpu`.  Nothing needs to be installed: `python3 -m benchmarks.gpu --out DIR`, in a
 checkout on the machine with the GPU, takes at most 8 minutes.  Then `python3 -m benchmarks.gpu.page DIR`
 keeps the files.  A goal's ratio is a rival's least time over ours, in interleaved runs.  `roofline` is the
 least time that the card's own matmul and copy allow, so that a ratio to it is a share.  The goals are in

@@ -179,17 +179,17 @@ class GradientJudge:
     @cached_property
     def sides(self) -> tuple[Any, Any, Any]:
         """The implementation, the question of the law, and the oracle's side of it."""
-        choosing.chosen()
+        choosing.choose_laws()
         name = "swin_torch" if self.device == "cpu" else "swin_torch:cuda"
         judged = load_implementation(name, PRECISION, "canonical")
         asked = LAWS["shifted_window_attention/gradient"].body(judged, self.grid_case)
         asked = replace(asked, directions=1 if self.device == "cpu" else 2)
-        return judged, asked, gradients.compute_oracle_side(asked, self.grid_case, judged.precision)
+        return judged, asked, gradients.compute_expected(asked, self.grid_case, judged.precision)
 
     def check(self) -> None:
         """Judges the kernels as they are launched now."""
         judged, asked, oracle = self.sides
-        worst = max(gradients.compare_with_side(judged, asked, *oracle), key=lambda slope: slope.rho)
+        worst = max(gradients.compare_slopes(judged, asked, *oracle), key=lambda slope: slope.rho)
         if worst.rho > RHO_LIMIT:
             raise ValueError(f"the gradient by {worst.part} is {worst.rho:.3g} budgets from the oracle's")
 

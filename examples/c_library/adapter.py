@@ -34,17 +34,17 @@ swin.layer_norm.argtypes = [Floats, Floats, Floats, Floats, c_int, c_int, c_floa
 
 
 def floats(array):
-    """A pointer to the numbers of a contiguous float32 array; NULL for None."""
+    """Returns a pointer to the numbers of a contiguous float32 array; NULL for None."""
     return None if array is None else array.ctypes.data_as(Floats)
 
 
 def contiguous(array):
-    """The array as C reads it: float32, without gaps."""
+    """Returns the array as C reads it: contiguous float32."""
     return np.ascontiguousarray(array, dtype=np.float32)
 
 
 def two(size):
-    """A size as (height, width)."""
+    """Returns a size as (height, width)."""
     return size if isinstance(size, tuple) else (size, size)
 
 

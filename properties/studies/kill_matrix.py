@@ -26,7 +26,7 @@ PAGE = ROOT / "docs" / "kill-matrix.md"
 
 def one_table(setting: tuple[str, str]) -> tuple[str, str, kills.Table]:
     """Computes the kills of one effort in one precision."""
-    choosing.chosen()
+    choosing.choose_laws()
     effort, precision = setting
     return effort, precision, kills.table(precision, effort)
 
@@ -145,7 +145,7 @@ def page(found: kills.Kills, cases: dict[str, str], gradients: kills.Kills) -> s
 
 def main() -> None:
     """Computes everything, then writes the three files."""
-    choosing.chosen()
+    choosing.choose_laws()
     found = all_kills()
     efforts = ",\n".join(f"{json.dumps(effort)}: {to_text(of_effort)}" for effort, of_effort in found.items())
     DATA.write_text(f"{{\n{efforts}\n}}\n")

@@ -12,6 +12,10 @@ from typing import Any
 
 import pytest
 
+# Tests run side by side, one on each core: a second thread in each would wait more than it works.
+# Set here, before PyTorch is imported; commands that tests start inherit it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 DEEP = os.environ.get("SWIN_ORACLE_PROFILE") == "deep"
 
 Command = Callable[..., subprocess.CompletedProcess[str]]

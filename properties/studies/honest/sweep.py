@@ -16,7 +16,7 @@ from swin_properties.cases.case import Case
 from swin_properties.cases.draws import draw_each
 from swin_properties.cases.strategies import Listed
 from swin_properties.judging.compare import describe_outcome
-from swin_properties.laws.choosing import chosen
+from swin_properties.laws.choosing import choose_laws
 from swin_properties.laws.law import Law
 
 
@@ -40,7 +40,7 @@ def laws() -> list[Law]:
     """The budget laws of the callables that the formulations offer."""
     return [
         law
-        for law in chosen()
+        for law in choose_laws()
         if law.tier == "budget" and {need.split(".")[0] for need in law.needs} <= set(OFFERED)
     ]
 

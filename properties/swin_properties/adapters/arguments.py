@@ -16,33 +16,33 @@ ALL = "all arguments at once"
 Select = tuple[str, slice]
 
 
-def name_arrays(name: str, args: tuple[Any, ...]) -> dict[str, Any]:
+def list_arrays(name: str, args: tuple[Any, ...]) -> dict[str, Any]:
     """Returns the arrays among a callable's positional arguments, by name.
 
     Parameters have their names of the official checkpoint.
 
-    >>> list(name_arrays("mlp", (np.ones(1), {"fc1": {"weight": np.ones((1, 1))}})))
+    >>> list(list_arrays("mlp", (np.ones(1), {"fc1": {"weight": np.ones((1, 1))}})))
     ['x', 'fc1.weight']
     """
     found: dict[str, Any] = {}
-    for label, value in name_arguments(name, args):
+    for label, value in label_arguments(name, args):
         found |= flatten(value) if isinstance(value, Mapping) else {label: value}
     return {label: value for label, value in found.items() if isinstance(value, np.ndarray)}
 
 
-def name_arguments(name: str, args: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:
+def label_arguments(name: str, args: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:
     """Yields a callable's positional arguments, each with the name of its parameter."""
     yield from zip((parameter.name for parameter in list_parameters(name)), args, strict=False)
 
 
-def change_arrays(name: str, args: tuple[Any, ...], change: Callable[[str, Any], Any]) -> list[Any]:
+def rebuild_arguments(name: str, args: tuple[Any, ...], change: Callable[[str, Any], Any]) -> list[Any]:
     """Returns the arguments with every array changed, by its name.
 
-    >>> change_arrays("cyclic_shift", (np.ones(2), 1), lambda name, x: 2 * x)
+    >>> rebuild_arguments("cyclic_shift", (np.ones(2), 1), lambda name, x: 2 * x)
     [array([2., 2.]), 1]
     """
     rebuilt = []
-    for label, value in name_arguments(name, args):
+    for label, value in label_arguments(name, args):
         if isinstance(value, Mapping):
             rebuilt.append(unflatten({leaf: change(leaf, x) for leaf, x in flatten(value).items()}))
         else:

@@ -14,7 +14,7 @@ from swin_reference.config import CONVENTIONS, Convention
 from swin_weights import flatten
 
 from swin_properties.adapters.answers import BadAnswer, Declined, check_answer
-from swin_properties.adapters.arguments import name_arguments, name_arrays
+from swin_properties.adapters.arguments import label_arguments, list_arrays
 from swin_properties.adapters.contract import CONTRACT, ByName, find_refusal, result_shape
 from swin_properties.budget.precision import PRECISIONS, Precision
 
@@ -163,7 +163,7 @@ def vjp(swin: ByName, name: str, cotangent: Any, *args: Any, **kwargs: Any) -> d
     if not isinstance(result, (tuple, list)):
         raise BadAnswer(f"vjp of {name} returned a {type(result).__name__}: it returns a tuple of gradients")
     given = [gradient for gradient in result if gradient is not None]
-    wanted = [(label, x) for label, x in name_arguments(name, args) if isinstance(x, (np.ndarray, Mapping))]
+    wanted = [(label, x) for label, x in label_arguments(name, args) if isinstance(x, (np.ndarray, Mapping))]
     if len(given) != len(wanted):
         labels = ", ".join(label for label, _ in wanted)
         raise BadAnswer(
@@ -172,7 +172,7 @@ def vjp(swin: ByName, name: str, cotangent: Any, *args: Any, **kwargs: Any) -> d
     found: dict[str, Any] = {}
     for (label, x), gradient in zip(wanted, given, strict=True):
         found |= flatten(gradient) if isinstance(x, Mapping) else {label: gradient}
-    for label, x in name_arrays(name, args).items():
+    for label, x in list_arrays(name, args).items():
         gradient = found.get(label)
         if not isinstance(gradient, np.ndarray) or gradient.shape != x.shape:
             shape = gradient.shape if isinstance(gradient, np.ndarray) else type(gradient).__name__

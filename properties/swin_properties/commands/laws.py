@@ -22,7 +22,7 @@ def prepare(_args: argparse.Namespace) -> Work:
     """Returns the work, which prints every law."""
 
     def work(console: Console) -> int:
-        for law in choosing.chosen():
+        for law in choosing.choose_laws():
             about = f"[bold]{law.name}[/] ({law.tier}, {law.where}): "
             console.print(about, end="", highlight=False, soft_wrap=True)
             console.print(law.sentence, markup=False, highlight=False, soft_wrap=True)

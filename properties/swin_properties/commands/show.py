@@ -16,11 +16,11 @@ from swin_properties.reports import drawing, files
 from swin_properties.reports.drawing import svg
 
 PICTURES: dict[str, tuple[Callable[..., Element], str]] = {
-    "windows": (drawing.windows, "regular and shifted windows, before and after the roll"),
-    "regions": (drawing.regions, "where the tokens of each window came from"),
-    "mask": (drawing.mask, "the mask of each class of windows"),
-    "relative-position": (drawing.relative_position, "the index of every pair of tokens"),
-    "receptive-field": (drawing.receptive_field, "which tokens reach one token, block after block"),
+    "windows": (drawing.draw_windows, "regular and shifted windows, before and after the roll"),
+    "regions": (drawing.draw_regions, "where the tokens of each window came from"),
+    "mask": (drawing.draw_mask, "the mask of each class of windows"),
+    "relative-position": (drawing.draw_relative_position, "the index of every pair of tokens"),
+    "receptive-field": (drawing.draw_receptive_field, "which tokens reach one token, block after block"),
 }
 MATRICES, OF_A_TOKEN = ("mask", "relative-position"), ("relative-position", "receptive-field")
 
@@ -54,7 +54,7 @@ def prepare(args: argparse.Namespace) -> Work:
     if not args.output.lower().endswith(".svg"):
         raise ValueError(f"the name of the file ends in .svg, got {args.output}: write {args.output}.svg")
     files.check_paths([args.output])
-    text = svg.document(picture(args.picture, args.size, args.window, args.shift, args.token))
+    text = svg.document(draw_picture(args.picture, args.size, args.window, args.shift, args.token))
 
     def work(console: Console) -> int:
         files.write(args.output, text)
@@ -64,28 +64,28 @@ def prepare(args: argparse.Namespace) -> Work:
     return work
 
 
-def picture(name: str, size: str, window: str, shift: str | None, token: str | None) -> Element:
-    """Returns the picture of a name; the sizes are written as the command takes them.
+def draw_picture(name: str, size: str, window: str, shift: str | None, token: str | None) -> Element:
+    """Draws the picture of a name; the sizes are written as the command takes them.
 
     Errors: ``ValueError`` for sizes that cannot be drawn.
     """
-    grid, windows = pair("--size", size), window_pair(pair("--window", window))
+    grid, windows = parse_pair("--size", size), window_pair(parse_pair("--window", window))
     if name == "relative-position":
         grid, shift = windows, "0"  # it depends on the window alone
     if token is not None and name not in OF_A_TOKEN:
         raise ValueError(f"--token is for {' and '.join(OF_A_TOKEN)}, got it for {name}: leave it out")
-    shifts = stage_shift(grid, windows) if shift is None else pair("--shift", shift)
+    shifts = stage_shift(grid, windows) if shift is None else parse_pair("--shift", shift)
     layout = drawing.Layout(grid, windows, shifts)
     if name in MATRICES:
         layout.for_matrix()
     draw = PICTURES[name][0]
-    return draw(layout) if token is None else draw(layout, pair("--token", token))
+    return draw(layout) if token is None else draw(layout, parse_pair("--token", token))
 
 
-def pair(option: str, word: str) -> tuple[int, int]:
+def parse_pair(option: str, word: str) -> tuple[int, int]:
     """Returns two integers from ``4`` or ``4x7``.
 
-    >>> pair("--size", "4x7"), pair("--size", "8")
+    >>> parse_pair("--size", "4x7"), parse_pair("--size", "8")
     ((4, 7), (8, 8))
     """
     try:

@@ -14,7 +14,7 @@ from swin_properties.adapters.implementation import Implementation
 from swin_properties.budget.budget import NEAR, RHO_LIMIT
 from swin_properties.budget.within import Outcome, Pairs, Residuals, list_pairs, within_budget
 from swin_properties.cases.case import Case, GridCase
-from swin_properties.judging.gradients import compare_slopes
+from swin_properties.judging.gradients import measure_slopes
 from swin_properties.laws.law import Law
 
 
@@ -100,9 +100,9 @@ def _compare_gradients(law: Law, implementation: Implementation, case: Case) -> 
     implementation.raw(
         derivative.name, *derivative.args, **derivative.kwargs
     )  # declines before the oracle's long sums
-    worst = max(compare_slopes(implementation, derivative, case), key=lambda one: one.rho)
+    worst = max(measure_slopes(implementation, derivative, case), key=lambda one: one.rho)
     if RHO_LIMIT < worst.rho <= NEAR * RHO_LIMIT:
-        worst = max(compare_slopes(implementation, derivative, case, bound=True), key=lambda one: one.rho)
+        worst = max(measure_slopes(implementation, derivative, case, bound=True), key=lambda one: one.rho)
     if worst.rho <= RHO_LIMIT:
         return CaseResult(worst.rho)
     where = tuple(

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import swin_reference
 
-from swin_properties.adapters.arguments import change_arrays, draw_direction, list_parts, name_arrays
+from swin_properties.adapters.arguments import draw_direction, list_arrays, list_parts, rebuild_arguments
 from swin_properties.adapters.implementation import Implementation, vjp
 from swin_properties.budget.budget import RUNS, find_steady
 from swin_properties.budget.precision import PRECISIONS, Precision
@@ -59,30 +59,33 @@ class Slopes:
         return float(apart / self.beta) if np.isfinite(apart) else np.inf
 
 
-def compare_slopes(
+def measure_slopes(
     implementation: Implementation, derivative: Derivative, case: Case, bound: bool = False
 ) -> list[Slopes]:
     """Computes both sides of u.(J v) = v.(J^T u), and the budget, for every part of the arguments.
 
     ``bound``: the budget's roundings are as large as they can be (`Rounding`), which decides near the limit.
     """
-    return compare_with_side(
+    return compare_slopes(
         implementation,
         derivative,
-        *compute_oracle_side(derivative, case, implementation.precision, bound, implementation.oracle),
+        *compute_expected(derivative, case, implementation.precision, bound, implementation.oracle),
     )
 
 
-def compute_oracle_side(
+def compute_expected(
     derivative: Derivative,
     case: Case,
     precision: Precision,
     bound: bool = False,
     oracle: Any = swin_reference,
 ) -> tuple[Any, list[OracleSide]]:
-    """The cotangents u, and of each part u.(J v) with its budget: whoever is implementation."""
+    """Returns the cotangents u, and for each part u.(J v) with its budget.
+
+    They do not depend on the implementation.
+    """
     rng = case.rng(7)
-    at = name_arrays(derivative.name, derivative.args)
+    at = list_arrays(derivative.name, derivative.args)
     kept = find_steady_outputs(
         derivative, draw_direction(at, list_parts(at)[-1][1], rng), precision, rng, oracle
     )
@@ -125,7 +128,7 @@ def find_steady_outputs(
     return find_steady(np.sqrt(np.mean(np.square(residuals), axis=0)))
 
 
-def compare_with_side(
+def compare_slopes(
     implementation: Implementation, derivative: Derivative, cotangents: Any, sides: list[OracleSide]
 ) -> list[Slopes]:
     """Computes the implementation's v.(J^T u), and returns it beside the oracle's u.(J v)."""
@@ -176,7 +179,7 @@ def differentiate(
         value = value + 1j * STEP * way[label] if label in way else value
         return value if rounding is None else rounding.array(value)
 
-    args = change_arrays(derivative.name, derivative.args, moved)
+    args = rebuild_arguments(derivative.name, derivative.args, moved)
     kwargs = {
         name: moved(name, x) if isinstance(x, np.ndarray) else x for name, x in derivative.kwargs.items()
     }

@@ -1,4 +1,4 @@
-"""BeforeCase in a process of its own, which may hang or die: that law is broken, and the run goes on."""
+"""Asks in a process of its own, which may hang or die: that law is broken, and the run goes on."""
 
 from __future__ import annotations
 

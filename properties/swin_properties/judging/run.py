@@ -33,7 +33,7 @@ class Request:
     timeout: float | None = None
     convention: str | None = None
 
-    def write_command(self, precision: str, convention: str) -> str:
+    def make_command(self, precision: str, convention: str) -> str:
         """Returns the command that judges the same implementation again, without law and case.
 
         ``convention`` is the one it was judged by, empty if it declares it itself.
@@ -71,7 +71,7 @@ def make_request(
         raise ValueError(f"a seed is at least 0, got {seed}: use a larger one")
     if effort not in EFFORTS:
         raise ValueError(f"an effort is one of {', '.join(EFFORTS)}, got {effort!r}: use one of them")
-    laws = tuple(choosing.chosen(only))
+    laws = tuple(choosing.choose_laws(only))
     if case is not None and len(laws) != 1:
         raise ValueError(f"--case asks one law, --only chose {len(laws)}: name one law with --only")
     parsed = None if case is None else laws[0].kind.parse(case)
@@ -142,7 +142,7 @@ class InProcess:
 def make_command(request: Request, runner: Runner) -> str:
     """Returns the command that judges a runner's implementation again, without law and case."""
     declared = runner.chosen in ("declared", "assumed")  # then it is chosen again by itself, at no cost
-    return request.write_command(runner.precision, "" if declared else runner.convention)
+    return request.make_command(runner.precision, "" if declared else runner.convention)
 
 
 def ask_laws(request: Request, runner: Runner, watcher: Watcher) -> Report:

@@ -9,12 +9,12 @@ import swin_properties.laws  # noqa: F401 -- enters the laws
 from swin_properties.laws.law import LAWS, Law
 
 
-def chosen(only: str | None = None) -> list[Law]:
+def choose_laws(only: str | None = None) -> list[Law]:
     """All laws, or those whose name is ``only`` or matches it as a pattern (``swin_block/*``).
 
     Errors: ``ValueError`` with the near names when none is.
 
-    >>> [law.name for law in chosen("layer_norm/e*")]
+    >>> [law.name for law in choose_laws("layer_norm/e*")]
     ['layer_norm/eps']
     """
     laws = [law for law in LAWS.values() if only is None or fnmatchcase(law.name, only)]

@@ -16,7 +16,7 @@ import swin_reference
 from hypothesis import strategies as st
 from swin_reference.parameters import merging_shapes, mlp_shapes, norm_shapes
 
-from swin_properties.adapters.arguments import ALL, list_parts, name_arrays
+from swin_properties.adapters.arguments import ALL, list_arrays, list_parts
 from swin_properties.adapters.contract import Asked
 from swin_properties.adapters.implementation import vjp
 from swin_properties.cases.case import GridCase, NetCase
@@ -82,7 +82,7 @@ def cotangent(case: GridCase, shape: tuple[int, ...]) -> Any:
 
 def some_parts(case: NetCase, name: str, args: tuple[Any, ...]) -> tuple[str, ...]:
     """Returns some of a network's parts, other ones with each seed, and all at once: each costs six runs."""
-    alone = [part for part, _ in list_parts(name_arrays(name, args)) if part != ALL]
+    alone = [part for part, _ in list_parts(list_arrays(name, args)) if part != ALL]
     return *case.rng(9).choice(alone, min(ALONE, len(alone)), replace=False).tolist(), ALL
 
 
@@ -264,7 +264,7 @@ def gradient_reaches(swin: Asked, case: NetCase) -> Any:
     lone = tuple(f"layers.{i}." for i, window in enumerate(case.stage_windows) if window == (1, 1))
     asked = [
         (label, where)
-        for label, where in list_parts(name_arrays("swin_transformer", args))
+        for label, where in list_parts(list_arrays("swin_transformer", args))
         if not label.endswith("(key)") and not (label.startswith(lone) and label.endswith(of_logits))
     ]
     reached = [any(gradients[label][rows].any() for label, rows in where) for _, where in asked]

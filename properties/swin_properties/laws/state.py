@@ -25,7 +25,6 @@ CASES: dict[type[Case], tuple[Cases, Cases]] = {
 """For each type of case: small ones for exact laws, and ones large enough for a budget."""
 
 
-
 def each(*names: str, tier: Tier = "exact") -> Callable[[Callable[..., Any]], None]:
     """Adds one law for each name; {} in the sentence stands for the callable that the name begins with."""
 
@@ -41,13 +40,13 @@ def each(*names: str, tier: Tier = "exact") -> Callable[[Callable[..., Any]], No
     return enter
 
 
-def leaves(value: Any) -> Iterator[Any]:
+def list_arrays(value: Any) -> Iterator[Any]:
     """Yields all arrays in nested arguments or results."""
     if isinstance(value, np.ndarray):
         yield value
     elif isinstance(value, (Mapping, list, tuple)):
         for child in value.values() if isinstance(value, Mapping) else value:
-            yield from leaves(child)
+            yield from list_arrays(child)
 
 
 @each(
@@ -65,8 +64,8 @@ def keeps_inputs(swin: Asked, case: Any, name: str) -> Any:
     """{} writes to none of its arguments, and its result shares no memory with them."""
     args = CONTRACT[name].arguments(case)
     given, result = swin.raw(name, *args)
-    pairs = list(zip(leaves(given), leaves(args), strict=True))
-    shared = [np.shares_memory(array, part) for array, _ in pairs for part in leaves(result)]
+    pairs = list(zip(list_arrays(given), list_arrays(args), strict=True))
+    shared = [np.shares_memory(array, part) for array, _ in pairs for part in list_arrays(result)]
     return [*pairs, (np.array(shared), np.zeros(len(shared), bool))]
 
 

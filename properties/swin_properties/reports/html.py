@@ -11,7 +11,7 @@ from xml.etree.ElementTree import Element
 from swin_properties.budget.budget import RHO_LIMIT
 from swin_properties.judging.report import Counterexample, LawResult, Report, Status
 from swin_properties.reports import terminal
-from swin_properties.reports.drawing import error_picture
+from swin_properties.reports.drawing import draw_errors
 from swin_properties.reports.drawing.svg import tag
 
 HEADLINES = {0: "conforms", 1: "does not conform", 2: "could not be judged"}
@@ -72,7 +72,7 @@ def _broken(report: Report) -> list[Element]:
 
 def _card(result: LawResult, found: Counterexample) -> Element:
     entries = [(label, _value(label, text)) for label, text in result.account]
-    drawn = error_picture(result.law, found)
+    drawn = draw_errors(result.law, found)
     picture = tag("figure", drawn) if isinstance(drawn, Element) else tag("p", drawn, class_="faint")
     listed = [part for word, text in entries for part in (tag("dt", word), tag("dd", text))]
     return tag(

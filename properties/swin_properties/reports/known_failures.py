@@ -70,7 +70,7 @@ def _entry(number: int, entry: Any, path: str) -> Known:
         if not isinstance(value, str) or not value.strip():
             raise ValueError(f'a known failure has a {word}, {where} has none: write {word} = "..."')
     try:
-        choosing.chosen(entry["law"])
+        choosing.choose_laws(entry["law"])
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
     return Known(**entry)

@@ -17,7 +17,7 @@ from swin_properties.judging.report import Report
 from swin_properties.laws import choosing
 from swin_properties.laws.law import LAWS
 
-LAWS_ASKED = [law.name for law in choosing.chosen()]
+LAWS_ASKED = [law.name for law in choosing.choose_laws()]
 
 
 def only(implementation: Any, *names: str) -> Implementation:

@@ -17,7 +17,7 @@ from swin_properties.cases.case import Case, GridCase, NetCase
 from swin_properties.judging.compare import Evidence
 from swin_properties.judging.report import Counterexample, LawResult, Report
 from swin_properties.reports import html
-from swin_properties.reports.drawing import error_picture
+from swin_properties.reports.drawing import draw_errors
 from swin_properties.reports.drawing.errors import relative_errors
 
 FAULTY = """
@@ -132,7 +132,7 @@ def test_the_picture_of_a_grid_shows_the_worst_item_in_budgets() -> None:
     assert one.evidence
     assert relative_errors(one.evidence)[1, 2, 3, 1] == 60
     assert relative_errors(one.evidence)[1, 0, 5, 0] == np.inf
-    drawn = error_picture("swin_block/oracle", one)
+    drawn = draw_errors("swin_block/oracle", one)
     assert not isinstance(drawn, str)
     words = [text.text or "" for text in drawn.iter("text")]
     assert {"60.0", "\N{INFINITY}"} <= set(words)
@@ -143,7 +143,7 @@ def test_the_picture_of_a_grid_shows_the_worst_item_in_budgets() -> None:
 def test_the_picture_of_an_exact_law_marks_what_differs() -> None:
     got = np.zeros((1, 4, 6, 1))
     got[0, 1, 1, 0] = 1e-30
-    drawn = error_picture("cyclic_shift/definition", broken_law(GRID, got, np.zeros(got.shape)))
+    drawn = draw_errors("cyclic_shift/definition", broken_law(GRID, got, np.zeros(got.shape)))
     assert not isinstance(drawn, str)
     assert [text.text for text in drawn.iter("text")].count("\N{NOT EQUAL TO}") == 1
 
@@ -152,7 +152,7 @@ def test_the_picture_of_an_exact_law_marks_what_differs() -> None:
 def test_the_pictures_of_matrices_show_those_that_differ(kind: type) -> None:
     got, expected = np.zeros((8, 6, 6), kind), np.zeros((8, 6, 6), kind)
     got[2, 0, 1] = expected[5, 1, 1] = 1
-    drawn = error_picture("shifted_window_mask/definition", broken_law(GRID, got, expected))
+    drawn = draw_errors("shifted_window_mask/definition", broken_law(GRID, got, expected))
     assert not isinstance(drawn, str)
     words = " ".join(text.text or "" for text in drawn.iter("text"))
     assert "Matrix 2: got minus expected" in words
@@ -174,7 +174,7 @@ def test_the_pictures_of_matrices_show_those_that_differ(kind: type) -> None:
     ],
 )
 def test_where_no_picture_can_be_drawn_a_sentence_says_so(law: str, one: Counterexample) -> None:
-    sentence = error_picture(law, one)
+    sentence = draw_errors(law, one)
     assert isinstance(sentence, str)
     assert re.fullmatch(r"No picture: .*\.", sentence)
     report = Report(

@@ -17,7 +17,7 @@ from swin_properties.judging import one_law
 from swin_properties.laws import choosing
 from swin_reference import direct
 
-LAWS = choosing.chosen()
+LAWS = choosing.choose_laws()
 
 SECOND_ORACLE = tuple(
     f"shifted_window_attention/{topic}" for topic in ("true-windows", "exhaustive", "global")
@@ -66,7 +66,7 @@ def test_a_law_stands_where_it_says() -> None:
 @pytest.mark.parametrize("name", [law.name for law in LAWS if "vjp" not in law.needs])
 def test_every_law_holds_for_the_oracle(name: str) -> None:
     """Those of the backward pass, which the oracle does not have: test_gradients."""
-    (law,) = choosing.chosen(name)
+    (law,) = choosing.choose_laws(name)
     judged = Implementation(swin_reference, PRECISIONS["float32"])
     result = one_law.run_law(law, judged, one_law.EFFORTS["quick"], 1, "")
     assert result.status == "holds", result
@@ -82,7 +82,7 @@ def test_laws_ask_an_oracle_exactly_when_they_say_so(name: str, monkeypatch: pyt
     for attribute, value in vars(direct).items():
         if isinstance(value, FunctionType):
             monkeypatch.setattr(direct, attribute, asked)
-    (law,) = choosing.chosen(name)
+    (law,) = choosing.choose_laws(name)
     judged = Implementation(swin_reference, PRECISIONS["float32"])
     monkeypatch.setattr(judged, "expected", Nobody())
 
@@ -97,4 +97,6 @@ def test_laws_ask_an_oracle_exactly_when_they_say_so(name: str, monkeypatch: pyt
 
 
 def test_the_definition_is_the_second_oracle_in_some_laws() -> None:
-    assert all(law.compares_with == "definition" for name in SECOND_ORACLE for law in choosing.chosen(name))
+    assert all(
+        law.compares_with == "definition" for name in SECOND_ORACLE for law in choosing.choose_laws(name)
+    )

@@ -277,7 +277,7 @@ def test_stand_ins_leave_nothing_behind(tmp_path: Path) -> None:
         "made_up": {},
         "made_up.part": {"x": 3},
     }
-    module = checkout.loaded(file, "swin", stand_ins)
+    module = checkout.load_file(file, "swin", stand_ins)
     assert module.x == 3
     assert sys.modules.get("timm") is timm
     assert not {"made_up", "made_up.part"} & set(sys.modules)

@@ -11,11 +11,11 @@ import pytest
 import swin_reference
 from swin_properties.cases.case import GridCase
 from swin_properties.commands.cli import main
-from swin_properties.commands.show import PICTURES, picture
+from swin_properties.commands.show import PICTURES, draw_picture
 from swin_properties.reports import files
 from swin_properties.reports.drawing import Layout, palette, svg
-from swin_properties.reports.drawing.mask import CLASSES, classes
-from swin_properties.reports.drawing.receptive_field import reached
+from swin_properties.reports.drawing.mask import CLASSES, group_windows
+from swin_properties.reports.drawing.receptive_field import find_reached
 
 ROOT = Path(__file__).resolve().parents[3]
 SIZES = [("8x8", "4", "2"), ("4x7", "4", "2"), ("10x14", "3x5", "1x2"), ("1", "1", "0"), ("3x64", "2", "1")]
@@ -25,7 +25,7 @@ LAYOUTS = [Layout((8, 8), (4, 4), (2, 2)), Layout((5, 9), (2, 3), (1, 2)), Layou
 @pytest.mark.parametrize("name", PICTURES)
 @pytest.mark.parametrize(("size", "window", "shift"), SIZES)
 def test_a_picture_is_whole_and_keeps_its_text_inside(name: str, size: str, window: str, shift: str) -> None:
-    drawn = picture(name, size, window, shift, None)
+    drawn = draw_picture(name, size, window, shift, None)
     text = svg.document(drawn)
     root = ElementTree.fromstring(text)
     assert root.findtext("{*}title")
@@ -69,7 +69,7 @@ def test_windows_are_the_true_ones(layout: Layout) -> None:
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_the_windows_of_a_class_have_one_mask_and_all_are_in_one(layout: Layout) -> None:
     mask = swin_reference.shifted_window_mask(*layout.padded, layout.window, layout.shift)
-    groups = classes(layout)
+    groups = group_windows(layout)
     assert list(groups) == [name for name in CLASSES if name in groups]
     assert sorted(place for places in groups.values() for place in places) == list(range(len(mask)))
     for places in groups.values():
@@ -90,12 +90,12 @@ def test_the_field_is_what_the_oracles_blocks_let_through(layout: Layout) -> Non
         shift = (0, 0) if blocks % 2 else layout.shift
         y = swin_reference.swin_block(y, params, 1, layout.window, shift)
         changed = (y[1:, *token] != y[0, *token]).any(-1).reshape(layout.grid)
-        assert np.array_equal(changed, reached(layout, token, blocks))
+        assert np.array_equal(changed, find_reached(layout, token, blocks))
 
 
 def test_without_a_shift_a_stages_is_taken() -> None:
     def title(size: str) -> str | None:
-        return picture("windows", size, "7", None, None).findtext("title")
+        return draw_picture("windows", size, "7", None, None).findtext("title")
 
     assert "shift 3x3" in (title("56") or "")
     assert "shift 0x0" in (title("7x14") or "")
@@ -113,8 +113,8 @@ def test_without_a_shift_a_stages_is_taken() -> None:
         (["regions", "--size", "65"], "at most 64x64 tokens, got 68x68"),
         (["mask", "--size", "64", "--window", "32"], "at most 256 tokens, got 32x32"),
         (["relative-position", "--window", "20"], "at most 256 tokens, got 20x20"),
-        (["relative-position", "--token", "4x0"], "--token lies in the window of 4x4, got 4x0"),
-        (["receptive-field", "--token", "8x0"], "--token lies in the grid of 8x8, got 8x0"),
+        (["relative-position", "--token", "4x0"], "--token is in the window of 4x4, got 4x0"),
+        (["receptive-field", "--token", "8x0"], "--token is in the grid of 8x8, got 8x0"),
         (["windows", "--token", "0x0"], "--token is for relative-position and receptive-field"),
         (["window"], "invalid choice: 'window'"),
         (["windows", "-o", "picture.png"], "ends in .svg, got picture.png"),

@@ -14,7 +14,7 @@ from swin_properties.budget.budget import RHO_LIMIT
 from swin_properties.budget.precision import PRECISIONS
 from swin_properties.cases.case import GridCase
 from swin_properties.judging.compare import evaluate
-from swin_properties.judging.gradients import compare_slopes
+from swin_properties.judging.gradients import measure_slopes
 from swin_properties.judging.implementation import load_implementation
 from swin_properties.laws.law import LAWS, Derivative
 from torch import nn
@@ -73,7 +73,7 @@ def test_gradients_past_dropped_branches_are_the_oracles(
     args = case.tokens(), case.block(), case.heads, case.window, case.shift
     kept = np.array(factors), np.array(factors[::-1])
     asked = Derivative("swin_block", args, {"kept": kept}, directions=2)
-    found = compare_slopes(Implementation(adapter("float64"), PRECISIONS["float64"]), asked, case)
+    found = measure_slopes(Implementation(adapter("float64"), PRECISIONS["float64"]), asked, case)
     assert max(part.rho for part in found) <= RHO_LIMIT
 
 

@@ -12,7 +12,7 @@ import torch
 from swin_properties.budget.budget import RHO_LIMIT
 from swin_properties.cases.case import GridCase
 from swin_properties.judging.compare import evaluate
-from swin_properties.judging.gradients import compare_slopes
+from swin_properties.judging.gradients import measure_slopes
 from swin_properties.judging.implementation import load_implementation
 from swin_properties.laws.law import LAWS, Derivative
 
@@ -88,7 +88,7 @@ def test_the_gradients_past_dropped_branches_are_the_oracles(
     factors = np.array(kept), np.array(kept[::-1])
     asked = Derivative("swin_block", args, {"kept": factors}, directions=2)
     fused = load_implementation("swin_torch", "float32")
-    found = compare_slopes(fused, asked, case)
+    found = measure_slopes(fused, asked, case)
     assert max(part.rho for part in found) <= RHO_LIMIT
 
 

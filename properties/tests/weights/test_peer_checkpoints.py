@@ -38,7 +38,7 @@ def reproduces(model: Any, checkpoint: Path, **known: Any) -> None:
         return getattr(found, "logits", found).numpy()
 
     peer = Implementation(SimpleNamespace(precision="float64", swin_transformer=theirs))
-    prediction = photo.predict(peer, photo.weights(str(checkpoint), None, seed=0, **known), PHOTO)
+    prediction = photo.predict(peer, photo.load_weights(str(checkpoint), None, seed=0, **known), PHOTO)
     assert prediction.deviation.holds, prediction.deviation
     assert abs(prediction.got).max() > 0.1
 

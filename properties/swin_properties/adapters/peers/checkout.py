@@ -88,7 +88,7 @@ def found(path: str, places: tuple[str, ...], name: str) -> Path:
     )
 
 
-def loaded(file: Path, name: str, stand_ins: Mapping[str, Mapping[str, Any]]) -> Any:
+def load_file(file: Path, name: str, stand_ins: Mapping[str, Mapping[str, Any]]) -> Any:
     """The file as a module called ``name``, what it imports of others replaced by ``stand_ins`` meanwhile.
 
     Errors: ``ValueError`` in one sentence where it is no Python, or does not run.

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from swin_properties.adapters.peers.base import dropping, embeds_whole_patches, ratio, side, two
-from swin_properties.adapters.peers.checkout import TIMM, Checkout, found, loaded, of_peer
+from swin_properties.adapters.peers.checkout import TIMM, Checkout, found, load_file, of_peer
 
 FILES = tuple(f"{package}/models/backbones/swin_transformer.py" for package in ("mmdet", "mmseg"))
 
@@ -123,5 +123,5 @@ def adapter_from(path: str) -> Detection:
         stand_ins |= {key: {} for key in (package, f"{package}.models", f"{package}.models.backbones")}
         stand_ins[f"{package}.utils"] = {"get_root_logger": None}
         stand_ins[f"{package}.models.builder"] = {"BACKBONES": Registry()}
-    swin = loaded(file, "mmdet.models.backbones.swin_transformer", stand_ins)
+    swin = load_file(file, "mmdet.models.backbones.swin_transformer", stand_ins)
     return Detection(of_peer(swin, file, "detection"), f"detection from {path}")

@@ -6,7 +6,7 @@ from math import prod
 from typing import Any
 
 from swin_properties.adapters.peers.base import dropping, only, ratio, side, two, visible
-from swin_properties.adapters.peers.checkout import TIMM, Checkout, found, loaded, of_peer
+from swin_properties.adapters.peers.checkout import TIMM, Checkout, found, load_file, of_peer
 
 FILE = "models/swin_transformer.py"
 PACKAGES = ("timm", "timm.models", "kernels", "kernels.window_process")
@@ -138,5 +138,5 @@ def adapter_from(path: str) -> Official:
     # Its fused kernel is an extension to be compiled; the flag that turns it on stays off.
     fused = {"WindowProcess": None, "WindowProcessReverse": None}
     stand_ins["kernels.window_process.window_process"] = fused
-    swin = of_peer(loaded(file, "official_swin_transformer", stand_ins), file, "official")
+    swin = of_peer(load_file(file, "official_swin_transformer", stand_ins), file, "official")
     return Official(swin, f"official from {path}")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import swin_reference
 
-from swin_properties.adapters.arguments import change_arrays, name_arrays
+from swin_properties.adapters.arguments import list_arrays, rebuild_arguments
 from swin_properties.adapters.contract import CONTRACT
 from swin_properties.bugs.oracle_copy import callables, copy_modules
 from swin_properties.judging.gradients import STEP
@@ -49,7 +49,7 @@ def complex_step_vjp(functions: Any) -> Callable[..., tuple[Any, ...]]:
     def jacobian(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Returns J for each array, (numbers of the array, numbers of the result); keeps the last one."""
         sizes = [value for value in args if not isinstance(value, (np.ndarray, Mapping))]
-        at = name_arrays(name, args)
+        at = list_arrays(name, args)
         arrays = {**at, **{key: x for key, x in kwargs.items() if isinstance(x, np.ndarray)}}
         point = name, repr(sizes), *((key, x.astype(float).tobytes()) for key, x in arrays.items())
         if point not in remembered:
@@ -58,7 +58,7 @@ def complex_step_vjp(functions: Any) -> Callable[..., tuple[Any, ...]]:
         return remembered[point]
 
     def columns(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], label: str) -> Any:
-        for number in range(name_arrays(name, args)[label].size):
+        for number in range(list_arrays(name, args)[label].size):
 
             def moved(leaf: str, x: Any, number: int = number) -> Any:
                 x = x.astype(np.complex128 if leaf == label else np.float64)
@@ -66,7 +66,7 @@ def complex_step_vjp(functions: Any) -> Callable[..., tuple[Any, ...]]:
                     x.reshape(-1)[number] += 1j * STEP
                 return x
 
-            result = getattr(functions, name)(*change_arrays(name, args, moved), **kwargs)
+            result = getattr(functions, name)(*rebuild_arguments(name, args, moved), **kwargs)
             yield np.asarray(result).imag.ravel() / STEP
 
     def vjp(name: str, cotangent: Any, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
@@ -76,7 +76,7 @@ def complex_step_vjp(functions: Any) -> Callable[..., tuple[Any, ...]]:
         def gradient(leaf: str, x: Any) -> Any:
             return (columns_of[leaf] @ cotangent.ravel().astype(float)).reshape(x.shape).astype(dtype)
 
-        gradients = change_arrays(name, args, gradient)
+        gradients = rebuild_arguments(name, args, gradient)
         return tuple(x if isinstance(x, (np.ndarray, Mapping)) else None for x in gradients)
 
     return vjp

@@ -13,7 +13,7 @@ from swin_properties.bugs.backward.gallery import BUGS
 from swin_properties.bugs.kills import Kills
 from swin_properties.judging import gradients
 from swin_properties.judging.compare import evaluate
-from swin_properties.laws.choosing import chosen
+from swin_properties.laws.choosing import choose_laws
 from swin_properties.laws.law import LAWS, Law
 
 GRID = "batch=2 seed=1 grid=4x2 window=2x2 shift=1x1 heads=1 head_dim=4"
@@ -26,7 +26,7 @@ DTYPES = ("float64", "float32")
 
 def laws() -> list[str]:
     """Returns the laws of the backward pass."""
-    return [law.name for law in chosen() if "vjp" in law.needs]
+    return [law.name for law in choose_laws() if "vjp" in law.needs]
 
 
 def case(law: Law) -> Any:
@@ -41,7 +41,7 @@ def case(law: Law) -> Any:
 def _expected(name: str, dtype: str) -> Any:
     """Returns the oracle's side, which is the same for every bug."""
     law = LAWS[name]
-    return gradients.compute_oracle_side(law.body(None, case(law)), case(law), PRECISIONS[dtype])
+    return gradients.compute_expected(law.body(None, case(law)), case(law), PRECISIONS[dtype])
 
 
 def breaks(name: str, implementation: Any, dtype: str) -> bool:
@@ -51,7 +51,7 @@ def breaks(name: str, implementation: Any, dtype: str) -> bool:
         raise ValueError(f"a planted backward pass offers every callable, {name} misses {missing}")
     if law.tier != "gradient":
         return evaluate(law, implementation, case(law)).seen is not None
-    found = gradients.compare_with_side(
+    found = gradients.compare_slopes(
         implementation, law.body(implementation, case(law)), *_expected(name, dtype)
     )
     return any(one.rho > 1 for one in found)

@@ -1,18 +1,18 @@
-"""Pictures of what Swin is, at anybody's sizes, as SVG; all they show is computed by the oracle."""
+"""Draws pictures of Swin at given sizes, as SVG; the oracle computes all that they show."""
 
-from swin_properties.reports.drawing.errors import error_picture
+from swin_properties.reports.drawing.errors import draw_errors
 from swin_properties.reports.drawing.layout import Layout
-from swin_properties.reports.drawing.mask import mask
-from swin_properties.reports.drawing.receptive_field import receptive_field
-from swin_properties.reports.drawing.relative_position import relative_position
-from swin_properties.reports.drawing.windows import regions, windows
+from swin_properties.reports.drawing.mask import draw_mask
+from swin_properties.reports.drawing.receptive_field import draw_receptive_field
+from swin_properties.reports.drawing.relative_position import draw_relative_position
+from swin_properties.reports.drawing.windows import draw_regions, draw_windows
 
 __all__ = [
     "Layout",
-    "error_picture",
-    "mask",
-    "receptive_field",
-    "regions",
-    "relative_position",
-    "windows",
+    "draw_errors",
+    "draw_mask",
+    "draw_receptive_field",
+    "draw_regions",
+    "draw_relative_position",
+    "draw_windows",
 ]

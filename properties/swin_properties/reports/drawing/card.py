@@ -1,4 +1,4 @@
-"""A picture as a white card: title, panels side by side, legend, and a caption of one sentence."""
+"""Draws a picture as a white card: a title, panels side by side, a legend, and a caption of one sentence."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TITLE, HEADING, NOTE = 18.0, 13.0, 12.0
 
 @dataclass(frozen=True)
 class Panel:
-    """One drawing of a picture, with room of its own size; ``left`` and ``above`` are for its rulers."""
+    """One drawing of a picture, with its size; ``left`` and ``above`` are the space for its rulers."""
 
     heading: str
     width: float
@@ -39,11 +39,11 @@ class Panel:
 
     @property
     def box(self) -> float:
-        """The width it takes: at least enough for its words."""
+        """Returns the width of the panel, which is at least enough for its words."""
         return max(self.left + self.width, 210.0)
 
     def drawn(self, width: float) -> tuple[list[Element], float]:
-        """The panel at the origin, and how high it became."""
+        """Returns the panel, drawn at the origin, and its height."""
         head = paragraph(self.heading, 0, HEADING, width, HEADING, font_weight="bold")
         top = 1.35 * HEADING * len(head) + 8 + self.above
         foot = top + self.height + 1.5 * NOTE
@@ -54,7 +54,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Key:
-    """One entry of a legend: a colour, hatched if need be, or a line."""
+    """One entry of a legend: a colour, perhaps hatched, or a line."""
 
     words: str
     fill: str | None = None
@@ -63,7 +63,7 @@ class Key:
     hatched: bool = False
 
     def drawn(self) -> list[Element]:
-        """The swatch and its words, at the origin."""
+        """Returns the colour or line with its words, drawn at the origin."""
         words = label(self.words, 22, 11, NOTE)
         if self.line:
             dashes = {"stroke_dasharray": self.dashes} if self.dashes else {}
@@ -74,11 +74,11 @@ class Key:
 
     @property
     def width(self) -> float:
-        """The width it takes."""
+        """Returns the width of the entry."""
         return 22 + width_of(self.words, NOTE) + 14
 
 
-def card(
+def draw_card(
     title: str,
     sizes: str,
     caption: str,
@@ -87,7 +87,7 @@ def card(
     columns: int = 2,
     narrowest: float = 472,
 ) -> Element:
-    """The whole picture; ``sizes`` says in one line for what it is drawn."""
+    """Draws the whole picture; ``sizes`` says in one line for which sizes."""
     columns = min(columns, len(panels))
     column = max(panel.box for panel in panels)
     width = max(columns * column + (columns - 1) * GAP, narrowest, *(key.width for key in keys))
@@ -110,7 +110,7 @@ def card(
 
 
 def _legend(keys: list[Key], width: float) -> tuple[list[Element], float]:
-    """The keys in rows, and how high they became."""
+    """Returns the keys in rows, and their height."""
     parts, x, y = [], 0.0, 0.0
     for key in keys:
         if x and x + key.width > width:

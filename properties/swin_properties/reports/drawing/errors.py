@@ -1,4 +1,4 @@
-"""Picture of a broken law: the error over the tokens of the grid, or over the pairs of a window's tokens."""
+"""Draws where an output is wrong: over the tokens of the grid, or over the pairs of a window's tokens."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from swin_properties.cases.case import GridCase
 from swin_properties.judging.compare import Evidence
 from swin_properties.judging.report import Counterexample
 from swin_properties.reports.drawing import grid, palette
-from swin_properties.reports.drawing.card import Key, Panel, card
+from swin_properties.reports.drawing.card import Key, Panel, draw_card
 from swin_properties.reports.drawing.layout import Layout
 
 MATRIX_LAWS = ("shifted_window_mask/", "relative_position_")
@@ -22,8 +22,8 @@ MOST, LARGEST_MATRIX, PHONE, LEGIBLE = 4, 100, 290.0, 22.0
 AXES = ("Row and column are pairs of tokens", "Row is the query's token, column the key's")
 
 
-def error_picture(law: str, found: Counterexample) -> Element | str:
-    """The picture of a broken law, or the sentence why there is none."""
+def draw_errors(law: str, found: Counterexample) -> Element | str:
+    """Draws the errors that broke a law, or returns the sentence why there is no picture."""
     evidence, case = found.evidence, found.case
     if evidence is None:
         return "No picture: no two arrays of one shape could be compared."
@@ -32,7 +32,7 @@ def error_picture(law: str, found: Counterexample) -> Element | str:
         least = 3 if law.startswith("shifted_window_mask/") else 2
         if least <= len(shape) <= 3 and shape[-1] == shape[-2] <= LARGEST_MATRIX:
             return _matrices(evidence, getattr(case, "window", ()))
-        return "No picture: what differs is no matrix over the pairs of a window's tokens."
+        return "No picture: what differs is not a matrix over the pairs of a window's tokens."
     if not isinstance(case, GridCase) or len(shape) != 4 or shape[1:3] != case.grid:
         return "No picture: what differs does not lie on the tokens of one grid."
     try:
@@ -43,7 +43,7 @@ def error_picture(law: str, found: Counterexample) -> Element | str:
 
 
 def relative_errors(evidence: Evidence) -> Any:
-    """|got - expected| in units of each element's budget; 0 or 1 where the law is exact."""
+    """Returns |got - expected| divided by the budget of each element; 0 or 1 where the law is exact."""
     got, expected = np.asarray(evidence.got), np.asarray(evidence.expected)
     if evidence.beta is None:
         return (got != expected).astype(float)
@@ -72,7 +72,7 @@ def _tokens(layout: Layout, evidence: Evidence) -> Element:
     ]  # fmt: skip
     note = f"batch item {item} of {len(errors)}, the worst" if len(errors) > 1 else ""
     panel = Panel("Tokens of the image", width * cell, height * cell, parts, note)
-    return card(
+    return draw_card(
         "Where it differs",
         layout.words,
         "A token shows whether any of its channels differs."
@@ -99,7 +99,7 @@ def _border_keys(layout: Layout) -> list[Key]:
 
 
 def _short(value: float, exact: bool) -> str:
-    """An error in few letters."""
+    """Returns an error in few letters."""
     if exact:
         return "\N{NOT EQUAL TO}" if value else ""
     if not isfinite(value):
@@ -122,7 +122,7 @@ def _matrices(evidence: Evidence, window: tuple[int, ...]) -> Element:
     more, less = "too large", "too small"
     if got.dtype == bool:
         more, less = "got 1, expected 0", "got 0, expected 1"
-    return card(
+    return draw_card(
         "Where it differs",
         f"{got.shape[-1]} x {got.shape[-1]} pairs",
         f"{AXES[got.shape[-1] == prod(window)]}{rest}.",

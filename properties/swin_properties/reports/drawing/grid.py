@@ -1,4 +1,4 @@
-"""A grid of cells: their colours, the borders between them, what is written in them."""
+"""Draws a grid of cells: their colours, the borders between them, and the text in them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SMALLEST_LETTER = 7.5
 
 
 def cell_size(longest: int, room: float = 320, largest: float = 36) -> float:
-    """The side of a cell, so that the longest row or column fits the room.
+    """Returns the side of a cell, so that the longest row or column fits.
 
     >>> cell_size(4), cell_size(64)
     (36, 5.0)
@@ -24,7 +24,7 @@ def cell_size(longest: int, room: float = 320, largest: float = 36) -> float:
 
 
 def fills(colours: Any, cell: float) -> list[Element]:
-    """The cells' colours: one path for each colour, neighbours in a row together."""
+    """Draws the colours of the cells: one path for each colour, neighbours in a row together."""
     paths: dict[str, list[str]] = {}
     for row, line in enumerate(colours):
         start = 0
@@ -40,7 +40,7 @@ def fills(colours: Any, cell: float) -> list[Element]:
 
 
 def borders(labels: Any, cell: float, stroke: str = FAINT, outside: bool = True, **style: object) -> Element:
-    """Lines wherever two neighbours' labels differ, and around the grid."""
+    """Draws lines where the labels of two neighbours differ, and around the grid."""
     steps = []
     for axis in (0, 1):
         table = np.moveaxis(np.asarray(labels), axis, 0)
@@ -58,7 +58,7 @@ def borders(labels: Any, cell: float, stroke: str = FAINT, outside: bool = True,
 
 
 def mesh(shape: tuple[int, ...], cell: float) -> list[Element]:
-    """Thin lines between all cells, where cells are large enough for lines."""
+    """Draws thin lines between all cells, if the cells are large enough."""
     if cell < 4:
         return []
     every = np.arange(shape[0] * shape[1]).reshape(shape)
@@ -66,7 +66,7 @@ def mesh(shape: tuple[int, ...], cell: float) -> list[Element]:
 
 
 def hatch(where: Any, cell: float) -> Element:
-    """Diagonal lines over the cells that ``where`` marks."""
+    """Draws diagonal lines over the cells that ``where`` marks."""
     steps = []
     for row, column in np.argwhere(where):
         x, y, half = column * cell, row * cell, cell / 2
@@ -76,7 +76,7 @@ def hatch(where: Any, cell: float) -> Element:
 
 
 def texts(words: Any, colours: Any, cell: float, largest: float = 12) -> list[Element]:
-    """What is written in the cells, all in one size; nothing where it would not be legible."""
+    """Writes text into the cells, all in one size; writes nothing if it would not be legible."""
     longest = max((len(word) for line in words for word in line), default=0)
     size = min(largest, cell * 0.6, cell * 0.86 / (LETTER * max(longest, 1)))
     if size < SMALLEST_LETTER:
@@ -93,14 +93,14 @@ def texts(words: Any, colours: Any, cell: float, largest: float = 12) -> list[El
 
 
 def around(rows: slice, columns: slice, cell: float, stroke: str, width: float = 2.5) -> Element:
-    """A frame around a rectangle of cells."""
+    """Draws a frame around a rectangle of cells."""
     height, length = rows.stop - rows.start, columns.stop - columns.start
     x, y, w, h = (number(v * cell) for v in (columns.start, rows.start, length, height))
     return tag("rect", x=x, y=y, width=w, height=h, fill="none", stroke=stroke, stroke_width=width)
 
 
 def ruler(names: list[str], cell: float, across: bool, multiple: int = 1) -> list[Element]:
-    """The cells' names above the grid or left of it: all, or where there is no room those at multiples."""
+    """Writes the names of rows or columns: all of them, or every few where space is short."""
     size = min(11.0, max(8.0, cell * 0.6))
     needed = size * LETTER * max(map(len, names)) + 2 if across else size * 1.1
     step = max(1, int(-(-needed // cell)))

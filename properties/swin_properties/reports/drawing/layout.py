@@ -1,4 +1,4 @@
-"""The sizes of a picture, and what the oracle says about them."""
+"""The sizes of a picture, and what the oracle computes for them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ REGION_LETTERS = "ABCD"
 
 
 def times(size: tuple[int, ...]) -> str:
-    """A size in words.
+    """Returns a size in words.
 
     >>> times((4, 7))
     '4x7'
@@ -30,7 +30,7 @@ def times(size: tuple[int, ...]) -> str:
 class Layout:
     """A grid of tokens with its window and shift; every array here comes from the oracle's functions.
 
-    Errors: ``ValueError`` for sizes that cannot be, or that are too large to be drawn.
+    Errors: ``ValueError`` for sizes that are not possible, or that are too large to be drawn.
 
     >>> Layout((3, 8), (4, 4), (2, 2)).padded
     (4, 8)
@@ -52,7 +52,10 @@ class Layout:
             )
 
     def for_matrix(self) -> Layout:
-        """The same layout, if a matrix of its window's pairs of tokens can be drawn."""
+        """Returns this layout.
+
+        Errors: ``ValueError`` if the window has too many tokens for a matrix over their pairs.
+        """
         if prod(self.window) > LARGEST_WINDOW:
             raise ValueError(
                 f"a matrix is drawn for windows of at most {LARGEST_WINDOW} tokens, got "
@@ -62,22 +65,22 @@ class Layout:
 
     @cached_property
     def real(self) -> Any:
-        """Booleans over the padded grid: False where a token is padding."""
+        """Returns booleans over the padded grid: False where a token is padding."""
         return pad_to_multiple(np.ones((1, *self.grid, 1), bool), self.window)[0, ..., 0]
 
     @property
     def padded(self) -> tuple[int, int]:
-        """The grid in whole windows."""
+        """Returns the size of the grid after padding to whole windows."""
         height, width = (-(-g // m) * m for g, m in zip(self.grid, self.window, strict=True))
         return height, width
 
     @cached_property
     def names(self) -> Any:
-        """Each token of the padded grid by its row and column."""
+        """Returns the row and column of each token of the padded grid, as text."""
         return np.array([[f"{h},{w}" for w in range(self.padded[1])] for h in range(self.padded[0])])
 
     def windows(self, shifted: bool) -> Any:
-        """The number of each token's window, over the padded grid: regular or true shifted ones."""
+        """Returns, over the padded grid, the number of each token's window, regular or shifted."""
         labels = np.empty(self.padded, int)
         shift = self.shift if shifted else (0, 0)
         for place, tokens in enumerate(true_windows(*self.padded, self.window, shift).values()):
@@ -85,25 +88,28 @@ class Layout:
         return labels
 
     def rolled(self, table: Any) -> Any:
-        """A table over the padded grid after the cyclic shift."""
+        """Returns a table over the padded grid after the cyclic shift."""
         return cyclic_shift(table[None, :, :, None], self.shift)[0, ..., 0]
 
     def cut(self, table: Any) -> Any:
-        """A table over the padded grid in windows: (windows, N)."""
+        """Returns a table over the padded grid, cut into windows: (windows, N)."""
         return window_partition(table[None, :, :, None], self.window).reshape(-1, prod(self.window))
 
     @cached_property
     def regions_rolled(self) -> Any:
-        """After the roll: 2 if a token came from the other side along the height, plus 1 along the width."""
+        """Returns the region of each token after the roll.
+
+        It is 2 if the roll carried the token to the other side along the height, plus 1 along the width.
+        """
         h, w = np.indices(self.padded)
         return 2 * (self.rolled(h) < h) + (self.rolled(w) < w)
 
     @cached_property
     def regions(self) -> Any:
-        """The same for the tokens where they are before the roll."""
+        """Returns the region of each token at its place before the roll."""
         return reverse_cyclic_shift(self.regions_rolled[None, :, :, None], self.shift)[0, ..., 0]
 
     @property
     def words(self) -> str:
-        """The sizes for a title."""
+        """Returns the sizes in words, for a title."""
         return f"{times(self.grid)} tokens, window {times(self.window)}, shift {times(self.shift)}"

@@ -1,4 +1,4 @@
-"""Picture of the shifted windows' mask: one matrix for each class of windows."""
+"""Draws the mask of the shifted windows: one matrix for each class of windows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from swin_reference.windows import shifted_window_mask
 
 from swin_properties.reports.drawing import grid, palette
-from swin_properties.reports.drawing.card import Key, Panel, card
+from swin_properties.reports.drawing.card import Key, Panel, draw_card
 from swin_properties.reports.drawing.layout import Layout
 from swin_properties.reports.drawing.svg import group
 from swin_properties.reports.drawing.windows import region_keys
@@ -18,10 +18,12 @@ from swin_properties.reports.drawing.windows import region_keys
 CLASSES = ("interior", "right", "bottom", "corner")
 
 
-def classes(layout: Layout) -> dict[str, list[int]]:
-    """The windows of each class that occurs: corner is the last of all, bottom and right the last on an axis.
+def group_windows(layout: Layout) -> dict[str, list[int]]:
+    """Returns the windows of each class that occurs.
 
-    >>> classes(Layout((4, 6), (2, 2), (1, 1)))
+    The corner is the last window of all; bottom and right are the last ones on an axis.
+
+    >>> group_windows(Layout((4, 6), (2, 2), (1, 1)))
     {'interior': [0, 1], 'right': [2], 'bottom': [3, 4], 'corner': [5]}
     """
     rows, columns = (g // m for g, m in zip(layout.padded, layout.window, strict=True))
@@ -31,19 +33,19 @@ def classes(layout: Layout) -> dict[str, list[int]]:
     return {name: found[name] for name in CLASSES if name in found}
 
 
-def mask(layout: Layout) -> Element:
-    """The mask's N x N matrix for each class of windows; rows are queries, columns are keys."""
+def draw_mask(layout: Layout) -> Element:
+    """Draws the N x N matrix of the mask for each class of windows; rows are queries, columns are keys."""
     matrices = shifted_window_mask(*layout.padded, layout.window, layout.shift)
     cell = grid.cell_size(prod(layout.window), 288, 22)
-    found, groups = layout.cut(layout.regions_rolled), classes(layout)
+    found, groups = layout.cut(layout.regions_rolled), group_windows(layout)
     panels = [
         _panel(name, places, matrices, found, cell, layout.window[1]) for name, places in groups.items()
     ]
-    return card(
+    return draw_card(
         "Mask of the shifted windows",
         layout.words,
-        "Row is the query's token, column the key's, numbered row by row in the window; two tokens see each "
-        "other when their regions, the colours along the sides, are the same.",
+        "A row is the query's token, a column the key's, numbered row by row in the window. Two tokens see "
+        "each other if their regions, the colours along the sides, are the same.",
         panels,
         [Key("0: may attend", palette.VISIBLE), Key("\N{MINUS SIGN}\N{INFINITY}: may not", palette.HIDDEN),
          *[key for key in region_keys(layout) if not key.hatched]],
@@ -73,7 +75,7 @@ def _panel(name: str, places: list[int], matrices: Any, regions: Any, cell: floa
 
 
 def _side(colours: Any, cell: float, strip: float, across: bool) -> list[Element]:
-    """The tokens' regions as a strip along a side of the matrix."""
+    """Draws the regions of the tokens as a strip along a side of the matrix."""
     parts = grid.fills(colours, cell)
     scale = f"scale(1 {strip / cell:.4f})" if across else f"scale({strip / cell:.4f} 1)"
     for part in parts:
@@ -82,6 +84,6 @@ def _side(colours: Any, cell: float, strip: float, across: bool) -> list[Element
 
 
 def _heading(name: str, places: list[int]) -> str:
-    """The class with its windows, shortened where they are many."""
+    """Returns the class with its windows, shortened if there are many."""
     shown = ", ".join(map(str, places[:4])) + (", ..." if len(places) > 4 else "")
     return f"{name.capitalize()}: window{'s' * (len(places) > 1)} {shown}"

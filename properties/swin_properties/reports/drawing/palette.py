@@ -1,4 +1,4 @@
-"""Colours that the colour-blind can tell apart (after Okabe and Ito), and text that reads on them."""
+"""Colours that colour-blind readers can tell apart (after Okabe and Ito), and ink that is legible on them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CIVIDIS = ("#00224e", "#2a3f6d", "#575d6d", "#7d7c78", "#a59c74", "#d2c060", "#
 
 
 def ramp(share: float) -> str:
-    """The colour at a share of a scale that grows evenly lighter (cividis).
+    """Returns the colour at a share of a scale that grows evenly lighter (cividis).
 
     >>> ramp(0.0), ramp(0.5), ramp(1.0)
     ('#00224e', '#7d7c78', '#fee838')
@@ -30,12 +30,12 @@ def ramp(share: float) -> str:
 
 
 def channels(colour: str) -> tuple[int, int, int]:
-    """Red, green and blue of ``#rrggbb``."""
+    """Returns the red, green and blue of ``#rrggbb``."""
     return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
 
 
 def contrast(one: str, other: str) -> float:
-    """How well two colours are told apart, from 1 to 21 (WCAG 2).
+    """Returns the contrast of two colours, from 1 to 21 (WCAG 2).
 
     >>> round(contrast("#000000", "#ffffff"))
     21
@@ -45,7 +45,7 @@ def contrast(one: str, other: str) -> float:
 
 
 def ink_on(colour: str) -> str:
-    """Black or white, whichever reads better on a colour.
+    """Returns black or white, whichever is more legible on a colour.
 
     >>> ink_on("#fee838"), ink_on("#00224e")
     ('#1b1f24', '#ffffff')

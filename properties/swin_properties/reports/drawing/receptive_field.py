@@ -1,4 +1,4 @@
-"""Picture of the receptive field: which tokens reach one token, block after block."""
+"""Draws the receptive field: which tokens reach one token, block after block."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from swin_reference.direct import true_windows
 
 from swin_properties.reports.drawing import grid, palette
-from swin_properties.reports.drawing.card import Key, Panel, card
+from swin_properties.reports.drawing.card import Key, Panel, draw_card
 from swin_properties.reports.drawing.layout import Layout
 from swin_properties.reports.drawing.relative_position import inside
 from swin_properties.reports.drawing.svg import PAPER, tag
@@ -19,12 +19,12 @@ MOST = 6
 FAR = "#ffffff"
 
 
-def reached(layout: Layout, token: tuple[int, int], blocks: int) -> Any:
-    """The tokens of the grid that reach ``token`` through so many blocks, the first of them unshifted.
+def find_reached(layout: Layout, token: tuple[int, int], blocks: int) -> Any:
+    """Returns which tokens of the grid reach ``token`` through so many blocks, the first of them unshifted.
 
     From the last block back to the first: all tokens in a window with one that is already known to reach.
 
-    >>> reached(Layout((1, 4), (1, 2), (0, 1)), (0, 1), 2)
+    >>> find_reached(Layout((1, 4), (1, 2), (0, 1)), (0, 1), 2)
     array([[ True,  True,  True,  True]])
     """
     reach = np.zeros(layout.grid, bool)
@@ -37,14 +37,14 @@ def reached(layout: Layout, token: tuple[int, int], blocks: int) -> Any:
     return reach
 
 
-def receptive_field(layout: Layout, token: tuple[int, int] | None = None) -> Element:
-    """The grid after one block, two, three, ...: as long as the field grows, up to six blocks."""
+def draw_receptive_field(layout: Layout, token: tuple[int, int] | None = None) -> Element:
+    """Draws the grid after one block, two, three, ..., as long as the field grows, up to six blocks."""
     h, w = inside(token, layout.grid, "grid")
-    fields = [reached(layout, (h, w), blocks) for blocks in range(MOST + 1)]
+    fields = [find_reached(layout, (h, w), blocks) for blocks in range(MOST + 1)]
     blocks = max(1, *(k for k in range(1, MOST + 1) if not np.array_equal(fields[k], fields[k - 1])), 1)
     panels = [_panel(layout, (h, w), fields[: k + 1]) for k in range(1, blocks + 1)]
     shades = [Key(f"after {_count(k)}", _shade(k)) for k in range(1, blocks + 1)]
-    return card(
+    return draw_card(
         f"Receptive field of token ({h}, {w})",
         layout.words,
         f"{_grown(fields[blocks], blocks)}; blocks alternate between regular and shifted windows, the first "
@@ -80,12 +80,12 @@ def _panel(layout: Layout, token: tuple[int, int], fields: list[Any]) -> Panel:
 
 
 def _shade(blocks: int) -> str:
-    """The colour of what a number of blocks reaches first: the later, the lighter."""
+    """Returns the colour of the tokens that a number of blocks reaches first; more blocks, lighter."""
     return palette.BLOCKS[blocks - 1]
 
 
 def _mark(token: tuple[int, int], cell: float) -> Element:
-    """A dot on the token, seen on a large grid too."""
+    """Draws a dot on the token, which is visible on a large grid too."""
     y, x = ((place + 0.5) * cell for place in token)
     return tag(
         "circle", cx=x, cy=y, r=max(cell / 3, 3.5), fill=palette.CHOSEN, stroke=PAPER, stroke_width=1.5

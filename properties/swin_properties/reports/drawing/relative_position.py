@@ -1,4 +1,4 @@
-"""Picture of the relative positions: the index of every pair of tokens, and the table of offsets."""
+"""Draws relative positions: the index of every pair of tokens, and the table of offsets."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import numpy as np
 from swin_reference.relative_position import relative_position_index
 
 from swin_properties.reports.drawing import grid, palette
-from swin_properties.reports.drawing.card import Key, Panel, card
+from swin_properties.reports.drawing.card import Key, Panel, draw_card
 from swin_properties.reports.drawing.layout import Layout, times
 
 
-def relative_position(layout: Layout, token: tuple[int, int] | None = None) -> Element:
-    """The index matrix and the offset table, with one query's row of the matrix in both."""
+def draw_relative_position(layout: Layout, token: tuple[int, int] | None = None) -> Element:
+    """Draws the index matrix and the offset table, with the row of one query marked in both."""
     mh, mw = layout.window
     h, w = inside(token, layout.window, "window")
     index, query = relative_position_index(layout.window), h * mw + w
     rows = (2 * mh - 1) * (2 * mw - 1)
-    return card(
+    return draw_card(
         "Relative position index",
         f"window {times(layout.window)}, {rows} offsets",
         f"The bias of a pair of tokens is the table's row for their offset, query minus key; framed: "
@@ -31,7 +31,7 @@ def relative_position(layout: Layout, token: tuple[int, int] | None = None) -> E
 
 
 def inside(token: tuple[int, int] | None, grid_size: tuple[int, int], what: str) -> tuple[int, int]:
-    """The token asked for, or the one in the middle.
+    """Returns the token asked for, or the one in the middle.
 
     Errors: ``ValueError`` for a token outside.
 
@@ -41,7 +41,7 @@ def inside(token: tuple[int, int] | None, grid_size: tuple[int, int], what: str)
     h, w = token or (grid_size[0] // 2, grid_size[1] // 2)
     if not (0 <= h < grid_size[0] and 0 <= w < grid_size[1]):
         raise ValueError(
-            f"--token lies in the {what} of {times(grid_size)}, got {h}x{w}: rows and columns count from 0"
+            f"--token is in the {what} of {times(grid_size)}, got {h}x{w}: rows and columns count from 0"
         )
     return h, w
 
@@ -64,7 +64,7 @@ def _matrix(index: Any, query: int, rows: int, row_length: int) -> Panel:
 
 
 def _table(index: Any, window: tuple[int, int], query: int, rows: int) -> Panel:
-    """The bias table's rows laid out by offset, as the index matrix uses them."""
+    """Draws the rows of the bias table by offset, as the index matrix uses them."""
     mh, mw = window
     h, w = np.divmod(np.arange(prod(window)), mw)
     table = np.empty((2 * mh - 1, 2 * mw - 1), int)
@@ -92,6 +92,6 @@ def _colours(index: Any, rows: int) -> Any:
 
 
 def _scale(rows: int) -> list[Key]:
-    """The two ends of the colours' scale."""
+    """Returns the two ends of the colour scale."""
     ends = [Key("row 0", palette.ramp(0.0)), Key(f"row {rows - 1}", palette.ramp(1.0))]
     return ends if rows > 1 else [Key("row 0", palette.ramp(0.0))]

@@ -1,4 +1,4 @@
-"""Elements of a picture: made by one function, so that whatever text goes in is escaped on the way out."""
+"""Makes the elements of a picture, all by one function, so that all text is escaped."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from xml.etree.ElementTree import Element
 FONT = "Helvetica, Arial, sans-serif"
 INK, FAINT, PAPER = "#1b1f24", "#57606a", "#ffffff"
 LETTER = 0.56
-"""Width of a letter in units of the font's size, on the safe side."""
+"""The width of a letter divided by the font size, rather too large than too small."""
 
 
 def tag(name: str, *children: Element | str, **attributes: object) -> Element:
-    """An element; ``_`` in an attribute's name is written ``-``, one at its end is dropped.
+    """Returns an element; ``_`` in an attribute's name is written ``-``, and dropped at the end.
 
     >>> ElementTree.tostring(tag("text", "a < b", text_anchor="end", x=1.50, class_="note"))
     b'<text text-anchor="end" x="1.5" class="note">a &lt; b</text>'
@@ -31,7 +31,7 @@ def tag(name: str, *children: Element | str, **attributes: object) -> Element:
 
 
 def clean(text: str) -> str:
-    """Text without what no page may hold: control characters and halves of surrogate pairs.
+    """Returns a text without control characters and halves of surrogate pairs.
 
     >>> clean("red: \\x1b[31m")
     'red: \\ufffd[31m'
@@ -40,7 +40,7 @@ def clean(text: str) -> str:
 
 
 def number(value: float) -> str:
-    """A number with at most two decimals.
+    """Returns a number with at most two decimals.
 
     >>> number(3.0), number(0.128)
     ('3', '0.13')
@@ -53,17 +53,17 @@ def _value(value: object) -> str:
 
 
 def label(text: str, x: float, y: float, size: float = 12, fill: str = INK, **attributes: object) -> Element:
-    """One line of text, its baseline at (x, y)."""
+    """Returns one line of text with its baseline at (x, y)."""
     return tag("text", text, x=x, y=y, font_size=size, fill=fill, **attributes)
 
 
 def group(parts: Iterable[Element], x: float = 0, y: float = 0) -> Element:
-    """Parts moved to (x, y)."""
+    """Returns parts moved to (x, y)."""
     return tag("g", *parts, transform=f"translate({number(x)} {number(y)})")
 
 
 def width_of(text: str, size: float) -> float:
-    """How wide a line of text is, on the safe side.
+    """Returns the width of a line of text, rather too large than too small.
 
     >>> round(width_of("window", 10), 1)
     33.6
@@ -72,7 +72,7 @@ def width_of(text: str, size: float) -> float:
 
 
 def lines(text: str, width: float, size: float) -> list[str]:
-    """Text in lines that fit a width.
+    """Returns a text in lines that fit a width.
 
     >>> lines("true shifted window", 65, 10)
     ['true', 'shifted', 'window']
@@ -83,7 +83,7 @@ def lines(text: str, width: float, size: float) -> list[str]:
 def paragraph(
     text: str, x: float, y: float, width: float, size: float, **attributes: object
 ) -> list[Element]:
-    """Text in as many lines as the width asks for, the first one's baseline at y."""
+    """Returns a text in as many lines as the width needs; the baseline of the first is at y."""
     return [
         label(line, x, y + 1.35 * size * row, size, **attributes)  # type: ignore[arg-type]
         for row, line in enumerate(lines(text, width, size))
@@ -91,7 +91,7 @@ def paragraph(
 
 
 def document(picture: Element) -> str:
-    """A picture as the text of an SVG file."""
+    """Returns a picture as the text of an SVG file."""
     picture.set("xmlns", "http://www.w3.org/2000/svg")
     ElementTree.indent(picture)
     return ElementTree.tostring(picture, encoding="unicode") + "\n"

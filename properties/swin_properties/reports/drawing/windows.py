@@ -1,4 +1,4 @@
-"""Pictures of a grid: its windows before and after the roll, and the regions that meet after it."""
+"""Draws a grid: its windows before and after the roll, and its regions after the roll."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from swin_properties.reports.drawing import grid, palette
-from swin_properties.reports.drawing.card import Key, Panel, card
+from swin_properties.reports.drawing.card import Key, Panel, draw_card
 from swin_properties.reports.drawing.layout import REGION_LETTERS, REGION_NAMES, Layout
 from swin_properties.reports.drawing.svg import PAPER, label
 
@@ -21,8 +21,8 @@ HALO: dict[str, Any] = {
 }
 
 
-def windows(layout: Layout) -> Element:
-    """The tokens before and after the roll, with the borders of regular and of true shifted windows."""
+def draw_windows(layout: Layout) -> Element:
+    """Draws the tokens before and after the roll, with the borders of the regular and the shifted windows."""
     regular, true = layout.windows(shifted=False), layout.windows(shifted=True)
     real, names = layout.real, layout.names
     cell = grid.cell_size(max(layout.padded))
@@ -30,7 +30,7 @@ def windows(layout: Layout) -> Element:
     moved = [layout.rolled(table) for table in (names, true, real)]
     after = _tokens(layout.regions_rolled, moved[0], moved[1], regular, moved[2], cell)
     height, width = (side * cell for side in layout.padded)
-    return card(
+    return draw_card(
         "Regular and shifted windows",
         layout.words,
         "The roll moves the first rows and columns to the other side, so that cutting at the regular "
@@ -60,8 +60,8 @@ def _tokens(regions: Any, names: Any, true: Any, regular: Any, real: Any, cell: 
     ]
 
 
-def regions(layout: Layout) -> Element:
-    """The grid after the roll, coloured by the side that each token came from (paper: figure 4)."""
+def draw_regions(layout: Layout) -> Element:
+    """Draws the grid after the roll, coloured by the side that each token came from (paper: figure 4)."""
     cell = grid.cell_size(max(layout.padded), 420, 48)
     found, real = layout.regions_rolled, layout.rolled(layout.real)
     parts = [
@@ -73,11 +73,11 @@ def regions(layout: Layout) -> Element:
         *_numbers(layout, cell),
     ]
     height, width = (side * cell for side in layout.padded)
-    return card(
+    return draw_card(
         "Regions after the roll",
         layout.words,
-        "Tokens of one window may attend to each other when they are of one region: the others were no "
-        "neighbours in the image, and the mask parts them.",
+        "Two tokens of a window may attend to each other only if they are in the same region: tokens of "
+        "different regions are not neighbours in the image.",
         [Panel("After the roll, cut into windows", width, height, parts)],
         [*region_keys(layout, letters=True), Key("windows", line=palette.SHIFTED)],
     )
@@ -88,7 +88,7 @@ def _minus(shift: int) -> str:
 
 
 def _letters(layout: Layout, cell: float) -> list[Element]:
-    """Each region's letter in the middle of every piece of it that a window holds."""
+    """Writes the letter of a region into the middle of each part of it inside a window."""
     pieces = 4 * layout.windows(shifted=False) + layout.regions_rolled
     parts = []
     for piece in np.unique(pieces):
@@ -102,7 +102,7 @@ def _letters(layout: Layout, cell: float) -> list[Element]:
 
 
 def _numbers(layout: Layout, cell: float) -> list[Element]:
-    """Each window's number in its corner, where there is room."""
+    """Writes the number of each window into its corner, if there is space."""
     if cell * layout.window[1] < 60 or cell < 14:
         return []
     rows, columns = np.indices(layout.padded)
@@ -114,7 +114,7 @@ def _numbers(layout: Layout, cell: float) -> list[Element]:
 
 
 def region_keys(layout: Layout, letters: bool = False) -> list[Key]:
-    """The legend of the regions that occur, and of padding where there is some."""
+    """Returns the legend of the regions that occur, and of padding if there is any."""
     keys = [
         Key(f"{REGION_LETTERS[n]}: {REGION_NAMES[n]}" if letters else REGION_NAMES[n], palette.REGIONS[n])
         for n in np.unique(layout.regions)
