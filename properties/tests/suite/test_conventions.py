@@ -20,6 +20,7 @@ from swin_properties.budget.within import within_budget
 from swin_properties.cases import recipes
 from swin_properties.identify import identify
 from swin_properties.identify.sizes import FEW, SWEEP, SmallNetwork
+from swin_properties.judging import run
 from swin_properties.judging.implementation import load_implementation
 from swin_reference.config import CONVENTIONS, Convention, SwinConfig, convention_named
 from swin_reference.parameters import hot_parameters, parameter_shapes
@@ -124,7 +125,9 @@ def test_what_no_decisions_explain_is_said() -> None:
 def test_under_a_convention_the_oracle_breaks_the_laws_of_its_findings_and_no_other(
     convention: str, findings: set[str], laws: str
 ) -> None:
-    report = check(getattr(swin_reference.adapters, convention), only=laws, effort="quick")
+    request = run.make_request(convention, laws, effort="quick")
+    judged = load_implementation(getattr(swin_reference.adapters, convention))
+    report = run.ask_laws(request, run.InProcess(request, judged, lambda *_: ""), run.Watcher())
     broken = {result.law for result in report.of("broken")}
     assert broken <= findings
     assert len(report.of("holds")) >= 5

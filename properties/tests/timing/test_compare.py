@@ -189,10 +189,22 @@ def test_prepare_is_used_by_both_or_by_none(
     assert cli.main(["compare", "HEAD~1", "HEAD", *words]) == 1
 
 
-@pytest.mark.usefixtures("busy")
-def test_beside_busy_loops_the_answer_is_inconclusive(
-    repository: Repository, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("disturbed_by", ["an anchor that waits", "busy loops"])
+def test_on_a_disturbed_machine_the_answer_is_inconclusive(
+    disturbed_by: str,
+    repository: Repository,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
+    deep: bool,
 ) -> None:
+    if disturbed_by == "busy loops":
+        if not deep:
+            pytest.skip("the profile deep is not asked for: half a minute beside busy loops")
+        request.getfixturevalue("busy")
+    else:
+        request.getfixturevalue("quiet")
+        monkeypatch.setattr("swin_timing.interleaved.make_anchor", lambda *_: lambda: (2.0, 1.0))
     monkeypatch.setattr(process, "PAIRS", 1)  # every process starts slowly beside busy loops
     repository(mlp=0.003)
     repository(mlp=0.006)
