@@ -46,6 +46,7 @@ SIZES = {
 """Stages of Swin-T at 224 pixels and of Swin-B at 384, by name; "tiny" is for Triton's interpreter."""
 
 NETWORKS = {
+    "tiny": (SwinConfig(image_size=56, embed_dim=16, depths=(2, 1), num_heads=(1, 1)), (56, 56)),
     "small": (SwinConfig(image_size=56, embed_dim=32, depths=(2, 2), num_heads=(1, 2)), (56, 56)),
     "odd": (SwinConfig(image_size=(60, 92), embed_dim=32, depths=(2, 2), num_heads=(1, 2)), (60, 92)),
     "T-224": (swin_t, (224, 224)),
@@ -55,9 +56,12 @@ NETWORKS = {
     "B-384": (swin_b_384, (384, 384)),
     "T-800x1216": (replace(swin_t, image_size=(800, 1216)), (800, 1216)),
 }
-"""Configuration and image by name; the grids of "odd" have odd sides and no whole number of windows."""
+"""Configuration and image by name; "tiny" is for Triton's interpreter.
 
-JUDGED = {"small": "small", "odd": "odd", "T-800x1216": "odd"}
+The grids of "odd" have odd sides and no whole number of windows.
+"""
+
+JUDGED = {"tiny": "tiny", "small": "small", "odd": "odd", "T-800x1216": "odd"}
 """The size at which each size is judged, if not "small": implementations differ in how they pad."""
 
 
@@ -106,22 +110,6 @@ WORK: dict[str, Callable[[Size, int, int], int]] = {
 }
 """The operations of one sample's forward, from size, tokens and channels; other components have no matmul."""
 
-COMPONENTS = (
-    "window_partition",
-    "window_reverse",
-    "cyclic_shift",
-    "shifted_window_mask",
-    "relative_position_bias",
-    "window_attention",
-    "shifted_window_attention",
-    "layer_norm",
-    "mlp",
-    "patch_embed",
-    "patch_merging",
-    "swin_block",
-    "swin_stage",
-)
-
 UNTRAINED = {"shifted_window_mask"}
 """The components without a gradient."""
 
@@ -152,7 +140,7 @@ def _make_arguments(component: str, size: str, batch: int) -> tuple[Any, ...]:
 
 def _make_weights(shapes: Any, size: str) -> Any:
     """Returns weights: the oracle's test weights where the case is judged, cheaper ones where it is timed."""
-    if size in ("small", "odd"):
+    if size in ("tiny", "small", "odd"):
         return _convert_to_float32(parameters.hot_parameters(shapes))
 
     def value(_: Any, shape: tuple[int, ...], rng: np.random.Generator) -> Any:
@@ -252,3 +240,6 @@ ARGUMENTS: dict[str, Callable[[Size, int, str], tuple[Any, ...]]] = {
     ),
 }
 """The arguments of each callable, from its size, the batch and the size's name."""
+
+COMPONENTS = tuple(ARGUMENTS)
+"""The components that are timed, each at several sizes."""

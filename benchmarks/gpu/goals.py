@@ -39,7 +39,7 @@ def run(part: Part) -> None:
 
 def reduce(m: Measurement) -> Measurement:
     """Returns a measurement reduced for a rehearsal: on the CPU, at a size for the interpreter."""
-    size = "reduced" if m.kind in measuring.STEPS else "small"
+    size = "reduced" if m.kind in measuring.STEPS else "tiny"
     return replace(m, what=f"{m.what}, reduced", size=size, batch=1, needs="")
 
 

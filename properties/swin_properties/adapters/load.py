@@ -32,7 +32,10 @@ def load(name: str) -> Any:
     found: Any = module
     for part in filter(None, attribute.split(".")):
         if not hasattr(found, part):
-            raise ValueError(f"an implementation is an attribute that exists, {source} has no {attribute!r}")
+            raise ValueError(
+                f"an implementation is an attribute that exists, {source} has no {attribute!r}: "
+                "correct the name after the colon"
+            )
         found = getattr(found, part)
     return found if attribute else _resolve(found)
 

@@ -63,7 +63,8 @@ class TorchAdapter:
     def __init_subclass__(cls) -> None:
         """Makes the callables that a subclass writes for tensors take and give arrays."""
         for name in CONTRACT.keys() & vars(cls).keys():
-            setattr(cls, name, _on_arrays(vars(cls)[name]))
+            if callable(vars(cls)[name]):  # None withdraws a callable
+                setattr(cls, name, _on_arrays(vars(cls)[name]))
 
     def with_precision(self, name: str) -> Any:
         """The same adapter in another precision.

@@ -92,7 +92,7 @@ def within_budget(
     False
     """
     expected = Recorded(getattr(implementation, "expected", oracle))
-    pairs = list_pairs(call(Asked(implementation, expected)))
+    pairs = list_pairs(call(WithExpected(implementation, expected)))
     same_shapes = [np.shape(got) == np.shape(exact) for got, exact in pairs]
     equal = residuals is None and all(np.array_equal(got, exact) for got, exact in pairs)
     if equal or not all(same_shapes):
@@ -129,8 +129,8 @@ def list_pairs(found: Any) -> Pairs:
     return [found] if isinstance(found, tuple) else list(found)
 
 
-class Asked:
-    """A Swin as a call is given it: ``expected`` are the exact results beside its own."""
+class WithExpected:
+    """A Swin with the exact results beside it, as ``expected``: what a call is given."""
 
     def __init__(self, swin: Any, expected: Any) -> None:
         self.swin = swin
@@ -197,7 +197,7 @@ def _perturb(
     for number in range(runs):
         expected.replay()
         rounding = Rounding(precision, np.random.default_rng([number, 6]), bound)
-        results.append(list_pairs(call(Asked(Perturbed(oracle, rounding), expected))))
+        results.append(list_pairs(call(WithExpected(Perturbed(oracle, rounding), expected))))
     with np.errstate(invalid="ignore"):  # -inf is -inf, however it is rounded
         return [
             [np.asarray(got, np.float64) - np.asarray(exact, np.float64) for got, exact in runs_of_pair]

@@ -64,7 +64,7 @@ def make_request(
     required = tuple(required)
     if unknown := [name for name in required if name.partition(".")[0] not in CONTRACT]:
         raise ValueError(
-            f"what is required are callables of the adapter, got {', '.join(unknown)}: "
+            f"--require takes callables of the adapter, got {', '.join(unknown)}: "
             f"use some of {', '.join(CONTRACT)}"
         )
     if seed < 0:

@@ -14,6 +14,7 @@ import swin_weights
 import torch
 from conftest import Command
 from swin_properties.commands.cli import main
+from swin_properties.laws.law import LAWS
 from swin_reference.config import config_from
 from swin_reference.parameters import initial_parameters
 
@@ -242,4 +243,5 @@ def test_predict_reads_a_checkpoint_and_a_custom_configuration(command: Command,
 def test_the_catalogue_lists_every_law_with_its_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["laws"]) == 0
     out = capsys.readouterr().out
-    assert "relative_position_index/formula (exact): The index is" in out
+    where = LAWS["relative_position_index/formula"].where
+    assert f"relative_position_index/formula (exact, {where}): The index is" in out

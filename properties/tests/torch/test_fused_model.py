@@ -186,6 +186,7 @@ def test_under_autocast_it_is_what_its_layers_are_and_gradients_are_wide() -> No
 
 
 def test_compiled_whole_and_at_most_twice_for_all_batches() -> None:
+    torch.compiler.reset()  # another test may have compiled the same code for all batches
     model = tiny()
     counted = CompileCounterWithBackend("aot_eager")
     compiled = torch.compile(model, backend=counted, fullgraph=True)

@@ -164,7 +164,7 @@ def test_a_seed_decides_which_images_are_the_test_s(example: Any) -> None:
         (["--epochs", "many"], "invalid int value: 'many': see --help"),
         (["--rate", "1"], "unrecognized arguments: --rate 1: see --help"),
         (["--output", "."], r"a checkpoint goes to a file, \. is a folder"),
-        (["--output", "no/where.npz"], r"no/where\.npz: No such file or directory: give another path"),
+        (["--output", "no/where.npz"], r"no/where\.npz cannot: No such file or directory: give another path"),
         (["--output", "w.txt"], r"weights go to \.npz, .* got w\.txt for official"),
     ],
 )
@@ -185,7 +185,8 @@ def test_without_scikit_learn_it_says_so(
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     assert example.main(["--output", str(tmp_path / "w.npz")]) == 2
     assert capsys.readouterr().err == (
-        "train_digits: the digits come with scikit-learn, it is not installed: install it\n"
+        "train_digits: the digits are part of scikit-learn, which is not installed: "
+        "pip install scikit-learn\n"
     )
 
 
