@@ -206,7 +206,13 @@ def test_no_clock_lets_the_parts_take_more_than_the_time(seed: int, tmp_path: Pa
     assert len(assert_whole(tmp_path)) == len(schedule.SHARES)
 
 
-def test_a_part_that_takes_too_long_is_killed_and_told(tmp_path: Path) -> None:
+def test_a_part_that_takes_too_long_is_killed_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = tmp_path / "slow"  # Python imports it at its start: a quick machine must not finish in time
+    slow.mkdir()
+    (slow / "sitecustomize.py").write_text("import time\ntime.sleep(60)\n")
+    monkeypatch.setenv("PYTHONPATH", str(slow))
     started_at = time.monotonic()
     reason = schedule.start_part("laws", tmp_path, 2.0)
     assert reason == "it was killed after 2 s"

@@ -18,7 +18,7 @@ class Explanation(list[tuple[str, str, dict[str, str]]]):
     def __str__(self) -> str:
         names: dict[str, list[str]] = {}
         for name, way, refused in self:
-            reasons = "".join(f"\n  not {other}: {reason}" for other, reason in refused.items())
+            reasons = "".join(f"\n  not by {other}: {reason}" for other, reason in refused.items())
             names.setdefault(f"{way}{reasons}", []).append(name)
         return "\n".join(f"{', '.join(alike)}: {found}" for found, alike in names.items())
 

@@ -138,7 +138,7 @@ def parameters(block: Block, layers: tuple[Any, ...] | None = None) -> Parameter
 
 def is_whole(of: Parameters) -> bool:
     """Tells whether no parameter is missing, except perhaps the bias of qkv."""
-    return all(one is not None or place == 3 for place, one in enumerate(of))
+    return all(one is not None for name, one in zip(of._fields, of, strict=True) if name != "qkv_bias")
 
 
 def find_misfit(
