@@ -19,9 +19,9 @@ from swin_torch.backends.c import threads
 NO_WORK = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "_unsafe_view"}
 """The operators that start no work; views start none either."""
 
-OWN = {
-    "swin_torch::shifted_window_attention": operator._forward._init_fn,
-    "swin_torch::shifted_window_attention_backward": operator._backward._init_fn,
+OWN: dict[str, Callable[..., Any]] = {
+    operator.FORWARD: operator.forward,
+    operator.BACKWARD: operator.backward,
 }
 """The functions of our operators, whose inner operators are counted."""
 

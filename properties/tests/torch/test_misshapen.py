@@ -18,7 +18,7 @@ from swin_torch import shifted_window_attention_core
 from swin_torch.backends import c as native
 from swin_torch.backends import triton as kernels
 from swin_torch.backends.c.threads import pointer
-from swin_torch.blocks.add_norm import add_norm
+from swin_torch.blocks.norms import add_norm
 from swin_torch.torch_adapter import Adapter
 
 FINE = {"same error", "right numbers"}
