@@ -1,4 +1,4 @@
-"""A residual sum and the LayerNorm after it, in one pass over the tokens where a Triton kernel runs."""
+"""LayerNorm, and a residual sum with the LayerNorm after it: without gradients, by Triton where it runs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,42 @@ from torch import Tensor
 from torch.nn.functional import layer_norm
 
 from swin_torch.backends import triton
+
+
+def norm(x: Tensor, gain: Tensor, shift: Tensor, eps: float, dtype: torch.dtype | None = None) -> Tensor:
+    """Returns LayerNorm(x), without a gradient, in a type: that of x, unless another is given.
+
+    Shapes: (..., C), gain and shift (C) -> (..., C).
+
+    >>> norm(torch.tensor([[1.0, 3.0]]), torch.ones(2), torch.zeros(2), 0.0)
+    tensor([[-1.,  1.]])
+    """
+    dtype = dtype or x.dtype
+    if triton.asked_for(x) and triton.takes_norm(x, gain, shift):
+        return triton.launch_norm(x, gain, shift, eps, dtype)
+    return layer_norm(x, [x.shape[-1]], gain, shift, eps).to(dtype)
+
+
+def differentiate_norm(
+    gradient: Tensor, x: Tensor, gain: Tensor, shift: Tensor, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns the gradients of a LayerNorm's input, weight and bias from that of its output.
+
+    Shapes: (..., C) twice, gain and shift (C) -> (..., C), (C), (C).
+
+    >>> x, one = torch.tensor([[1.0, 3.0]]), torch.ones(2)
+    >>> differentiate_norm(torch.tensor([[2.0, 0.0]]), x, one, one, 0.0)
+    (tensor([[0., 0.]]), tensor([-2.,  0.]), tensor([2., 0.]))
+    """
+    if triton.asked_for(x) and triton.takes_norm(x, gain, shift, gradient):
+        return triton.launch_norm_backward(gradient, x, gain, eps)
+    wide = torch.promote_types(x.dtype, gain.dtype)  # PyTorch's backward takes one type only on a GPU
+    given, sizes = x.to(wide), [x.shape[-1]]
+    _, mean, rstd = torch.native_layer_norm(given, sizes, gain.to(wide), shift.to(wide), eps)
+    of_x, of_gain, of_shift = torch.ops.aten.native_layer_norm_backward(
+        gradient.to(wide), given, sizes, mean, rstd, gain.to(wide), shift.to(wide), [True] * 3
+    )
+    return of_x.to(x.dtype), of_gain.to(gain.dtype), of_shift.to(shift.dtype)
 
 
 def add_norm(

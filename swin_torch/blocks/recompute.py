@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import gelu, layer_norm, linear
+from torch.nn.functional import gelu, linear
 
 from swin_torch.backends import triton
-from swin_torch.blocks.add_norm import add_norm
+from swin_torch.backends.triton import choices
+from swin_torch.blocks import norms
 
 
 def norm_linear(x: Tensor, norm: nn.LayerNorm, layer: nn.Linear) -> Tensor:
@@ -69,17 +70,17 @@ class _NormLinear(Function):
         ctx.save_for_backward(x, gain, shift, weight)
         ctx.eps = eps
         launched = x, _autocast(weight, x), bias, (gain, shift, eps)
-        if triton.takes_linear(*launched):
+        if _in_one_launch(*launched):
             return triton.launch_linear(*launched)
-        return linear(layer_norm(x, [x.shape[-1]], gain, shift, eps), weight, bias)
+        return linear(norms.norm(x, gain, shift, eps, launched[1].dtype), weight, bias)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, gain, shift, weight = ctx.saved_tensors
-        normed, mean, rstd = _normed(x, gain, shift, ctx.eps)
+        normed = norms.norm(x, gain, shift, ctx.eps, gradient.dtype)
         of_normed, of_weight, of_bias = _linear_gradients(gradient, normed, weight)
-        of_x, *of_norm = _norm_gradients(of_normed, x, mean, rstd, gain, shift)
+        of_x, *of_norm = norms.differentiate_norm(of_normed, x, gain, shift, ctx.eps)
         return of_x, *of_norm, None, of_weight, of_bias if ctx.needs_input_grad[5] else None
 
 
@@ -94,11 +95,11 @@ class _ProjectNormLinear(Function):
         ctx.eps = eps
         first = attended, _autocast(projection, x), of_projection
         second = _autocast(weight, x), bias, (gain, shift, eps)
-        if factor is None and triton.takes_linear(*first, onto=x) and triton.takes_linear(x, *second):
+        if factor is None and _in_one_launch(*first, onto=x) and _in_one_launch(x, *second):
             y = triton.launch_linear(*first, onto=x)
             return y, triton.launch_linear(y, *second)
         branch = linear(attended, projection, of_projection)
-        y, normed = add_norm(x, branch if factor is None else branch * factor, gain, shift, eps)
+        y, normed = norms.add_norm(x, branch if factor is None else branch * factor, gain, shift, eps)
         return y, linear(normed, weight, bias)
 
     @staticmethod
@@ -108,9 +109,9 @@ class _ProjectNormLinear(Function):
         narrow = of_out.dtype  # the type that the linear layers compute in, which autocast may choose
         branch = linear(attended.to(narrow), projection.to(narrow), projection_bias.to(narrow))
         y = x + (branch if factor is None else branch * factor)
-        normed, mean, rstd = _normed(y, gain, shift, ctx.eps)
+        normed = norms.norm(y, gain, shift, ctx.eps, narrow)
         of_normed, *of_layer = _linear_gradients(of_out, normed, weight)
-        of_sum, *of_norm = _norm_gradients(of_normed, y, mean, rstd, gain, shift)
+        of_sum, *of_norm = norms.differentiate_norm(of_normed, y, gain, shift, ctx.eps)
         of_x = of_sum.add_(of_y)
         of_branch = of_x if factor is None else of_x * factor
         of_kept = (of_x * branch).sum((1, 2, 3)) if ctx.needs_input_grad[2] else None
@@ -138,19 +139,9 @@ def _autocast(weight: Tensor, x: Tensor) -> Tensor:
     return weight.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else weight
 
 
-def _normed(x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns LayerNorm over the channels, the mean, and one over the standard deviation."""
-    return torch.native_layer_norm(x, [x.shape[-1]], gain, shift, eps)
-
-
-def _norm_gradients(
-    of_normed: Tensor, x: Tensor, mean: Tensor, rstd: Tensor, gain: Tensor, shift: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns the gradients of the input, weight and bias of a LayerNorm."""
-    of_normed = of_normed.to(x.dtype)
-    sizes = [x.shape[-1]]
-    wanted = [True, True, True]
-    return torch.ops.aten.native_layer_norm_backward(of_normed, x, sizes, mean, rstd, gain, shift, wanted)
+def _in_one_launch(x: Tensor, weight: Tensor, *around: Any, **onto: Any) -> bool:
+    """Returns whether our own kernel computes a linear layer with what lies around it, and is the faster."""
+    return triton.takes_linear(x, weight, *around, **onto) and choices.way(weight) == choices.WAYS[0]
 
 
 def _linear_gradients(gradient: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -12,14 +12,13 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu
+from torch.nn.functional import gelu, linear
 from torch.utils.checkpoint import checkpoint
 
 from swin_torch.attention import operator
 from swin_torch.backends import triton
 from swin_torch.backends.triton import choices
-from swin_torch.blocks import cpu_inference, cpu_training
-from swin_torch.blocks.add_norm import add_norm
+from swin_torch.blocks import cpu_inference, cpu_training, norms
 from swin_torch.blocks.parts import (
     Attention,
     Block,
@@ -234,12 +233,13 @@ def in_five_launches(call: Call) -> Tensor:
 
 def around_products(call: Call) -> Tensor:
     """Computes a block without gradients by the library's products, with few passes between them."""
-    x, norm, mlp = call.x, call.block.norm2, call.block.mlp
-    branch = _attention_half(call)
+    x, norm, mlp, attn = call.x, call.block.norm2, call.block.mlp, call.block.attn
+    qkv = attn.qkv(norms.norm(x, *_norm(call.block.norm1)))
+    branch = attn.proj(attend(qkv, attn, call.plan, call.block.convention))
     if not x.is_cuda:  # a product added to a large sum may round each of its terms as it would the sum
-        x, normed = add_norm(x, branch, norm.weight, norm.bias, norm.eps)
+        x, normed = norms.add_norm(x, branch, norm.weight, norm.bias, norm.eps)
         return x.add_(mlp.fc2(gelu(mlp.fc1(normed))))
-    x, normed = add_norm(x, branch, norm.weight, norm.bias, norm.eps, ahead=mlp.fc2.bias)
+    x, normed = norms.add_norm(x, branch, norm.weight, norm.bias, norm.eps, ahead=mlp.fc2.bias)
     hidden = gelu(mlp.fc1(normed))
     x.view(-1, x.shape[-1]).addmm_(hidden.flatten(0, 2), mlp.fc2.weight.T)  # the sum in the same product
     return x
@@ -330,14 +330,17 @@ WAYS = (
 # The ways of a merge.
 
 
-def _one_launch(call: MergeCall) -> str | None:
+def _norm_kernel(call: MergeCall) -> str | None:
     if call.obstacle is not None:
         return call.obstacle
     if call.gradients:
         return "gradients are recorded"
-    if triton.takes_linear(*_launched(call)):
-        return None
-    return "x is not on a GPU, or the kernel does not take such tensors"
+    if not call.by_kernels:
+        return "x is not on a GPU"
+    norm, merged = call.merging.norm, call.merged
+    return (
+        None if triton.takes_rows(merged, merged, norm.weight, norm.bias) else "the kernel does not take it"
+    )
 
 
 def _merge_by_c(call: MergeCall) -> str | None:
@@ -356,9 +359,9 @@ def _merge_recomputed(call: MergeCall) -> str | None:
     return "training keeps 'most'" if call.gradients else "no gradients are recorded"
 
 
-def _launched(call: MergeCall) -> tuple[Any, ...]:
-    reduction = call.merging.reduction
-    return call.merged, reduction.weight, reduction.bias, _norm(call.merging.norm)
+def _norm_and_product(call: MergeCall) -> Tensor:
+    normed = norms.norm(call.merged, *_norm(call.merging.norm))
+    return linear(normed, call.merging.reduction.weight, call.merging.reduction.bias)
 
 
 def _run_merge_by_c(call: MergeCall) -> Tensor:
@@ -368,7 +371,7 @@ def _run_merge_by_c(call: MergeCall) -> Tensor:
 
 
 MERGE_WAYS = (
-    Way("one Triton kernel", _one_launch, lambda call: triton.launch_linear(*_launched(call))),
+    Way("a Triton kernel's norm before the library's product", _norm_kernel, _norm_and_product),
     Way("C", _merge_by_c, _run_merge_by_c),
     Way(
         "the norm computed again in backward",

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, pad
 
+from swin_torch.blocks import norms
 from swin_torch.blocks.parts import Merge
 from swin_torch.blocks.touched import Kinds, find_touch
 from swin_torch.blocks.ways import compute_merge
 from swin_torch.geometry import functional
 from swin_torch.geometry.conventions import CANONICAL, Convention, check_merge, image_margin
+from swin_torch.geometry.exported import exporting
 from swin_torch.geometry.sizes import Size, pair
 
 CONVOLUTION: Kinds = {"": nn.Conv2d}
+NORM: Kinds = {"": nn.LayerNorm}
 
 
 class PatchMerging(Merge):
@@ -83,4 +87,11 @@ class PatchEmbed(nn.Module):
         # One matmul: on CPUs a convolution of 3 channels in bfloat16 sometimes gave NaN for finite images.
         (ph, pw), weight = self.patch_size, self.proj.weight
         patches = padded.unflatten(3, (-1, pw)).unflatten(2, (-1, ph)).permute(0, 2, 4, 1, 3, 5).flatten(3)
-        return self.norm(linear(patches, weight.flatten(1), self.proj.bias))
+        tokens = linear(patches, weight.flatten(1), self.proj.bias)
+        return self._normed(tokens)
+
+    def _normed(self, tokens: Tensor) -> Tensor:
+        norm, recorded = self.norm, torch.is_grad_enabled() or torch.compiler.is_compiling() or exporting()
+        if recorded or not isinstance(norm, nn.LayerNorm) or find_touch(norm, NORM) is not None:
+            return norm(tokens)
+        return norms.norm(tokens, norm.weight, norm.bias, norm.eps)

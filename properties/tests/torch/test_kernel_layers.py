@@ -21,8 +21,8 @@ pytest.importorskip("triton", reason="triton is not installed")
 SIZES = (5, 6, 7), (70, 48, 130), (130, 64, 33), (65, 96, 64), (1600, 16, 130)
 """Rows, inputs and outputs: within a tile and a step, beyond both, more blocks than programs."""
 
-FAR = 6
-"""From here on GELU is its argument, or 0, to the last bit."""
+FAR, FAR_BELOW = 6, -16
+"""From the first on GELU is its argument to the last bit, up to the second it is 0."""
 
 
 class Around(NamedTuple):
@@ -51,7 +51,7 @@ def wrong(dtype: torch.dtype, sizes: tuple[int, int, int], around: Around) -> li
     total = normed @ weight.T + bias * around.bias
     certain = torch.ones_like(total, dtype=torch.bool)
     if around.gelu:
-        certain, total = (total.abs() >= FAR) | (total == 0), total.relu()
+        certain, total = (total >= FAR) | (total <= FAR_BELOW) | (total == 0), total.relu()
     x, weight, bias, gain, shift, onto = (one.to(dtype) for one in (x, weight, bias, gain, shift, onto))
     found = kernels.launch_linear(
         x,
@@ -67,8 +67,8 @@ def wrong(dtype: torch.dtype, sizes: tuple[int, int, int], around: Around) -> li
 
 
 def wrong_sums(dtype: torch.dtype) -> Iterator[str]:
-    """Where the residual's sum, or the norm after it, is not the exact one."""
-    for rows, channels, ahead in product((1, 5), (6, 16, 40), (False, True)):
+    """Where the residual's sum, the norm after it, or a norm alone is not the exact one."""
+    for rows, channels, ahead in product((1, 5, 130), (6, 16, 40), (False, True)):
         draw = torch.Generator().manual_seed(channels)
         x, gain, shift, later = (
             torch.randint(-2, 3, (n, channels), generator=draw).double() for n in (rows, 1, 1, 1)
@@ -79,6 +79,30 @@ def wrong_sums(dtype: torch.dtype) -> Iterator[str]:
         exact = middle + signs + later * ahead, (0.5 * signs * gain + shift).expand(rows, -1)
         if not all(torch.equal(one, other.to(dtype)) for one, other in zip(found, exact, strict=True)):
             yield f"sum and norm of {rows} rows of {channels} channels, ahead {ahead}"
+        normed = kernels.launch_norm((middle + signs).to(dtype), given[2], given[3], 3.0, dtype)
+        if not torch.equal(normed, exact[1].to(dtype)):
+            yield f"norm of {rows} rows of {channels} channels"
+
+
+def wrong_norm_gradients(dtype: torch.dtype) -> Iterator[str]:
+    """Where a norm's gradients are not the exact ones, for numbers of types that differ as under autocast."""
+    for rows, channels in product((1, 5, 3000), (8, 16, 64)):  # a mean of so many rounds nothing
+        draw = torch.Generator().manual_seed(channels)
+        gradient, gain, middle = (
+            torch.randint(-2, 3, shape, generator=draw).double()
+            for shape in ((rows, channels), (channels,), (rows, 1))
+        )
+        normed = 0.5 * balanced(channels, channels)  # of tokens 1 from their mean, with an epsilon of 3
+        pulled = gradient * gain
+        of_x = 0.5 * (pulled - pulled.mean(1, keepdim=True) - normed * (pulled * normed).mean(1, keepdim=True))
+        exact = of_x, (gradient * normed).sum(0), gradient.sum(0)
+        for of_gain in {dtype, torch.float32}:
+            found = kernels.launch_norm_backward(
+                gradient.to(dtype), (8 * middle + 2 * normed).to(dtype), gain.to(of_gain), 3.0
+            )
+            types = dtype, of_gain, of_gain
+            if not all(torch.equal(f, e.to(t)) for f, e, t in zip(found, exact, types, strict=True)):
+                yield f"gradients of the norm of {rows} rows of {channels} channels, weight in {of_gain}"
 
 
 def wrong_in_training(dtype: torch.dtype) -> Iterator[str]:
@@ -126,6 +150,7 @@ def all_wrong(dtype: torch.dtype) -> Iterator[str]:
         if found := wrong(dtype, sizes, Around(*around)):
             yield f"{sizes}, {Around(*around)}: {len(found)} wrong, first {found[0]}"
     yield from wrong_sums(dtype)
+    yield from wrong_norm_gradients(dtype)
     yield from wrong_in_training(dtype)
 
 

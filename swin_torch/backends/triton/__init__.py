@@ -98,6 +98,33 @@ def takes_rows(x: Tensor, branch: Tensor, gain: Tensor, shift: Tensor, ahead: Te
     return fit and lie_plainly(x, branch, *vectors) and _missing(x.device) is None
 
 
+def takes_norm(x: Tensor, gain: Tensor | None, shift: Tensor | None, *like: Tensor) -> bool:
+    """Returns whether `launch_norm` takes these: x and others like it (..., C), the norm's parameters (C)."""
+    if gain is None or shift is None or not x.dim() or x.shape[-1] > LARGEST_ROW:
+        return False
+    fit = gain.shape == shift.shape == x.shape[-1:] and all(one.shape == x.shape for one in like)
+    plain = all(
+        one.dtype in DTYPES and one.device == x.device and is_dense(one) for one in (x, gain, shift, *like)
+    )
+    return fit and plain and _missing(x.device) is None
+
+
+def launch_norm(x: Tensor, gain: Tensor, shift: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
+    """Returns LayerNorm(x) in a type, (..., C), for what `takes_norm` takes."""
+    from swin_torch.backends.triton import launch_rows
+
+    return launch_rows.norm(x, gain, shift, eps, dtype)
+
+
+def launch_norm_backward(
+    gradient: Tensor, x: Tensor, gain: Tensor, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns the gradients of a LayerNorm's input (..., C), weight and bias (C) each."""
+    from swin_torch.backends.triton import launch_rows
+
+    return launch_rows.norm_backward(gradient, x, gain, eps)
+
+
 def launch_add_norm(
     x: Tensor, branch: Tensor, gain: Tensor, shift: Tensor, eps: float, ahead: Tensor | None
 ) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ searched when a model runs.
 from __future__ import annotations
 
 import json
-from functools import cache
+from functools import cache, lru_cache
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -137,11 +137,30 @@ def filling(tile: Tile, rows: int, columns: int, multiprocessors: int) -> Tile:
 def way(x: Tensor) -> str:
     """Returns how a block of tokens x (..., C) is computed without gradients, one of `WAYS`.
 
+    Where so many channels were not measured, the nearest number that was counts.
+
     >>> way(torch.zeros(1, 4))
     'five launches'
     """
-    found = _measured(x.device).get("block")
-    return found.get(way_key(x), WAYS[0]) if found else WAYS[0]
+    measured = _measured(x.device).get("block")
+    return _find_way(tuple(measured.items()), x.shape[-1], x.dtype.itemsize) if measured else WAYS[0]
+
+
+@lru_cache(maxsize=64)
+def _find_way(measured: tuple[tuple[str, str], ...], channels: int, size: int) -> str:
+    """Returns the way of the nearest number of channels, in numbers of ``size`` bytes.
+
+    >>> _find_way((("96 channels, 2 bytes", "a"), ("384 channels, 2 bytes", "b")), 256, 2)
+    'b'
+    """
+    numbers = {}
+    for key, name in measured:
+        of_key, _, ending = key.partition(" channels, ")
+        if ending == f"{size} bytes":
+            numbers[int(of_key)] = name
+    if not numbers:
+        return WAYS[0]
+    return numbers[min(numbers, key=lambda number: max(number, channels) / min(number, channels))]
 
 
 def way_key(x: Tensor) -> str:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import cache
+from contextlib import nullcontext
+from functools import cache, lru_cache
 from math import prod
 from typing import Any, NamedTuple
 
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 
 from swin_torch.backends.triton import blocks, blocks_backward, blocks_bias, choices, tile
-from swin_torch.backends.triton.choices import ONE_TILE, power_of_two
+from swin_torch.backends.triton.choices import ONE_TILE, Attention, power_of_two
 from swin_torch.backends.triton.windows import Constants, Sizes
 from swin_torch.geometry.plan import Plan, table_gradient
 
@@ -43,9 +42,8 @@ def forward(
     out = qkv.new_empty(*qkv.shape[:3], qkv.shape[3] // 3)
     if out.numel():
         tensors = qkv, _lay_out_table(bias_table, plan), _padding(qkv, pad_qkv, plan), out
-        ends, _ = divide_windows("forward", plan, qkv)
         with on(qkv):
-            _launch("forward", tensors, plan, qkv, ends, scale, mask_value)
+            _launch("forward", tensors, plan, qkv, scale, mask_value)
     return out
 
 
@@ -63,70 +61,86 @@ def backward(
     if not qkv.numel():
         return d_qkv, torch.zeros_like(bias_table), qkv.new_zeros(qkv.shape[3], dtype=torch.float32)
     tensors = d_out, qkv, _lay_out_table(bias_table, plan), _padding(qkv, pad_qkv, plan)
-    common = plan, qkv
+    common = plan, qkv, scale, mask_value
     small = plan.tokens <= ONE_TILE
-    few, tiles = divide_windows("backward" if small else "bias_gradient", *common)
-    d_bias = torch.empty(
-        few[-1], plan.heads, plan.tokens, plan.tokens, dtype=torch.float32, device=qkv.device
-    )
+    sums = arrange("backward" if small else "bias_gradient", plan, qkv).sizes.end_corner
+    d_bias = torch.empty(sums, plan.heads, plan.tokens, plan.tokens, dtype=torch.float32, device=qkv.device)
     with on(qkv):
         if small:
-            _launch("backward", (*tensors, d_qkv, d_bias), *common, few, scale, mask_value)
+            _launch("backward", (*tensors, d_qkv, d_bias), *common)
         else:
             stats = d_bias.new_empty(len(qkv) * prod(plan.counts), plan.heads, 2, plan.tokens)
             for name in ("queries", "keys"):
-                ends, _ = divide_windows(name, *common)
-                _launch(name, (*tensors, d_qkv, stats), *common, ends, scale, mask_value)
-            _launch("bias_gradient", (*tensors, d_bias, stats), *common, few, scale, mask_value, tiles)
+                _launch(name, (*tensors, d_qkv, stats), *common)
+            _launch("bias_gradient", (*tensors, d_bias, stats), *common)
     d_table = table_gradient(d_bias.sum(0), plan.window).to(bias_table.dtype)
     return d_qkv, d_table, _padding_gradient(d_out, d_qkv, plan)
 
 
-def divide_windows(name: str, plan: Plan, qkv: Tensor) -> tuple[tuple[int, ...], int]:
-    """Returns where each class's programs end, and the number of tiles of the bias, each with programs."""
-    choice = choices.attention(name, plan, qkv)
-    tiles = choices.tiles_of_bias(plan, choice.block) if name == "bias_gradient" else 1
-    target = multiprocessors(qkv.device) * choice.programs
-    return _divide_programs(plan, len(qkv), -(-target // tiles)), tiles
-
-
 def compiled_shape(name: str, plan: Plan, qkv: Tensor) -> Shape:
     """Returns the constants, warps and stages that an attention kernel is compiled with."""
+    return arrange(name, plan, qkv).shape
+
+
+class Arrangement(NamedTuple):
+    """How a kernel is launched at some sizes: what it is compiled with, its programs, its `Sizes`."""
+
+    shape: Shape
+    programs: tuple[int, int, int]
+    sizes: Sizes
+
+
+def arrange(name: str, plan: Plan, qkv: Tensor) -> Arrangement:
+    """Returns how an attention kernel is launched for qkv (B, H, W, 3 C)."""
     choice = choices.attention(name, plan, qkv)
-    head_dim = qkv.shape[3] // 3 // plan.heads
+    batch, *_, channels = qkv.shape
+    return _arrange(name, plan, batch, channels, precision(qkv), choice, multiprocessors(qkv.device))
+
+
+@lru_cache(maxsize=512)  # without it this takes as long as a small kernel
+def _arrange(
+    name: str,
+    plan: Plan,
+    batch: int,
+    channels: int,
+    multiplied: str,
+    choice: Attention,
+    processors: int,
+) -> Arrangement:
+    head_dim = channels // 3 // plan.heads
+    tiles = choices.tiles_of_bias(plan, choice.block) if name == "bias_gradient" else 1
+    (mh, mw), (sh, sw), (ph, pw) = plan.window, plan.shift, plan.period
     constants = Constants(
-        MH=plan.window[0],
-        MW=plan.window[1],
+        MH=mh,
+        MW=mw,
         D=head_dim,
         BLOCK=choice.block,
         BLOCK_D=power_of_two(head_dim),
         STEP=choice.step if plan.tokens > ONE_TILE and name != "bias_gradient" else 0,
         PADDED=plan.is_padded,
-        SHIFTED_ROWS=int(plan.shift[0] > 0),
-        SHIFTED_COLUMNS=int(plan.shift[1] > 0),
-        PRECISION=precision(qkv),
+        SHIFTED_ROWS=int(sh > 0),
+        SHIFTED_COLUMNS=int(sw > 0),
+        PRECISION=multiplied,
     )
-    return Shape({"const": constants}, choice.num_warps, choice.num_stages)
+    ends = _divide_programs(plan, batch, -(-processors * choice.programs // tiles))
+    rolls_and_cuts = sh % ph, sw % pw, mh - sh, mw - sw
+    return Arrangement(
+        Shape({"const": constants}, choice.num_warps, choice.num_stages),
+        (plan.heads, ends[-1], tiles),
+        Sizes(batch, plan.heads, *plan.grid, *plan.counts, ph, pw, *rolls_and_cuts, *ends),
+    )
 
 
 def _launch(
-    name: str,
-    tensors: tuple[Tensor, ...],
-    plan: Plan,
-    qkv: Tensor,
-    ends: tuple[int, ...],
-    scale: float,
-    mask_value: float,
-    tiles: int = 1,
+    name: str, tensors: tuple[Tensor, ...], plan: Plan, qkv: Tensor, scale: float, mask_value: float
 ) -> None:
-    shape = compiled_shape(name, plan, qkv)
-    (mh, mw), (sh, sw), (ph, pw) = plan.window, plan.shift, plan.period
-    rolls_and_cuts = sh % ph, sw % pw, mh - sh, mw - sw
+    arranged = arrange(name, plan, qkv)
+    shape = arranged.shape
     run(
         KERNELS[plan.tokens <= ONE_TILE][name],
-        (plan.heads, ends[-1], tiles),
+        arranged.programs,
         *tensors,
-        *Sizes(len(qkv), plan.heads, *plan.grid, *plan.counts, ph, pw, *rolls_and_cuts, *ends),
+        *arranged.sizes,
         scale,
         mask_value,
         **shape.constants,
@@ -135,9 +149,34 @@ def _launch(
     )
 
 
+_compiled: dict[tuple[Any, ...], Any] = {}
+"""The compiled kernels by what Triton compiled them for."""
+
+
 def run(kernel: Any, programs: tuple[int, ...], *args: Any, **kwargs: Any) -> None:
-    """Launches a kernel; `swin_torch.attention.counting` counts these calls."""
-    kernel[programs](*args, **kwargs)
+    """Launches a kernel; `swin_torch.attention.counting` counts these calls.
+
+    Triton looks at every argument anew, for longer than a small kernel runs.  So a kernel that was compiled
+    for such arguments is launched at once.
+    """
+    key = kernel.fn, args[0].get_device(), *map(_describe, args), *kwargs.values()
+    compiled = _compiled.get(key)
+    if compiled is None:
+        compiled = kernel[programs](*args, **kwargs)
+        if compiled is not None:  # interpreted kernels are not compiled
+            _compiled[key] = compiled
+        return
+    constants = (kwargs[name] for name in kernel.arg_names[len(args) :])
+    compiled[(*programs, 1, 1)[:3]](*args, *constants)
+
+
+def _describe(argument: Any) -> Any:
+    """Returns what Triton may compile an argument for: its type, whether it is 1 or a multiple of 16."""
+    if isinstance(argument, Tensor):
+        return argument.dtype, argument.data_ptr() % 16 == 0
+    if isinstance(argument, int):
+        return "one" if argument == 1 else argument % 16 == 0, argument >> 31
+    return type(argument)
 
 
 def _divide_programs(plan: Plan, batch: int, target: int) -> tuple[int, ...]:
@@ -202,11 +241,11 @@ def multiprocessors(device: torch.device) -> int:
     return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 3
 
 
-@contextmanager
-def on(tensor: Tensor) -> Iterator[None]:
-    """Makes the tensor's device the current one, to which Triton launches."""
-    if tensor.is_cuda:
-        with torch.cuda.device(tensor.device):
-            yield
-    else:
-        yield
+def on(tensor: Tensor) -> Any:
+    """Returns a context in which the tensor's device is the current one, to which Triton launches."""
+    if tensor.is_cuda and tensor.get_device() != torch.cuda.current_device():
+        return torch.cuda.device(tensor.device)
+    return _HERE
+
+
+_HERE = nullcontext()

@@ -62,6 +62,55 @@ def linear_programs(tile: Tile, rows: int, columns: int, multiprocessors: int) -
     return row_blocks, min(column_blocks, -(-waves // row_blocks))
 
 
+def norm(x: Tensor, gain: Tensor, shift: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
+    """Returns LayerNorm(x) in a type, (..., C)."""
+    out = torch.empty_like(x, dtype=dtype)
+    if x.numel():
+        channels = x.shape[-1]
+        constants = norm_constants(channels)
+        rows = x.numel() // channels
+        with on(x):
+            launch.run(
+                norms.norm,
+                (-(-rows // constants["ROWS"]),),
+                *(x, gain, shift, out),
+                *(rows, channels, eps),
+                **constants,
+                num_warps=NORM_WARPS,
+            )
+    return out
+
+
+def norm_backward(gradient: Tensor, x: Tensor, gain: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns the gradients of a LayerNorm's input (..., C), weight and bias (C) each."""
+    channels = x.shape[-1]
+    of_x, constants = torch.empty_like(x), norm_constants(channels)
+    rows = x.numel() // channels
+    programs = max(1, min(-(-rows // constants["ROWS"]), NORM_PROGRAMS * launch.multiprocessors(x.device)))
+    of_gain, of_shift = torch.empty(2, programs, channels, dtype=torch.float32, device=x.device).unbind()
+    with on(x):
+        launch.run(
+            norms.norm_backward,
+            (programs,),
+            *(gradient, x, gain, of_x, of_gain, of_shift),
+            *(rows, channels, eps),
+            **constants,
+            num_warps=NORM_WARPS,
+        )
+    return of_x, of_gain.sum(0).to(gain.dtype), of_shift.sum(0).to(gain.dtype)
+
+
+NORM_WARPS = 4
+NORM_PROGRAMS = 4
+"""Of a multiprocessor, in backward: each program writes sums of its own."""
+
+
+def norm_constants(channels: int) -> dict[str, int]:
+    """Returns the constants of `norm` and its backward: 16 channels a thread, at least one row."""
+    block = power_of_two(channels)
+    return {"ROWS": max(1, 32 * NORM_WARPS * 16 // block), "BLOCK": block}
+
+
 def add_norm(
     x: Tensor, branch: Tensor, gain: Tensor, shift: Tensor, eps: float, ahead: Tensor | None
 ) -> tuple[Tensor, Tensor]:

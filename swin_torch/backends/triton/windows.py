@@ -105,11 +105,23 @@ class Tokens(NamedTuple):
 @triton.jit
 def multiply(a, b, PRECISION: tl.constexpr):
     """Returns a b, summed in float32: "tf32" rounds float32 first, "widened" is bfloat16 when interpreted."""
+    if PRECISION == "tf32":
+        a, b = round_to_tf32(a), round_to_tf32(b)
     if PRECISION == "widened":  # Triton 3.7's interpreter multiplies the bits of bfloat16 as integers
         c = tl.dot(a.to(tl.float32), b.to(tl.float32))
     else:
         c = tl.dot(a, b, input_precision=PRECISION)
     return c
+
+
+@triton.jit
+def round_to_tf32(x):
+    """Rounds float32 to the 11 bits that tensor cores read: they would cut the others off.
+
+    Cutting off doubles the error, and makes all products too small.
+    """
+    bits = (x.to(tl.uint32, bitcast=True) + 0x1000) & 0xFFFFE000
+    return tl.where(x == x, bits.to(tl.float32, bitcast=True), x)
 
 
 @triton.jit
