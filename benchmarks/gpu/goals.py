@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import partial
@@ -10,11 +11,12 @@ from typing import Any
 import torch
 from swin_timing.interleaved import Timings
 
+from benchmarks.cases.attention_operator import Case as OperatorCase
 from benchmarks.cases.attention_operator import make_stages
 from benchmarks.cases.case import NETWORKS
 from benchmarks.cases.contestants import ON_GPU
 from benchmarks.cases.rivals import COMPILED
-from benchmarks.gpu import ceilings, roofline, search
+from benchmarks.gpu import captured, ceilings, roofline, search
 from benchmarks.gpu.part import Part, end_with_parent, make_reason
 from benchmarks.standing import comparison, measuring
 from benchmarks.standing.goals import Goal, Measurement, read
@@ -44,24 +46,55 @@ def reduce(m: Measurement) -> Measurement:
 
 
 def measure(part: Part, name: str, m: Measurement, wanted: list[Goal]) -> None:
-    """Records the times of a measurement and what they say of its goals."""
+    """Records the times of a measurement and what they say of its goals.
+
+    The runs without gradients of networks, and all those of the attention operator, are captured as CUDA
+    graphs; how long their calls from Python take is recorded beside that.
+    """
+    started = part.clock.now()
     refused: dict[str, str] = {}
-    runs = measuring.make_runs(m, lambda who, why: refused.update({who: make_reason(why)}))
-    runs = {who: one for who, one in runs.items() if who.startswith(("swin_torch:", "fused", *RIVALS))}
+    found: dict[str, Any] = {"refused": refused}
+    if m.kind != "training" and not part.reduced:
+        with captured.on_side_stream() as stream:
+            called = make_runs(m, refused)
+            runs = {who: try_to_capture(who, run, stream, refused) for who, run in called.items()}
+            timings = part.clock.measure(called, part.wait)
+            found["seconds of a call from Python"] = {who: timings.best(who) for who in timings.times}
+    else:
+        runs = make_runs(m, refused)
     timings = part.clock.measure(runs, part.wait)
     least = estimate_least(m, ceilings.find(part, m.precision if not m.autocast else "bfloat16"))
     timings = replace(timings, times={**timings.times, "roofline": (least,) * len(timings.anchor)})
-    found: dict[str, Any] = {
+    found |= {
         "seconds": {who: timings.best(who) for who in timings.times},
-        "refused": refused,
         "disturbance": timings.disturbance,
         "goals": list(compare_with_goals(name, wanted, timings)),
+        "took": part.clock.now() - started,
     }
     if m.kind in ("inference", "training"):
         found["images a second"] = {who: m.batch / seconds for who, seconds in found["seconds"].items()}
     part.record.add(str(m), found)
     for goal in found["goals"]:
         print(f"{m}: {goal['ratio']:.2f}x {goal['theirs']}: {goal['reached']}", flush=True)
+
+
+def make_runs(m: Measurement, refused: dict[str, str]) -> dict[str, Callable[[], object]]:
+    """Returns our runs and those of the rivals."""
+    runs = measuring.make_runs(m, lambda who, why: refused.update({who: make_reason(why)}))
+    return {who: one for who, one in runs.items() if who.startswith(("swin_torch:", "fused", *RIVALS))}
+
+
+def try_to_capture(
+    who: str, run: Callable[[], object], stream: Any, refused: dict[str, str]
+) -> Callable[[], object]:
+    """Returns a run as a CUDA graph; the run itself, and why, where it cannot be captured."""
+    try:
+        return captured.capture(run, stream)
+    except RuntimeError as error:
+        if "CUDA error" in str(error):
+            raise
+        refused[f"{who} as a CUDA graph"] = make_reason(error)
+        return run
 
 
 def compare_with_goals(name: str, wanted: list[Goal], timings: Timings) -> list[dict[str, Any]]:
@@ -85,12 +118,21 @@ def estimate_least(m: Measurement, of_card: tuple[float, float]) -> float:
     return roofline.TRAINING * seconds if m.kind == "training" else seconds
 
 
-def compile_ahead() -> None:
-    """Compiles the rivals of the networks, a minute each, so that PyTorch finds their code in its cache."""
-    end_with_parent()
+def list_compiled() -> list[str]:
+    """Returns the names of the measurements in which a rival is compiled."""
     measurements, _, _ = read()
-    for m in measurements.values():
-        if m.needs == "gpu" and m.kind in ("inference", "training"):
-            with suppress(Exception):  # the part `goals` reports what is wrong with it
-                measuring.make_network_run(m, f"peer:timm{ON_GPU}{COMPILED}")()
-            torch.cuda.empty_cache()
+    return [name for name, m in measurements.items() if m.needs == "gpu"]
+
+
+def compile_ahead(name: str) -> None:
+    """Compiles the rival of a measurement, up to a minute, so that PyTorch finds its code in its cache."""
+    end_with_parent()
+    m = read()[0][name]
+    with suppress(Exception):  # the part `goals` reports what is wrong with it
+        if m.kind in measuring.STEPS:
+            case = OperatorCase(make_stages()[m.size], m.batch, getattr(torch, m.precision), m.device)
+            case.make_run("compiled", measuring.STEPS[m.kind])()
+        else:
+            run = measuring.make_network_run(m, f"peer:timm{ON_GPU}{COMPILED}")
+            run()
+    torch.cuda.synchronize()

@@ -57,6 +57,9 @@ REDUCED = (
 BY_KERNELS = "shifted_window_attention/*", "swin_*", "patch_merging/*"
 """The laws that depend on the kernels: they are asked first."""
 
+MOST_PROCESSES = 11
+"""The most processes that answer: others compile meanwhile."""
+
 CASE = 100.0
 """The most seconds of a case: the oracle's whole network takes 20 on a slow core."""
 
@@ -81,7 +84,8 @@ def run(part: Part) -> None:
     findings = Findings(part, queues)
     findings.write()
     os.environ["OMP_NUM_THREADS"] = "1"
-    cores = max(1, min(14, (os.cpu_count() or 2) - 2)) if not part.reduced else 1
+    rivals = [] if part.reduced else start_compilers()  # the GPU has little to do meanwhile
+    cores = max(1, min(MOST_PROCESSES, (os.cpu_count() or 2) - 2)) if not part.reduced else 1
     threads = [
         Thread(
             target=work,
@@ -90,19 +94,22 @@ def run(part: Part) -> None:
         )
         for number in range(cores)
     ]
-    rivals = get_context("spawn").Process(target=goals.compile_ahead, daemon=True)
-    if not part.reduced:  # the GPU has little to do meanwhile
-        rivals.start()
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
-    for precision, queue in queues.items():
-        if queue:
-            part.record.leave_out(f"{len(queue)} laws in {precision}", "no time was left")
-    findings.write()
-    if not part.reduced:
-        rivals.kill()
+        thread.join(None if part.reduced else max(0.0, part.deadline.left()))
+    findings.close()
+    for rival in rivals:
+        rival.kill()
+
+
+def start_compilers() -> list[Any]:
+    """Starts processes that compile the rivals which the part ``goals`` times."""
+    context = get_context("spawn")
+    found = [context.Process(target=goals.compile_ahead, args=(name,)) for name in goals.list_compiled()]
+    for process in found:
+        process.start()
+    return found
 
 
 def choose_precisions(reduced: bool) -> tuple[str, ...]:
@@ -129,6 +136,8 @@ class Findings:
 
     def __init__(self, part: Part, queues: dict[str, deque[Task]]) -> None:
         self.part, self.queues, self.lock = part, queues, Lock()
+        self.asked = dict.fromkeys(queues, 0)
+        self.closed = False
         self.real: list[dict[str, Any]] = []
         self.drawn: dict[str, dict[str, Any]] = {
             name: {"held": 0, "largest_rho": 0.0, "broken": {}, "not offered": []} for name in queues
@@ -137,11 +146,17 @@ class Findings:
     def take(self, precision: str) -> Task | None:
         """Returns the next task of a precision, None if none is left."""
         with self.lock:
-            return self.queues[precision].popleft() if self.queues[precision] else None
+            if self.closed or not self.queues[precision]:
+                return None
+            self.asked[precision] += 1
+            return self.queues[precision].popleft()
 
     def keep(self, task: Task, answer: dict[str, Any]) -> None:
         """Adds an answer, and writes all down."""
         with self.lock:
+            if self.closed:
+                return
+            self.asked[task.precision] -= 1
             if task.case is not None:
                 about = {"precision": task.precision, "law": task.law, "case": task.case}
                 self.real.append(about | answer)
@@ -161,6 +176,15 @@ class Findings:
             found["largest_rho"] = max(found["largest_rho"], answer["rho"] or 0.0)
         else:
             found["not offered"].append(law)
+
+    def close(self) -> None:
+        """Writes all down, and takes no more answers: time is over."""
+        with self.lock:
+            self.closed = True
+            for precision, queue in self.queues.items():
+                if left := len(queue) + self.asked[precision]:
+                    self.part.record.leave_out(f"{left} laws in {precision}", "no time was left")
+            self.write()
 
     def write(self) -> None:
         """Writes all that is known into the part's file."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from swin_properties.reports import files
 
-from benchmarks.gpu import record
+from benchmarks.gpu import captured, record
 from benchmarks.gpu.part import Part, end_with_parent, make_reason
 from benchmarks.gpu.targets import Choice, Target, list_targets
 from swin_torch.backends.triton import choices, launch
@@ -76,7 +76,10 @@ def search(part: Part, target: Target, capability: str, found: dict[str, Any]) -
         runs[name] = partial(launch_with, capability, target, choice)
     if not runs:
         raise ValueError(f"no choice is right: {refused}")
-    timings = part.clock.measure(runs, part.wait)
+    with captured.on_side_stream() if not part.reduced else nullcontext() as stream:
+        if not part.reduced:  # so that a launch from Python, which may take longer, is not measured
+            runs = {name: captured.capture(launch, stream) for name, launch in runs.items()}
+        timings = part.clock.measure(runs, part.wait)
     seconds = {name: timings.best(name) for name in runs}
     today = next(iter(by_name))
     best = min(seconds, key=lambda name: seconds[name])

@@ -121,7 +121,8 @@ def list_other_choices(today: Attention, one_tile: bool) -> Iterator[Attention]:
         yield today._replace(num_warps=8, programs=2)
         yield today._replace(num_warps=4, programs=6, num_stages=2)
         return
-    yield today._replace(num_stages=1, programs=4)  # one stage needs few enough registers for four programs
+    for programs in (4, 3, 6, 8):  # one stage needs few enough registers for so many
+        yield today._replace(num_stages=1, programs=programs)
     yield today._replace(block=32, num_warps=4, programs=4)
     yield today._replace(block=128, num_warps=8)
     if today.step != 64:
@@ -207,6 +208,27 @@ TILES = (
 )
 """The tiles of a linear layer; Triton takes only powers of two."""
 
+LARGEST_HELD = 256
+"""The most channels that are tried in one step, in which a program reads its tokens once."""
+
+
+def list_tiles(inputs: int) -> Iterator[Tile]:
+    """Yields the tiles for a layer of so many inputs; those that take all inputs in one step come first.
+
+    >>> next(list_tiles(96))
+    Tile(rows=128, columns=64, step=128, num_warps=8, num_stages=2, programs=2)
+    """
+    step = choices.power_of_two(inputs)
+    if step <= LARGEST_HELD:
+        yield Tile(128, 64, step, 8, 2, 2)
+        yield Tile(128, 64, step, 4, 2, 2)
+        yield Tile(64, 64, step, 4, 2, 4)
+        yield Tile(128, 128, step, 8, 2, 1)
+        yield Tile(64, 128, step, 4, 2, 2)
+        yield Tile(128, 64, step, 8, 3, 2)
+        yield Tile(128, 32, step, 4, 3, 3)
+    yield from TILES
+
 
 def list_layer_targets(size: str, batch: int, device: str) -> Iterator[Target]:
     """Yields the linear layers of a stage's block, then the choice of how the block is computed."""
@@ -219,7 +241,7 @@ def list_layer_targets(size: str, batch: int, device: str) -> Iterator[Target]:
             f"{name}, {size}",
             "linear",
             choices.linear_key(weight, norm, gelu, onto),
-            (today, *(tile for tile in TILES if tile != today)),
+            (today, *(tile for tile in list_tiles(inputs) if tile != today)),
             lambda given=given: launch_rows.linear(**given),  # type: ignore[misc]
             block.check_launches,
         )

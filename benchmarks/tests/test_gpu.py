@@ -107,7 +107,7 @@ def test_a_rehearsal_in_a_bare_environment_is_whole(bare: str, tmp_path: Path) -
     assert len(found["search"]["found"]) == 5
     assert not found["search"]["left_out"]
     assert [one["goals"] != [] for one in found["goals"]["found"].values()] == [True] * 3
-    assert found["counts"]["found"]["Swin-T at 224, inference, launches on a GPU"]["count"] == 72
+    assert found["counts"]["found"]["Swin-T at 224, inference, launches on a GPU"]["count"] == 75
     tuned = choices.read(tmp_path / "tuned.json")["interpreter"]
     assert tuned.keys() == {"attention", "linear", "block", "from"}
     assert choices.FILE.read_text() == "{}\n" or "interpreter" not in choices.read(choices.FILE)
