@@ -26,7 +26,9 @@ def run(part: Part) -> None:
     if part.reduced:
         part.record.leave_out("launches seen by the profiler, and peak memory", "needs a GPU")
     else:
-        work |= {"launches of a Swin-T forward, as the profiler sees them": partial(count_kernels, part)}
+        for what, training in (("forward", False), ("training step in bf16 autocast", True)):
+            name = f"launches of a Swin-T {what}, as the profiler sees them"
+            work[name] = partial(count_kernels, part, name, training)
         for name, ours in (("swin_torch", True), ("timm", False)):
             for training in (False, True):
                 step = "training step" if training else "inference"
@@ -41,14 +43,16 @@ def count_without_gpu(part: Part, limit: goals.Limit) -> None:
     part.record.add(limit.what, {"count": count, "reached": limit.find_reached(count)})
 
 
-def count_kernels(part: Part) -> None:
-    """Records the kernels that a forward starts, by name."""
-    model, images = swin_torch.swin_t().bfloat16().cuda().eval(), draw_images()
-    with torch.no_grad():
-        model(images)
+def count_kernels(part: Part, what: str, training: bool) -> None:
+    """Records the kernels that a step starts, and the microseconds of each, by name."""
+    model, images = swin_torch.swin_t().cuda().train(training), draw_images()
+    if not training:
+        model.bfloat16()
+    with torch.autocast("cuda", torch.bfloat16, enabled=training):
+        run_step(model, images, training)
         torch.cuda.synchronize()
         with profile(activities=[ProfilerActivity.CUDA]) as profiled:
-            model(images)
+            run_step(model, images, training)
             torch.cuda.synchronize()
     kernels = [
         (event.name[:80], event.device_time)
@@ -56,9 +60,9 @@ def count_kernels(part: Part) -> None:
         if event.device_type == DeviceType.CUDA and not event.name.startswith(("Memcpy", "Memset"))
     ]
     names = sorted({name for name, _ in kernels})
-    found = {name: [microseconds for one, microseconds in kernels if one == name] for name in names}
-    what = "launches of a Swin-T forward, as the profiler sees them"
-    part.record.add(what, {"count": len(kernels), "microseconds": found})
+    found = {name: [round(length, 1) for one, length in kernels if one == name] for name in names}
+    total = sum(length for _, length in kernels)
+    part.record.add(what, {"count": len(kernels), "microseconds": found, "total": round(total)})
 
 
 def measure_peak(part: Part, what: str, ours: bool, training: bool) -> None:

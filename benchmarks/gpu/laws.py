@@ -18,7 +18,7 @@ from threading import Lock, Thread
 from typing import Any
 
 from benchmarks.gpu import goals
-from benchmarks.gpu.part import Part, end_with_parent, make_reason
+from benchmarks.gpu.part import NO_TIME, Part, end_with_parent, make_reason
 
 PRECISIONS = "bfloat16", "float32", "float16", "tf32"
 
@@ -183,7 +183,7 @@ class Findings:
             self.closed = True
             for precision, queue in self.queues.items():
                 if left := len(queue) + self.asked[precision]:
-                    self.part.record.leave_out(f"{left} laws in {precision}", "no time was left")
+                    self.part.record.leave_out(f"{left} laws in {precision}", NO_TIME)
             self.write()
 
     def write(self) -> None:

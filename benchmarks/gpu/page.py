@@ -228,8 +228,8 @@ def keep(folder: Path) -> Path:
             f"a run's folder holds here.json with a card, {folder} does not: give its --out folder"
         )
     path = record.find_path(folder, "here")
-    if known["commit"] == "unknown" and known.get("sources") == here.compute_digest(ROOT):
-        data = record.read(path)  # the same sources, so that the commit is this one
+    if known.get("sources") == here.compute_digest(ROOT):  # the run's copy may have had another history
+        data = record.read(path)
         data["found"]["commit"] = known["commit"] = find_commit()
         files.write(str(path), json.dumps(data, indent=1) + "\n")
     name = f"{known['date']}-{known['card'].replace(' ', '-')}-{known['commit'].rstrip('+')}"

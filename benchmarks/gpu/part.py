@@ -14,6 +14,8 @@ from pathlib import Path
 from benchmarks.gpu.clock import Clock, Deadline, InventedClock
 from benchmarks.gpu.record import Record
 
+NO_TIME = "no time was left"
+
 GOES_ON = "goes-on"
 """The word after the seconds of a part that an earlier process began."""
 
@@ -52,7 +54,7 @@ class Part:
             if self.record.has(name):
                 continue
             if self.deadline.left() <= 0:
-                self.record.leave_out(name, "no time was left")
+                self.record.leave_out(name, NO_TIME)
                 continue
             try:
                 do()
@@ -69,16 +71,17 @@ class Part:
 
 
 def make_reason(error: Exception) -> str:
-    """Returns an error as one line.
+    """Returns an error's first line.
 
     >>> make_reason(ModuleNotFoundError("No module named 'timm'", name="timm"))
     'timm is not installed'
-    >>> make_reason(ValueError("a\\nb"))
-    'ValueError: a b'
+    >>> make_reason(ValueError("what is wrong\\nwhere more is said of it"))
+    'ValueError: what is wrong'
     """
     if isinstance(error, ModuleNotFoundError) and error.name:
         return f"{error.name.partition('.')[0]} is not installed"
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
+    first, *_ = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {first}"[:500]
 
 
 def end_with_parent() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -19,7 +19,7 @@ import torch
 from swin_properties.reports import files
 
 from benchmarks.gpu import captured, record
-from benchmarks.gpu.part import Part, end_with_parent, make_reason
+from benchmarks.gpu.part import NO_TIME, Part, end_with_parent, make_reason
 from benchmarks.gpu.targets import Choice, Target, list_targets
 from swin_torch.backends.triton import choices, launch
 
@@ -55,13 +55,14 @@ def load_earlier(folder: Path, capability: str) -> dict[str, Any]:
 
 def search(part: Part, target: Target, capability: str, found: dict[str, Any]) -> None:
     """Judges and times a target's choices, and records the best."""
+    started = part.clock.now()
     runs: dict[str, Callable[[], object]] = {}
     refused: dict[str, str] = {}
     few = target.candidates[:REHEARSED] if part.reduced else target.candidates
     by_name = {describe(choice): choice for choice in few}
     for name, choice in by_name.items():
         if part.deadline.left() <= 0:
-            refused[name] = "no time was left"
+            refused[name] = NO_TIME
             continue
         choices.put(capability, target.table, target.key, choice)
         try:
@@ -76,20 +77,25 @@ def search(part: Part, target: Target, capability: str, found: dict[str, Any]) -
         runs[name] = partial(launch_with, capability, target, choice)
     if not runs:
         raise ValueError(f"no choice is right: {refused}")
-    with captured.on_side_stream() if not part.reduced else nullcontext() as stream:
-        if not part.reduced:  # so that a launch from Python, which may take longer, is not measured
-            runs = {name: captured.capture(launch, stream) for name, launch in runs.items()}
+    if part.reduced:
         timings = part.clock.measure(runs, part.wait)
+    else:  # a launch from Python, which may take longer than the kernel, is not measured
+        with captured.on_side_stream() as stream:
+            graphs = {name: captured.capture(launch, stream) for name, launch in runs.items()}
+            timings = part.clock.measure(graphs, part.wait)
     seconds = {name: timings.best(name) for name in runs}
     today = next(iter(by_name))
     best = min(seconds, key=lambda name: seconds[name])
     gain = seconds.get(today, float("inf")) / seconds[best]
     kept = best if gain >= GAIN else today
     choices.put(capability, target.table, target.key, by_name[kept])
+    if kept == today and NO_TIME in refused.values():  # one that was not tried may be better
+        raise ValueError(NO_TIME)
     found.setdefault(target.table, {})[target.key] = by_name[kept]
     write(part, capability, found)
     microseconds = {name: round(1e6 * value, 2) for name, value in seconds.items()}
-    answer = {"today": today, "kept": kept, "times as fast": gain if kept != today else 1.0}
+    answer: dict[str, Any] = {"today": today, "kept": kept, "times as fast": gain if kept != today else 1.0}
+    answer["took"] = part.clock.now() - started
     part.record.add(target.name, answer | {"microseconds": microseconds, "refused": refused})
     print(f"{target.name}: {kept}, {answer['times as fast']:.2f}x today's", flush=True)
 

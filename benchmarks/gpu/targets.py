@@ -63,9 +63,9 @@ def list_targets(device: str, reduced: bool) -> Iterator[Target]:
     yield from list_attention_targets(Grid(56, 96, 3, 7, 3), 128, device)
     yield from list_layer_targets("stage1", 128, device)
     yield from list_layer_targets("stage3", 128, device)
-    yield from list_attention_targets(Grid(96, 128, 4, 12, 6), 32, device)
     yield from list_layer_targets("stage2", 128, device)
     yield from list_layer_targets("stage4", 128, device)
+    yield from list_attention_targets(Grid(96, 128, 4, 12, 6), 32, device)
 
 
 class Grid(NamedTuple):

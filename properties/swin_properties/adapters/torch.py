@@ -140,8 +140,8 @@ class TorchAdapter:
     def prepare(self, name: str, *args: Any, **kwargs: Any) -> Callable[[], Any]:
         """A callable with its arguments on the device and its modules loaded: calling it is only the work.
 
-        It waits for the device and gives tensors.  ``vjp`` and its arguments make a forward and a backward;
-        all else runs without gradients.
+        It gives tensors, and waits for the device unless a CUDA graph is recorded.  ``vjp`` and its arguments
+        make a forward and a backward; all else runs without gradients.
 
         Errors: ``ValueError`` for a callable that makes its module anew in each call.
 
@@ -162,7 +162,7 @@ class TorchAdapter:
             for replay in replays:
                 replay.start()
             result = own._pulled_back(*given, **kwargs) if name == "vjp" else own._run(name, *given, **kwargs)
-            if torch.device(self.device).type == "cuda":
+            if torch.device(self.device).type == "cuda" and not torch.cuda.is_current_stream_capturing():
                 torch.cuda.synchronize(self.device)
             return result
 

@@ -248,7 +248,7 @@ def test_a_peer_that_is_not_installed_or_too_old(
 
     monkeypatch.setattr(base.importlib.metadata, "version", version)
     assert "transformers is not: pip install 'swin-oracle[peers]'" in refused(capsys, "peer:transformers")
-    assert "timm is judged from version 1.0.31 to below 2, got 0.9.2" in refused(capsys, "peer:timm")
+    assert "timm is judged from version 1.0.29 to below 2, got 0.9.2" in refused(capsys, "peer:timm")
     versions["timm"] = "2.0.0"
     assert "got 2.0.0: install one of these" in refused(capsys, "peer:timm")
     assert "got 2.0.0: install one of these" in refused(capsys, "swin_properties.adapters.peers.timm")

@@ -94,7 +94,9 @@ def wrong_norm_gradients(dtype: torch.dtype) -> Iterator[str]:
         )
         normed = 0.5 * balanced(channels, channels)  # of tokens 1 from their mean, with an epsilon of 3
         pulled = gradient * gain
-        of_x = 0.5 * (pulled - pulled.mean(1, keepdim=True) - normed * (pulled * normed).mean(1, keepdim=True))
+        of_x = 0.5 * (
+            pulled - pulled.mean(1, keepdim=True) - normed * (pulled * normed).mean(1, keepdim=True)
+        )
         exact = of_x, (gradient * normed).sum(0), gradient.sum(0)
         for of_gain in {dtype, torch.float32}:
             found = kernels.launch_norm_backward(

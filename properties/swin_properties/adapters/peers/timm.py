@@ -165,4 +165,4 @@ def __getattr__(name: str) -> Any:
     """``adapter``, made when it is asked for: importing this module needs no timm."""
     if name != "adapter":
         raise AttributeError(name)
-    return Timm(*package("timm", ("1.0.31", "2"), "timm.models.swin_transformer"))
+    return Timm(*package("timm", ("1.0.29", "2"), "timm.models.swin_transformer"))

@@ -188,4 +188,4 @@ def __getattr__(name: str) -> Any:
     """``adapter``, made when it is asked for: importing this module needs no transformers."""
     if name != "adapter":
         raise AttributeError(name)
-    return Transformers(*package("transformers", ("5.20", "6"), "transformers.models.swin.modeling_swin"))
+    return Transformers(*package("transformers", ("5.17", "6"), "transformers.models.swin.modeling_swin"))
