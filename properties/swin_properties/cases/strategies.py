@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import wraps
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial, wraps
+from inspect import signature
 from itertools import product
 from math import prod
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from swin_properties.budget.budget import SMALLEST_OUTPUT
 from swin_properties.cases.case import Case, GridCase, NetCase
+from swin_properties.cases.large import NONE_LARGE, ONE_AT_A_TIME, Large
 
 C = TypeVar("C", bound=Case)
 P = ParamSpec("P")
@@ -20,14 +22,16 @@ P = ParamSpec("P")
 
 @dataclass(frozen=True)
 class Drawn(Generic[C]):
-    """Cases of one type that Hypothesis draws from a strategy."""
+    """Cases of one type that Hypothesis draws; and by name such in which one size is large."""
 
     kind: type[C]
     strategy: st.SearchStrategy[C]
+    large: Mapping[str, st.SearchStrategy[C]] = field(default_factory=dict, hash=False)
 
     def map(self, change: Callable[[C], C]) -> Drawn[C]:
         """Returns the same cases, each changed."""
-        return Drawn(self.kind, self.strategy.map(change))
+        large = {name: strategy.map(change) for name, strategy in self.large.items()}
+        return Drawn(self.kind, self.strategy.map(change), large)
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,9 @@ def drawn(
 
         @wraps(draw_case)
         def cases(*args: P.args, **kwargs: P.kwargs) -> Drawn[C]:
-            return Drawn(kind, strategy(*args, **kwargs))
+            make: Callable[..., st.SearchStrategy[C]] = partial(strategy, *args, **kwargs)
+            named = ONE_AT_A_TIME if "large" in signature(draw_case).parameters else {}
+            return Drawn(kind, make(), {name: make(large=size) for name, size in named.items()})
 
         return cases
 
@@ -81,24 +87,44 @@ def grids(
     largest_window: int = 5,
     channels: int = 1,
     heads: int = 1,
+    large: Large = NONE_LARGE,
 ) -> GridCase:
     """Draws a grid; the simplest sizes come first, so that a counterexample shrinks to few and small windows.
 
     ``whole``: only whole windows.  ``shifted``: False for no shift.  ``enough``: raises the batch until the
-    elements B H W C are as many as a budget needs.  ``channels``, ``heads``: the fewest of each.
+    elements B H W C are as many as a budget needs.  ``channels``, ``heads``: the fewest of each.  ``large``:
+    the sizes that are not drawn; a grid is rounded up to whole windows if it has to be.
     """
-    counts = draw(st.integers(1, 3)), draw(st.integers(1, 3))  # drawn first, hence shrunk first
-    window = draw(st.integers(1, largest_window)), draw(st.integers(1, largest_window))
-    missing = (0, 0) if whole else (draw(st.integers(0, window[0] - 1)), draw(st.integers(0, window[1] - 1)))
+    is_large = large != NONE_LARGE  # then nothing else is so small that the large size could not be seen
+    least = 2 if is_large and largest_window > 1 else 1
+    most = 1 if large.windows else 2 if large.window else 3
+    fewest = 2 if is_large and most == 3 else 1
+    counts = (
+        draw(st.integers(fewest, most)),
+        draw(st.integers(fewest, most)),
+    )  # drawn first, hence shrunk first
+    window = large.window or (
+        draw(st.integers(least, largest_window)),
+        draw(st.integers(least, largest_window)),
+    )
+    missing = (0, 0)
+    if large.grid:
+        counts = -(-large.grid[0] // window[0]), -(-large.grid[1] // window[1])
+    elif not (whole or large.windows):
+        missing = draw(st.integers(0, window[0] - 1)), draw(st.integers(0, window[1] - 1))
     grid = counts[0] * window[0] - missing[0], counts[1] * window[1] - missing[1]
+    if large.grid and not whole:
+        grid = large.grid
     shift = (0, 0)
-    if shifted is not False:
+    if shifted is not False and is_large and not large.windows:
+        shift = draw(st.sampled_from((window[0] // 2, 0))), draw(st.sampled_from((window[1] // 2, 0)))
+    elif shifted is not False and not is_large:
         shift = draw(st.integers(0, window[0] - 1)), draw(st.integers(0, window[1] - 1))
-    count = draw(st.integers(heads, 3))
-    head_dim = draw(st.integers(-(-channels // count), 4))
-    batch = draw(st.integers(1, 2))
+    count = large.heads or draw(st.integers(heads, 3))
+    head_dim = large.head_dim or draw(st.integers(-(-channels // count), 4))
+    batch = large.windows or draw(st.integers(1, 2))
     recipe = draw(st.sampled_from(recipes))
-    if enough:
+    if enough and not large.windows:
         batch += -(-needed(recipe) // (prod(grid) * count * head_dim)) - 1
     return GridCase(
         batch=batch,
@@ -123,6 +149,7 @@ def networks(
     enough: bool = True,
     rolls: bool = False,
     longest: int = 10,
+    large: Large = NONE_LARGE,
 ) -> NetCase:
     """Draws a network of ``fewest`` to ``deepest`` stages, small enough to run in milliseconds.
 
@@ -132,13 +159,19 @@ def networks(
 
     Networks of a single block have a law of their own, ``swin_transformer/one-block``: an implementation that
     fails on them would otherwise break every law of networks, and hide its other faults.
+
+    ``large``: the sizes of the first stage that are not drawn; the network then has two blocks.
     """
-    depths = tuple(draw(st.lists(st.integers(1, 1 if rolls else 3), min_size=fewest, max_size=deepest)))
-    if depths == (1,):
-        depths = (1, 1) if rolls else (2,)
-    heads = tuple(draw(st.sampled_from((1, 2, 4))) for _ in depths)
-    embed_dim = max(heads) * draw(st.integers(-(-4 // max(heads)), 4))
-    window = draw(st.integers(1, 4)), draw(st.integers(1, 4))
+    if large == NONE_LARGE:
+        depths = tuple(draw(st.lists(st.integers(1, 1 if rolls else 3), min_size=fewest, max_size=deepest)))
+        if depths == (1,):
+            depths = (1, 1) if rolls else (2,)
+    else:
+        depths = (1, 1) if rolls or fewest > 1 else (2,)
+    heads = tuple(large.heads or draw(st.sampled_from((1, 2, 4))) for _ in depths)
+    embed_dim = max(heads) * (large.head_dim or draw(st.integers(-(-4 // max(heads)), 4)))
+    least = 1 if large == NONE_LARGE else 2
+    window = large.window or (draw(st.integers(least, 4)), draw(st.integers(least, 4)))
     patch = draw(st.integers(1, 4)), draw(st.integers(1, 4))
     classes = draw(st.sampled_from((500, 0)))
     if enough and not classes and not maps:
@@ -146,15 +179,22 @@ def networks(
     missing = (0, 0)
     if rolls:
         whole = tuple(m << len(depths) - 1 for m in window)
-        grid = whole[0] * draw(st.integers(1, 3)), whole[1] * draw(st.integers(1, 3))
-    else:
+        if large == NONE_LARGE:
+            grid = whole[0] * draw(st.integers(1, 3)), whole[1] * draw(st.integers(1, 3))
+        else:
+            height, width = large.grid or (1, 1)
+            grid = -(-height // whole[0]) * whole[0], -(-width // whole[1]) * whole[1]
+    elif large == NONE_LARGE:
         grid = draw(st.integers(1, longest)), draw(st.integers(1, longest))
+    else:  # more than a window, so that blocks shift
+        grid = large.grid or ((window[0], window[1]) if large.windows else (window[0] + 1, window[1]))
+    if not rolls:
         missing = draw(st.integers(0, patch[0] - 1)), draw(st.integers(0, patch[1] - 1))
     image = grid[0] * patch[0] - missing[0], grid[1] * patch[1] - missing[1]
     smallest = smallest_map(grid, embed_dim, len(depths)) if maps else classes or embed_dim << len(depths) - 1
     recipe = draw(st.sampled_from(recipes))
     return NetCase(
-        batch=draw(st.integers(0, 1)) + (-(-needed(recipe) // smallest) if enough else 1),
+        batch=large.windows or draw(st.integers(0, 1)) + (-(-needed(recipe) // smallest) if enough else 1),
         recipe=recipe,
         seed=draw(Seeds),
         image=image,

@@ -6,6 +6,8 @@ import shlex
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from functools import reduce
 from typing import Any
 from zlib import crc32
 
@@ -14,9 +16,11 @@ from hypothesis.errors import Flaky, Unsatisfiable
 
 from swin_properties.adapters.answers import Declined
 from swin_properties.adapters.implementation import Implementation
-from swin_properties.cases.case import Case, NetCase
+from swin_properties.cases import large
+from swin_properties.cases.case import Case, GridCase, NetCase
 from swin_properties.cases.draws import draw_each
-from swin_properties.cases.strategies import Listed
+from swin_properties.cases.large import AT_ONCE, MOST_CHANNELS, ONE_AT_A_TIME, SWIN_T
+from swin_properties.cases.strategies import Drawn, Listed
 from swin_properties.judging.compare import CaseResult, evaluate
 from swin_properties.judging.report import Counterexample, LawResult, printable
 from swin_properties.laws.law import Law
@@ -30,7 +34,8 @@ class Effort:
     """How many cases a law is asked on.
 
     Drawn ones: of a grid, of a network, of a gradient (a case of these costs about 3 and 10 of the first);
-    enumerated ones: the largest window and count.
+    enumerated ones: the largest window and count.  ``large``: how many large sizes a law is asked that does
+    not compare a component with the oracle.
     """
 
     grids: int
@@ -38,6 +43,7 @@ class Effort:
     gradients: int
     largest_window: int
     largest_count: int
+    large: int
 
     def examples(self, law: Law) -> int:
         """Returns how many cases are drawn for a law."""
@@ -47,9 +53,9 @@ class Effort:
 
 
 EFFORTS = {
-    "quick": Effort(5, 2, 1, 2, 2),
-    "default": Effort(20, 8, 3, 3, 2),
-    "deep": Effort(500, 200, 40, 5, 3),
+    "quick": Effort(5, 2, 1, 2, 2, 1),
+    "default": Effort(20, 8, 3, 3, 2, 4),
+    "deep": Effort(500, 200, 40, 5, 3, len(ONE_AT_A_TIME)),
 }
 """The efforts by name."""
 
@@ -77,6 +83,7 @@ def run_law(
     rhos: list[float | None] = []
     last: list[tuple[Case, CaseResult]] = []
     declined: list[str] = []
+    sizes = [large.Sizes()]
 
     def ask(case: Case) -> None:
         case = implementation.adapt_case(case)
@@ -87,19 +94,23 @@ def run_law(
             declined.append(str(reason))
             raise
         rhos.append(outcome.rho)
+        sizes.append(large.measure(case))
         if outcome.seen is not None:
             last.append((case, outcome))
             raise _Broken
 
     try:
         ask_all(law, ask, effort, seed)
+        ask_large(law, ask, effort, seed)
     except (_Broken, Unsatisfiable):  # unsatisfiable: every case was declined
         pass
     except Flaky:
         case, outcome = last[-1]
         last.append((case, replace(outcome, seen=f"not the same twice: {outcome.seen}")))
     worst = max((rho for rho in rhos if rho is not None), default=None)
-    result = replace(result, cases=len(rhos), rho=worst, declined=tuple(declined))
+    result = replace(
+        result, cases=len(rhos), rho=worst, declined=tuple(declined), sizes=reduce(large.largest, sizes)
+    )
     if not rhos and declined:
         return replace(result, status="not offered", missing=("any case drawn",))
     return result if not last else mark_broken(result, *last[-1], reproduce)
@@ -136,6 +147,64 @@ def mark_broken(result: LawResult, case: Case, outcome: CaseResult, reproduce: s
 def quote_law(name: str) -> str:
     """A law's name as one word of a shell command."""
     return shlex.quote(name)
+
+
+def ask_large(law: Law, ask: Callable[[Any], None], effort: Effort, seed: int) -> None:
+    """Asks cases in which one size is large, then those in which all sizes are a real stage's."""
+    if isinstance(law.cases, Listed):
+        return
+
+    def taken(case: Any) -> None:
+        try:
+            ask(case)
+        except Declined:
+            reject()
+
+    for size in choose_large(law, effort):
+        with suppress(Unsatisfiable):  # all cases of this size may be declined
+            draw_each(law.cases.large[size], taken, 1, crc32(f"{seed} {law.name} {size}".encode()))
+    for case in choose_life_size(law, effort):
+        with suppress(Declined):
+            ask(case)
+
+
+def choose_large(law: Law, effort: Effort) -> list[str]:
+    """Returns the sizes that are large, one at a time, on cases of a law.
+
+    A law that compares a component with the oracle is asked all; the others begin at different sizes, so
+    that all laws of a component together are asked many.
+    """
+    assert isinstance(law.cases, Drawn)
+    deep = effort == EFFORTS["deep"]
+    sizes = [size for size in law.cases.large if deep or not _is_slow(law, size)]
+    of_oracle = law.name.endswith("/oracle") and (law.kind is GridCase or effort != EFFORTS["quick"])
+    if not sizes or deep or of_oracle:
+        return sizes
+    number = min(effort.large, 1) if law.tier == "gradient" else effort.large
+    if law.tier == "gradient" and effort == EFFORTS["quick"]:
+        return []
+    first = crc32(law.name.encode()) % len(sizes)
+    return (sizes + sizes)[first : first + min(number, len(sizes))]
+
+
+def choose_life_size(law: Law, effort: Effort) -> list[Case]:
+    """Returns the cases of a law in which all sizes are those of a real stage, or of a real network."""
+    if not law.life_size or effort == EFFORTS["quick"]:
+        return []
+    if law.kind is NetCase:
+        return [SWIN_T]
+    deep = effort == EFFORTS["deep"]
+    recipe = "gentle" if law.name.endswith("/locality") else "generic"
+    return [replace(case, recipe=recipe) for name, case in AT_ONCE.items() if deep or not _is_slow(law, name)]
+
+
+def _is_slow(law: Law, size: str) -> bool:
+    """Tells whether a law takes over 2 seconds on a large size, or one of its kind does."""
+    if size == MOST_CHANNELS and not law.name.endswith("/oracle"):
+        return True
+    if law.tier == "gradient" and size.endswith(" windows"):
+        return True
+    return any(fnmatchcase(size, pattern) for pattern in law.slow)
 
 
 def ask_all(law: Law, ask: Callable[[Any], None], effort: Effort, seed: int) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Literal
 
 from swin_properties.cases.case import Case
+from swin_properties.cases.large import NO_SIZES, Sizes, largest
 from swin_properties.judging.compare import Evidence
 from swin_properties.laws.law import LAWS
 from swin_properties.laws.version import __version__
@@ -41,7 +43,8 @@ class LawResult:
 
     ``rho`` is the largest seen, None if none was measured.  ``missing`` names the callables that the law
     needs and the implementation does not offer.  ``known`` says why the law may be broken.  ``declined``
-    holds one reason for each case that the implementation or its convention does not take.
+    holds one reason for each case that the implementation or its convention does not take.  ``sizes`` are the
+    largest that were asked.
     """
 
     law: str
@@ -53,6 +56,7 @@ class LawResult:
     counterexample: Counterexample | None = None
     known: Known | None = None
     declined: tuple[str, ...] = ()
+    sizes: Sizes = NO_SIZES
 
     @property
     def where(self) -> str:
@@ -106,6 +110,11 @@ class Report:
         reasons = dict.fromkeys(reason for result in self.results for reason in result.declined)
         counts = {r: [result.declined.count(r) for result in self.results] for r in reasons}
         return {reason: (sum(each), sum(map(bool, each))) for reason, each in counts.items()}
+
+    @property
+    def sizes(self) -> Sizes:
+        """Returns the largest sizes that were asked, each for itself."""
+        return reduce(largest, (result.sizes for result in self.results), NO_SIZES)
 
     @property
     def exit_code(self) -> int:

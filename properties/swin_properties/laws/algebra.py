@@ -166,7 +166,7 @@ def scale(swin: Asked, case: GridCase) -> Any:
     return pairs
 
 
-@law("shifted_window_attention/extreme-logits", SWA, Plain, compares_with="definition")
+@law("shifted_window_attention/extreme-logits", SWA, Plain, compares_with="definition", slow=["grid *"])
 def extreme_logits(swin: Asked, case: GridCase) -> Any:
     """With logits 2^13 apart a token is the mean of its keys of largest logit; adding to all changes
     nothing.

@@ -11,6 +11,7 @@ from swin_reference import direct
 from swin_properties.adapters.contract import Asked
 from swin_properties.cases.case import GridCase
 from swin_properties.cases.recipes import scaled
+from swin_properties.cases.remember import remember
 from swin_properties.cases.strategies import SmallGrids, grids
 from swin_properties.laws.law import law
 
@@ -26,7 +27,14 @@ def random_masks(case: GridCase, windows: int) -> Any:
     return np.where(hidden, -np.inf, 0.0)
 
 
-@law("window_attention/oracle", ["window_attention"], grids(RECIPES, enough=True), compares_with="oracle")
+@law(
+    "window_attention/oracle",
+    ["window_attention"],
+    grids(RECIPES, enough=True),
+    compares_with="oracle",
+    life_size=True,
+    slow=["stage 3 of Swin-B*"],
+)
 def window_oracle(swin: Asked, case: GridCase) -> Any:
     """Window attention is the oracle's: softmax(q k^T / sqrt(d) + bias) v, projected."""
     x, params = case.windows(), case.attention()
@@ -43,7 +51,13 @@ def window_mask(swin: Asked, case: GridCase) -> Any:
     return swin.window_attention(*args, mask=mask), swin.expected.window_attention(*args, mask=mask)
 
 
-@law("window_attention/mask-order", ["window_attention.mask"], grids(enough=True), compares_with="itself")
+@law(
+    "window_attention/mask-order",
+    ["window_attention.mask"],
+    grids(enough=True),
+    compares_with="itself",
+    slow=["grid *", "4097 *"],
+)
 def window_mask_order(swin: Asked, case: GridCase) -> Any:
     """The result of each window is the same when it is computed alone under its own mask."""
     x, params = case.windows(), case.attention()
@@ -82,7 +96,13 @@ def window_own_scale(swin: Asked, case: GridCase) -> Any:
     ]
 
 
-@law("shifted_window_attention/oracle", SWA, grids(RECIPES, enough=True), compares_with="oracle")
+@law(
+    "shifted_window_attention/oracle",
+    SWA,
+    grids(RECIPES, enough=True),
+    compares_with="oracle",
+    life_size=True,
+)
 def shifted_oracle(swin: Asked, case: GridCase) -> Any:
     """(S)W-MSA on any grid is the oracle's: pad, shift, partition, attend, reverse, shift back, crop."""
     args = case.tokens(), case.attention(), case.heads, case.window, case.shift
@@ -94,6 +114,8 @@ def shifted_oracle(swin: Asked, case: GridCase) -> Any:
     SWA,
     grids(("generic", "peaked"), enough=True),
     compares_with="definition",
+    life_size=True,
+    slow=["stage 3 of Swin-B*", "stage 1 of Swin-T"],
 )
 def true_windows(swin: Asked, case: GridCase) -> Any:
     """(S)W-MSA is attention inside each true shifted window, computed without roll, partition or mask.
@@ -104,18 +126,29 @@ def true_windows(swin: Asked, case: GridCase) -> Any:
     same floor((h - s) / M) on both axes.  Inside a window the roll keeps the offsets, and so the bias.
     """
     args = case.tokens(), case.attention(), case.heads, case.window, case.shift
-    return swin.shifted_window_attention(*args), direct.shifted_window_attention(*args)
+    return swin.shifted_window_attention(*args), attend_in_true_windows(case)
+
+
+@remember  # perturbed runs ask again
+def attend_in_true_windows(case: GridCase, several: bool = False) -> Any:
+    """Returns the attention of a case's tokens by the second oracle."""
+    x = several_tokens(case) if several else case.tokens()
+    return direct.shifted_window_attention(x, case.attention(), case.heads, case.window, case.shift)
 
 
 @law("shifted_window_attention/exhaustive", SWA, SmallGrids, compares_with="definition")
 def every_small_grid(swin: Asked, case: GridCase) -> Any:
     """For every small window, shift and grid, (S)W-MSA is attention inside each true shifted window."""
+    args = several_tokens(case), case.attention(), case.heads, case.window, case.shift
+    return swin.shifted_window_attention(*args), attend_in_true_windows(case, several=True)
+
+
+def several_tokens(case: GridCase) -> Any:
+    """Returns multiples of a case's tokens, as many as a budget needs."""
     enough = -(-1000 // (prod(case.grid) * case.channels))
     tokens = case.tokens()
     x = np.concatenate([tokens * factor for factor in np.linspace(-1, 1, enough).round(1)])
-    x = np.round(x * 64) / 64
-    args = x, case.attention(), case.heads, case.window, case.shift
-    return swin.shifted_window_attention(*args), direct.shifted_window_attention(*args)
+    return np.round(x * 64) / 64
 
 
 @law(
@@ -124,6 +157,7 @@ def every_small_grid(swin: Asked, case: GridCase) -> Any:
     grids(("gentle",), channels=2),
     "exact",
     compares_with="definition",
+    life_size=True,
 )
 def locality(swin: Asked, case: GridCase) -> Any:
     """Changing a token changes all tokens of its true window and no others.
@@ -187,7 +221,13 @@ def mean(swin: Asked, case: GridCase) -> Any:
     return swin.shifted_window_attention(x, params, case.heads, case.window, case.shift), expected
 
 
-@law("shifted_window_attention/global", SWA, grids(shifted=False, enough=True), compares_with="definition")
+@law(
+    "shifted_window_attention/global",
+    SWA,
+    grids(shifted=False, enough=True),
+    compares_with="definition",
+    slow=["grid *"],
+)
 def global_attention(swin: Asked, case: GridCase) -> Any:
     """With one window as large as the grid and no position bias, (S)W-MSA is a ViT's global attention."""
     params = case.attention()

@@ -15,14 +15,28 @@ Blocks = grids(("generic", "flat", "peaked", "big"), enough=True, largest_window
 Plain = grids(enough=True, largest_window=4, channels=4)
 
 
-@law("swin_block/oracle", ["swin_block"], Blocks, compares_with="oracle")
+@law(
+    "swin_block/oracle",
+    ["swin_block"],
+    Blocks,
+    compares_with="oracle",
+    life_size=True,
+    slow=["stage 3 of Swin-B*"],
+)
 def block_oracle(swin: Asked, case: GridCase) -> Any:
     """A block is the oracle's: x + (S)W-MSA(norm1(x)), then x + MLP(norm2(x))."""
     args = case.tokens(), case.block(), case.heads, case.window, case.shift
     return swin.swin_block(*args), swin.expected.swin_block(*args)
 
 
-@law("swin_block/branches", ["swin_block"], Blocks, compares_with="oracle")
+@law(
+    "swin_block/branches",
+    ["swin_block"],
+    Blocks,
+    compares_with="oracle",
+    life_size=True,
+    slow=["stage 3 of Swin-B*", "stage 1 of Swin-T"],
+)
 def block_branches(swin: Asked, case: GridCase) -> Any:
     """What a block adds to its input is the oracle's; the residual, beside which errors look small, is left
     out.
@@ -42,7 +56,12 @@ def block_drop_path(swin: Asked, case: GridCase) -> Any:
 
 
 @law(
-    "swin_block/locality", ["swin_block"], grids(("gentle",), channels=3), "exact", compares_with="definition"
+    "swin_block/locality",
+    ["swin_block"],
+    grids(("gentle",), channels=3),
+    "exact",
+    compares_with="definition",
+    life_size=True,
 )
 def block_locality(swin: Asked, case: GridCase) -> Any:
     """Changing a token changes no token outside its true window, and none of another image."""

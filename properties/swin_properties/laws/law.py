@@ -46,6 +46,10 @@ class Law:
     """What is expected: the ``oracle``'s result under the implementation's convention; a result of the
     implementation ``itself`` on a related input; or what the ``definition`` of Swin gives whatever the
     convention, written in the law or computed by the second oracle."""
+    life_size: bool = False
+    """Whether it is also asked at the sizes of real stages, all at once (`cases.large.AT_ONCE`)."""
+    slow: tuple[str, ...] = ()
+    """The large sizes on which it takes over 2 seconds, as patterns: they are asked at deep effort only."""
 
     @property
     def kind(self) -> type[Case]:
@@ -90,7 +94,14 @@ LAWS: dict[str, Law] = {}
 
 
 def law(
-    name: str, needs: Sequence[str], cases: Cases, tier: Tier = "budget", *, compares_with: Compared
+    name: str,
+    needs: Sequence[str],
+    cases: Cases,
+    tier: Tier = "budget",
+    *,
+    compares_with: Compared,
+    life_size: bool = False,
+    slow: Sequence[str] = (),
 ) -> Callable[[Body], Body]:
     """Adds a function to `LAWS`; the first paragraph of its docstring is the law's sentence.
 
@@ -103,7 +114,9 @@ def law(
         sentence = " ".join((body.__doc__ or "").split("\n\n")[0].split())
         if not sentence:
             raise ValueError(f"a law is a sentence, {name} has no docstring: write one")
-        LAWS[name] = Law(name, sentence, body, tuple(needs), tier, cases, compares_with)
+        LAWS[name] = Law(
+            name, sentence, body, tuple(needs), tier, cases, compares_with, life_size, tuple(slow)
+        )
         return body
 
     return enter

@@ -48,7 +48,7 @@ def moved(swin: Asked, name: str, case: GridCase, params: Any) -> Any:
     return np.any(function(x, params) != function(nudged, params), axis=-1) & ~changed
 
 
-@law("layer_norm/oracle", ["layer_norm"], Normed, compares_with="oracle")
+@law("layer_norm/oracle", ["layer_norm"], Normed, compares_with="oracle", life_size=True)
 def layer_norm_oracle(swin: Asked, case: GridCase) -> Any:
     """LayerNorm is the oracle's: biased variance, eps 1e-5 inside the root, gamma and beta."""
     x, params = case.tokens(), norm(case)
@@ -105,6 +105,8 @@ def layer_norm_zeros(swin: Asked, case: GridCase) -> Any:
     ["mlp"],
     grids(("generic", "big"), shifted=False, enough=True, largest_window=3),
     compares_with="oracle",
+    life_size=True,
+    slow=["1024 channels", "stage 3 of Swin-B*"],
 )
 def mlp_oracle(swin: Asked, case: GridCase) -> Any:
     """The MLP is the oracle's: fc2(gelu(fc1(x))) with the exact GELU."""

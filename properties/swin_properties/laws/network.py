@@ -20,7 +20,13 @@ def stage(case: NetCase, number: int) -> tuple[Any, ...]:
     return case.network()["layers"][number], case.depths[number], case.heads[number], case.window
 
 
-@law("swin_stage/oracle", ["swin_stage"], networks(RECIPES, deepest=2, maps=True), compares_with="oracle")
+@law(
+    "swin_stage/oracle",
+    ["swin_stage"],
+    networks(RECIPES, deepest=2, maps=True),
+    compares_with="oracle",
+    slow=["1024 channels"],
+)
 def stage_oracle(swin: Asked, case: NetCase) -> Any:
     """A stage is the oracle's: its blocks, then the merge if it has one."""
     args = case.tokens(), *stage(case, 0)
@@ -85,14 +91,27 @@ def receptive_field(swin: Asked, case: NetCase) -> Any:
     return changed, field
 
 
-@law("swin_features/oracle", ["swin_features"], networks(RECIPES, maps=True), compares_with="oracle")
+@law(
+    "swin_features/oracle",
+    ["swin_features"],
+    networks(RECIPES, maps=True),
+    compares_with="oracle",
+    slow=["1024 channels"],
+)
 def features_oracle(swin: Asked, case: NetCase) -> Any:
     """The features are the oracle's: the map of every stage before its merge, not normed."""
     args = case.images(), case.network(), case.config
     return list(zip(swin.swin_features(*args), swin.expected.swin_features(*args), strict=True))
 
 
-@law("swin_transformer/oracle", ["swin_transformer"], networks(RECIPES), compares_with="oracle")
+@law(
+    "swin_transformer/oracle",
+    ["swin_transformer"],
+    networks(RECIPES),
+    compares_with="oracle",
+    life_size=True,
+    slow=["1024 channels"],
+)
 def transformer_oracle(swin: Asked, case: NetCase) -> Any:
     """The whole network is the oracle's: embedding, stages, norm, mean over the tokens, head."""
     args = case.images(), case.network(), case.config

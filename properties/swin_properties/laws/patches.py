@@ -79,7 +79,14 @@ def embed_affine(swin: Asked, case: GridCase) -> Any:
     return fx + fy - f0, sum_
 
 
-@law("patch_merging/oracle", ["patch_merging"], Tokens, compares_with="oracle")
+@law(
+    "patch_merging/oracle",
+    ["patch_merging"],
+    Tokens,
+    compares_with="oracle",
+    life_size=True,
+    slow=["1024 channels", "stage 4 of Swin-T", "stage 3 of Swin-B*"],
+)
 def merging_oracle(swin: Asked, case: GridCase) -> Any:
     """The merge is the oracle's: concatenate 2x2, LayerNorm(4C), linear 4C -> 2C, for even and odd sides."""
     x, params = case.tokens(), case.hot(merging_shapes(case.channels))

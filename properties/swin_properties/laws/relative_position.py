@@ -50,7 +50,14 @@ def histogram(swin: Asked, case: GridCase) -> Any:
     return got, np.outer(*counts).ravel()
 
 
-@law("relative_position_index/offset-only", INDEX, Windows, "exact", compares_with="definition")
+@law(
+    "relative_position_index/offset-only",
+    INDEX,
+    Windows,
+    "exact",
+    compares_with="definition",
+    slow=["window 12x12", "window 16x16"],
+)
 def offset_only(swin: Asked, case: GridCase) -> Any:
     """Two pairs of tokens have the same index exactly when they have the same offset."""
     index = swin.relative_position_index(case.window).ravel()
@@ -91,6 +98,7 @@ def copying_attention(case: GridCase, table: Any) -> Any:
     grids(whole=True),
     "exact",
     compares_with="definition",
+    slow=["window *", "head dimension *", "*6 channels"],
 )
 def bias_as_shift(swin: Asked, case: GridCase) -> Any:
     """With queries of 0 and one huge entry in the bias table, at offset D, token i becomes token i - D.
