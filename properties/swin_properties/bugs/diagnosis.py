@@ -64,7 +64,7 @@ def diagnose(implementation: Implementation, report: Report) -> Diagnosis | None
     holding = {r.law.partition("/")[0] for r in report.of("holds")} - broken
     order = list(dict.fromkeys(name.partition("/")[0] for name in LAWS))
     exhibits = [
-        (LAWS[r.law], case)
+        (LAWS[r.law], case.in_precision(report.precision))
         for r in told[:MOST_LAWS]
         if r.counterexample
         for case in (r.counterexample.case, *cases(LAWS[r.law], "quick", report.seed)[:MOST_CASES])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from math import prod
 from typing import Any, Self
 
@@ -21,6 +21,8 @@ class Case:
     batch: int
     recipe: str
     seed: int
+    precision: str = field(default="float64", kw_only=True)
+    """The precision whose bits the recipe ``full`` uses, which is no word of the case: a report names it."""
 
     def __post_init__(self) -> None:
         if self.batch < 1 or self.seed < 0:
@@ -34,8 +36,17 @@ class Case:
             )
 
     def __str__(self) -> str:
-        values = [(field.name, getattr(self, field.name), field.default) for field in fields(self)]
+        values = [(name, getattr(self, name), default) for name, (_, default) in self.words().items()]
         return " ".join(f"{name}={_written(value)}" for name, value, default in values if value != default)
+
+    @classmethod
+    def words(cls) -> dict[str, tuple[str, Any]]:
+        """The type and the default of each word of a case."""
+        return {f.name: (str(f.type), f.default) for f in fields(cls) if f.name != "precision"}
+
+    def in_precision(self, precision: str) -> Self:
+        """The same case, whose numbers, if they are ``full``, are those of a precision."""
+        return replace(self, precision=precision) if self.recipe == "full" else self
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -48,13 +59,18 @@ class Case:
         grid=4x6 window=2x2
         """
         words = dict(word.partition("=")[::2] for word in text.split())
-        kinds = {field.name: str(field.type) for field in fields(cls)}
+        kinds = {name: kind for name, (kind, _) in cls.words().items()}
         if odd := sorted(set(words) - set(kinds)):
             raise ValueError(
                 f"a case of this law has the words {', '.join(kinds)}, got {', '.join(odd)}: "
                 "use some of these"
             )
         return cls(**{name: _read(name, kinds[name], word) for name, word in words.items()})
+
+    def hot(self, shapes: Any) -> Any:
+        """Hot parameters of any shapes, from this case's seed, by the recipe."""
+        hot = parameters.hot_parameters(shapes, self.seed)
+        return recipes.filled(hot, self.rng(9), self.precision) if self.recipe == "full" else hot
 
     def rng(self, stream: int) -> np.random.Generator:
         """The random numbers of this case; streams are independent of each other."""
@@ -101,7 +117,7 @@ class GridCase(Case):
     def tokens(self, channels: int | None = None, batch: int | None = None) -> Any:
         """Tokens (B, H, W, C) by the recipe."""
         shape = (batch or self.batch, *self.grid, channels or self.channels)
-        return recipes.tokens(self.recipe, shape, self.rng(1))
+        return recipes.tokens(self.recipe, shape, self.rng(1), self.precision)
 
     @remember
     def windows(self) -> Any:
@@ -109,7 +125,7 @@ class GridCase(Case):
         height, width = self.padded
         count = self.batch * height * width // prod(self.window)
         shape = (count, 1, prod(self.window), self.channels)
-        return recipes.tokens(self.recipe, shape, self.rng(1))[:, 0]
+        return recipes.tokens(self.recipe, shape, self.rng(1), self.precision)[:, 0]
 
     @remember
     def attention(self) -> Any:
@@ -117,7 +133,7 @@ class GridCase(Case):
         shapes = parameters.window_attention_shapes(
             self.channels, self.heads, self.window, bool(self.qkv_bias)
         )
-        return recipes.weights(self.recipe, parameters.hot_parameters(shapes, self.seed))
+        return recipes.weights(self.recipe, self.hot(shapes))
 
     @remember
     def block(self) -> Any:
@@ -125,11 +141,7 @@ class GridCase(Case):
         shapes = parameters.block_shapes(
             self.channels, self.heads, self.window, 2 * self.channels, bool(self.qkv_bias)
         )
-        return recipes.weights(self.recipe, parameters.hot_parameters(shapes, self.seed))
-
-    def hot(self, shapes: Any) -> Any:
-        """Hot parameters of any shapes, from this case's seed."""
-        return parameters.hot_parameters(shapes, self.seed)
+        return recipes.weights(self.recipe, self.hot(shapes))
 
     def together(self) -> Any:
         """Which tokens of the padded grid, counted row by row, share a true window: booleans (P, P)."""
@@ -210,19 +222,21 @@ class NetCase(Case):
     def images(self) -> Any:
         """Images (B, 3, H, W) by the recipe."""
         shape = (self.batch, *self.image, 3)
-        return np.ascontiguousarray(recipes.tokens(self.recipe, shape, self.rng(1)).transpose(0, 3, 1, 2))
+        return np.ascontiguousarray(
+            recipes.tokens(self.recipe, shape, self.rng(1), self.precision).transpose(0, 3, 1, 2)
+        )
 
     @remember
     def tokens(self) -> Any:
         """Tokens of the first stage's grid, (B, H, W, C), by the recipe."""
         shape = (self.batch, *self.grid, self.embed_dim)
-        return recipes.tokens(self.recipe, shape, self.rng(2))
+        return recipes.tokens(self.recipe, shape, self.rng(2), self.precision)
 
     @remember
     def network(self) -> Any:
         """Parameters of the network by the recipe."""
         shapes = parameters.parameter_shapes(self.config)
-        return recipes.weights(self.recipe, parameters.hot_parameters(shapes, self.seed))
+        return recipes.weights(self.recipe, self.hot(shapes))
 
 
 def _written(value: Any) -> str:

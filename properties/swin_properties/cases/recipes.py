@@ -1,4 +1,7 @@
-"""Recipes: the kinds of input that make faults visible.  All values are exact in every precision."""
+"""Recipes: the kinds of input that make faults visible.
+
+All values are exact in the tested precision, and but for the recipe ``full`` in every precision.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+
+from swin_properties.budget.precision import PRECISIONS
 
 RECIPES = {
     "generic": "tokens on the grid k/64, |k| < 128; hot weights",
@@ -15,16 +20,19 @@ RECIPES = {
     "peaked": "logits spread over 150 and more",
     "big": "tokens of up to 254, whose squares overflow float16",
     "gentle": "logits spread over a few units: every token visibly weighs on every other",
+    "full": "tokens and weights that use all bits of the tested precision",
 }
 """Every recipe's name and what it is."""
 
 
-def tokens(recipe: str, shape: tuple[int, ...], rng: np.random.Generator) -> Any:
-    """Tokens of ``shape`` (B, H, W, C) by the recipe, float64.
+def tokens(recipe: str, shape: tuple[int, ...], rng: np.random.Generator, precision: str = "float64") -> Any:
+    """Tokens of ``shape`` (B, H, W, C) by the recipe, float64 that are exact in a precision.
 
     >>> tokens("impulse", (1, 2, 2, 1), np.random.default_rng(0)).astype(bool).sum()
     np.int64(1)
     """
+    if recipe == "full":
+        return PRECISIONS[precision].rounded(rng.uniform(-2.0, 2.0, shape))
     x = rng.integers(-127, 128, shape) / 64.0
     if recipe == "big":
         return 128 * x
@@ -60,6 +68,20 @@ def weights(recipe: str, params: Any) -> Any:
         if "relative_position_bias_table" in changed:
             changed["relative_position_bias_table"] = table * changed["relative_position_bias_table"]
     return changed
+
+
+def filled(params: Any, rng: np.random.Generator, precision: str) -> Any:
+    """Parameters at any nesting level, changed below their 8th bit so that they use all bits of a precision.
+
+    >>> x = filled({"a": np.ones(2)}, np.random.default_rng(0), "float32")["a"]
+    >>> bool(np.all(x == x.astype(np.float32)) and not np.any(x == x.astype(np.float16)))
+    True
+    """
+    if isinstance(params, list):
+        return [filled(child, rng, precision) for child in params]
+    if isinstance(params, Mapping):
+        return {name: filled(child, rng, precision) for name, child in params.items()}
+    return PRECISIONS[precision].rounded(params * (1.0 + rng.uniform(-(2.0**-9), 2.0**-9, params.shape)))
 
 
 def scaled(qkv: Any, queries: float, keys: float) -> Any:

@@ -46,6 +46,7 @@ def evaluate(
     Errors: `Declined` for a case that the implementation or its convention does not take.
     """
     implementation.fresh()
+    case = case.in_precision(implementation.precision.name)
     try:
         if law.tier == "gradient":
             return _compare_gradients(law, implementation, case)

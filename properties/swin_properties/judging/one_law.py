@@ -35,7 +35,7 @@ class Effort:
 
     Drawn ones: of a grid, of a network, of a gradient (a case of these costs about 3 and 10 of the first);
     enumerated ones: the largest window and count.  ``large``: how many large sizes a law is asked that does
-    not compare a component with the oracle.
+    not compare a component with the oracle.  ``full``: how many cases use all bits of the tested precision.
     """
 
     grids: int
@@ -44,6 +44,7 @@ class Effort:
     largest_window: int
     largest_count: int
     large: int
+    full: int
 
     def examples(self, law: Law) -> int:
         """Returns how many cases are drawn for a law."""
@@ -53,9 +54,9 @@ class Effort:
 
 
 EFFORTS = {
-    "quick": Effort(5, 2, 1, 2, 2, 1),
-    "default": Effort(20, 8, 3, 3, 2, 4),
-    "deep": Effort(500, 200, 40, 5, 3, len(ONE_AT_A_TIME)),
+    "quick": Effort(5, 2, 1, 2, 2, 1, 1),
+    "default": Effort(20, 8, 3, 3, 2, 4, 3),
+    "deep": Effort(500, 200, 40, 5, 3, len(ONE_AT_A_TIME), 40),
 }
 """The efforts by name."""
 
@@ -223,3 +224,6 @@ def ask_all(law: Law, ask: Callable[[Any], None], effort: Effort, seed: int) -> 
 
     # The law's name in the seed: laws that share a strategy are not all asked on the same cases.
     draw_each(law.cases.strategy, taken, effort.examples(law), crc32(f"{seed} {law.name}".encode()))
+    if law.full:
+        full = law.cases.map(lambda case: replace(case, recipe="full")).strategy
+        draw_each(full, taken, effort.full, crc32(f"{seed} {law.name} full".encode()))

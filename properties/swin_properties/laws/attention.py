@@ -114,6 +114,7 @@ def shifted_oracle(swin: Asked, case: GridCase) -> Any:
     SWA,
     grids(("generic", "peaked"), enough=True),
     compares_with="definition",
+    full=True,
     life_size=True,
     slow=["stage 3 of Swin-B*", "stage 1 of Swin-T"],
 )

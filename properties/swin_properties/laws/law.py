@@ -50,6 +50,11 @@ class Law:
     """Whether it is also asked at the sizes of real stages, all at once (`cases.large.AT_ONCE`)."""
     slow: tuple[str, ...] = ()
     """The large sizes on which it takes over 2 seconds, as patterns: they are asked at deep effort only."""
+    full: bool = False
+    """Whether it is also asked on numbers that use all bits of the tested precision.
+
+    Other laws compute a second input, a sum or a multiple: their numbers have 8 bits, so that the second
+    input is exact as well."""
 
     @property
     def kind(self) -> type[Case]:
@@ -102,8 +107,11 @@ def law(
     compares_with: Compared,
     life_size: bool = False,
     slow: Sequence[str] = (),
+    full: bool = False,
 ) -> Callable[[Body], Body]:
     """Adds a function to `LAWS`; the first paragraph of its docstring is the law's sentence.
+
+    A law within the budget that compares with the oracle is always asked on ``full`` numbers.
 
     Errors: ``ValueError`` for a name that is taken, and for a function without a docstring.
     """
@@ -114,8 +122,18 @@ def law(
         sentence = " ".join((body.__doc__ or "").split("\n\n")[0].split())
         if not sentence:
             raise ValueError(f"a law is a sentence, {name} has no docstring: write one")
+        of_oracle = tier == "budget" and compares_with == "oracle"
         LAWS[name] = Law(
-            name, sentence, body, tuple(needs), tier, cases, compares_with, life_size, tuple(slow)
+            name,
+            sentence,
+            body,
+            tuple(needs),
+            tier,
+            cases,
+            compares_with,
+            life_size,
+            tuple(slow),
+            full or of_oracle,
         )
         return body
 

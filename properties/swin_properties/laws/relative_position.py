@@ -72,6 +72,7 @@ def offset_only(swin: Asked, case: GridCase) -> Any:
     Windows,
     "exact",
     compares_with="definition",
+    full=True,
 )
 def bias_definition(swin: Asked, case: GridCase) -> Any:
     """bias[head, query, key] is the table's entry for the offset query - key, bitwise."""

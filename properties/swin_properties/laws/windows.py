@@ -18,6 +18,7 @@ from swin_properties.laws.law import law
     grids(whole=True),
     "exact",
     compares_with="definition",
+    full=True,
 )
 def definition(swin: Asked, case: GridCase) -> Any:
     """Token (u, v) of window (b, i, j) is x[b, i Mh + u, j Mw + v]; windows are in order by image, then by
@@ -73,7 +74,14 @@ def adjoint(swin: Asked, case: GridCase) -> Any:
     return forward, np.sum(x * swin.window_reverse(y, case.window, *case.grid))
 
 
-@law("cyclic_shift/definition", ["cyclic_shift"], grids(shifted=True), "exact", compares_with="definition")
+@law(
+    "cyclic_shift/definition",
+    ["cyclic_shift"],
+    grids(shifted=True),
+    "exact",
+    compares_with="definition",
+    full=True,
+)
 def shift_definition(swin: Asked, case: GridCase) -> Any:
     """The shift rolls by -s: y[b, h, w] = x[b, (h + sh) mod H, (w + sw) mod W]."""
     x, (height, width) = case.tokens(), case.grid
@@ -87,6 +95,7 @@ def shift_definition(swin: Asked, case: GridCase) -> Any:
     grids(shifted=True),
     "exact",
     compares_with="definition",
+    full=True,
 )
 def reverse_shift_definition(swin: Asked, case: GridCase) -> Any:
     """The reverse shift rolls by +s: y[b, h, w] = x[b, (h - sh) mod H, (w - sw) mod W]."""

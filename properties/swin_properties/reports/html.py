@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 from swin_properties.budget.budget import RHO_LIMIT
+from swin_properties.cases.large import NO_SIZES
 from swin_properties.judging.report import Counterexample, LawResult, Report, Status
 from swin_properties.reports import terminal
 from swin_properties.reports.drawing import draw_errors
@@ -47,7 +48,8 @@ def _headline(report: Report) -> Element:
     counts = [
         tag("li", tag("strong", str(count)), f" {_count_words(status, count)}") for count, status in counted
     ]
-    told = (("Cause", report.cause), ("Caught", report.caught))
+    sizes = "" if report.sizes == NO_SIZES else str(report.sizes)
+    told = (("Cause", report.cause), ("Caught", report.caught), ("Sizes", sizes))
     return tag(
         "header",
         tag("h1", title),

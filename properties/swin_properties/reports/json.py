@@ -38,6 +38,7 @@ def _report(report: Report) -> dict[str, Any]:
         "stale": [asdict(known) for known in report.stale],
         "cause": report.cause,
         "caught": report.caught,
+        "largest_sizes": report.sizes._asdict(),
         "laws": [_law(result) for result in report.results],
     }
 

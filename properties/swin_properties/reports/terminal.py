@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from swin_properties.cases.case import Case
+from swin_properties.cases.large import NO_SIZES
 from swin_properties.judging.report import LawResult, Report
 from swin_properties.judging.run import Watcher
 from swin_properties.laws.law import LAWS, Law
@@ -76,7 +77,8 @@ def print_report(report: Report, console: Console) -> None:
         console.print(f"\n[dim]not offered:[/] {escape(absent)}", soft_wrap=True, highlight=False)
     for text in declined(report):
         console.print(f"\n[bold]not asked:[/] {escape(text)}", soft_wrap=True, highlight=False)
-    for label, text in (("cause", report.cause), ("caught", report.caught)):
+    sizes = "" if report.sizes == NO_SIZES else str(report.sizes)
+    for label, text in (("cause", report.cause), ("caught", report.caught), ("sizes", sizes)):
         if text:
             console.print(f"\n[bold]{label}:[/] {escape(text)}", soft_wrap=True, highlight=False)
     console.print()

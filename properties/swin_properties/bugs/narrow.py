@@ -1,0 +1,94 @@
+"""Planted bugs of precision: some numbers have fewer bits than the implementation says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from swin_properties.bugs.gallery import bug, replaces
+from swin_properties.bugs.layers import as_norm, mean_square
+
+LINEAR = "layers.linear"
+SMALL_ERRORS = "Errors of 5e-4 of the values: accuracy hardly shows them."
+
+
+def in_half(x: Any) -> Any:
+    """Rounds to float16, a complex number in both its parts.
+
+    >>> in_half(np.array([1.0 + 2.0**-12]))
+    array([1.])
+    """
+    with np.errstate(over="ignore"):
+        if np.iscomplexobj(x):
+            return in_half(x.real) + 1j * in_half(x.imag)
+        return np.asarray(x).astype(np.float16).astype(np.asarray(x).dtype)
+
+
+def in_tf32(x: Any) -> Any:
+    """Rounds to 11 significant bits, a complex number in both its parts.
+
+    >>> in_tf32(np.array([1.0 + 2.0**-12]))
+    array([1.])
+    """
+    if np.iscomplexobj(x):
+        return in_tf32(x.real) + 1j * in_tf32(x.imag)
+    fraction, exponent = np.frexp(x)
+    return np.ldexp(np.round(fraction * 2.0**11) / 2.0**11, exponent).astype(np.asarray(x).dtype)
+
+
+@bug(
+    "weights-in-half",
+    "The weights of linear layers are kept in float16.",
+    SMALL_ERRORS,
+    "Engines that store weights in half precision whatever they are asked.",
+)
+@replaces(LINEAR)
+def weights_in_half(original: Any, x: Any, weight: Any, bias: Any = None) -> Any:
+    return original(x, in_half(weight), bias)
+
+
+@bug(
+    "table-in-half",
+    "The relative position bias table is kept in float16.",
+    SMALL_ERRORS,
+    "Fused attention that takes its bias in half precision.",
+)
+@replaces("relative_position.relative_position_bias")
+def table_in_half(original: Any, table: Any, window_size: Any) -> Any:
+    return original(in_half(table), window_size)
+
+
+@bug(
+    "input-in-half",
+    "Images are rounded to float16.",
+    SMALL_ERRORS,
+    "Data loaders and preprocessors that work in half precision.",
+)
+@replaces("patches.patch_embed")
+def input_in_half(original: Any, images: Any, *args: Any) -> Any:
+    return original(in_half(images), *args)
+
+
+@bug(
+    "products-in-tf32",
+    "Linear layers multiply with 11 bits of each factor.",
+    SMALL_ERRORS,
+    "PyTorch on GPUs where TF32 is allowed, called float32.",
+)
+@replaces(LINEAR)
+def products_in_tf32(original: Any, x: Any, weight: Any, bias: Any = None) -> Any:
+    return original(in_tf32(x), in_tf32(weight), bias)
+
+
+@bug("softmax-in-half", "The softmax is rounded to float16.", SMALL_ERRORS)
+@replaces("layers.softmax")
+def softmax_in_half(original: Any, x: Any) -> Any:
+    return in_half(original(x))
+
+
+@bug("sums-in-half", "LayerNorm's mean is rounded to float16.", "Grows with the mean of the token.")
+@as_norm
+def sums_in_half(x: Any, mean: Any, eps: float) -> Any:
+    centred = x - in_half(mean)
+    return centred / np.sqrt(mean_square(centred) + eps)
