@@ -56,7 +56,7 @@ AT_ONCE = {
     "stage 4 of Swin-T": GridCase(grid=(7, 7), window=(7, 7), heads=24, head_dim=32),
     "stage 3 of Swin-B at 384": GridCase(grid=(24, 24), window=(12, 12), shift=(6, 6), heads=16, head_dim=32),
     "a padded grid": GridCase(grid=(50, 38), window=(7, 7), shift=(3, 3), heads=2, head_dim=32),
-    "65537 windows": GridCase(batch=65537, grid=(1, 2), window=(1, 2)),
+    "65537 windows": GridCase(batch=65537, grid=(1, 2), window=(1, 2), head_dim=4),
 }
 """The sizes of real stages, all at once, and more windows than a GPU starts along one axis."""
 

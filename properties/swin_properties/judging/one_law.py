@@ -55,7 +55,7 @@ class Effort:
 
 EFFORTS = {
     "quick": Effort(5, 2, 1, 2, 2, 1, 1),
-    "default": Effort(20, 8, 3, 3, 2, 4, 3),
+    "default": Effort(20, 8, 3, 3, 2, 2, 2),
     "deep": Effort(500, 200, 40, 5, 3, len(ONE_AT_A_TIME), 40),
 }
 """The efforts by name."""

@@ -35,7 +35,7 @@ def block_oracle(swin: Asked, case: GridCase) -> Any:
     Blocks,
     compares_with="oracle",
     life_size=True,
-    slow=["stage 3 of Swin-B*", "stage 1 of Swin-T"],
+    slow=["stage 3 of Swin-B*", "stage 1 of Swin-T", "65537 windows"],
 )
 def block_branches(swin: Asked, case: GridCase) -> Any:
     """What a block adds to its input is the oracle's; the residual, beside which errors look small, is left

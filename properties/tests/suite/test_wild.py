@@ -1,0 +1,93 @@
+"""Wrong Swins as they were seen in public code: each is broken by the law that names its fault."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from swin_properties import check
+from swin_properties.judging.run import Report
+
+WILD = Path(__file__).with_name("wild")
+
+BROKEN = {
+    "bias_built_once": "relative_position_bias/definition",
+    "drop_path_rank": "swin_block/drop-path",
+    "embed_eps": "patch_embed/oracle",
+    "gelu_half_table": "mlp/oracle",
+    "mask_for_one_image": "window_attention/mask",
+    "merge_along_rows": "patch_merging/oracle",
+    "onepass_variance": "swin_block/oracle",
+    "pad_centred": "shifted_window_attention/padding",
+    "reverse_channels_first": "window_reverse/inverts-partition",
+    "roll_by_floor_of_minus": "shifted_window_attention/oracle",
+    "roll_twice": "shifted_window_attention/oracle",
+    "scale_by_heads": "window_attention/oracle",
+    "shared_blocks": "swin_stage/oracle",
+    "softmax_block_of_64": "window_attention/oracle",
+    "table_in_half": "relative_position_bias/definition",
+    "table_in_half_inference": "relative_position_bias/definition",
+    "window_number_by_height": "window_partition/definition",
+}
+"""For each file a law that it breaks at quick effort in float32."""
+
+LIMITS = (
+    *("window_5", "window_7", "tokens_32", "heads_3"),
+    *("head_dim_4", "channels_12", "grid_15", "not_head_dim_32"),
+)
+"""Blocks that are right up to a size, or but for one: each is broken at quick effort."""
+
+
+@pytest.fixture(autouse=True)
+def beside_their_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(WILD))
+
+
+def load(name: str) -> Any:
+    module = importlib.import_module(name)
+    sys.modules.pop(name)
+    return module
+
+
+def judge(adapter: Any, law: str, **options: Any) -> Report:
+    return check(adapter, only=law, **{"effort": "quick", **options})
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_wrong_swin_breaks_the_law_of_its_fault(name: str) -> None:
+    report = judge(load(name).adapter, BROKEN[name])
+    assert [result.law for result in report.of("broken")] == [BROKEN[name]]
+
+
+def test_an_index_in_floats_is_broken_in_bfloat16() -> None:
+    law = "relative_position_bias/definition"
+    assert judge(load("float_index_buffer").adapter, law, dtype="bfloat16", effort="default").of("broken")
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_a_block_that_is_right_up_to_a_size_is_broken(name: str) -> None:
+    assert judge(getattr(load("limits"), name), "swin_block/oracle").of("broken")
+
+
+def test_a_block_that_is_wrong_from_many_windows_on_is_broken() -> None:
+    limits = load("limits")
+    laws = "swin_block/oracle"
+    assert judge(limits.batch_windows_4096, laws, effort="default").of("broken")
+    beyond = limits.limited(lambda sizes: sizes["windows"] >= 65536)
+    assert judge(beyond, laws, effort="default").of("broken")
+    odd = limits.limited(lambda sizes: sizes["tokens"] % 32 != 0)
+    assert judge(odd, laws).of("broken")
+
+
+@pytest.mark.parametrize("name", ["clean", "four_regions_control"])
+def test_a_right_swin_conforms(name: str) -> None:
+    report = check(load(name).adapter, only="*/oracle", effort="quick")
+    assert report.exit_code == 0, [result.counterexample for result in report.of("broken")]
+
+
+def test_every_file_is_asked() -> None:
+    others = {"clean", "four_regions_control", "limits", "float_index_buffer", "norm_of_a_slice"}
+    assert {path.stem for path in WILD.glob("*.py")} == set(BROKEN) | others
