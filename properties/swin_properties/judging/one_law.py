@@ -43,8 +43,8 @@ class Effort:
     gradients: int
     largest_window: int
     largest_count: int
-    large: int
-    full: int
+    large: int = 0
+    full: int = 0
 
     def examples(self, law: Law) -> int:
         """Returns how many cases are drawn for a law."""
@@ -172,14 +172,14 @@ def ask_large(law: Law, ask: Callable[[Any], None], effort: Effort, seed: int) -
 def choose_large(law: Law, effort: Effort) -> list[str]:
     """Returns the sizes that are large, one at a time, on cases of a law.
 
-    A law that compares a component with the oracle is asked all; the others begin at different sizes, so
-    that all laws of a component together are asked many.
+    A law that compares a component with the oracle, or with its whole definition, is asked all; the others
+    begin at different sizes, so that all laws of a component together are asked many.
     """
     assert isinstance(law.cases, Drawn)
     deep = effort == EFFORTS["deep"]
     sizes = [size for size in law.cases.large if deep or not _is_slow(law, size)]
-    of_oracle = law.name.endswith("/oracle") and (law.kind is GridCase or effort != EFFORTS["quick"])
-    if not sizes or deep or of_oracle:
+    whole = law.name.endswith(("/oracle", "/definition", "/formula"))
+    if not sizes or deep or (whole and (law.kind is GridCase or effort != EFFORTS["quick"])):
         return sizes
     number = min(effort.large, 1) if law.tier == "gradient" else effort.large
     if law.tier == "gradient" and effort == EFFORTS["quick"]:
