@@ -224,6 +224,6 @@ def ask_all(law: Law, ask: Callable[[Any], None], effort: Effort, seed: int) -> 
 
     # The law's name in the seed: laws that share a strategy are not all asked on the same cases.
     draw_each(law.cases.strategy, taken, effort.examples(law), crc32(f"{seed} {law.name}".encode()))
-    if law.full:
+    if law.full and effort.full:
         full = law.cases.map(lambda case: replace(case, recipe="full")).strategy
         draw_each(full, taken, effort.full, crc32(f"{seed} {law.name} full".encode()))
