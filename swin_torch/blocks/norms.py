@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn.functional import layer_norm
@@ -23,26 +25,35 @@ def norm(x: Tensor, gain: Tensor, shift: Tensor, eps: float, dtype: torch.dtype 
     return layer_norm(x, [x.shape[-1]], gain, shift, eps).to(dtype)
 
 
-def differentiate_norm(
-    gradient: Tensor, x: Tensor, gain: Tensor, shift: Tensor, eps: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns the gradients of a LayerNorm's input, weight and bias from that of its output.
+Differentiate = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
 
-    Shapes: (..., C) twice, gain and shift (C) -> (..., C), (C), (C).
+
+def norm_again(
+    x: Tensor, gain: Tensor, shift: Tensor, eps: float, dtype: torch.dtype
+) -> tuple[Tensor, Differentiate]:
+    """Returns LayerNorm(x) in a type, and a function from its gradient to those of x, weight and bias.
+
+    Shapes: (..., C), gain and shift (C) -> (..., C), and from (..., C) to (..., C), (C), (C).
 
     >>> x, one = torch.tensor([[1.0, 3.0]]), torch.ones(2)
-    >>> differentiate_norm(torch.tensor([[2.0, 0.0]]), x, one, one, 0.0)
+    >>> normed, differentiate = norm_again(x, one, one, 0.0, torch.float32)
+    >>> differentiate(torch.tensor([[2.0, 0.0]]))
     (tensor([[0., 0.]]), tensor([-2.,  0.]), tensor([2., 0.]))
     """
-    if triton.asked_for(x) and triton.takes_norm(x, gain, shift, gradient):
-        return triton.launch_norm_backward(gradient, x, gain, eps)
+    if triton.asked_for(x) and triton.takes_norm(x, gain, shift):
+        by_kernel = triton.launch_norm(x, gain, shift, eps, dtype)
+        return by_kernel, lambda gradient: triton.launch_norm_backward(gradient.contiguous(), x, gain, eps)
     wide = torch.promote_types(x.dtype, gain.dtype)  # PyTorch's backward takes one type only on a GPU
-    given, sizes = x.to(wide), [x.shape[-1]]
-    _, mean, rstd = torch.native_layer_norm(given, sizes, gain.to(wide), shift.to(wide), eps)
-    of_x, of_gain, of_shift = torch.ops.aten.native_layer_norm_backward(
-        gradient.to(wide), given, sizes, mean, rstd, gain.to(wide), shift.to(wide), [True] * 3
-    )
-    return of_x.to(x.dtype), of_gain.to(gain.dtype), of_shift.to(shift.dtype)
+    given, parameters, sizes = x.to(wide), (gain.to(wide), shift.to(wide)), [x.shape[-1]]
+    normed, mean, rstd = torch.native_layer_norm(given, sizes, *parameters, eps)
+
+    def differentiate(gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        of_x, of_gain, of_shift = torch.ops.aten.native_layer_norm_backward(
+            gradient.to(wide), given, sizes, mean, rstd, *parameters, [True] * 3
+        )
+        return of_x.to(x.dtype), of_gain.to(gain.dtype), of_shift.to(shift.dtype)
+
+    return normed.to(dtype), differentiate
 
 
 def add_norm(

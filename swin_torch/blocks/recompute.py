@@ -78,9 +78,9 @@ class _NormLinear(Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, gain, shift, weight = ctx.saved_tensors
-        normed = norms.norm(x, gain, shift, ctx.eps, gradient.dtype)
+        normed, differentiate = norms.norm_again(x, gain, shift, ctx.eps, gradient.dtype)
         of_normed, of_weight, of_bias = _linear_gradients(gradient, normed, weight)
-        of_x, *of_norm = norms.differentiate_norm(of_normed, x, gain, shift, ctx.eps)
+        of_x, *of_norm = differentiate(of_normed)
         return of_x, *of_norm, None, of_weight, of_bias if ctx.needs_input_grad[5] else None
 
 
@@ -109,9 +109,9 @@ class _ProjectNormLinear(Function):
         narrow = of_out.dtype  # the type that the linear layers compute in, which autocast may choose
         branch = linear(attended.to(narrow), projection.to(narrow), projection_bias.to(narrow))
         y = x + (branch if factor is None else branch * factor)
-        normed = norms.norm(y, gain, shift, ctx.eps, narrow)
+        normed, differentiate = norms.norm_again(y, gain, shift, ctx.eps, narrow)
         of_normed, *of_layer = _linear_gradients(of_out, normed, weight)
-        of_sum, *of_norm = norms.differentiate_norm(of_normed, y, gain, shift, ctx.eps)
+        of_sum, *of_norm = differentiate(of_normed)
         of_x = of_sum.add_(of_y)
         of_branch = of_x if factor is None else of_x * factor
         of_kept = (of_x * branch).sum((1, 2, 3)) if ctx.needs_input_grad[2] else None

@@ -80,7 +80,7 @@ def swept(
 
 def one_case(law: Law, case: Case, precision: str, judged: dict[str, Implementation], table: Table) -> None:
     """Asks every formulation that is not skipped about one case; all share the perturbed runs."""
-    call, rounding = partial(law.body, case=case.in_precision(precision)), PRECISIONS[precision]
+    call, rounding = partial(law.ask, case=case), PRECISIONS[precision]
     residuals = perturb(call, swin_reference, rounding)
     for name, one in judged.items():
         row = table[name, precision]

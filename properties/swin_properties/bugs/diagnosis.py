@@ -64,7 +64,7 @@ def diagnose(implementation: Implementation, report: Report) -> Diagnosis | None
     holding = {r.law.partition("/")[0] for r in report.of("holds")} - broken
     order = list(dict.fromkeys(name.partition("/")[0] for name in LAWS))
     exhibits = [
-        (LAWS[r.law], case.in_precision(report.precision))
+        (LAWS[r.law], case)
         for r in told[:MOST_LAWS]
         if r.counterexample
         for case in (r.counterexample.case, *cases(LAWS[r.law], "quick", report.seed)[:MOST_CASES])
@@ -97,7 +97,7 @@ def _excluded(bug: Bug, report: Report) -> bool:
 def _pairs(law: Law, implementation: Implementation, case: Case) -> Pairs | None:
     """Returns what the implementation gives and should give; None where it does not answer at all."""
     try:
-        return list_pairs(law.body(implementation, case))
+        return list_pairs(law.ask(implementation, case))
     except (BadAnswer, Declined):
         return None
 
@@ -135,7 +135,7 @@ def _same(law: Law, case: Case, implementation: Implementation, bug: Bug, pairs:
             return False
 
     def beside_the_bug(swin: Any) -> Pairs:
-        left = list_pairs(law.body(swin, case))
+        left = list_pairs(law.ask(swin, case))
         return [(left[i][0], both[i][1]) for i in numbers]
 
     return within_budget(beside_the_bug, implementation, bug.implementation(), implementation.precision).holds

@@ -72,7 +72,7 @@ def cases(law: Law, effort: str, seed: int) -> tuple[Case, ...]:
 @cache
 def residuals(law: Law, case: Case, precision: Precision) -> Residuals:
     """Returns what perturbed runs of a law differ by on a case: the same for every bug."""
-    return perturb(partial(law.body, case=case.in_precision(precision.name)), swin_reference, precision)
+    return perturb(partial(law.ask, case=case), swin_reference, precision)
 
 
 def breaks(law: Law, implementation: Implementation, case: Case) -> bool:

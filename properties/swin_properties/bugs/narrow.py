@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from swin_properties.budget.precision import PRECISIONS, Precision
 from swin_properties.bugs.gallery import bug, replaces
 from swin_properties.bugs.layers import as_norm, mean_square
 
@@ -13,28 +16,19 @@ LINEAR = "layers.linear"
 SMALL_ERRORS = "Errors of 5e-4 of the values: accuracy hardly shows them."
 
 
-def in_half(x: Any) -> Any:
-    """Rounds to float16, a complex number in both its parts.
+def rounded(x: Any, precision: Precision) -> Any:
+    """Rounds to a precision, a complex number in both its parts, and keeps the type.
 
-    >>> in_half(np.array([1.0 + 2.0**-12]))
-    array([1.])
-    """
-    with np.errstate(over="ignore"):
-        if np.iscomplexobj(x):
-            return in_half(x.real) + 1j * in_half(x.imag)
-        return np.asarray(x).astype(np.float16).astype(np.asarray(x).dtype)
-
-
-def in_tf32(x: Any) -> Any:
-    """Rounds to 11 significant bits, a complex number in both its parts.
-
-    >>> in_tf32(np.array([1.0 + 2.0**-12]))
+    >>> rounded(np.array([1.0 + 2.0**-12]), PRECISIONS["float16"])
     array([1.])
     """
     if np.iscomplexobj(x):
-        return in_tf32(x.real) + 1j * in_tf32(x.imag)
-    fraction, exponent = np.frexp(x)
-    return np.ldexp(np.round(fraction * 2.0**11) / 2.0**11, exponent).astype(np.asarray(x).dtype)
+        return rounded(x.real, precision) + 1j * rounded(x.imag, precision)
+    return precision.rounded(x).astype(np.asarray(x).dtype)
+
+
+in_half = partial(rounded, precision=PRECISIONS["float16"])
+in_tf32 = partial(rounded, precision=replace(PRECISIONS["tf32"], name="a factor of tf32", bits=11))
 
 
 @bug(

@@ -46,14 +46,13 @@ def evaluate(
     Errors: `Declined` for a case that the implementation or its convention does not take.
     """
     implementation.fresh()
-    case = case.in_precision(implementation.precision.name)
     try:
         if law.tier == "gradient":
             return _compare_gradients(law, implementation, case)
         if law.tier == "exact":
-            return _compare_exactly(list_pairs(law.body(implementation, case)), case)
+            return _compare_exactly(list_pairs(law.ask(implementation, case)), case)
         oracle = implementation.oracle if law.compares_with == "oracle" else implementation.truth
-        call = partial(law.body, case=case)
+        call = partial(law.ask, case=case)
         outcome = within_budget(call, implementation, oracle, implementation.precision, residuals)
         return describe_outcome(outcome, case)
     except BadAnswer as bad:
@@ -97,7 +96,7 @@ def _describe_shapes(got: Any, expected: Any) -> str:
 
 
 def _compare_gradients(law: Law, implementation: Implementation, case: Case) -> CaseResult:
-    derivative = law.body(implementation, case)
+    derivative = law.ask(implementation, case)
     implementation.raw(
         derivative.name, *derivative.args, **derivative.kwargs
     )  # declines before the oracle's long sums

@@ -13,11 +13,12 @@ from zlib import crc32
 
 from hypothesis import reject
 from hypothesis.errors import Flaky, Unsatisfiable
+from hypothesis.strategies import SearchStrategy
 
 from swin_properties.adapters.answers import Declined
 from swin_properties.adapters.implementation import Implementation
-from swin_properties.cases import large
-from swin_properties.cases.case import Case, GridCase, NetCase
+from swin_properties.cases import measured
+from swin_properties.cases.case import Case, NetCase
 from swin_properties.cases.draws import draw_each
 from swin_properties.cases.large import AT_ONCE, MOST_CHANNELS, ONE_AT_A_TIME, SWIN_T
 from swin_properties.cases.strategies import Drawn, Listed
@@ -84,7 +85,7 @@ def run_law(
     rhos: list[float | None] = []
     last: list[tuple[Case, CaseResult]] = []
     declined: list[str] = []
-    sizes = [large.Sizes()]
+    sizes = [measured.NO_SIZES]
 
     def ask(case: Case) -> None:
         case = implementation.adapt_case(case)
@@ -95,7 +96,7 @@ def run_law(
             declined.append(str(reason))
             raise
         rhos.append(outcome.rho)
-        sizes.append(large.measure(case))
+        sizes.append(measured.measure(case))
         if outcome.seen is not None:
             last.append((case, outcome))
             raise _Broken
@@ -110,7 +111,7 @@ def run_law(
         last.append((case, replace(outcome, seen=f"not the same twice: {outcome.seen}")))
     worst = max((rho for rho in rhos if rho is not None), default=None)
     result = replace(
-        result, cases=len(rhos), rho=worst, declined=tuple(declined), sizes=reduce(large.largest, sizes)
+        result, cases=len(rhos), rho=worst, declined=tuple(declined), sizes=reduce(measured.largest, sizes)
     )
     if not rhos and declined:
         return replace(result, status="not offered", missing=("any case drawn",))
@@ -155,15 +156,9 @@ def ask_large(law: Law, ask: Callable[[Any], None], effort: Effort, seed: int) -
     if isinstance(law.cases, Listed):
         return
 
-    def taken(case: Any) -> None:
-        try:
-            ask(case)
-        except Declined:
-            reject()
-
     for size in choose_large(law, effort):
         with suppress(Unsatisfiable):  # all cases of this size may be declined
-            draw_each(law.cases.large[size], taken, 1, crc32(f"{seed} {law.name} {size}".encode()))
+            _draw(law.cases.large[size], ask, 1, f"{seed} {law.name} {size}")
     for case in choose_life_size(law, effort):
         with suppress(Declined):
             ask(case)
@@ -176,16 +171,16 @@ def choose_large(law: Law, effort: Effort) -> list[str]:
     begin at different sizes, so that all laws of a component together are asked many.
     """
     assert isinstance(law.cases, Drawn)
-    deep = effort == EFFORTS["deep"]
-    sizes = [size for size in law.cases.large if deep or not _is_slow(law, size)]
+    if effort == EFFORTS["deep"]:
+        return list(law.cases.large)
+    sizes = [size for size in law.cases.large if not _is_slow(law, size)]
+    quick, gradient = effort == EFFORTS["quick"], law.tier == "gradient"
     whole = law.name.endswith(("/oracle", "/definition", "/formula"))
-    if not sizes or deep or (whole and (law.kind is GridCase or effort != EFFORTS["quick"])):
+    if not sizes or (whole and not (quick and law.kind is NetCase)):
         return sizes
-    number = min(effort.large, 1) if law.tier == "gradient" else effort.large
-    if law.tier == "gradient" and effort == EFFORTS["quick"]:
-        return []
+    number = effort.large if not gradient else 0 if quick else 1
     first = crc32(law.name.encode()) % len(sizes)
-    return (sizes + sizes)[first : first + min(number, len(sizes))]
+    return (sizes + sizes)[first : first + number]
 
 
 def choose_life_size(law: Law, effort: Effort) -> list[Case]:
@@ -216,14 +211,20 @@ def ask_all(law: Law, ask: Callable[[Any], None], effort: Effort, seed: int) -> 
                 ask(case)
         return
 
+    # The law's name in the seed: laws that share a strategy are not all asked on the same cases.
+    _draw(law.cases.strategy, ask, effort.examples(law), f"{seed} {law.name}")
+    if law.full and effort.full:
+        full = law.cases.strategy.map(lambda case: replace(case, recipe="full"))
+        _draw(full, ask, effort.full, f"{seed} {law.name} full")
+
+
+def _draw(strategy: SearchStrategy[Any], ask: Callable[[Any], None], number: int, seed: str) -> None:
+    """Asks as many drawn cases that are not declined, the same ones for the same words of the seed."""
+
     def taken(case: Any) -> None:
         try:
             ask(case)
         except Declined:
             reject()
 
-    # The law's name in the seed: laws that share a strategy are not all asked on the same cases.
-    draw_each(law.cases.strategy, taken, effort.examples(law), crc32(f"{seed} {law.name}".encode()))
-    if law.full and effort.full:
-        full = law.cases.map(lambda case: replace(case, recipe="full")).strategy
-        draw_each(full, taken, effort.full, crc32(f"{seed} {law.name} full".encode()))
+    draw_each(strategy, taken, number, crc32(seed.encode()))

@@ -7,7 +7,7 @@ from functools import reduce
 from typing import Literal
 
 from swin_properties.cases.case import Case
-from swin_properties.cases.large import NO_SIZES, Sizes, largest
+from swin_properties.cases.measured import NO_SIZES, Sizes, largest
 from swin_properties.judging.compare import Evidence
 from swin_properties.laws.law import LAWS
 from swin_properties.laws.version import __version__

@@ -72,6 +72,10 @@ class Law:
         file = Path(os.path.relpath(code.co_filename, Path(__file__).parents[2]))
         return f"{file.as_posix()}:{code.co_firstlineno}"
 
+    def ask(self, swin: Any, case: Any) -> Any:
+        """Returns what the body returns for a Swin, on a case with numbers of that Swin's precision."""
+        return self.body(swin, case.in_precision(swin.precision.name))
+
     def missing(self, implementation: Implementation) -> list[str]:
         """Returns what the law needs and the implementation does not offer."""
         return [need for need in self.needs if not implementation.offers(need)]

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 from swin_properties.budget.budget import RHO_LIMIT
-from swin_properties.cases.large import NO_SIZES
+from swin_properties.cases.measured import NO_SIZES
 from swin_properties.judging.report import Counterexample, LawResult, Report, Status
 from swin_properties.reports import terminal
 from swin_properties.reports.drawing import draw_errors

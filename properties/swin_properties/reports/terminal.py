@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from swin_properties.cases.case import Case
-from swin_properties.cases.large import NO_SIZES
+from swin_properties.cases.measured import NO_SIZES
 from swin_properties.judging.report import LawResult, Report
 from swin_properties.judging.run import Watcher
 from swin_properties.laws.law import LAWS, Law

@@ -16,7 +16,10 @@ from torch import Tensor, nn
 from swin_torch.backends import triton as kernels
 from swin_torch.blocks import recompute as thrifty
 
-pytest.importorskip("triton", reason="triton is not installed")
+triton = pytest.importorskip("triton", reason="triton is not installed")
+import triton.language as tl  # noqa: E402
+
+from swin_torch.backends.triton import windows  # noqa: E402
 
 SIZES = (5, 6, 7), (70, 48, 130), (130, 64, 33), (65, 96, 64), (1600, 16, 130)
 """Rows, inputs and outputs: within a tile and a step, beyond both, more blocks than programs."""
@@ -107,6 +110,24 @@ def wrong_norm_gradients(dtype: torch.dtype) -> Iterator[str]:
                 yield f"gradients of the norm of {rows} rows of {channels} channels, weight in {of_gain}"
 
 
+@triton.jit
+def in_tf32(x, out):  # type: ignore[no-untyped-def]
+    """Rounds eight numbers."""
+    i = tl.arange(0, 8)
+    tl.store(out + i, windows.round_to_tf32(tl.load(x + i)))
+
+
+def wrong_rounding() -> Iterator[str]:
+    """Where tf32 is not rounded to the nearest number of 11 bits, whose ties go away from 0."""
+    step, huge = 2.0**-10, 2.0**127
+    x = [1.0, 1 + 0.4 * step, 1 + 0.5 * step, 1 + 0.6 * step, -1 - 0.5 * step, 0.0, huge, torch.inf]
+    exact = torch.tensor([1.0, 1.0, 1 + step, 1 + step, -1 - step, 0.0, huge, torch.inf])
+    found = torch.empty_like(exact)
+    in_tf32[(1,)](torch.tensor(x), found)
+    if not torch.equal(found, exact):
+        yield f"tf32: {found.tolist()}"
+
+
 def wrong_in_training(dtype: torch.dtype) -> Iterator[str]:
     """Where layers that keep little give, with and without dropped paths, other than exact outputs."""
     draw = torch.Generator().manual_seed(0)
@@ -153,6 +174,7 @@ def all_wrong(dtype: torch.dtype) -> Iterator[str]:
             yield f"{sizes}, {Around(*around)}: {len(found)} wrong, first {found[0]}"
     yield from wrong_sums(dtype)
     yield from wrong_norm_gradients(dtype)
+    yield from wrong_rounding()
     yield from wrong_in_training(dtype)
 
 

@@ -78,10 +78,13 @@ def backward(
 
 def lie_plainly(x: Tensor, *others: Tensor) -> bool:
     """Returns whether the kernels can read these tensors: contiguous, on x's device and of its type."""
-    device, dtype = x.device, x.dtype
-    return dtype in DTYPES and all(
-        one.dtype == dtype and one.device == device and is_dense(one) for one in (x, *others)
-    )
+    return all(one.dtype == x.dtype for one in others) and lie_densely(x, *others)
+
+
+def lie_densely(x: Tensor, *others: Tensor) -> bool:
+    """Returns whether the kernels can read these tensors, each by its own type."""
+    device = x.device
+    return all(one.dtype in DTYPES and one.device == device and is_dense(one) for one in (x, *others))
 
 
 def is_dense(x: Tensor) -> bool:
@@ -98,15 +101,12 @@ def takes_rows(x: Tensor, branch: Tensor, gain: Tensor, shift: Tensor, ahead: Te
     return fit and lie_plainly(x, branch, *vectors) and _missing(x.device) is None
 
 
-def takes_norm(x: Tensor, gain: Tensor | None, shift: Tensor | None, *like: Tensor) -> bool:
-    """Returns whether `launch_norm` takes these: x and others like it (..., C), the norm's parameters (C)."""
+def takes_norm(x: Tensor, gain: Tensor | None, shift: Tensor | None) -> bool:
+    """Returns whether `launch_norm` takes these: x (..., C), and the norm's parameters (C)."""
     if gain is None or shift is None or not x.dim() or x.shape[-1] > LARGEST_ROW:
         return False
-    fit = gain.shape == shift.shape == x.shape[-1:] and all(one.shape == x.shape for one in like)
-    plain = all(
-        one.dtype in DTYPES and one.device == x.device and is_dense(one) for one in (x, gain, shift, *like)
-    )
-    return fit and plain and _missing(x.device) is None
+    fit = gain.shape == shift.shape == x.shape[-1:]
+    return fit and lie_densely(x, gain, shift) and _missing(x.device) is None
 
 
 def launch_norm(x: Tensor, gain: Tensor, shift: Tensor, eps: float, dtype: torch.dtype) -> Tensor:

@@ -21,12 +21,19 @@ def norm(x, gain, shift, out, rows, channels, eps, ROWS: tl.constexpr, BLOCK: tl
     own = row * channels + channel
     there = (row < rows) & inside
     tokens = tl.load(x + own, there, 0.0).to(tl.float32)
+    normed, _ = standardize(tokens, inside, channels, eps)
+    weight = tl.load(gain + channel, inside, 0.0).to(tl.float32)
+    bias = tl.load(shift + channel, inside, 0.0).to(tl.float32)
+    tl.store(out + own, round_to(normed * weight + bias, out.dtype.element_ty), there)
+
+
+@triton.jit
+def standardize(tokens, inside, channels, eps):
+    """Returns tokens (rows, channels) with mean 0 and variance 1, and each row's 1 / sqrt(variance + eps)."""
     mean = tl.sum(tokens, 1)[:, None] / channels
     centred = tl.where(inside, tokens - mean, 0.0)
     scale = 1.0 / tl.sqrt(tl.sum(centred * centred, 1)[:, None] / channels + eps)
-    weight = tl.load(gain + channel, inside, 0.0).to(tl.float32)
-    bias = tl.load(shift + channel, inside, 0.0).to(tl.float32)
-    tl.store(out + own, round_to(centred * scale * weight + bias, out.dtype.element_ty), there)
+    return centred * scale, scale
 
 
 @triton.jit(do_not_specialize=["rows"])
@@ -50,10 +57,7 @@ def norm_backward(
         there = (row < rows) & inside[None, :]
         tokens = tl.load(x + own, there, 0.0).to(tl.float32)
         given = tl.load(gradient + own, there, 0.0).to(tl.float32)
-        mean = tl.sum(tokens, 1)[:, None] / channels
-        centred = tl.where(inside[None, :], tokens - mean, 0.0)
-        scale = 1.0 / tl.sqrt(tl.sum(centred * centred, 1)[:, None] / channels + eps)
-        normed = centred * scale  # before weight and bias
+        normed, scale = standardize(tokens, inside[None, :], channels, eps)
         for_gain += tl.sum(given * normed, 0)
         for_shift += tl.sum(given, 0)
         given *= weight

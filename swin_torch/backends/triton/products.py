@@ -54,16 +54,12 @@ def linear(
         wanted = column < columns
         total = tl.zeros((BLOCK_ROWS, BLOCK_COLUMNS), tl.float32)
         if HELD:
-            place = weight + column[None, :] * CHANNELS + every[:, None]
-            there_too = (every < CHANNELS)[:, None] & wanted[None, :]
-            total += multiply(held, tl.load(place, there_too, 0.0), PRECISION)
+            total += multiply(held, load_weight(weight, column, wanted, every, CHANNELS), PRECISION)
         else:
             for start in tl.range(0, CHANNELS, STEP):
                 channel = start + tl.arange(0, STEP)
                 tokens = load_normed(x, row, there, channel, mean, scale, gain, shift, weight, CHANNELS, NORM)
-                place = weight + column[None, :] * CHANNELS + channel[:, None]
-                there_too = (channel < CHANNELS)[:, None] & wanted[None, :]
-                total += multiply(tokens, tl.load(place, there_too, 0.0), PRECISION)
+                total += multiply(tokens, load_weight(weight, column, wanted, channel, CHANNELS), PRECISION)
         if BIAS:
             total += tl.load(bias + column, wanted, 0.0).to(tl.float32)[None, :]
         if GELU:
@@ -72,6 +68,13 @@ def linear(
         if ONTO:
             total += tl.load(onto + place, there & wanted[None, :], 0.0).to(tl.float32)
         tl.store(out + place, round_to(total, out.dtype.element_ty), there & wanted[None, :])
+
+
+@triton.jit
+def load_weight(weight, column, wanted, channel, CHANNELS: tl.constexpr):
+    """Returns some columns of weight^T for some channels: (channels, columns), 0 where there are none."""
+    place = weight + column[None, :] * CHANNELS + channel[:, None]
+    return tl.load(place, (channel < CHANNELS)[:, None] & wanted[None, :], 0.0)
 
 
 @triton.jit
