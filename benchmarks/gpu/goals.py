@@ -16,7 +16,7 @@ from benchmarks.cases.attention_operator import make_stages
 from benchmarks.cases.case import NETWORKS
 from benchmarks.cases.contestants import ON_GPU
 from benchmarks.cases.rivals import COMPILED
-from benchmarks.gpu import captured, ceilings, roofline, search
+from benchmarks.gpu import captured, ceilings, record, roofline, search
 from benchmarks.gpu.part import Part, end_with_parent, make_reason
 from benchmarks.standing import comparison, measuring
 from benchmarks.standing.goals import Goal, Measurement, read
@@ -48,18 +48,17 @@ def reduce(m: Measurement) -> Measurement:
 def measure(part: Part, name: str, m: Measurement, wanted: list[Goal]) -> None:
     """Records the times of a measurement and what they say of its goals.
 
-    The runs without gradients of networks, and all those of the attention operator, are captured as CUDA
-    graphs; how long their calls from Python take is recorded beside that.
+    The runs are captured as CUDA graphs; how long their calls from Python take is recorded beside that.
     """
     started = part.clock.now()
     refused: dict[str, str] = {}
     found: dict[str, Any] = {"refused": refused}
-    if m.kind != "training" and not part.reduced:
+    if not part.reduced:
         with captured.on_side_stream() as stream:
             called = make_runs(m, refused)
             runs = {who: try_to_capture(who, run, stream, refused) for who, run in called.items()}
             timings = part.clock.measure(called, part.wait)
-            found["seconds of a call from Python"] = {who: timings.best(who) for who in timings.times}
+            found[record.CALLED] = {who: timings.best(who) for who in timings.times}
     else:
         runs = make_runs(m, refused)
     timings = part.clock.measure(runs, part.wait)

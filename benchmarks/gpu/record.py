@@ -8,6 +8,9 @@ from typing import Any
 
 from swin_properties.reports import files
 
+CALLED = "seconds of a call from Python"
+"""What a measurement is recorded by, beside the seconds of the same run as a CUDA graph."""
+
 
 class Record:
     """Records what a part found, by name, and what it left out, with the reasons.

@@ -70,6 +70,21 @@ def attend(
     return torch.ops.swin_torch.shifted_window_attention.default(qkv, bias_table, pad_qkv, *sizes)
 
 
+def differentiate(
+    gradient: Tensor,
+    qkv: Tensor,
+    bias_table: Tensor,
+    pad_qkv: Tensor | None,
+    plan: Plan,
+    scale: float,
+    mask_value: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns the gradients of qkv, of the bias table and of the padding's qkv (3 C) of `attend`."""
+    sizes = plan.heads, plan.window, plan.shift, plan.padded, plan.roll_first, scale, mask_value
+    backward = torch.ops.swin_torch.shifted_window_attention_backward.default
+    return backward(gradient.contiguous(), qkv, bias_table, pad_qkv, *sizes)
+
+
 def scale_of(channels: int, num_heads: int, qk_scale: float | None) -> float:
     """Returns the factor of q k^T for the 3 C channels of qkv: head_dim^-1/2 unless ``qk_scale`` is given.
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 from torch.nn.functional import layer_norm
@@ -25,43 +23,41 @@ def norm(x: Tensor, gain: Tensor, shift: Tensor, eps: float, dtype: torch.dtype 
     return layer_norm(x, [x.shape[-1]], gain, shift, eps).to(dtype)
 
 
-Differentiate = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
+def norm_backward(
+    gradient: Tensor, x: Tensor, gain: Tensor, shift: Tensor, eps: float, onto: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns the gradients of a LayerNorm's input, plus ``onto``, and of its weight and bias.
 
-
-def norm_again(
-    x: Tensor, gain: Tensor, shift: Tensor, eps: float, dtype: torch.dtype
-) -> tuple[Tensor, Differentiate]:
-    """Returns LayerNorm(x) in a type, and a function from its gradient to those of x, weight and bias.
-
-    Shapes: (..., C), gain and shift (C) -> (..., C), and from (..., C) to (..., C), (C), (C).
+    Shapes: (..., C) twice, gain and shift (C), onto (..., C) -> (..., C), (C), (C).
 
     >>> x, one = torch.tensor([[1.0, 3.0]]), torch.ones(2)
-    >>> normed, differentiate = norm_again(x, one, one, 0.0, torch.float32)
-    >>> differentiate(torch.tensor([[2.0, 0.0]]))
+    >>> norm_backward(torch.tensor([[2.0, 0.0]]), x, one, one, 0.0)
     (tensor([[0., 0.]]), tensor([-2.,  0.]), tensor([2., 0.]))
     """
+    gradient = gradient.contiguous()
     if triton.asked_for(x) and triton.takes_norm(x, gain, shift):
-        by_kernel = triton.launch_norm(x, gain, shift, eps, dtype)
-        return by_kernel, lambda gradient: triton.launch_norm_backward(gradient.contiguous(), x, gain, eps)
+        return triton.launch_norm_backward(gradient, x, gain, eps, onto)
     wide = torch.promote_types(x.dtype, gain.dtype)  # PyTorch's backward takes one type only on a GPU
     given, parameters, sizes = x.to(wide), (gain.to(wide), shift.to(wide)), [x.shape[-1]]
-    normed, mean, rstd = torch.native_layer_norm(given, sizes, *parameters, eps)
-
-    def differentiate(gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        of_x, of_gain, of_shift = torch.ops.aten.native_layer_norm_backward(
-            gradient.to(wide), given, sizes, mean, rstd, *parameters, [True] * 3
-        )
-        return of_x.to(x.dtype), of_gain.to(gain.dtype), of_shift.to(shift.dtype)
-
-    return normed.to(dtype), differentiate
+    _, mean, rstd = torch.native_layer_norm(given, sizes, *parameters, eps)
+    of_x, of_gain, of_shift = torch.ops.aten.native_layer_norm_backward(
+        gradient.to(wide), given, sizes, mean, rstd, *parameters, [True] * 3
+    )
+    return of_x.to(x.dtype) if onto is None else onto + of_x.to(x.dtype), of_gain, of_shift
 
 
 def add_norm(
-    x: Tensor, branch: Tensor, gain: Tensor, shift: Tensor, eps: float, ahead: Tensor | None = None
+    x: Tensor,
+    branch: Tensor,
+    gain: Tensor,
+    shift: Tensor,
+    eps: float,
+    ahead: Tensor | None = None,
+    dtype: torch.dtype | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Returns y = x + branch, and LayerNorm(y); ``ahead``, the bias of a later layer, is then added to y.
 
-    It may overwrite ``branch``, and has no gradient.
+    The norm is in the type of y, unless another is given.  It may overwrite ``branch``, and has no gradient.
 
     Shapes: (..., C) twice, gain, shift and ahead (C) -> (..., C) twice.
 
@@ -69,9 +65,11 @@ def add_norm(
     >>> add_norm(x, torch.zeros(1, 2), one, one, 0.0, ahead=one)
     (tensor([[2., 4.]]), tensor([[0., 2.]]))
     """
+    wide = torch.result_type(x, branch)
     if triton.asked_for(x) and triton.takes_rows(x, branch, gain, shift, ahead):
-        return triton.launch_add_norm(x, branch, gain, shift, eps, ahead)
-    alike = branch.dtype == torch.result_type(x, branch) and branch.shape == x.shape
+        return triton.launch_add_norm(x, branch, gain, shift, eps, ahead, dtype or wide)
+    alike = branch.dtype == wide and branch.shape == x.shape
     y = branch.add_(x) if alike and branch.is_contiguous() else x + branch
     normed = layer_norm(y, [y.shape[-1]], gain, shift, eps)
+    normed = normed if dtype is None else normed.to(dtype)
     return y if ahead is None else y.add_(ahead), normed

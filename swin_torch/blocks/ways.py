@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from swin_torch.attention import operator
 from swin_torch.backends import triton
 from swin_torch.backends.triton import choices
-from swin_torch.blocks import cpu_inference, cpu_training, norms
+from swin_torch.blocks import cpu_inference, cpu_training, norms, recompute
 from swin_torch.blocks.parts import (
     Attention,
     Block,
@@ -31,7 +31,6 @@ from swin_torch.blocks.parts import (
     parameters,
 )
 from swin_torch.blocks.plain import plain_block, plain_merge
-from swin_torch.blocks.recompute import gelu_linear, norm_linear, project_norm_linear
 from swin_torch.blocks.touched import find_touch
 from swin_torch.geometry.conventions import CANONICAL, Convention
 from swin_torch.geometry.exported import exporting
@@ -245,15 +244,6 @@ def around_products(call: Call) -> Tensor:
     return x
 
 
-def recomputed(call: Call) -> Tensor:
-    """Computes a block whose layers keep little for backward (`swin_torch.blocks.recompute`)."""
-    block, attn, mlp = call.block, call.block.attn, call.block.mlp
-    qkv = norm_linear(call.x, block.norm1, attn.qkv)
-    attended = attend(qkv, attn, call.plan, block.convention)
-    x, hidden = project_norm_linear(call.x, attended, call.kept[0], attn.proj, block.norm2, mlp.fc1)
-    return x + drop_path(gelu_linear(hidden, mlp.fc2), call.kept[1])
-
-
 def in_halves(call: Call) -> Tensor:
     """Computes a block that keeps the inputs of its two halves, and computes the halves again in backward."""
     attended = checkpoint(_attention_half, call, use_reentrant=False)
@@ -315,7 +305,11 @@ WAYS = (
     ),
     Way("five Triton kernels", _five_launches, in_five_launches),
     Way("fused attention between products", _library_products, around_products),
-    Way("fused attention, layers computed again in backward", _recomputed, recomputed),
+    Way(
+        "fused attention, layers computed again in backward",
+        _recomputed,
+        lambda call: recompute.forward(call.block, call.of, call.x, call.plan, call.kept),
+    ),
     Way("fused attention, halves computed again in backward", _halves, in_halves),
     Way("fused attention", _fused_attention, by_its_layers),
     Way(
@@ -376,7 +370,9 @@ MERGE_WAYS = (
     Way(
         "the norm computed again in backward",
         _merge_recomputed,
-        lambda call: norm_linear(call.merged, call.merging.norm, call.merging.reduction),
+        lambda call: recompute.norm_linear(
+            call.merged, *_norm(call.merging.norm), call.merging.reduction.weight, call.merging.reduction.bias
+        ),
     ),
     Way("plain operations", _plain, lambda call: plain_merge(call.merging, call.merged)),
 )

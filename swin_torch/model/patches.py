@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, pad
 
-from swin_torch.blocks import norms
+from swin_torch.backends import triton
+from swin_torch.blocks import norms, recompute
 from swin_torch.blocks.parts import Merge
 from swin_torch.blocks.touched import Kinds, find_touch
 from swin_torch.blocks.ways import compute_merge
@@ -91,7 +92,11 @@ class PatchEmbed(nn.Module):
         return self._normed(tokens)
 
     def _normed(self, tokens: Tensor) -> Tensor:
-        norm, recorded = self.norm, torch.is_grad_enabled() or torch.compiler.is_compiling() or exporting()
-        if recorded or not isinstance(norm, nn.LayerNorm) or find_touch(norm, NORM) is not None:
+        norm, traced = self.norm, torch.compiler.is_compiling() or exporting()
+        if traced or not isinstance(norm, nn.LayerNorm) or find_touch(norm, NORM) is not None:
             return norm(tokens)
-        return norms.norm(tokens, norm.weight, norm.bias, norm.eps)
+        layer = norm.weight, norm.bias, norm.eps
+        if not torch.is_grad_enabled():
+            return norms.norm(tokens, *layer)
+        by_kernel = triton.asked_for(tokens) and triton.takes_norm(tokens, norm.weight, norm.bias)
+        return recompute.norm(tokens, *layer) if by_kernel else norm(tokens)

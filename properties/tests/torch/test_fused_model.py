@@ -23,7 +23,11 @@ from torch._dynamo.testing import CompileCounterWithBackend
 import swin_torch
 from swin_torch.attention.counting import as_on_a_gpu, launches, launches_on_a_gpu, saved_bytes
 from swin_torch.backends import triton as kernels
-from swin_torch.blocks import recompute as thrifty
+from swin_torch.blocks import recompute
+from swin_torch.blocks.parts import parameters
+from swin_torch.geometry.conventions import CANONICAL
+from swin_torch.geometry.plan import make_plan
+from swin_torch.model.layers import SwinBlock
 from swin_torch.torch_adapter import Adapter, CompiledAdapter
 
 PUBLISHED = 53.3e6
@@ -85,21 +89,27 @@ def test_compiled_it_holds_the_laws_of_a_block_and_a_network(deep: bool) -> None
         assert report.exit_code == 0, report.of("broken")
 
 
-def test_layers_that_keep_little_have_the_gradients_of_finite_differences() -> None:
+def test_a_block_that_keeps_little_has_the_gradients_of_finite_differences() -> None:
     torch.manual_seed(0)
-    x, attended = (torch.randn(2, 2, 3, 4, dtype=torch.float64, requires_grad=True) for _ in range(2))
-    proj, norm, layer = nn.Linear(4, 4).double(), nn.LayerNorm(4).double(), nn.Linear(4, 5).double()
-    for kept in (None, torch.tensor([0.0, 1.5], dtype=torch.float64)):
+    block = SwinBlock(4, 2, (2, 2), 5).double()
+    x = torch.randn(2, 2, 3, 4, dtype=torch.float64, requires_grad=True)
+    plan = make_plan((2, 3), (2, 2), (1, 0), 2, CANONICAL)
+    factors = torch.tensor([0.5, 1.5], dtype=torch.float64, requires_grad=True)
+    for kept in ((None, None), (factors, None), (factors, factors)):
         assert torch.autograd.gradcheck(
-            lambda x, attended, *_, kept=kept: thrifty.project_norm_linear(
-                x, attended, kept, proj, norm, layer
-            ),
-            (x, attended, *proj.parameters(), *norm.parameters(), *layer.parameters()),
+            lambda x, *_, kept=kept: recompute.forward(block, parameters(block), x, plan, kept),
+            (x, factors, *block.parameters()),
         )
+
+
+def test_a_merge_that_keeps_little_has_the_gradients_of_finite_differences() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True)
+    norm, layer = nn.LayerNorm(4).double(), nn.Linear(4, 5).double()
+    given = norm.weight, norm.bias, norm.eps, layer.weight, layer.bias
     assert torch.autograd.gradcheck(
-        lambda x, *_: thrifty.norm_linear(x, norm, layer), (x, *norm.parameters(), *layer.parameters())
+        lambda x, *_: recompute.norm_linear(x, *given), (x, *norm.parameters(), *layer.parameters())
     )
-    assert torch.autograd.gradcheck(lambda x, *_: thrifty.gelu_linear(x, layer), (x, *layer.parameters()))
 
 
 def test_a_gpu_would_be_given_at_most_80_launches() -> None:
@@ -215,12 +225,12 @@ def test_narrow_inference_is_finite_at_any_size(dtype: torch.dtype) -> None:
         assert model(images(0, 3, 16, 16, dtype=dtype)).shape == (0, 3)
 
 
-def test_the_norm_s_kernel_takes_alike_contiguous_rows_only() -> None:
+def test_the_norm_s_kernel_takes_contiguous_rows_only() -> None:
     x, gain = torch.zeros(2, 4), torch.ones(4)
     assert kernels.takes_rows(x, x, gain, gain)
     assert kernels.takes_rows(x, x, gain, gain, gain)
     assert not kernels.takes_rows(x.double(), x.double(), gain.double(), gain.double())
-    assert not kernels.takes_rows(x, x.bfloat16(), gain, gain)
+    assert kernels.takes_rows(x, x.bfloat16(), gain, gain)
     assert not kernels.takes_rows(x, torch.zeros(4, 2).T, gain, gain)
     assert not kernels.takes_rows(x, x[:1], gain, gain)
     assert not kernels.takes_rows(x, x, gain, gain[:3])

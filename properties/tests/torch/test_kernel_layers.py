@@ -11,15 +11,18 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from swin_torch.backends import triton as kernels
-from swin_torch.blocks import recompute as thrifty
+from swin_torch.blocks import recompute
+from swin_torch.blocks.parts import parameters
+from swin_torch.geometry.plan import Plan, table_gradient
+from swin_torch.model.layers import SwinBlock
 
 triton = pytest.importorskip("triton", reason="triton is not installed")
 import triton.language as tl  # noqa: E402
 
-from swin_torch.backends.triton import windows  # noqa: E402
+from swin_torch.backends.triton import launch, windows  # noqa: E402
 
 SIZES = (5, 6, 7), (70, 48, 130), (130, 64, 33), (65, 96, 64), (1600, 16, 130)
 """Rows, inputs and outputs: within a tile and a step, beyond both, more blocks than programs."""
@@ -78,7 +81,7 @@ def wrong_sums(dtype: torch.dtype) -> Iterator[str]:
         )
         signs, middle = balanced(channels, channels), 8 * x[:, :1]
         given = [one.to(dtype) for one in (x, middle + signs - x, gain[0], shift[0])]
-        found = kernels.launch_add_norm(*given, 3.0, later[0].to(dtype) if ahead else None)
+        found = kernels.launch_add_norm(*given, 3.0, later[0].to(dtype) if ahead else None, dtype)
         exact = middle + signs + later * ahead, (0.5 * signs * gain + shift).expand(rows, -1)
         if not all(torch.equal(one, other.to(dtype)) for one, other in zip(found, exact, strict=True)):
             yield f"sum and norm of {rows} rows of {channels} channels, ahead {ahead}"
@@ -101,13 +104,53 @@ def wrong_norm_gradients(dtype: torch.dtype) -> Iterator[str]:
             pulled - pulled.mean(1, keepdim=True) - normed * (pulled * normed).mean(1, keepdim=True)
         )
         exact = of_x, (gradient * normed).sum(0), gradient.sum(0)
-        for of_gain in {dtype, torch.float32}:
+        for of_gain, onto in product({dtype, torch.float32}, (False, True)):
             found = kernels.launch_norm_backward(
-                gradient.to(dtype), (8 * middle + 2 * normed).to(dtype), gain.to(of_gain), 3.0
+                gradient.to(dtype),
+                (8 * middle + 2 * normed).to(dtype),
+                gain.to(of_gain),
+                3.0,
+                gradient.to(dtype) if onto else None,
             )
-            types = dtype, of_gain, of_gain
-            if not all(torch.equal(f, e.to(t)) for f, e, t in zip(found, exact, types, strict=True)):
-                yield f"gradients of the norm of {rows} rows of {channels} channels, weight in {of_gain}"
+            wanted = exact[0] + gradient * onto, *exact[1:]
+            types = dtype, torch.float32, torch.float32
+            if not all(torch.equal(f, e.to(t)) for f, e, t in zip(found, wanted, types, strict=True)):
+                yield f"gradients of the norm of {rows}x{channels}, weight in {of_gain}, added to {onto}"
+
+
+def wrong_passes(dtype: torch.dtype) -> Iterator[str]:
+    """Where a pass over tokens gives other than the exact numbers, or another sum of them."""
+    for images, tokens, channels in ((1, 1, 3), (3, 5, 16), (2, 70, 130)):
+        draw = torch.Generator().manual_seed(channels)
+        x, given = (
+            torch.randint(-1, 2, (images, tokens, channels), generator=draw).double() for _ in range(2)
+        )
+        factor = torch.randint(0, 3, (images,), generator=draw).double()
+        for scaled, out in product((False, True), {dtype, torch.float32}):
+            exact = x * factor.view(-1, 1, 1) if scaled else x
+            found, sums = kernels.launch_narrow(x.to(out), factor.to(out) if scaled else None, dtype)
+            if not (torch.equal(found, exact.to(dtype)) and torch.equal(sums, exact.sum((0, 1)).float())):
+                yield f"sums of {images}x{tokens} tokens of {channels} channels, scaled {scaled}, from {out}"
+        # So far from 0, GELU is the identity or zero; at 0 its slope is a half.
+        of_x = given * (0.5 * (x + 1))
+        exact = (64 * x).clamp(min=0), of_x
+        active, *found = kernels.launch_gelu_backward((64 * x).to(dtype), given.to(dtype))
+        wanted = of_x.to(dtype), of_x.sum((0, 1)).float()
+        alike = torch.equal(active, exact[0].to(dtype))
+        if not (alike and all(map(torch.equal, found, wanted))):
+            yield f"GELU's gradient of {images}x{tokens} tokens of {channels} channels"
+
+
+def wrong_tables(dtype: torch.dtype) -> Iterator[str]:
+    """Where the gradient of a bias table is not the sum over the pairs with each offset."""
+    for window, heads in (((1, 1), 1), ((2, 3), 3), ((7, 7), 2), ((9, 4), 1)):
+        n, plan = window[0] * window[1], Plan(window, window, window, (0, 0), heads, False)
+        draw = torch.Generator().manual_seed(n)
+        of_bias = torch.randint(-2, 3, (heads, n, n), generator=draw).float()
+        found = torch.empty((2 * window[0] - 1) * (2 * window[1] - 1), heads, dtype=dtype)
+        launch.sum_by_offset(of_bias, found, plan)
+        if not torch.equal(found, table_gradient(of_bias, window).to(dtype)):
+            yield f"gradient of the table of window {window}"
 
 
 @triton.jit
@@ -132,22 +175,24 @@ def wrong_in_training(dtype: torch.dtype) -> Iterator[str]:
     """Where layers that keep little give, with and without dropped paths, other than exact outputs."""
     draw = torch.Generator().manual_seed(0)
     x, attended = (torch.randint(-2, 3, (3, 1, 2, 6), generator=draw).to(dtype) for _ in range(2))
-    projection, norm, layer = nn.Linear(6, 6), nn.LayerNorm(6, eps=3.0), nn.Linear(6, 5)
+    block = SwinBlock(6, 1, 1, 5)
+    block.norm2.eps = 3.0
+    projection, norm, layer = block.attn.proj, block.norm2, block.mlp.fc1
     for one in (projection, layer):
         one.weight.data.copy_(torch.randint(-2, 3, one.weight.shape, generator=draw))
         one.bias.data.copy_(torch.randint(-2, 3, one.bias.shape, generator=draw))
-    for kept in (None, torch.tensor([0.0, 1.0, 2.0])):
-        layers = projection.to(dtype), norm.to(dtype), layer.to(dtype)
-        factor = 1.0 if kept is None else kept.to(dtype).view(-1, 1, 1, 1)
+    block.to(dtype)
+    for kept in (None, torch.tensor([0.0, 1.0, 2.0], dtype=dtype)):
+        factor = 1.0 if kept is None else kept.view(-1, 1, 1, 1)
         signs, branch = balanced(6, 6).to(dtype), factor * projection(attended)
         given = 8 * x[..., :1] + signs - branch
-        y, out = thrifty.project_norm_linear(given, attended, kept, *layers)
+        y, out = recompute.compute_hidden(given, attended, kept, parameters(block), 3.0)
         if not (torch.equal(y, given + branch) and torch.equal(out, layer((0.5 * signs).expand_as(x)))):
             yield f"projection, residual, norm and linear layer, kept {kept}"
     with torch.autocast("cpu", torch.bfloat16):
-        out = thrifty.norm_linear(
-            8 * x[..., :1].float() + balanced(6, 6).float(), norm.float(), layer.float()
-        )
+        given = 8 * x[..., :1].float() + balanced(6, 6).float()
+        of = norm.float(), layer.float()
+        out = recompute.norm_linear(given, *of[0].parameters(), 3.0, *of[1].parameters())
     if out.dtype != torch.bfloat16:
         yield f"autocast to bfloat16 gives {out.dtype}"
 
@@ -174,6 +219,8 @@ def all_wrong(dtype: torch.dtype) -> Iterator[str]:
             yield f"{sizes}, {Around(*around)}: {len(found)} wrong, first {found[0]}"
     yield from wrong_sums(dtype)
     yield from wrong_norm_gradients(dtype)
+    yield from wrong_passes(dtype)
+    yield from wrong_tables(dtype)
     yield from wrong_rounding()
     yield from wrong_in_training(dtype)
 

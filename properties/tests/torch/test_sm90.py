@@ -17,10 +17,12 @@ from triton.compiler import ASTSource  # noqa: E402
 
 from swin_torch.backends.triton import (  # noqa: E402
     choices,
+    columns,
     launch,
     launch_rows,
     norms,
     products,
+    tables,
     windows,
 )
 from swin_torch.geometry.plan import Plan  # noqa: E402
@@ -133,6 +135,33 @@ def test_the_norm_does_not_spill(channels: int, tmp_path: Path) -> None:
     within_limits(
         made, REGISTERS // (64 * 32 * made.metadata.num_warps), tmp_path
     )  # 32 warps keep memory busy
+
+
+@pytest.mark.parametrize("wide", [False, True], ids=["alike", "autocast"])
+@pytest.mark.parametrize("kernel", [columns.narrow, columns.gelu_backward, norms.norm_backward], ids=str)
+def test_the_passes_of_backward_do_not_spill(kernel: Any, wide: bool, tmp_path: Path) -> None:
+    constants = dict.fromkeys(("SCALED", "STORED", "ONTO"), True)
+    sizes = {"ROWS": launch_rows.PASS_ROWS, "BLOCK": launch_rows.PASS_BLOCK}
+    if kernel is norms.norm_backward:
+        sizes = launch_rows.norm_constants(96)
+    constants = {name: one for name, one in (constants | sizes).items() if name in kernel.arg_names}
+    types = dict.fromkeys(("rows", "columns", "channels", "each"), "i32") | {"eps": "fp32"}
+    types |= dict.fromkeys(constants, "constexpr")
+    types |= dict.fromkeys(("sums", "of_gain", "of_shift", "factor"), "*fp32")
+    if wide:
+        types |= dict.fromkeys(("onto", "gain", "of_x" if "onto" in kernel.arg_names else "x"), "*fp32")
+    whole = "columns", "channels"
+    made = built(kernel, types, "*bf16", constants, launch.Shape(constants, 4, 3), whole)
+    code = within_limits(made, 4, tmp_path)
+    assert re.search(r"\bLDG\.E\.\S*(?:64|128)", code), "tokens are not loaded several at a time"
+
+
+def test_the_sum_by_offset_does_not_spill(tmp_path: Path) -> None:
+    constants = {"MH": 7, "MW": 7, "ROWS": launch.OFFSETS_AT_ONCE // 64, "BLOCK": 64}
+    types = {"heads": "i32", "offsets": "i32"} | dict.fromkeys(constants, "constexpr")
+    within_limits(
+        built(tables.sum_by_offset, types, "*fp32", constants, launch.Shape(constants, 4, 3)), 8, tmp_path
+    )
 
 
 LAYERS = {

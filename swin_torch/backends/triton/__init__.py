@@ -98,7 +98,7 @@ def takes_rows(x: Tensor, branch: Tensor, gain: Tensor, shift: Tensor, ahead: Te
     if not x.dim() or branch.shape != x.shape or x.shape[-1] > LARGEST_ROW:
         return False
     fit = all(one is not None and one.shape == x.shape[-1:] for one in vectors)
-    return fit and lie_plainly(x, branch, *vectors) and _missing(x.device) is None
+    return fit and lie_densely(x, branch, *vectors) and _missing(x.device) is None
 
 
 def takes_norm(x: Tensor, gain: Tensor | None, shift: Tensor | None) -> bool:
@@ -117,21 +117,49 @@ def launch_norm(x: Tensor, gain: Tensor, shift: Tensor, eps: float, dtype: torch
 
 
 def launch_norm_backward(
-    gradient: Tensor, x: Tensor, gain: Tensor, eps: float
+    gradient: Tensor, x: Tensor, gain: Tensor, eps: float, onto: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns the gradients of a LayerNorm's input (..., C), weight and bias (C) each."""
+    """Returns the gradients of a LayerNorm's input (..., C), plus onto, and of its weight and bias (C)."""
     from swin_torch.backends.triton import launch_rows
 
-    return launch_rows.norm_backward(gradient, x, gain, eps)
+    return launch_rows.norm_backward(gradient, x, gain, eps, onto)
 
 
 def launch_add_norm(
-    x: Tensor, branch: Tensor, gain: Tensor, shift: Tensor, eps: float, ahead: Tensor | None
+    x: Tensor,
+    branch: Tensor,
+    gain: Tensor,
+    shift: Tensor,
+    eps: float,
+    ahead: Tensor | None,
+    dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor]:
-    """Returns x + branch (+ ahead) and LayerNorm(x + branch), (..., C) each, for what `takes_rows` takes."""
+    """Returns x + branch (+ ahead), and LayerNorm(x + branch) in a type, for what `takes_rows` takes.
+
+    Shapes: (..., C) twice, the vectors (C) -> (..., C) twice.
+    """
     from swin_torch.backends.triton import launch_rows
 
-    return launch_rows.add_norm(x, branch, gain, shift, eps, ahead)
+    return launch_rows.add_norm(x, branch, gain, shift, eps, ahead, dtype)
+
+
+def takes_pass(x: Tensor, *others: Tensor) -> bool:
+    """Returns whether `launch_narrow` and `launch_gelu_backward` take these tensors."""
+    return asked_for(x) and x.numel() > 0 and lie_densely(x, *others) and _missing(x.device) is None
+
+
+def launch_narrow(x: Tensor, factor: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Returns factor x in a type, (B, ..., C), and its sums over all tokens (C); factor is (B)."""
+    from swin_torch.backends.triton import launch_rows
+
+    return launch_rows.narrow(x, factor, dtype)
+
+
+def launch_gelu_backward(x: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns gelu(x) and the gradient of x, (..., C) each, and the sums of that over all tokens (C)."""
+    from swin_torch.backends.triton import launch_rows
+
+    return launch_rows.gelu_backward(x, gradient)
 
 
 def takes_block(x: Tensor, *parameters: Tensor) -> bool:

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from swin_torch.backends.triton import blocks, blocks_backward, blocks_bias, choices, tile
+from swin_torch.backends.triton import blocks, blocks_backward, blocks_bias, choices, tables, tile
 from swin_torch.backends.triton.choices import ONE_TILE, Attention, power_of_two
 from swin_torch.backends.triton.windows import Constants, Sizes
-from swin_torch.geometry.plan import Plan, table_gradient
+from swin_torch.geometry.plan import Plan
 
 KERNELS = {
     True: {"forward": tile.forward, "backward": tile.backward},
@@ -25,6 +25,10 @@ KERNELS = {
     },
 }
 """The kernels by whether one tile holds a window, and by their names in `choices`."""
+
+
+OFFSETS_AT_ONCE = 1024
+"""The numbers of the bias's gradient that a program reads at once: for some offsets those of every query."""
 
 
 class Shape(NamedTuple):
@@ -73,8 +77,27 @@ def backward(
             for name in ("queries", "keys"):
                 _launch(name, (*tensors, d_qkv, stats), *common)
             _launch("bias_gradient", (*tensors, d_bias, stats), *common)
-    d_table = table_gradient(d_bias.sum(0), plan.window).to(bias_table.dtype)
+    d_table = torch.empty_like(bias_table, memory_format=torch.contiguous_format)
+    with on(qkv):
+        sum_by_offset(d_bias.sum(0), d_table, plan)
     return d_qkv, d_table, _padding_gradient(d_out, d_qkv, plan)
+
+
+def sum_by_offset(d_bias: Tensor, d_table: Tensor, plan: Plan) -> None:
+    """Writes the gradient of the bias table (rows, heads) from that of the bias (heads, N, N)."""
+    (mh, mw), block = plan.window, power_of_two(plan.tokens)
+    rows = max(1, OFFSETS_AT_ONCE // block)
+    run(
+        tables.sum_by_offset,
+        (plan.heads, -(-len(d_table) // rows)),
+        *(d_bias, d_table),
+        *(plan.heads, len(d_table)),
+        MH=mh,
+        MW=mw,
+        ROWS=rows,
+        BLOCK=block,
+        num_warps=4,
+    )
 
 
 def compiled_shape(name: str, plan: Plan, qkv: Tensor) -> Shape:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from swin_torch.backends.triton import Norm, choices, launch, norms, products
+from swin_torch.backends.triton import Norm, choices, columns, launch, norms, products
 from swin_torch.backends.triton.choices import Tile, power_of_two
 from swin_torch.backends.triton.launch import Shape, on, precision
 
@@ -81,23 +83,27 @@ def norm(x: Tensor, gain: Tensor, shift: Tensor, eps: float, dtype: torch.dtype)
     return out
 
 
-def norm_backward(gradient: Tensor, x: Tensor, gain: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns the gradients of a LayerNorm's input (..., C), weight and bias (C) each."""
+def norm_backward(
+    gradient: Tensor, x: Tensor, gain: Tensor, eps: float, onto: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns the gradients of a LayerNorm's input (..., C), plus onto, and of its weight and bias (C)."""
     channels = x.shape[-1]
     of_x, constants = torch.empty_like(x), norm_constants(channels)
     rows = x.numel() // channels
     programs = max(1, min(-(-rows // constants["ROWS"]), NORM_PROGRAMS * launch.multiprocessors(x.device)))
-    of_gain, of_shift = torch.empty(2, programs, channels, dtype=torch.float32, device=x.device).unbind()
+    sums = torch.empty(2, programs, channels, dtype=torch.float32, device=x.device)
     with on(x):
         launch.run(
             norms.norm_backward,
             (programs,),
-            *(gradient, x, gain, of_x, of_gain, of_shift),
+            *(gradient, x, gain, x if onto is None else onto, of_x, *sums.unbind()),
             *(rows, channels, eps),
             **constants,
+            ONTO=onto is not None,
             num_warps=NORM_WARPS,
         )
-    return of_x, of_gain.sum(0).to(gain.dtype), of_shift.sum(0).to(gain.dtype)
+    of_gain, of_shift = sums.sum(1).unbind()
+    return of_x, of_gain, of_shift
 
 
 NORM_WARPS = 4
@@ -112,10 +118,17 @@ def norm_constants(channels: int) -> dict[str, int]:
 
 
 def add_norm(
-    x: Tensor, branch: Tensor, gain: Tensor, shift: Tensor, eps: float, ahead: Tensor | None
+    x: Tensor,
+    branch: Tensor,
+    gain: Tensor,
+    shift: Tensor,
+    eps: float,
+    ahead: Tensor | None,
+    dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor]:
-    """Returns x + branch (+ ahead) and LayerNorm(x + branch), (..., C) each."""
-    y, normed = torch.empty_like(x), torch.empty_like(x)
+    """Returns x + branch (+ ahead), and LayerNorm(x + branch) in a type, (..., C) each."""
+    y = torch.empty_like(x, dtype=torch.promote_types(x.dtype, branch.dtype))
+    normed = torch.empty_like(x, dtype=dtype)
     channels = x.shape[-1]
     block = power_of_two(channels)
     if x.numel():
@@ -132,6 +145,59 @@ def add_norm(
                 num_warps=row_warps(block),
             )
     return y, normed
+
+
+def narrow(x: Tensor, factor: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Returns factor x in a type, (B, ..., C), and its sums over all tokens (C); factor is (B)."""
+    stored = factor is not None or dtype != x.dtype
+    out = torch.empty_like(x, dtype=dtype) if stored else x
+    columns_of = x.shape[-1]
+    rows = x.numel() // columns_of
+    each = rows // x.shape[0]
+    tensors = x, x if factor is None else factor, out
+    sums = _pass_over(
+        columns.narrow, tensors, rows, columns_of, each, SCALED=factor is not None, STORED=stored
+    )
+    return out, sums
+
+
+def gelu_backward(x: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns gelu(x) and the gradient of x, (..., C) each, and the sums of that over all tokens (C)."""
+    active, of_x = torch.empty_like(x), torch.empty_like(x)
+    channels = x.shape[-1]
+    sums = _pass_over(columns.gelu_backward, (x, gradient, active, of_x), x.numel() // channels, channels)
+    return active, of_x, sums
+
+
+PASS_ROWS, PASS_BLOCK, PASS_WARPS = 32, 128, 4
+"""The tokens and channels that a program of a pass reads at once, and its warps."""
+
+PASS_PROGRAMS = 4
+"""Of a multiprocessor: each writes sums of its own."""
+
+
+def _pass_over(
+    kernel: Any, tensors: tuple[Tensor, ...], rows: int, channels: int, *sizes: int, **constants: bool
+) -> Tensor:
+    """Launches a kernel of `columns`, and returns its sums over all tokens (C)."""
+    x = tensors[0]
+    block = min(PASS_BLOCK, power_of_two(channels))
+    blocks = -(-channels // block)
+    wanted = -(-PASS_PROGRAMS * launch.multiprocessors(x.device) // blocks)
+    programs = max(1, min(-(-rows // PASS_ROWS), wanted))
+    sums = torch.empty(programs, channels, dtype=torch.float32, device=x.device)
+    with on(x):
+        launch.run(
+            kernel,
+            (programs, blocks),
+            *(*tensors, sums),
+            *(rows, channels, *sizes),
+            ROWS=PASS_ROWS,
+            BLOCK=block,
+            **constants,
+            num_warps=PASS_WARPS,
+        )
+    return sums.sum(0)
 
 
 def row_warps(block: int) -> int:

@@ -38,9 +38,12 @@ def standardize(tokens, inside, channels, eps):
 
 @triton.jit(do_not_specialize=["rows"])
 def norm_backward(
-    gradient, x, gain, of_x, of_gain, of_shift, rows, channels, eps, ROWS: tl.constexpr, BLOCK: tl.constexpr
-):
+    gradient, x, gain, onto, of_x, of_gain, of_shift, rows, channels, eps,
+    ROWS: tl.constexpr, BLOCK: tl.constexpr, ONTO: tl.constexpr,
+):  # fmt: skip
     """Writes the gradients of a LayerNorm of (rows, channels) from that of its output.
+
+    If ONTO, onto (rows, channels) is added to the gradient of x.
 
     Program p of P takes every P-th ROWS tokens, and writes the sums of its tokens into row p of of_gain and
     of_shift (P, channels).
@@ -49,8 +52,8 @@ def norm_backward(
     channel = tl.arange(0, BLOCK)
     inside = channel < channels
     weight = tl.load(gain + channel, inside, 0.0).to(tl.float32)[None, :]
-    for_gain = tl.zeros((BLOCK,), tl.float32)
-    for_shift = tl.zeros((BLOCK,), tl.float32)
+    for_gain = tl.zeros((ROWS, BLOCK), tl.float32)  # summed over rows at the end: once, not each time
+    for_shift = tl.zeros((ROWS, BLOCK), tl.float32)
     for first in tl.range(p * ROWS, rows, tl.num_programs(0) * ROWS):
         row = (first + tl.arange(0, ROWS)).to(tl.int64)[:, None]
         own = row * channels + channel[None, :]
@@ -58,14 +61,16 @@ def norm_backward(
         tokens = tl.load(x + own, there, 0.0).to(tl.float32)
         given = tl.load(gradient + own, there, 0.0).to(tl.float32)
         normed, scale = standardize(tokens, inside[None, :], channels, eps)
-        for_gain += tl.sum(given * normed, 0)
-        for_shift += tl.sum(given, 0)
+        for_gain += given * normed
+        for_shift += given
         given *= weight
         along = tl.sum(given * normed, 1)[:, None] / channels
         result = (given - tl.sum(given, 1)[:, None] / channels - normed * along) * scale
+        if ONTO:
+            result += tl.load(onto + own, there, 0.0).to(tl.float32)
         tl.store(of_x + own, round_to(result, of_x.dtype.element_ty), there)
-    tl.store(of_gain + p * channels + channel, for_gain, inside)
-    tl.store(of_shift + p * channels + channel, for_shift, inside)
+    tl.store(of_gain + p * channels + channel, tl.sum(for_gain, 0), inside)
+    tl.store(of_shift + p * channels + channel, tl.sum(for_shift, 0), inside)
 
 
 @triton.jit
