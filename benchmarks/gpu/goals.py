@@ -118,7 +118,12 @@ def estimate_least(m: Measurement, of_card: tuple[float, float]) -> float:
 def list_compiled() -> list[str]:
     """Returns the names of the measurements in which a rival is compiled."""
     measurements, _, _ = read()
-    return [name for name, m in measurements.items() if m.needs == "gpu"]
+    operator = measuring.STEPS
+    return [
+        name
+        for name, m in measurements.items()
+        if m.needs == "gpu" and (m.kind in operator or any(COMPILED in one for one in m.beside))
+    ]
 
 
 def compile_ahead(name: str) -> None:

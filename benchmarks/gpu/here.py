@@ -47,7 +47,7 @@ def run(part: Part) -> None:
     part.record.add("cores", os.cpu_count())
     part.record.add("commit", find_commit())
     part.record.add("sources", compute_digest(ROOT))
-    part.record.add("date", datetime.now(UTC).date().isoformat())
+    part.record.add("date", datetime.now(UTC).isoformat(timespec="minutes"))
     part.do_each({"card": lambda: look_at_card(part)})
 
 

@@ -71,7 +71,7 @@ def make_section(run: dict[str, dict[str, Any]]) -> Iterator[str]:
     """Yields the paragraphs and tables of a run."""
     known = find(run, "here")
     card = known.get("card")
-    yield f"## {card or 'A rehearsal without a GPU'}, {known.get('date', 'no date')}"
+    yield f"## {card or 'A rehearsal without a GPU'}, {known.get('date', 'no date')[:10]}"
     if not card:
         yield f"{NOT_YET} The same runs, reduced, with the kernels interpreted: every time below is invented."
     yield describe_machine(known)
@@ -249,7 +249,7 @@ def keep(folder: Path) -> Path:
         data = record.read(path)
         data["found"]["commit"] = known["commit"] = find_commit()
         files.write(str(path), json.dumps(data, indent=1) + "\n")
-    name = f"{known['date']}-{known['card'].replace(' ', '-')}-{known['commit'].rstrip('+')}"
+    name = f"{known['date'][:10]}-{known['card'].replace(' ', '-')}-{known['commit'].rstrip('+')}"
     target = RESULTS / name
     target.mkdir(parents=True, exist_ok=True)
     for file in sorted(folder.glob("[!.]*.json")):

@@ -86,12 +86,10 @@ def _choose_names(m: Measurement) -> list[str]:
     """Returns our variants and the peers on the measurement's device."""
     if m.kind == "frozen":
         return ["swin_torch", f"swin_torch{FROZEN}", f"peer:timm{SDPA}{FROZEN}"]
-    compiled = f"peer:timm{ON_GPU}{COMPILED}"
-    if m.device == "cuda" and m.size != "T-224":  # compiling takes a minute: only the rival of the goal
-        return ["swin_torch:cuda", compiled]
     if m.device == "cuda":
-        theirs = [name for name in find_peers() if name.endswith(ON_GPU)]
-        return ["swin_torch:cuda", *theirs, compiled]
+        if m.beside:
+            return ["swin_torch:cuda", *m.beside]
+        return ["swin_torch:cuda", *(name for name in find_peers() if name.endswith(ON_GPU))]
     ours = [name for name in find_variants() if name not in ("swin_torch:cuda", "swin_torch:compiled")]
     return [*ours, *(name for name in find_peers() if not name.endswith(ON_GPU)), f"peer:timm{SDPA}"]
 
