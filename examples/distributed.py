@@ -39,19 +39,19 @@ CASE = NetCase(
 """A small network whose grid, 3x5, is padded and shifted; most of its parameters do not divide by two."""
 
 
-def built(keeping=None):
+def build(keeping=None):
     """Returns the network with the parameters of the case."""
     network = SwinTransformer(CASE.config, keeping=keeping)
     network.load_state_dict({name: torch.from_numpy(x) for name, x in flatten(CASE.network()).items()})
     return network
 
 
-def data_parallel(network):
+def make_data_parallel(network):
     """Returns the network for data parallel training: each process has all of it and a share of the batch."""
     return DistributedDataParallel(network)
 
 
-def fully_sharded(network):
+def shard_fully(network):
     """Returns the network fully sharded: each process has a share of the batch and of every parameter.
 
     A block is gathered when it is called.  If a single layer is sharded, its block is right but is not fused.
@@ -63,10 +63,10 @@ def fully_sharded(network):
     return fully_shard(network, mesh=mesh)
 
 
-WAYS = {"data parallel": data_parallel, "fully sharded": fully_sharded}
+WAYS = {"data parallel": make_data_parallel, "fully sharded": shard_fully}
 
 
-def gradients(network, images, cotangents):
+def compute_gradients(network, images, cotangents):
     """Returns, for every cotangent (B, classes), the gradient of mean_b <u_b, logits_b> by each parameter."""
     found = []
     for u in cotangents:
@@ -75,17 +75,17 @@ def gradients(network, images, cotangents):
         of_parameters = {}
         for name, x in network.named_parameters():
             grad = torch.zeros_like(x) if x.grad is None else x.grad
-            of_parameters[name.removeprefix("module.")] = whole(grad)
+            of_parameters[name.removeprefix("module.")] = gather(grad)
         found.append(of_parameters)
     return found
 
 
-def whole(tensor):
+def gather(tensor):
     """Returns the whole of a tensor that may be sharded, as a float64 array."""
     return getattr(tensor, "full_tensor", tensor.clone)().double().numpy()
 
 
-def oracle(bound=False):
+def ask_oracle(bound=False):
     """Returns the cotangents, and the oracle's slopes for each parameter with the budget of float32."""
     args = CASE.images(), CASE.network(), CASE.config
     parts = list_parts(list_arrays("swin_transformer", args))[:-1]
@@ -94,29 +94,32 @@ def oracle(bound=False):
     return compute_expected(asked, CASE, PRECISIONS["float32"], bound)
 
 
-def scalars(side, found):
+def compute_slopes(side, found):
     """Returns v.(J^T u) of one part for every direction and cotangent; ``found`` are gradients of means."""
     return CASE.batch * np.array(
         [[sum(np.vdot(v, g[name]) for name, v in way.items()) for g in found] for way in side.ways]
     )
 
 
-def worst(found, single, sides):
+def find_worst(found, single, sides):
     """Returns the largest rho against the oracle and against one process, each with the name of its part."""
-    against_oracle = [Slopes(side.part, scalars(side, found), side.scalars, side.beta) for side in sides]
+    against_oracle = [
+        Slopes(side.part, compute_slopes(side, found), side.scalars, side.beta) for side in sides
+    ]
     against_one = [
-        Slopes(side.part, scalars(side, found), scalars(side, single), side.beta) for side in sides
+        Slopes(side.part, compute_slopes(side, found), compute_slopes(side, single), side.beta)
+        for side in sides
     ]
     return [max(slopes, key=lambda one: one.rho) for slopes in (against_oracle, against_one)]
 
 
-def judged(found, single, sides):
+def judge(found, single, sides):
     """Prints how far the gradients are from the oracle's; returns the exit code."""
     exit_code = 0
     for way, of_way in found.items():
-        by_oracle, by_one = worst(of_way, single, sides)
+        by_oracle, by_one = find_worst(of_way, single, sides)
         if RHO_LIMIT < max(by_oracle.rho, by_one.rho) <= NEAR * RHO_LIMIT:  # more roundings decide
-            by_oracle, by_one = worst(of_way, single, oracle(bound=True)[1])
+            by_oracle, by_one = find_worst(of_way, single, ask_oracle(bound=True)[1])
         holds = max(by_oracle.rho, by_one.rho) <= RHO_LIMIT
         print(
             f"{way}: {'within' if holds else 'beyond'} the budget, {len(sides)} parts; worst rho "
@@ -138,7 +141,7 @@ def main():
         )
         return 2
     torch.set_num_threads(1)
-    cotangents, sides = oracle() if rank == 0 else (None, None)
+    cotangents, sides = ask_oracle() if rank == 0 else (None, None)
     distributed.init_process_group("gloo")
     try:
         shared = [cotangents]
@@ -146,13 +149,13 @@ def main():
         images, u = (torch.from_numpy(x).float() for x in (CASE.images(), shared[0]))
         share = slice(rank * CASE.batch // processes, (rank + 1) * CASE.batch // processes)
         found = {
-            f"{way}, keeping {keeping}": gradients(wrap(built(keeping)), images[share], u[:, share])
+            f"{way}, keeping {keeping}": compute_gradients(wrap(build(keeping)), images[share], u[:, share])
             for way, wrap in WAYS.items()
             for keeping in KEEPING
         }
     finally:
         distributed.destroy_process_group()
-    return judged(found, gradients(built(), images, u), sides) if rank == 0 else 0
+    return judge(found, compute_gradients(build(), images, u), sides) if rank == 0 else 0
 
 
 if __name__ == "__main__":

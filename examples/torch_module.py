@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.functional import pad, scaled_dot_product_attention
 
 
-def windows_of(x, window):
+def split_windows(x, window):
     """(B, H, W, C) -> (B, windows, tokens, C)."""
     B, H, W, C = x.shape
     mh, mw = window
@@ -17,7 +17,7 @@ def windows_of(x, window):
     return x.reshape(B, -1, mh * mw, C)
 
 
-def grid_of(windows, window, height, width):
+def join_windows(windows, window, height, width):
     """(B, windows, tokens, C) -> (B, H, W, C)."""
     B, C = windows.shape[0], windows.shape[-1]
     mh, mw = window
@@ -43,7 +43,7 @@ class Attention(nn.Module):
         """Tells which tokens of a window are neighbours in the image: (windows, 1, tokens, tokens)."""
         rows = torch.arange(height, device=self.index.device) >= height - self.shift[0]
         columns = torch.arange(width, device=self.index.device) >= width - self.shift[1]
-        region = windows_of((2 * rows[:, None] + columns)[None, :, :, None], self.window)[0, :, :, 0]
+        region = split_windows((2 * rows[:, None] + columns)[None, :, :, None], self.window)[0, :, :, 0]
         return (region[:, :, None] == region[:, None, :])[:, None]
 
     def forward(self, x):
@@ -52,12 +52,12 @@ class Attention(nn.Module):
         (mh, mw), (sh, sw) = self.window, self.shift
         x = pad(x, (0, 0, 0, -W % mw, 0, -H % mh))
         height, width = x.shape[1:3]
-        windows = windows_of(x.roll((-sh, -sw), (1, 2)), self.window)
+        windows = split_windows(x.roll((-sh, -sw), (1, 2)), self.window)
         q, k, v = self.qkv(windows).unflatten(-1, (3, self.heads, -1)).permute(3, 0, 1, 4, 2, 5)
         bias = self.relative_position_bias_table[self.index].permute(2, 0, 1)
         bias = bias.masked_fill(~self.mask(height, width), -torch.inf)
         attended = scaled_dot_product_attention(q, k, v, attn_mask=bias).transpose(2, 3).flatten(-2)
-        x = grid_of(self.proj(attended), self.window, height, width)
+        x = join_windows(self.proj(attended), self.window, height, width)
         return x.roll((sh, sw), (1, 2))[:, :H, :W]
 
 
@@ -80,12 +80,12 @@ class Block(nn.Module):
 # The adapter.
 
 
-def two(size):
+def make_pair(size):
     """Returns a size as (height, width)."""
     return size if isinstance(size, tuple) else (size, size)
 
 
-def my_names(flat):
+def rename(flat):
     """Renames the official weights to the names of the modules above."""
     return {name.replace("mlp.fc1", "mlp.0").replace("mlp.fc2", "mlp.2"): x for name, x in flat.items()}
 
@@ -95,14 +95,14 @@ class Adapter(TorchAdapter):
 
     def shifted_window_attention(self, x, params, num_heads, window_size, shift_size):
         """(B, H, W, C) -> same."""
-        sizes = x.shape[-1], num_heads, two(window_size), two(shift_size)
+        sizes = x.shape[-1], num_heads, make_pair(window_size), make_pair(shift_size)
         return self.loaded(lambda: Attention(*sizes, qkv_bias="bias" in params["qkv"]), params)(x)
 
     def swin_block(self, x, params, num_heads, window_size, shift_size):
         """(B, H, W, C) -> same."""
-        sizes = x.shape[-1], num_heads, two(window_size), two(shift_size)
+        sizes = x.shape[-1], num_heads, make_pair(window_size), make_pair(shift_size)
         hidden, qkv_bias = len(params["mlp"]["fc1"]["weight"]), "bias" in params["attn"]["qkv"]
-        return self.loaded(lambda: Block(*sizes, hidden, qkv_bias), params, my_names)(x)
+        return self.loaded(lambda: Block(*sizes, hidden, qkv_bias), params, rename)(x)
 
 
 adapter = Adapter()

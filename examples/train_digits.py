@@ -61,13 +61,13 @@ class Parser(argparse.ArgumentParser):
 def main(argv=None):
     """Trains, saves and judges; returns the exit code."""
     try:
-        return work(parsed(argv))
+        return work(parse(argv))
     except BadInput as bad:
         print(f"train_digits: {bad}", file=sys.stderr)
         return 2
 
 
-def parsed(argv):
+def parse(argv):
     """Returns the options."""
     parser = Parser(description="Trains a small Swin on digits; the oracle judges what was trained.")
     parser.add_argument("--output", default="digits.safetensors", help="the checkpoint (or .npz, .pth)")
@@ -84,17 +84,17 @@ def work(options):
     console = Console()
     torch.set_num_threads(1)  # at these sizes a second one waits more than it works
     torch.manual_seed(options.seed)
-    network = initialised(SwinTransformer(CONFIG))
-    train_images, test_images, train_labels, test_labels = digits(options.seed)
-    written(options.output, network).unlink()  # that it cannot be is said now, not after the training
+    network = initialise(SwinTransformer(CONFIG))
+    train_images, test_images, train_labels, test_labels = read_digits(options.seed)
+    write(options.output, network).unlink()  # that it cannot be is said now, not after the training
     train(network, train_images, train_labels, options.epochs, console)
-    written(options.output, network).replace(options.output)
+    write(options.output, network).replace(options.output)
     console.print(f"saved {options.output}, official layout", highlight=False, soft_wrap=True)
-    accurate = measured(network, test_images, test_labels, console)
-    return 0 if judged(network, options.output, test_images, console) and accurate else 1
+    accurate = measure(network, test_images, test_labels, console)
+    return 0 if judge(network, options.output, test_images, console) and accurate else 1
 
 
-def digits(seed):
+def read_digits(seed):
     """Returns images (B, 1, 8, 8) in [-1, 1] and labels (B,); a quarter of them for the test."""
     try:
         from sklearn.datasets import load_digits
@@ -109,7 +109,7 @@ def digits(seed):
     return train_test_split(images, labels, test_size=0.25, random_state=seed, stratify=found.target)
 
 
-def initialised(network):
+def initialise(network):
     """Draws weights of std 1 / sqrt(inputs); with the paper's 0.02, narrow layers learn too slowly."""
     for name, parameter in network.named_parameters():
         if name.endswith(".weight") and parameter.dim() > 1:
@@ -128,7 +128,7 @@ def train(network, images, labels, epochs, console):
         for epoch in range(epochs):
             total = 0.0
             for batch in torch.randperm(len(images)).split(BATCH):
-                loss = cross_entropy(network(moved(images[batch])), labels[batch], label_smoothing=0.1)
+                loss = cross_entropy(network(move(images[batch])), labels[batch], label_smoothing=0.1)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -141,7 +141,7 @@ def train(network, images, labels, epochs, console):
                 print(said, flush=True)
 
 
-def moved(images):
+def move(images):
     """Moves each image by -1, 0 or 1 pixels along height and width: (B, 1, 8, 8) -> same."""
     height, width = images.shape[2:]
     framed = pad(images, (1, 1, 1, 1), value=-1.0)
@@ -150,7 +150,7 @@ def moved(images):
     return framed[torch.arange(len(images))[:, None, None], 0, rows, columns][:, None]
 
 
-def written(path, network):
+def write(path, network):
     """Writes the weights to a temporary file beside ``path``, to be moved there; returns its path."""
     target = Path(path)
     if target.is_dir():
@@ -170,7 +170,7 @@ def written(path, network):
 
 
 @torch.no_grad()
-def measured(network, images, labels, console):
+def measure(network, images, labels, console):
     """Returns whether the test accuracy is high enough."""
     right = int((network.eval()(images).argmax(1) == labels).sum())
     accurate = right > ACCURACY * len(images)
@@ -183,7 +183,7 @@ def measured(network, images, labels, console):
 
 
 @torch.no_grad()
-def judged(network, path, images, console):
+def judge(network, path, images, console):
     """Returns whether the network's logits agree with the oracle's, computed from the saved file."""
     found = load(path)
     sides = []

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from swin_torch.blocks import ways
 from swin_torch.geometry import functional
 from swin_torch.geometry.bias_resizing import resize_relative_position_bias
-from swin_torch.geometry.conventions import fitted_window
+from swin_torch.geometry.conventions import fit_window
 from swin_torch.geometry.sizes import Size
 from swin_torch.model.layers import Mlp, SwinBlock, SwinStage, WindowAttention
 from swin_torch.model.network import SwinTransformer
@@ -167,7 +167,7 @@ class Adapter(TorchAdapter):
     def swin_stage(self, x: Tensor, params: Params, depth: int, num_heads: int, window_size: Size) -> Tensor:
         """(B, H, W, C) -> the same, merged if ``params`` has a ``downsample``."""
         first, merge = params["blocks"][0], "downsample" in params
-        window = fitted_window(x.shape[1:3], window_size, self.decided)
+        window = fit_window(x.shape[1:3], window_size, self.decided)
         bias = "bias" in first["attn"]["qkv"]
         sizes = x.shape[-1], depth, num_heads, window, _hidden(first["mlp"]), merge, bias
         return self._blocks(params, SwinStage, *sizes, convention=self.decided)(x)

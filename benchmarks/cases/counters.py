@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from swin_torch.attention.counting import kept_bytes, launches
+from swin_torch.attention.counting import count_kept_bytes, count_launches
 
 Run = Callable[[], Any]
 
@@ -26,7 +26,7 @@ def count_all(
     """
     found = {
         "peak_bytes": measure_peak_bytes_on_gpu(run) if device == "cuda" else measure_peak_bytes(run),
-        "launches": launches(run).total(),
+        "launches": count_launches(run).total(),
     }
     return found | ({"saved_bytes": count_saved_bytes(run, inputs) - 4 * out} if training else {})
 
@@ -83,4 +83,4 @@ def count_saved_bytes(run: Run, inputs: tuple[int, ...] | None) -> int:
         root = x if x._base is None else x._base
         return root.requires_grad and root.is_leaf and root.shape != inputs
 
-    return kept_bytes(run, is_parameter)
+    return count_kept_bytes(run, is_parameter)

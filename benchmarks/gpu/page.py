@@ -255,8 +255,8 @@ def keep(folder: Path) -> Path:
     for file in sorted(folder.glob("[!.]*.json")):
         shutil.copyfile(file, target / file.name)
     if (tuned := target / "tuned.json").exists():
-        merged = choices.merged(choices.read(choices.FILE), choices.read(tuned))
-        files.write(str(choices.FILE), choices.written(merged))
+        merged = choices.merge(choices.read(choices.FILE), choices.read(tuned))
+        files.write(str(choices.FILE), choices.make_text(merged))
     return target
 
 

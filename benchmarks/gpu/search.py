@@ -35,7 +35,7 @@ TUNED = "tuned.json"
 def run(part: Part) -> None:
     """Searches target after target while time is left."""
     helpers = [] if part.reduced else start_compilers(os.cpu_count() or 2)
-    capability = choices.capability(torch.device(part.device))
+    capability = choices.find_capability(torch.device(part.device))
     found = load_earlier(part.folder, capability)
     try:
         for target in list_targets(part.device, part.reduced):
@@ -111,7 +111,7 @@ def write(part: Part, capability: str, found: dict[str, Any]) -> None:
     path = record.find_path(part.folder, "here")
     known = record.read(path)["found"] if path.exists() else {}
     origin = f"{known.get('card') or 'an interpreted rehearsal'}, commit {known.get('commit', 'unknown')}"
-    files.write(str(part.folder / TUNED), choices.written({capability: found | {"from": origin}}))
+    files.write(str(part.folder / TUNED), choices.make_text({capability: found | {"from": origin}}))
 
 
 def use(folder: Path) -> None:
@@ -139,7 +139,7 @@ def compile_ahead(mine: int, processes: int) -> None:
         kernel.warmup(*args, grid=programs, **kwargs)
 
     launch.run = warm_up
-    capability = choices.capability(torch.device("cuda"))
+    capability = choices.find_capability(torch.device("cuda"))
     number = 0
     for target in list_targets("cuda", reduced=False):
         if target.table == "block":

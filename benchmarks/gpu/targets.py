@@ -89,11 +89,11 @@ def list_attention_targets(grid: Grid, batch: int, device: str) -> Iterator[Targ
     judge = GradientJudge(grid, device)
     for name in launch.KERNELS[plan.tokens <= choices.ONE_TILE]:
         forward = name == "forward"
-        today = choices.attention_by_arithmetic(name, plan, tensors.qkv)
+        today = choices.estimate_attention(name, plan, tensors.qkv)
         yield Target(
             f"attention, {name}, {grid}",
             "attention",
-            choices.attention_key(name, plan, tensors.qkv),
+            choices.make_attention_key(name, plan, tensors.qkv),
             (today, *list_other_choices(today, plan.tokens <= choices.ONE_TILE)),
             tensors.forward(plan) if forward else tensors.backward(plan),
             tensors.check if forward else judge.check,
@@ -218,7 +218,7 @@ def list_tiles(inputs: int) -> Iterator[Tile]:
     >>> next(list_tiles(96))
     Tile(rows=128, columns=64, step=128, num_warps=8, num_stages=2, programs=2)
     """
-    step = choices.power_of_two(inputs)
+    step = choices.round_to_power(inputs)
     if step <= LARGEST_HELD:
         yield Tile(128, 64, step, 8, 2, 2)
         yield Tile(128, 64, step, 4, 2, 2)
@@ -236,11 +236,11 @@ def list_layer_targets(size: str, batch: int, device: str) -> Iterator[Target]:
     for name, inputs, outputs, norm, gelu, onto in block.layers:
         given = block.make_layer(inputs, outputs, norm, gelu, onto)
         weight: Tensor = given["weight"]
-        today = choices.linear_by_arithmetic(outputs, inputs)
+        today = choices.estimate_linear(outputs, inputs)
         yield Target(
             f"{name}, {size}",
             "linear",
-            choices.linear_key(weight, norm, gelu, onto),
+            choices.make_linear_key(weight, norm, gelu, onto),
             (today, *(tile for tile in list_tiles(inputs) if tile != today)),
             lambda given=given: launch_rows.linear(**given),  # type: ignore[misc]
             block.check_launches,
@@ -248,7 +248,7 @@ def list_layer_targets(size: str, batch: int, device: str) -> Iterator[Target]:
     yield Target(
         f"block, {size}",
         "block",
-        choices.way_key(block.tokens),
+        choices.make_way_key(block.tokens),
         choices.WAYS,
         lambda: block.run_chosen(),
         block.check_chosen,

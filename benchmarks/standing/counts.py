@@ -13,7 +13,12 @@ from benchmarks.cases.counters import count_saved_bytes as kept_by_peer
 from benchmarks.cases.rivals import SDPA, load_rival
 from benchmarks.cases.verdicts import explain_fault
 from benchmarks.standing.goals import Limit
-from swin_torch.attention.counting import as_on_a_gpu, launches, launches_on_a_gpu, saved_bytes
+from swin_torch.attention.counting import (
+    count_as_on_a_gpu,
+    count_launches,
+    count_launches_on_a_gpu,
+    count_saved_bytes,
+)
 
 WHOLE = "swin_transformer"
 
@@ -45,18 +50,18 @@ def _count_launches() -> float:
     model = swin_torch.swin_t().bfloat16().eval()
     images = torch.zeros(1, 3, 224, 224, dtype=torch.bfloat16)
     with torch.no_grad():
-        return launches_on_a_gpu(lambda: model(images)).total()
+        return count_launches_on_a_gpu(lambda: model(images)).total()
 
 
 def _count_launches_of(name: str) -> float:
-    return launches(load_rival(name).prepare(WHOLE, *Case(WHOLE, "T-224").arguments)).total()
+    return count_launches(load_rival(name).prepare(WHOLE, *Case(WHOLE, "T-224").arguments)).total()
 
 
 def _count_kept() -> float:
     model = swin_torch.swin_t().bfloat16()
     images = torch.zeros(1, 3, 224, 224, dtype=torch.bfloat16)
-    with as_on_a_gpu():
-        return round(saved_bytes(lambda: model(images), model) / 1e6, 1)
+    with count_as_on_a_gpu():
+        return round(count_saved_bytes(lambda: model(images), model) / 1e6, 1)
 
 
 def _count_kept_of(name: str) -> float:

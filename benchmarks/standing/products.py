@@ -9,11 +9,11 @@ import torch
 from swin_reference.config import SwinConfig
 from swin_reference.sizes import pair
 
-from swin_torch.backends.c.products import product
+from swin_torch.backends.c.products import multiply
 
 BY: dict[str, Callable[..., Any]] = {
     "products alone, PyTorch's": torch.mm,
-    "products alone, swin_torch's": product,
+    "products alone, swin_torch's": multiply,
 }
 """Functions (left, right, out=...) by name."""
 

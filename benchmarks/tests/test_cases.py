@@ -22,7 +22,7 @@ from benchmarks.cases.case import UNTRAINED, Case, make_cases
 from benchmarks.cases.contestants import find_contestants, load_adapter, offers
 from benchmarks.cases.verdicts import compare_with_oracle, explain_fault, widen
 from benchmarks.machine.description import measure_ceilings
-from swin_torch.attention.counting import launches
+from swin_torch.attention.counting import count_launches
 
 BACKWARD = 3
 """The operations of a training step in those of a forward: backward has two matmuls for each one."""
@@ -102,7 +102,7 @@ def _prepare(case: Case, name: str, *arguments: Any) -> Any:
 
 def _measure(benchmark: Any, case: Case, name: str, step: str, run: Any) -> None:
     benchmark.group = f"{case} {step}"
-    if not benchmark.disabled and _is_counted(name) and not launches(run):
+    if not benchmark.disabled and _is_counted(name) and not count_launches(run):
         pytest.skip(f"{name} makes {case.component} with its model: there is nothing to time")
     start = perf_counter()
     result = run()

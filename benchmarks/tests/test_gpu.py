@@ -26,7 +26,7 @@ from benchmarks.gpu.part import Part
 from benchmarks.gpu.record import Record
 from benchmarks.machine.checkout import ROOT
 from swin_torch import SwinBlock, swin_t
-from swin_torch.attention.counting import as_on_a_gpu
+from swin_torch.attention.counting import count_as_on_a_gpu
 from swin_torch.backends import triton as kernels
 from swin_torch.backends.triton import choices
 from swin_torch.blocks.ways import recorded
@@ -351,7 +351,7 @@ def write_files_of_a_card(folder: Path, share: float = 0.4) -> None:
 def test_a_search_that_goes_on_keeps_what_was_found_before(tmp_path: Path) -> None:
     from benchmarks.gpu import search
 
-    text = choices.written({"interpreter": {"from": "a card", "block": {"a": "library's products"}}})
+    text = choices.make_text({"interpreter": {"from": "a card", "block": {"a": "library's products"}}})
     (tmp_path / "tuned.json").write_text(text)
     found = search.load_earlier(tmp_path, "interpreter")
     part = Part(Record(tmp_path, "search"), make_deadline(iter([0.0] * 9)), Clock(), tmp_path, True)
@@ -390,12 +390,12 @@ def test_a_run_is_kept_with_its_choices_and_a_rehearsal_is_not(
     monkeypatch.setattr(page, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(page, "PAGE", tmp_path / "gpu.md")
     monkeypatch.setattr(choices, "FILE", tmp_path / "tuned.json")
-    (tmp_path / "tuned.json").write_text(choices.written({"8.0": {"block": {"a": "five launches"}}}))
+    (tmp_path / "tuned.json").write_text(choices.make_text({"8.0": {"block": {"a": "five launches"}}}))
     run = tmp_path / "run"
     run.mkdir()
     assert page.main([str(run)]) == 2
     write_files_of_a_card(run)
-    (run / "tuned.json").write_text(choices.written({"9.0": {"linear": {"b": choices.MOVING}}}))
+    (run / "tuned.json").write_text(choices.make_text({"9.0": {"linear": {"b": choices.MOVING}}}))
     (run / ".goals.json.7").write_text("{")  # what a cut leaves beside the files
     assert page.main([str(run)]) == 0
     kept = tmp_path / "results" / "2026-12-01-NVIDIA-H200-0123456789"
@@ -440,10 +440,10 @@ def test_the_kernels_take_what_was_measured_and_else_what_arithmetic_says(
     monkeypatch.setattr(launch, "run", lambda *_, **constants: given.append(constants))
     qkv, table = torch.zeros(1, 8, 8, 48, dtype=torch.bfloat16), torch.zeros(49, 1)
     plan = Plan((8, 8), (8, 8), (4, 4), (0, 0), 1, False)
-    key = choices.attention_key("forward", plan, qkv)
+    key = choices.make_attention_key("forward", plan, qkv)
     measured = choices.Attention(16, 0, 8, 7, 3)
     path = tmp_path / "tuned.json"
-    path.write_text(choices.written({"interpreter": {"attention": {key: measured}}}))
+    path.write_text(choices.make_text({"interpreter": {"attention": {key: measured}}}))
     for _ in range(2):
         launch.forward(qkv, table, None, plan, 1.0, -1.0)
         choices.use(path)
@@ -452,12 +452,12 @@ def test_the_kernels_take_what_was_measured_and_else_what_arithmetic_says(
 
 @pytest.mark.usefixtures("use_choices")
 def test_a_block_goes_the_way_that_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels, "asked_for", lambda _: True)
+    monkeypatch.setattr(kernels, "is_asked_for", lambda _: True)
     block: Any = next(m for m in swin_t(embed_dim=96).modules() if isinstance(m, SwinBlock)).bfloat16()
     x = torch.zeros(1, 7, 7, 96, dtype=torch.bfloat16)
     block.choose("fast")
     for way in choices.WAYS:
-        choices.put("interpreter", "block", choices.way_key(x), way)
-        with torch.no_grad(), as_on_a_gpu(), recorded() as taken:
+        choices.put("interpreter", "block", choices.make_way_key(x), way)
+        with torch.no_grad(), count_as_on_a_gpu(), recorded() as taken:
             block(x)
         assert taken[0].way == {"five launches": "five Triton kernels"}.get(way, AROUND_PRODUCTS)

@@ -104,7 +104,7 @@ def test_saved_bytes_are_those_of_the_model_alone() -> None:
     block = SwinBlock(s.channels, s.heads, s.window, 4 * s.channels)
     block.load_state_dict({name: torch.from_numpy(w) for name, w in flatten(params).items()})
     leaf = torch.from_numpy(x).requires_grad_()
-    assert found["saved_bytes"] == counting.saved_bytes(lambda: block(leaf, s.shift), block) > 0
+    assert found["saved_bytes"] == counting.count_saved_bytes(lambda: block(leaf, s.shift), block) > 0
 
 
 def test_formulations_are_what_they_are_called() -> None:
@@ -141,7 +141,7 @@ def test_window_attention_is_linear_and_global_attention_quadratic_in_its_attent
 def test_timm_with_sdpa_asks_for_it_and_is_swin() -> None:
     x = Case("swin_block", "small").arguments
     for name, asks in (("peer:timm", False), ("peer:timm+sdpa", True)):
-        operators = counting.launches(load_rival(name).prepare("swin_block", *x))
+        operators = counting.count_launches(load_rival(name).prepare("swin_block", *x))
         assert any("scaled_dot_product" in operator for operator in operators) == asks
         assert explain_adapter_fault(load_rival(name), name, Case("swin_transformer", "small")) == ""
 

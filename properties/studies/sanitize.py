@@ -91,7 +91,7 @@ def layers() -> int:
 
     from swin_torch import PatchMerging, SwinBlock
     from swin_torch.backends.c import pointwise
-    from swin_torch.backends.c.products import product as multiply
+    from swin_torch.backends.c.products import multiply as multiply
 
     calls = 0
     for channels, rows in product(CHANNELS, (1, 2, 5, 13, 40)):

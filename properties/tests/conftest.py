@@ -59,5 +59,5 @@ def compiler() -> None:
     """The test is skipped where there is no C compiler."""
     from swin_torch.backends.c import building  # needs torch
 
-    if building._compiler() is None:
+    if building._find_compiler() is None:
         pytest.skip("there is no C compiler")

@@ -46,10 +46,10 @@ class _Counting(TorchDispatchMode):
         return result
 
 
-def launches(call: Callable[[], Any]) -> Counter[str]:
+def count_launches(call: Callable[[], Any]) -> Counter[str]:
     """Returns what a call starts, by name: operators that are no view or allocation, and our C functions.
 
-    >>> launches(lambda: torch.zeros(2).view(1, 2).add(1))
+    >>> count_launches(lambda: torch.zeros(2).view(1, 2).add(1))
     Counter({'zeros': 1, 'add': 1})
     """
     invoke = threads.invoke
@@ -64,7 +64,7 @@ def launches(call: Callable[[], Any]) -> Counter[str]:
 
 
 @contextmanager
-def as_on_a_gpu() -> Iterator[Counter[str]]:
+def count_as_on_a_gpu() -> Iterator[Counter[str]]:
     """Counts what a GPU would be given, without one: our kernels are counted and not run.
 
     The outputs mean nothing.
@@ -80,31 +80,31 @@ def as_on_a_gpu() -> Iterator[Counter[str]]:
         yield found
 
 
-def launches_on_a_gpu(call: Callable[[], Any]) -> Counter[str]:
+def count_launches_on_a_gpu(call: Callable[[], Any]) -> Counter[str]:
     """Returns the kernels that a call on CPU tensors would start on a GPU."""
-    with as_on_a_gpu() as ours:
-        others = launches(call)
+    with count_as_on_a_gpu() as ours:
+        others = count_launches(call)
     return others + ours
 
 
-def saved_bytes(call: Callable[[], Any], model: nn.Module) -> int:
+def count_saved_bytes(call: Callable[[], Any], model: nn.Module) -> int:
     """Returns the bytes that a call keeps for backward, each memory once, without parameters and buffers.
 
     >>> layer = nn.Linear(2, 3)
-    >>> saved_bytes(lambda: layer(torch.zeros(5, 2)).relu(), layer)
+    >>> count_saved_bytes(lambda: layer(torch.zeros(5, 2)).relu(), layer)
     100
     """
     held = {x.untyped_storage().data_ptr() for x in (*model.parameters(), *model.buffers())}
-    return kept_bytes(call, lambda x: x.untyped_storage().data_ptr() in held)
+    return count_kept_bytes(call, lambda x: x.untyped_storage().data_ptr() in held)
 
 
-def kept_bytes(call: Callable[[], Any], is_parameter: Callable[[Tensor], bool]) -> int:
+def count_kept_bytes(call: Callable[[], Any], is_parameter: Callable[[Tensor], bool]) -> int:
     """Returns the bytes that a call keeps for backward, each memory once, without what is a parameter.
 
     A tensor that a function keeps as an attribute of its context is not seen.
 
     >>> x = torch.ones(3, requires_grad=True)
-    >>> kept_bytes(lambda: x.exp() * x, lambda kept: kept is x)
+    >>> count_kept_bytes(lambda: x.exp() * x, lambda kept: kept is x)
     12
     """
     found: dict[int, Tensor] = {}  # the tensors themselves, so that no other takes a memory's place

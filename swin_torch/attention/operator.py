@@ -18,7 +18,7 @@ from torch import Tensor
 from swin_torch.backends import c, torch_ops, triton
 from swin_torch.backends.slower import say_once
 from swin_torch.geometry.plan import Plan
-from swin_torch.geometry.sizes import Size, checked_shift, checked_window, missing, pair
+from swin_torch.geometry.sizes import Size, check_shift, check_window, find_missing, pair
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -55,11 +55,11 @@ def shifted_window_attention_core(
     >>> shifted_window_attention_core(qkv, torch.zeros(3, 1), 1, (1, 2)).flatten()
     tensor([3., 3., 4.])
     """
-    window, shift = checked_window(window_size), checked_shift(shift_size, window_size)
+    window, shift = check_window(window_size), check_shift(shift_size, window_size)
     _check_qkv(qkv, num_heads)
     grid = qkv.shape[1], qkv.shape[2]
-    plan = Plan(grid, _checked_padded(grid, window, padded_size), window, shift, num_heads, roll_first)
-    return attend(qkv, bias_table, pad_qkv, plan, scale_of(qkv.shape[3], num_heads, qk_scale), mask_value)
+    plan = Plan(grid, _check_padded(grid, window, padded_size), window, shift, num_heads, roll_first)
+    return attend(qkv, bias_table, pad_qkv, plan, find_scale(qkv.shape[3], num_heads, qk_scale), mask_value)
 
 
 def attend(
@@ -85,10 +85,10 @@ def differentiate(
     return backward(gradient.contiguous(), qkv, bias_table, pad_qkv, *sizes)
 
 
-def scale_of(channels: int, num_heads: int, qk_scale: float | None) -> float:
+def find_scale(channels: int, num_heads: int, qk_scale: float | None) -> float:
     """Returns the factor of q k^T for the 3 C channels of qkv: head_dim^-1/2 unless ``qk_scale`` is given.
 
-    >>> scale_of(24, 2, None), scale_of(24, 2, 1)
+    >>> find_scale(24, 2, None), find_scale(24, 2, 1)
     (0.5, 1.0)
     """
     return (channels // 3 // num_heads) ** -0.5 if qk_scale is None else float(qk_scale)
@@ -127,12 +127,12 @@ def forward(
 ) -> Tensor:
     """Computes the operator: the attention of `shifted_window_attention_core`, of any tensors and sizes."""
     _check_tensors(qkv, bias_table, pad_qkv, num_heads, window)
-    plan = _checked_plan(qkv.shape[1:3], num_heads, (*window,), (*shift,), (*padded,), roll_first)
+    plan = _make_checked_plan(qkv.shape[1:3], num_heads, (*window,), (*shift,), (*padded,), roll_first)
     if not mask_value < 0:
         raise ValueError(f"a mask lowers logits, got mask_value {mask_value}: use -inf, or -100 as some do")
     if not qkv.numel():
-        return _forward_shape(qkv)
-    chosen = triton if _by_kernels(qkv, plan) else c if c.takes(qkv, plan) else torch_ops
+        return _make_empty_out(qkv)
+    chosen = triton if _goes_by_kernels(qkv, plan) else c if c.takes(qkv, plan) else torch_ops
     return chosen.forward(qkv.contiguous(), bias_table, pad_qkv, plan, scale, mask_value)
 
 
@@ -152,16 +152,16 @@ def backward(
     """Computes the gradients of qkv, of the bias table and of the padding's qkv from the output's."""
     _check_tensors(qkv, bias_table, pad_qkv, num_heads, window)
     _check_gradient(gradient, qkv)
-    plan = _checked_plan(qkv.shape[1:3], num_heads, (*window,), (*shift,), (*padded,), roll_first)
+    plan = _make_checked_plan(qkv.shape[1:3], num_heads, (*window,), (*shift,), (*padded,), roll_first)
     if not qkv.numel():
-        of_qkv, of_table, of_pad = _backward_shapes(qkv, bias_table)
+        of_qkv, of_table, of_pad = _make_empty_gradients(qkv, bias_table)
         return of_qkv, of_table.zero_(), of_pad.zero_()
-    chosen = triton if _by_kernels(qkv, plan) else c if c.takes(qkv, plan) else torch_ops
+    chosen = triton if _goes_by_kernels(qkv, plan) else c if c.takes(qkv, plan) else torch_ops
     qkv, gradient = qkv.contiguous(), gradient.contiguous()
     return chosen.backward(gradient, qkv, bias_table, pad_qkv, plan, scale, mask_value)
 
 
-def _forward_checked_shape(
+def _make_forward_shape(
     qkv: Tensor,
     bias_table: Tensor,
     pad_qkv: Tensor | None,
@@ -170,15 +170,15 @@ def _forward_checked_shape(
     *_: Any,
 ) -> Tensor:
     _check_tensors(qkv, bias_table, pad_qkv, num_heads, window)
-    return _forward_shape(qkv)
+    return _make_empty_out(qkv)
 
 
-def _forward_shape(qkv: Tensor) -> Tensor:
+def _make_empty_out(qkv: Tensor) -> Tensor:
     batch, height, width, channels = qkv.shape
     return qkv.new_empty(batch, height, width, channels // 3)
 
 
-def _backward_checked_shapes(
+def _make_backward_shapes(
     gradient: Tensor,
     qkv: Tensor,
     bias_table: Tensor,
@@ -189,10 +189,10 @@ def _backward_checked_shapes(
 ) -> tuple[Tensor, Tensor, Tensor]:
     _check_tensors(qkv, bias_table, pad_qkv, num_heads, window)
     _check_gradient(gradient, qkv)
-    return _backward_shapes(qkv, bias_table)
+    return _make_empty_gradients(qkv, bias_table)
 
 
-def _backward_shapes(qkv: Tensor, bias_table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _make_empty_gradients(qkv: Tensor, bias_table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     of_pad = qkv.new_empty(qkv.shape[3], dtype=torch.promote_types(qkv.dtype, torch.float32))
     return qkv.new_empty(qkv.shape), bias_table.new_empty(bias_table.shape), of_pad
 
@@ -212,13 +212,13 @@ def _differentiate(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
 
 torch.library.impl(FORWARD, "CompositeExplicitAutograd", forward)
 torch.library.impl(BACKWARD, "CompositeExplicitAutograd", backward)
-torch.library.register_fake(FORWARD, _forward_checked_shape)
-torch.library.register_fake(BACKWARD, _backward_checked_shapes)
+torch.library.register_fake(FORWARD, _make_forward_shape)
+torch.library.register_fake(BACKWARD, _make_backward_shapes)
 torch.library.register_autograd(FORWARD, _differentiate, setup_context=_keep)
 
 
 @lru_cache(maxsize=256)
-def _checked_plan(
+def _make_checked_plan(
     grid: tuple[int, int],
     heads: int,
     window: tuple[int, int],
@@ -227,15 +227,15 @@ def _checked_plan(
     roll_first: bool,
 ) -> Plan:
     """Returns the plan of a call of the operator, which anybody may call with any sizes."""
-    checked_shift(shift, window)
-    return Plan((grid[0], grid[1]), _checked_padded(grid, window, padded), window, shift, heads, roll_first)
+    check_shift(shift, window)
+    return Plan((grid[0], grid[1]), _check_padded(grid, window, padded), window, shift, heads, roll_first)
 
 
-def _by_kernels(qkv: Tensor, plan: Plan) -> bool:
+def _goes_by_kernels(qkv: Tensor, plan: Plan) -> bool:
     """Tells whether the Triton kernels take this call; warns once where a call on a GPU has to do without."""
-    if not triton.asked_for(qkv):
+    if not triton.is_asked_for(qkv):
         return False
-    lacking = triton.lacking(qkv, plan)
+    lacking = triton.explain_lack(qkv, plan)
     if lacking is not None:
         say_once("its kernels", lacking)
     return lacking is None
@@ -256,7 +256,7 @@ def _check_tensors(
     _check_qkv(qkv, num_heads)
     if qkv.dtype not in DTYPES:
         raise ValueError(f"qkv is float16, bfloat16, float32 or float64, got {qkv.dtype}: convert it")
-    rows = _table_rows((*window,))
+    rows = _count_table_rows((*window,))
     if bias_table.shape != (rows, num_heads):
         raise ValueError(
             f"the bias table has (2 Mh - 1)(2 Mw - 1) rows and a column a head, got "
@@ -278,9 +278,9 @@ def _check_tensors(
 
 
 @lru_cache(maxsize=64)
-def _table_rows(window: tuple[int, ...]) -> int:
+def _count_table_rows(window: tuple[int, ...]) -> int:
     """Returns the number of rows of the bias table of a window."""
-    height, width = checked_window(window)
+    height, width = check_window(window)
     return (2 * height - 1) * (2 * width - 1)
 
 
@@ -294,12 +294,10 @@ def _check_gradient(gradient: Tensor, qkv: Tensor) -> None:
         )
 
 
-def _checked_padded(
-    grid: Sequence[int], window: tuple[int, int], padded_size: Size | None
-) -> tuple[int, int]:
+def _check_padded(grid: Sequence[int], window: tuple[int, int], padded_size: Size | None) -> tuple[int, int]:
     height, width = grid
     if padded_size is None:
-        bottom, right = missing(height, width, window)
+        bottom, right = find_missing(height, width, window)
         return height + bottom, width + right
     padded = pair(padded_size)
     if padded[0] < height or padded[1] < width or padded[0] % window[0] or padded[1] % window[1]:

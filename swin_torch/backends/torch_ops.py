@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from swin_torch.geometry import functional
-from swin_torch.geometry.plan import Plan, places, table_gradient
+from swin_torch.geometry.plan import Plan, find_places, sum_by_offset
 
 LOGITS = 2**19
 """About the logits of a piece of work: 2 MB of float32, which stay in the cache."""
@@ -27,8 +27,8 @@ def forward(
     channels = qkv.shape[-1] // 3
     flat = qkv.reshape(-1, 3 * channels)
     out = qkv.new_empty(flat.shape[0], channels)
-    for tokens, padding, bias in _pieces(qkv, bias_table, plan, mask_value):
-        rows = _gathered(flat, tokens, padding, pad_qkv)
+    for tokens, padding, bias in _split_work(qkv, bias_table, plan, mask_value):
+        rows = _gather(flat, tokens, padding, pad_qkv)
         q, k, v = rows.unflatten(2, (3, plan.heads, -1)).permute(2, 0, 3, 1, 4)
         attended = scaled_dot_product_attention(q, k, v, attn_mask=bias[None], scale=scale)
         _put(out, tokens, padding, attended.transpose(1, 2).flatten(2))
@@ -48,13 +48,13 @@ def backward(
     channels, heads, tokens_each = qkv.shape[-1] // 3, plan.heads, plan.tokens
     flat, flat_gradient = qkv.reshape(-1, 3 * channels), gradient.reshape(-1, channels)
     of_qkv = torch.empty_like(flat)
-    wide = _wide(qkv.dtype)
+    wide = _widen(qkv.dtype)
     of_bias = torch.zeros(heads, tokens_each, tokens_each, dtype=wide, device=qkv.device)
     of_pad = torch.zeros(3 * channels, dtype=wide, device=qkv.device)
-    for tokens, padding, bias in _pieces(qkv, bias_table, plan, mask_value):
-        q, k, v = _by_head(_gathered(flat, tokens, padding, pad_qkv), heads, 3)
-        (of_out,) = _by_head(_gathered(flat_gradient, tokens, padding, None), heads, 1)
-        weights = _weights(q, k, bias, scale)
+    for tokens, padding, bias in _split_work(qkv, bias_table, plan, mask_value):
+        q, k, v = _split_heads(_gather(flat, tokens, padding, pad_qkv), heads, 3)
+        (of_out,) = _split_heads(_gather(flat_gradient, tokens, padding, None), heads, 1)
+        weights = _compute_weights(q, k, bias, scale)
         of_weights = torch.bmm(of_out, v.mT)
         of_logits = torch.ops.aten._softmax_backward_data(of_weights, weights, -1, wide)
         of_bias += of_logits.unflatten(0, (-1, heads)).sum(0)
@@ -66,20 +66,20 @@ def backward(
         if padding is not None:
             of_pad += of_rows[padding].sum(0)
         _put(of_qkv, tokens, padding, of_rows.to(of_qkv.dtype))
-    of_table = table_gradient(of_bias, plan.window)
+    of_table = sum_by_offset(of_bias, plan.window)
     return of_qkv.view(qkv.shape), of_table.to(bias_table.dtype), of_pad
 
 
-def _pieces(
+def _split_work(
     qkv: Tensor, bias_table: Tensor, plan: Plan, mask_value: float
 ) -> Iterator[tuple[Tensor, Tensor | None, Tensor]]:
     """Yields pieces of work: the positions of some tokens in the batch, which are padding, and their bias."""
-    wide = _wide(qkv.dtype)
+    wide = _widen(qkv.dtype)
     plain = functional.relative_position_bias(bias_table.to(wide), plan.window)
     batch, area = qkv.shape[0], plan.grid[0] * plan.grid[1]
     first = torch.arange(0, batch * area, area, device=qkv.device)[:, None, None]
     windows = max(1, LOGITS // plain.numel())
-    for place, padding, torn in places(plan, qkv.device):
+    for place, padding, torn in find_places(plan, qkv.device):
         bias = plain if torn is None else torch.where(torn, plain + mask_value, plain)
         tokens = (first + place).flatten(0, 1)
         padded = None if padding is None else padding.expand(batch, -1, -1).flatten(0, 1)
@@ -88,7 +88,7 @@ def _pieces(
             yield tokens[piece], None if padded is None else padded[piece], bias
 
 
-def _gathered(flat: Tensor, tokens: Tensor, padding: Tensor | None, pad: Tensor | None) -> Tensor:
+def _gather(flat: Tensor, tokens: Tensor, padding: Tensor | None, pad: Tensor | None) -> Tensor:
     """Returns the tokens of windows: (B H W, parts C) -> (windows, N, parts C)."""
     rows = flat.index_select(0, tokens.flatten()).view(*tokens.shape, -1)
     if padding is not None:
@@ -96,13 +96,13 @@ def _gathered(flat: Tensor, tokens: Tensor, padding: Tensor | None, pad: Tensor 
     return rows
 
 
-def _by_head(rows: Tensor, heads: int, parts: int) -> Tensor:
+def _split_heads(rows: Tensor, heads: int, parts: int) -> Tensor:
     """Returns tokens in float32 or float64: (windows, N, parts C) -> (parts, windows heads, N, d)."""
     by_head = rows.unflatten(2, (parts, heads, -1)).permute(2, 0, 3, 1, 4)
-    return by_head.to(_wide(rows.dtype), memory_format=torch.contiguous_format).contiguous().flatten(1, 2)
+    return by_head.to(_widen(rows.dtype), memory_format=torch.contiguous_format).contiguous().flatten(1, 2)
 
 
-def _weights(q: Tensor, k: Tensor, bias: Tensor, scale: float) -> Tensor:
+def _compute_weights(q: Tensor, k: Tensor, bias: Tensor, scale: float) -> Tensor:
     """Returns softmax(scale q k^T + bias): (windows heads, N, N)."""
     logits = torch.bmm(q, k.mT)
     by_head = logits.unflatten(0, (-1, bias.shape[0]))
@@ -118,5 +118,5 @@ def _put(out: Tensor, tokens: Tensor, padding: Tensor | None, rows: Tensor) -> N
         out.index_copy_(0, tokens[~padding], rows[~padding])
 
 
-def _wide(dtype: torch.dtype) -> torch.dtype:
+def _widen(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)

@@ -18,12 +18,12 @@ from torch.nn.functional import gelu, linear
 
 from swin_torch.backends import c
 from swin_torch.backends.c import pointwise
-from swin_torch.backends.c.layout import as_forward_kept
-from swin_torch.backends.c.products import product
-from swin_torch.backends.c.scratch import scratch
+from swin_torch.backends.c.layout import lay_out_kept
+from swin_torch.backends.c.products import multiply
+from swin_torch.backends.c.scratch import take_scratch
 from swin_torch.blocks import cpu_inference
-from swin_torch.blocks.cpu_inference import in_cache, sizes
-from swin_torch.blocks.parts import Block, Parameters, block_shapes
+from swin_torch.blocks.cpu_inference import collect_sizes, split_for_cache
+from swin_torch.blocks.parts import Block, Parameters, list_shapes
 from swin_torch.geometry.plan import Plan
 
 LARGE = 2**18
@@ -35,7 +35,7 @@ def forward(
 ) -> Tensor:
     """Returns the output of a block, (B, H, W, C) -> same; ``kept`` are the factors (B) of drop path."""
     eps = block.norm1.eps, block.norm2.eps
-    return _Block.apply(x, *kept, sizes(block, plan), eps, *of)
+    return _Block.apply(x, *kept, collect_sizes(block, plan), eps, *of)
 
 
 def norm_linear(
@@ -56,18 +56,22 @@ class _Block(Function):
         eps: tuple[float, float],
         *given: Tensor,
     ) -> Tensor:
-        of, kept_attention, kept_mlp = Parameters(*given), _plain(kept_attention, x), _plain(kept_mlp, x)
+        of, kept_attention, kept_mlp = (
+            Parameters(*given),
+            _lay_out_factor(kept_attention, x),
+            _lay_out_factor(kept_mlp, x),
+        )
         qkv = cpu_inference.norm_linear(x, of.norm1, of.norm1_bias, eps[0], of.qkv, of.qkv_bias)
         attended = c.forward(qkv, of.table, of.qkv_bias, *sizes)
         y, z, before = torch.empty_like(x), torch.empty_like(x), x.new_empty(*x.shape[:3], len(of.fc1))
-        pieces = map(in_cache, (x, attended, y, before, z))
-        factors = _by_token(kept_attention, x), _by_token(kept_mlp, x)
+        pieces = map(split_for_cache, (x, attended, y, before, z))
+        factors = _repeat_factor(kept_attention, x), _repeat_factor(kept_mlp, x)
         for rows, tokens, after, between, out, one, other in zip(*pieces, *factors, strict=False):
             _add_linear(rows, tokens, of.proj, of.proj_bias, one, out=after)
             args = after, of.norm2, of.norm2_bias, eps[1]
-            normed = pointwise.norm(*args, scratch("normed", *rows.shape))
-            product(normed, of.fc1.T, between, bias=of.fc1_bias)
-            activated = pointwise.gelu(between, scratch("hidden", *between.shape))
+            normed = pointwise.norm(*args, take_scratch("normed", *rows.shape))
+            multiply(normed, of.fc1.T, between, bias=of.fc1_bias)
+            activated = pointwise.gelu(between, take_scratch("hidden", *between.shape))
             _add_linear(after, activated, of.fc2, of.fc2_bias, other, out=out)
         ctx.save_for_backward(x, qkv, attended, y, before, kept_attention, kept_mlp, *given)
         ctx.sizes, ctx.eps, ctx.hidden = sizes, eps, len(of.fc1)
@@ -76,20 +80,27 @@ class _Block(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
-        x, qkv, attended, y, before, *kept, of, gradient = _checked(ctx, gradient)
+        x, qkv, attended, y, before, *kept, of, gradient = _check_saved(ctx, gradient)
         plan, scale, mask_value = ctx.sizes
         wanted = dict(zip(Parameters._fields, ctx.needs_input_grad[5:], strict=True))
         layers = {name: _Linear(getattr(of, name), wanted[name]) for name in ("qkv", "proj", "fc1", "fc2")}
-        of_norm1, of_norm2 = _of_norm(of.norm1), _of_norm(of.norm2)
-        factors = _by_token(kept[0], x), _by_token(kept[1], x)
-        of_y, of_attended = _to_attention(
+        of_norm1, of_norm2 = _make_norm_gradient(of.norm1), _make_norm_gradient(of.norm2)
+        factors = _repeat_factor(kept[0], x), _repeat_factor(kept[1], x)
+        of_y, of_attended = _differentiate_mlp(
             attended, y, before, gradient, factors, of, layers, of_norm2, ctx.eps[1]
         )
-        of_kept = _of_factors(ctx.needs_input_grad[1:3], (attended, before), (of_y, gradient), of)
+        of_kept = _differentiate_factors(ctx.needs_input_grad[1:3], (attended, before), (of_y, gradient), of)
         of_qkv, of_table, of_pad = c.backward(
-            of_attended, qkv, of.table, of.qkv_bias, plan, scale, mask_value, out=scratch("qkv", *qkv.shape)
+            of_attended,
+            qkv,
+            of.table,
+            of.qkv_bias,
+            plan,
+            scale,
+            mask_value,
+            out=take_scratch("qkv", *qkv.shape),
         )
-        _norm_linear_backward(
+        _differentiate_norm_linear(
             x, of.norm1, of.norm1_bias, ctx.eps[0], layers["qkv"], of_qkv, of_y, of_norm1, of_y
         )
         layers["qkv"].of_bias += of_pad  # padding's qkv is the bias
@@ -99,7 +110,7 @@ class _Block(Function):
         return of_y, *of_kept, None, None, *found
 
 
-def _of_factors(
+def _differentiate_factors(
     wanted: Sequence[bool], rows: tuple[Tensor, Tensor], of_sums: tuple[Tensor, Tensor], of: Parameters
 ) -> list[Tensor | None]:
     """Returns the gradients of the factors of drop path, (B) each, where they are wanted, which is rare."""
@@ -111,7 +122,7 @@ def _of_factors(
     return found
 
 
-def _checked(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
+def _check_saved(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
     """Returns what backward needs as C reads it: tokens, factors of drop path, parameters, the gradient.
 
     They may have changed since forward: a hook returned another tensor, or a parameter has another memory.
@@ -119,8 +130,8 @@ def _checked(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
     shape, plan = tuple(gradient.shape), ctx.sizes[0]  # PyTorch checks that it is that of the output
     *grid, channels = shape
     of_tokens = shape, (*grid, 3 * channels), shape, shape, (*grid, ctx.hidden), shape[:1], shape[:1]
-    of_parameters = block_shapes(channels, ctx.hidden, plan.heads, plan.window)
-    kept = as_forward_kept((*ctx.saved_tensors, gradient), (*of_tokens, *of_parameters, shape))
+    of_parameters = list_shapes(channels, ctx.hidden, plan.heads, plan.window)
+    kept = lay_out_kept((*ctx.saved_tensors, gradient), (*of_tokens, *of_parameters, shape))
     return *kept[:7], Parameters(*kept[7:-1]), kept[-1]
 
 
@@ -139,14 +150,18 @@ class _NormLinear(Function):
         *before, columns = gradient.shape  # PyTorch checks that it is that of the output
         vector = (ctx.channels,)
         shapes = (*before, *vector), vector, vector, (columns, *vector), gradient.shape
-        x, gain, shift, weight, gradient = as_forward_kept((*ctx.saved_tensors, gradient), shapes)
-        linear, of_norm, of_x = _Linear(weight, ctx.needs_input_grad[4]), _of_norm(gain), torch.empty_like(x)
-        _norm_linear_backward(x, gain, shift, ctx.eps, linear, gradient, None, of_norm, of_x)
+        x, gain, shift, weight, gradient = lay_out_kept((*ctx.saved_tensors, gradient), shapes)
+        linear, of_norm, of_x = (
+            _Linear(weight, ctx.needs_input_grad[4]),
+            _make_norm_gradient(gain),
+            torch.empty_like(x),
+        )
+        _differentiate_norm_linear(x, gain, shift, ctx.eps, linear, gradient, None, of_norm, of_x)
         of_bias = linear.of_bias if ctx.needs_input_grad[5] else None
         return of_x, *of_norm.sum(0), None, linear.of_weight, of_bias
 
 
-def _norm_linear_backward(
+def _differentiate_norm_linear(
     x: Tensor,
     gain: Tensor,
     shift: Tensor,
@@ -158,14 +173,14 @@ def _norm_linear_backward(
     of_x: Tensor,
 ) -> None:
     """Writes ``added`` plus the gradient of x to ``of_x``, which may be ``added``."""
-    more = repeat(None) if added is None else in_cache(added)
-    for rows, of_rows, of_them, one in zip(*map(in_cache, (x, of_x, of_out)), more, strict=False):
-        normed = pointwise.norm(rows, gain, shift, eps, scratch("normed", *rows.shape))
+    more = repeat(None) if added is None else split_for_cache(added)
+    for rows, of_rows, of_them, one in zip(*map(split_for_cache, (x, of_x, of_out)), more, strict=False):
+        normed = pointwise.norm(rows, gain, shift, eps, take_scratch("normed", *rows.shape))
         linear.backward(of_them, normed, out=normed)
         pointwise.norm_backward(rows, normed, gain, eps, one, of_norm, of_rows)
 
 
-def _to_attention(
+def _differentiate_mlp(
     attended: Tensor,
     y: Tensor,
     before: Tensor,
@@ -177,13 +192,13 @@ def _to_attention(
     eps: float,
 ) -> tuple[Tensor, Tensor]:
     """Returns the gradients of the sum after the attention and of the attended grid."""
-    of_y, of_attended = torch.empty_like(y), scratch("attended", *attended.shape)
-    pieces = map(in_cache, (attended, y, before, gradient, of_y, of_attended))
+    of_y, of_attended = torch.empty_like(y), take_scratch("attended", *attended.shape)
+    pieces = map(split_for_cache, (attended, y, before, gradient, of_y, of_attended))
     for tokens, rows, between, of_out, of_rows, of_tokens, one, other in zip(*pieces, *factors, strict=False):
-        normed, activated = scratch("normed", *rows.shape), scratch("hidden", *between.shape)
-        of_activated = scratch("of hidden", *between.shape)
+        normed, activated = take_scratch("normed", *rows.shape), take_scratch("hidden", *between.shape)
+        of_activated = take_scratch("of hidden", *between.shape)
         of_branch = of_out if other is None else of_out * other
-        product(of_branch, of.fc2, of_activated)
+        multiply(of_branch, of.fc2, of_activated)
         pointwise.gelu_backward(between, of_activated, activated)
         layers["fc2"].backward(of_branch, activated)
         pointwise.norm(rows, of.norm2, of.norm2_bias, eps, normed)
@@ -206,24 +221,24 @@ class _Linear:
         self.of_bias += of_out.sum(0)
         if self.of_weight is not None:
             given, streamed = self.of_weight if self.begun else None, self.of_weight.numel() >= LARGE
-            product(of_out.T, x, self.of_weight, given=given, streamed=streamed)
+            multiply(of_out.T, x, self.of_weight, given=given, streamed=streamed)
             self.begun = True
         if out is not None:
-            product(of_out, self.weight, out)
+            multiply(of_out, self.weight, out)
 
 
-def _of_norm(gain: Tensor) -> Tensor:
+def _make_norm_gradient(gain: Tensor) -> Tensor:
     return gain.new_zeros(torch.get_num_threads(), 2, len(gain))
 
 
-def _by_token(factor: Tensor | None, x: Tensor) -> Iterable[Tensor | None]:
-    """Returns the factor of each token, in the pieces of `in_cache`."""
+def _repeat_factor(factor: Tensor | None, x: Tensor) -> Iterable[Tensor | None]:
+    """Returns the factor of each token, in the pieces of `split_for_cache`."""
     if factor is None:
         return repeat(None)
-    return in_cache(factor.view(-1, 1, 1, 1).expand(*x.shape[:3], 1).contiguous())
+    return split_for_cache(factor.view(-1, 1, 1, 1).expand(*x.shape[:3], 1).contiguous())
 
 
-def _plain(factor: Tensor | None, x: Tensor) -> Tensor | None:
+def _lay_out_factor(factor: Tensor | None, x: Tensor) -> Tensor | None:
     """Returns the factors of a branch in the type of x, contiguous."""
     return None if factor is None else factor.to(x.dtype).resolve_neg().contiguous()
 
@@ -233,6 +248,6 @@ def _add_linear(
 ) -> None:
     """Writes x + factor (rows weight^T + bias) to ``out``."""
     if factor is None:
-        product(rows, weight.T, out, given=x, bias=bias)
+        multiply(rows, weight.T, out, given=x, bias=bias)
     else:
-        product(rows, weight.T, out, bias=bias).mul_(factor).add_(x)
+        multiply(rows, weight.T, out, bias=bias).mul_(factor).add_(x)

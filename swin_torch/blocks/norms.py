@@ -18,7 +18,7 @@ def norm(x: Tensor, gain: Tensor, shift: Tensor, eps: float, dtype: torch.dtype 
     tensor([[-1.,  1.]])
     """
     dtype = dtype or x.dtype
-    if triton.asked_for(x) and triton.takes_norm(x, gain, shift):
+    if triton.is_asked_for(x) and triton.takes_norm(x, gain, shift):
         return triton.launch_norm(x, gain, shift, eps, dtype)
     return layer_norm(x, [x.shape[-1]], gain, shift, eps).to(dtype)
 
@@ -35,7 +35,7 @@ def norm_backward(
     (tensor([[0., 0.]]), tensor([-2.,  0.]), tensor([2., 0.]))
     """
     gradient = gradient.contiguous()
-    if triton.asked_for(x) and triton.takes_norm(x, gain, shift):
+    if triton.is_asked_for(x) and triton.takes_norm(x, gain, shift):
         return triton.launch_norm_backward(gradient, x, gain, eps, onto)
     wide = torch.promote_types(x.dtype, gain.dtype)  # PyTorch's backward takes one type only on a GPU
     given, parameters, sizes = x.to(wide), (gain.to(wide), shift.to(wide)), [x.shape[-1]]
@@ -66,7 +66,7 @@ def add_norm(
     (tensor([[2., 4.]]), tensor([[0., 2.]]))
     """
     wide = torch.result_type(x, branch)
-    if triton.asked_for(x) and triton.takes_rows(x, branch, gain, shift, ahead):
+    if triton.is_asked_for(x) and triton.takes_rows(x, branch, gain, shift, ahead):
         return triton.launch_add_norm(x, branch, gain, shift, eps, ahead, dtype or wide)
     alike = branch.dtype == wide and branch.shape == x.shape
     y = branch.add_(x) if alike and branch.is_contiguous() else x + branch

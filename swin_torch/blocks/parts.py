@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from swin_torch.blocks.touched import Kinds
 from swin_torch.geometry.conventions import Convention
-from swin_torch.geometry.sizes import Size, checked_window
+from swin_torch.geometry.sizes import Size, check_window
 
 Shape = tuple[int, ...]
 
@@ -110,15 +110,15 @@ class Parameters(NamedTuple):
     fc2_bias: Tensor
 
 
-def layers_of(block: Block) -> tuple[Any, ...]:
+def find_layers(block: Block) -> tuple[Any, ...]:
     """Returns the norms and linear layers of a block in their order."""
     attn, mlp = block.attn, block.mlp
     return block.norm1, attn.qkv, attn.proj, block.norm2, mlp.fc1, mlp.fc2
 
 
-def parameters(block: Block, layers: tuple[Any, ...] | None = None) -> Parameters:
+def find_parameters(block: Block, layers: tuple[Any, ...] | None = None) -> Parameters:
     """Returns the parameters of a block; with its ``layers`` given it takes less time."""
-    norm1, qkv, proj, norm2, fc1, fc2 = layers_of(block) if layers is None else layers
+    norm1, qkv, proj, norm2, fc1, fc2 = find_layers(block) if layers is None else layers
     return Parameters(
         norm1.weight,
         norm1.bias,
@@ -160,7 +160,7 @@ def find_misfit(
     batch, _, _, channels = x.shape
     if layers[0].normalized_shape != (channels,) or layers[3].normalized_shape != (channels,):
         return f"the norms are not of the {channels} channels of x"
-    wanted = block_shapes(channels, fc1.shape[0], table.shape[1], window_size)
+    wanted = list_shapes(channels, fc1.shape[0], table.shape[1], window_size)
     if not wanted:
         return "the channels do not divide into heads"
     for place, shape in enumerate(wanted):
@@ -174,15 +174,15 @@ def find_misfit(
 
 
 @lru_cache(maxsize=64)
-def block_shapes(channels: int, hidden: int, heads: int, window_size: Size) -> tuple[Shape, ...]:
+def list_shapes(channels: int, hidden: int, heads: int, window_size: Size) -> tuple[Shape, ...]:
     """Returns the shapes of a block's `Parameters`, or no shape if no block has these sizes.
 
-    >>> block_shapes(4, 8, 2, (1, 2))[3:7]
+    >>> list_shapes(4, 8, 2, (1, 2))[3:7]
     ((12,), (3, 2), (4, 4), (4,))
     """
     if min(channels, hidden, heads) < 1 or channels % heads:
         return ()
-    height, width = checked_window(window_size)
+    height, width = check_window(window_size)
     vector, table = (channels,), ((2 * height - 1) * (2 * width - 1), heads)
     qkv = (3 * channels, channels), (3 * channels,)
     proj, fc1, fc2 = (channels, channels), (hidden, channels), (channels, hidden)

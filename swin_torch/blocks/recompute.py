@@ -30,7 +30,7 @@ def forward(
     block: Block, of: Parameters, x: Tensor, plan: Plan, kept: tuple[Tensor | None, Tensor | None]
 ) -> Tensor:
     """Returns the output of a block, (B, H, W, C) -> same; ``kept`` are the factors (B) of drop path."""
-    scale = operator.scale_of(3 * x.shape[3], plan.heads, block.attn.qk_scale)
+    scale = operator.find_scale(3 * x.shape[3], plan.heads, block.attn.qk_scale)
     sizes = plan, scale, block.convention.mask_value
     return _Block.apply(x, *kept, sizes, (block.norm1.eps, block.norm2.eps), *of)
 
@@ -201,7 +201,7 @@ def compute_hidden(
 
 def _in_one_launch(x: Tensor, weight: Tensor, *around: Any, **onto: Any) -> bool:
     """Returns whether our own kernel computes a linear layer with what lies around it, and is the faster."""
-    return triton.takes_linear(x, weight, *around, **onto) and choices.way(weight) == choices.WAYS[0]
+    return triton.takes_linear(x, weight, *around, **onto) and choices.choose_way(weight) == choices.WAYS[0]
 
 
 def _differentiate_mlp(

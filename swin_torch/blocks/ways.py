@@ -24,16 +24,16 @@ from swin_torch.blocks.parts import (
     Block,
     Merge,
     Parameters,
+    find_layers,
     find_merge_misfit,
     find_misfit,
+    find_parameters,
     is_whole,
-    layers_of,
-    parameters,
 )
 from swin_torch.blocks.plain import plain_block, plain_merge
 from swin_torch.blocks.touched import find_touch
 from swin_torch.geometry.conventions import CANONICAL, Convention
-from swin_torch.geometry.exported import exporting
+from swin_torch.geometry.exported import is_recorded
 from swin_torch.geometry.functional import drop_path
 from swin_torch.geometry.plan import Plan, make_plan
 from swin_torch.geometry.sizes import Size
@@ -95,13 +95,13 @@ def make_call(block: Block, x: Tensor, shift_size: Size, kept: Kept = (None, Non
     if obstacle is None:
         attn = block.attn
         if not torch.compiler.is_compiling():
-            layers = layers_of(block)
-            of = parameters(block, layers)
+            layers = find_layers(block)
+            of = find_parameters(block, layers)
             obstacle = find_misfit(layers, of, x, attn.window_size, kept)
         if obstacle is None:
             heads = attn.relative_position_bias_table.shape[1]
             plan = make_plan((x.shape[1], x.shape[2]), attn.window_size, shift_size, heads, block.convention)
-    by_kernels = triton.asked_for(x)
+    by_kernels = triton.is_asked_for(x)
     keeping = block.keeping or _suiting(by_kernels)
     gradients = torch.is_grad_enabled()
     return Call(block, x, shift_size, kept, keeping, by_kernels, gradients, obstacle, of, plan)
@@ -114,7 +114,7 @@ def compute_merge(merging: Merge, merged: Tensor) -> Tensor:
         obstacle = "PyTorch compiles it"
     if obstacle is None:
         obstacle = find_merge_misfit(merged, merging.norm, merging.reduction)
-    by_kernels = triton.asked_for(merged)
+    by_kernels = triton.is_asked_for(merged)
     keeping = merging.keeping or _suiting(by_kernels)
     call = MergeCall(merging, merged, keeping, by_kernels, torch.is_grad_enabled(), obstacle)
     return _run_first(MERGE_WAYS, call, merging)
@@ -124,7 +124,7 @@ def _find_obstacle(module: Block | Merge) -> str | None:
     """Returns why a module is computed in plain operations whatever it is given."""
     if module.ways == "plain":
         return "it was made with ways='plain'"
-    if exporting():
+    if is_recorded():
         return "a graph is exported or traced, which other programs run"
     return find_touch(module, module.kinds)
 
@@ -192,7 +192,7 @@ def _five_launches(call: Call) -> str | None:
         return "x is not on a GPU"
     if not triton.takes_block(call.x, *(one for one in call.of if one is not None)):
         return "Triton is missing, or its kernels are not made for these types or this GPU"
-    measured = choices.way(call.x)
+    measured = choices.choose_way(call.x)
     return None if measured == choices.WAYS[0] else f"{measured} were measured to be faster"
 
 
@@ -268,7 +268,7 @@ def _mlp_half(block: Block, x: Tensor) -> Tensor:
 
 def attend(qkv: Tensor, attention: Attention, plan: Plan, convention: Convention) -> Tensor:
     """Returns the fused attention of qkv (B, H, W, 3 C), by the parameters of a module: (B, H, W, C)."""
-    scale = operator.scale_of(qkv.shape[3], plan.heads, attention.qk_scale)
+    scale = operator.find_scale(qkv.shape[3], plan.heads, attention.qk_scale)
     pad_qkv = attention.qkv.bias  # a padded token is zero after its norm
     table = attention.relative_position_bias_table
     return operator.attend(qkv, table, pad_qkv, plan, scale, convention.mask_value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from swin_torch.geometry.sizes import Size, checked_window
+from swin_torch.geometry.sizes import Size, check_window
 
 
 def resize_relative_position_bias(table: Tensor, window_size: Size, new_window_size: Size) -> Tensor:
@@ -19,7 +19,7 @@ def resize_relative_position_bias(table: Tensor, window_size: Size, new_window_s
     >>> resize_relative_position_bias(torch.ones(9, 2), 2, 3).shape
     torch.Size([25, 2])
     """
-    old, new = checked_window(window_size), checked_window(new_window_size)
+    old, new = check_window(window_size), check_window(new_window_size)
     height, width = (2 * side - 1 for side in old)
     if table.shape[0] != height * width:
         raise ValueError(

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from swin_reference.config import CONVENTIONS, SwinConfig
 from swin_reference.config import Convention as Convention
 
-from swin_torch.geometry.sizes import Size, checked_window, missing, pair
+from swin_torch.geometry.sizes import Size, check_window, find_missing, pair
 
 CANONICAL = CONVENTIONS["canonical"]
 
@@ -18,52 +18,52 @@ Sides = Sequence[int]
 """Height and width, in pixels or tokens."""
 
 
-def spoken(sides: Sides) -> str:
+def write_sides(sides: Sides) -> str:
     """Returns sides as people write them.
 
-    >>> spoken((9, 8))
+    >>> write_sides((9, 8))
     '9x8'
     """
     return "x".join(map(str, sides))
 
 
-def image_margin(image: Sides, patch_size: Size, convention: Convention) -> tuple[int, int]:
+def find_image_margin(image: Sides, patch_size: Size, convention: Convention) -> tuple[int, int]:
     """Returns how many rows and columns to add at the bottom and right of an image; negative, to drop.
 
     Errors: ``ValueError`` for an image that the convention rejects, or that holds no whole patch to keep.
 
-    >>> image_margin((9, 8), 4, CANONICAL), image_margin((9, 8), 4, CONVENTIONS["timm"])
+    >>> find_image_margin((9, 8), 4, CANONICAL), find_image_margin((9, 8), 4, CONVENTIONS["timm"])
     ((3, 0), (-1, 0))
     """
-    bottom, right = missing(image[0], image[1], patch_size)
+    bottom, right = find_missing(image[0], image[1], patch_size)
     if not (bottom or right) or convention.image == "pad":
         return bottom, right
     (height, width), (ph, pw) = image, pair(patch_size)
     if convention.image == "reject" or height < ph or width < pw:
         raise ValueError(
-            f"an image is made of whole patches of {ph}x{pw} under {convention.name}, got {spoken(image)}: "
-            f"resize or pad it to {height + bottom}x{width + right}"
+            f"an image is made of whole patches of {ph}x{pw} under {convention.name}, got "
+            f"{write_sides(image)}: resize or pad it to {height + bottom}x{width + right}"
         )
     return -(height % ph), -(width % pw)
 
 
-def fitted_window(grid: Sides, window_size: Size, convention: Convention) -> tuple[int, int]:
+def fit_window(grid: Sides, window_size: Size, convention: Convention) -> tuple[int, int]:
     """Returns the window of a stage on a grid, which may be smaller than the configured window.
 
     Errors: ``ValueError`` for a grid below the window where the convention rejects it.
 
-    >>> fitted_window((8, 3), 4, CANONICAL), fitted_window((8, 3), 4, CONVENTIONS["timm"])
+    >>> fit_window((8, 3), 4, CANONICAL), fit_window((8, 3), 4, CONVENTIONS["timm"])
     ((4, 4), (4, 3))
     """
-    window = checked_window(window_size)
+    window = check_window(window_size)
     if convention.window == "keep":
         return window
     small = [side < m for side, m in zip(grid, window, strict=True)]
     if convention.window == "reject":
         if any(small):
             raise ValueError(
-                f"a grid holds at least one window under {convention.name}, got {spoken(grid)} and window "
-                f"{spoken(window)}: use a larger image or a smaller window"
+                f"a grid holds at least one window under {convention.name}, got {write_sides(grid)} "
+                f"and window {write_sides(window)}: use a larger image or a smaller window"
             )
         return window
     if convention.window == "shrink axis":
@@ -75,12 +75,12 @@ def fitted_window(grid: Sides, window_size: Size, convention: Convention) -> tup
     return min(window[0], limits[0]), min(window[1], limits[1])
 
 
-def fitted_shift(grid: Sides, window: tuple[int, int], convention: Convention) -> tuple[int, int]:
+def fit_shift(grid: Sides, window: tuple[int, int], convention: Convention) -> tuple[int, int]:
     """Returns the shift of the odd blocks of a stage: half the window, rounded down, or 0 if dropped.
 
-    >>> fitted_shift((56, 56), (7, 7), CANONICAL), fitted_shift((7, 14), (7, 7), CANONICAL)
+    >>> fit_shift((56, 56), (7, 7), CANONICAL), fit_shift((7, 14), (7, 7), CANONICAL)
     ((3, 3), (0, 0))
-    >>> fitted_shift((7, 14), (7, 7), CONVENTIONS["torchvision"])
+    >>> fit_shift((7, 14), (7, 7), CONVENTIONS["torchvision"])
     (0, 3)
     """
     halves = window[0] // 2, window[1] // 2
@@ -92,19 +92,19 @@ def fitted_shift(grid: Sides, window: tuple[int, int], convention: Convention) -
     return (halves[0] if several[0] else 0), (halves[1] if several[1] else 0)
 
 
-def margins(grid: Sides, window: tuple[int, int], convention: Convention) -> tuple[Sides, Sides]:
+def find_margins(grid: Sides, window: tuple[int, int], convention: Convention) -> tuple[Sides, Sides]:
     """Returns how many rows and columns to pad a grid by before the roll, and after it.
 
     Errors: ``ValueError`` for a grid that is not whole windows where the convention rejects it.
 
-    >>> margins((9, 8), (4, 4), CANONICAL), margins((9, 8), (4, 4), CONVENTIONS["timm"])
+    >>> find_margins((9, 8), (4, 4), CANONICAL), find_margins((9, 8), (4, 4), CONVENTIONS["timm"])
     (((3, 0), (0, 0)), ((0, 0), (3, 0)))
     """
-    lacking = missing(grid[0], grid[1], window)
+    lacking = find_missing(grid[0], grid[1], window)
     if any(lacking) and convention.padding == "reject":
         raise ValueError(
-            f"a grid is made of whole windows of {spoken(window)} under {convention.name}, got "
-            f"{spoken(grid)}: use an image whose grids are multiples of the window in every stage"
+            f"a grid is made of whole windows of {write_sides(window)} under {convention.name}, got "
+            f"{write_sides(grid)}: use an image whose grids are multiples of the window in every stage"
         )
     none = (0, 0)
     return (none, lacking) if convention.padding == "roll, pad" else (lacking, none)
@@ -119,8 +119,8 @@ def check_merge(grid: Sides, convention: Convention) -> None:
     """
     if convention.grid == "built for, floor" and any(side % 2 for side in grid):
         raise ValueError(
-            f"a grid has even sides before a merge under {convention.name}, got {spoken(grid)}: use an image "
-            "whose grids halve evenly"
+            f"a grid has even sides before a merge under {convention.name}, got "
+            f"{write_sides(grid)}: use an image whose grids halve evenly"
         )
 
 
@@ -134,19 +134,19 @@ def check_image(image: Sides, config: SwinConfig, convention: Convention) -> Non
     built_for = pair(config.image_size)
     if convention.grid != "run time" and tuple(image) != built_for:
         raise ValueError(
-            f"a network is built for one image size under {convention.name}, got {spoken(image)} and one for "
-            f"{spoken(built_for)}: build it with that image_size"
+            f"a network is built for one image size under {convention.name}, got "
+            f"{write_sides(image)} and one for {write_sides(built_for)}: build it with that image_size"
         )
 
 
-def grids(config: SwinConfig, convention: Convention) -> list[tuple[int, int]]:
+def find_grids(config: SwinConfig, convention: Convention) -> list[tuple[int, int]]:
     """Returns the grid of every stage for images of the size in the configuration.
 
-    >>> grids(SwinConfig(image_size=36), CANONICAL)
+    >>> find_grids(SwinConfig(image_size=36), CANONICAL)
     [(9, 9), (5, 5), (3, 3), (2, 2)]
     """
     image, (ph, pw) = pair(config.image_size), pair(config.patch_size)
-    bottom, right = image_margin(image, config.patch_size, convention)
+    bottom, right = find_image_margin(image, config.patch_size, convention)
     found = [((image[0] + bottom) // ph, (image[1] + right) // pw)]
     for _ in config.depths[1:]:
         check_merge(found[-1], convention)

@@ -10,16 +10,16 @@ from torch import Tensor
 from swin_torch.geometry.conventions import Convention, Sides
 
 
-def exporting() -> bool:
+def is_recorded() -> bool:
     """Tells whether an exporter or the tracer of PyTorch records operations, which other programs may run.
 
-    >>> exporting()
+    >>> is_recorded()
     False
     """
     return torch.compiler.is_exporting() or torch.jit.is_tracing()  # type: ignore[attr-defined]
 
 
-def required(x: Tensor, orders: Iterable[tuple[int, int]]) -> Tensor:
+def require(x: Tensor, orders: Iterable[tuple[int, int]]) -> Tensor:
     """Returns x; a graph of dynamic sizes fails unless the first number of each pair is at most the second.
 
     An exporter decides every question about sizes once, and most runtimes do not ask again.
@@ -27,10 +27,10 @@ def required(x: Tensor, orders: Iterable[tuple[int, int]]) -> Tensor:
     Shapes: any -> same.
 
     >>> x = torch.zeros(2, 3)
-    >>> required(x, [(2, 1)]) is x
+    >>> require(x, [(2, 1)]) is x
     True
     """
-    if not exporting():
+    if not is_recorded():
         return x
     hidden = torch.compiler.is_dynamo_compiling()  # there a dynamic size looks like any other
     for smaller, larger in orders:
@@ -41,11 +41,11 @@ def required(x: Tensor, orders: Iterable[tuple[int, int]]) -> Tensor:
     return x
 
 
-def shifted_alike(grid: Sides, window: Sides, convention: Convention) -> Iterator[tuple[int, int]]:
-    """Yields pairs for `required` that hold as long as a grid is shifted along the same axes as this one.
+def list_shift_pairs(grid: Sides, window: Sides, convention: Convention) -> Iterator[tuple[int, int]]:
+    """Yields pairs for `require` that hold as long as a grid is shifted along the same axes as this one.
 
     >>> from swin_torch.geometry.conventions import CANONICAL
-    >>> list(shifted_alike((8, 3), (4, 4), CANONICAL))
+    >>> list(list_shift_pairs((8, 3), (4, 4), CANONICAL))
     [(5, 8), (3, 4)]
     """
     if convention.shift != "never":
@@ -53,10 +53,10 @@ def shifted_alike(grid: Sides, window: Sides, convention: Convention) -> Iterato
             yield (m + 1, side) if side > m else (side, m)
 
 
-def the_same(sides: Sides, others: Sides) -> Iterator[tuple[int, int]]:
-    """Yields pairs for `required` that hold as long as sides equal others.
+def list_equal_pairs(sides: Sides, others: Sides) -> Iterator[tuple[int, int]]:
+    """Yields pairs for `require` that hold as long as sides equal others.
 
-    >>> list(the_same((8, 3), (8, 4)))
+    >>> list(list_equal_pairs((8, 3), (8, 4)))
     [(8, 8), (8, 8), (3, 4), (4, 3)]
     """
     for side, other in zip(sides, others, strict=True):

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from swin_torch.geometry.conventions import CANONICAL, Convention, margins
-from swin_torch.geometry.sizes import Size, checked_shift, checked_window, missing, pair, windows_along
+from swin_torch.geometry.conventions import CANONICAL, Convention, find_margins
+from swin_torch.geometry.sizes import Size, check_shift, check_window, count_windows, find_missing, pair
 
 
 def window_partition(x: Tensor, window_size: Size) -> Tensor:
@@ -27,8 +27,8 @@ def window_partition(x: Tensor, window_size: Size) -> Tensor:
     tensor([[2, 3],
             [6, 7]])
     """
-    mh, mw = checked_window(window_size)
-    rows, columns = windows_along(x.shape[1], x.shape[2], window_size)
+    mh, mw = check_window(window_size)
+    rows, columns = count_windows(x.shape[1], x.shape[2], window_size)
     return x.unflatten(2, (columns, mw)).unflatten(1, (rows, mh)).transpose(2, 3).flatten(0, 2)
 
 
@@ -43,7 +43,7 @@ def window_reverse(windows: Tensor, window_size: Size, height: int, width: int) 
     >>> torch.equal(window_reverse(window_partition(x, 2), 2, 2, 4), x)
     True
     """
-    rows, columns = windows_along(height, width, window_size)
+    rows, columns = count_windows(height, width, window_size)
     if windows.shape[0] % (rows * columns):
         raise ValueError(
             f"windows fill whole grids of {rows}x{columns}, got {windows.shape[0]} windows for "
@@ -111,14 +111,14 @@ def shifted_window_mask(
     tensor([[0., -inf],
             [-inf, 0.]])
     """
-    windows_along(height, width, window_size)
-    (mh, mw), (sh, sw) = checked_window(window_size), checked_shift(shift_size, window_size)
+    count_windows(height, width, window_size)
+    (mh, mw), (sh, sw) = check_window(window_size), check_shift(shift_size, window_size)
 
-    def separated(length: int, window: int, shift: int) -> Tensor:  # along one axis: (windows, M, M)
+    def find_separated(length: int, window: int, shift: int) -> Tensor:  # along one axis: (windows, M, M)
         carried = (torch.arange(length, device=device) >= length - shift).unflatten(0, (-1, window))
         return carried[:, :, None] != carried[:, None, :]
 
-    rows, columns = separated(height, mh, sh), separated(width, mw, sw)
+    rows, columns = find_separated(height, mh, sh), find_separated(width, mw, sw)
     either = rows[:, None, :, None, :, None] | columns[None, :, None, :, None, :]  # nH, nW, Mh, Mw, Mh, Mw
     mask = torch.zeros(either.shape, dtype=dtype, device=device).masked_fill(either, mask_value)
     return mask.flatten(4, 5).flatten(2, 3).flatten(0, 1)
@@ -136,7 +136,7 @@ def relative_position_index(window_size: Size, device: torch.device | str | None
             [3, 2, 1],
             [4, 3, 2]])
     """
-    mh, mw = checked_window(window_size)
+    mh, mw = check_window(window_size)
     # The index is linear in the offset: the difference of the tokens' positions in rows of 2 Mw - 1.
     rows, columns = torch.arange(mh, device=device), torch.arange(mw, device=device)
     place = (rows[:, None] * (2 * mw - 1) + columns).flatten()
@@ -154,7 +154,7 @@ def relative_position_bias(table: Tensor, window_size: Size) -> Tensor:
     tensor([[[1., 0.],
              [2., 1.]]])
     """
-    mh, mw = checked_window(window_size)
+    mh, mw = check_window(window_size)
     if table.shape[0] != (2 * mh - 1) * (2 * mw - 1):
         raise ValueError(
             f"the bias table has (2 Mh - 1)(2 Mw - 1) rows, got {table.shape[0]} for window {mh}x{mw}: "
@@ -209,8 +209,8 @@ def shifted_window_attention(
     >>> shifted_window_attention(torch.arange(4.0).view(1, 1, 4, 1), mean_of_window, (1, 2), (0, 1)).flatten()
     tensor([1.5000, 1.5000, 1.5000, 1.5000])
     """
-    window, shift = checked_window(window_size), checked_shift(shift_size, window_size)
-    before, after = margins(x.shape[1:3], window, convention)
+    window, shift = check_window(window_size), check_shift(shift_size, window_size)
+    before, after = find_margins(x.shape[1:3], window, convention)
     padded = pad_by(x, before)
     rolled = pad_by(cyclic_shift(padded, shift), after)
     height, width = rolled.shape[1:3]
@@ -233,7 +233,7 @@ def merge_neighbours(x: Tensor) -> Tensor:
     >>> merge_neighbours(torch.arange(4).view(1, 2, 2, 1)).flatten()
     tensor([0, 2, 1, 3])
     """
-    padded = pad_by(x, missing(x.shape[1], x.shape[2], 2))
+    padded = pad_by(x, find_missing(x.shape[1], x.shape[2], 2))
     x = padded.unflatten(2, (-1, 2)).unflatten(1, (-1, 2))  # B, H/2, dh, W/2, dw, C
     return x.permute(0, 1, 3, 4, 2, 5).flatten(3)
 

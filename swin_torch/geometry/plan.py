@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from swin_torch.geometry import functional
-from swin_torch.geometry.conventions import Convention, margins
-from swin_torch.geometry.sizes import Size, checked_shift, checked_window
+from swin_torch.geometry.conventions import Convention, find_margins
+from swin_torch.geometry.sizes import Size, check_shift, check_window
 
 Pair = tuple[int, int]
 
@@ -58,13 +58,13 @@ class Plan(NamedTuple):
 
     def rows(self) -> list[int]:
         """Returns the row of the image in each row of the shifted grid, -1 for padding."""
-        return self._along(0)
+        return self._find_along(0)
 
     def columns(self) -> list[int]:
         """Returns the column of the image in each column of the shifted grid, -1 for padding."""
-        return self._along(1)
+        return self._find_along(1)
 
-    def _along(self, axis: int) -> list[int]:
+    def _find_along(self, axis: int) -> list[int]:
         length, period, shift = self.grid[axis], self.period[axis], self.shift[axis]
         found = [(r + shift) % period if r < period else -1 for r in range(self.padded[axis])]
         return [source if source < length else -1 for source in found]
@@ -83,7 +83,7 @@ class Plan(NamedTuple):
     # `shift` rows (c, d) from its top: logits between different letters get the mask's value.  All windows
     # of a class have the same mask; windows inside have none.  Without a shift along an axis there are no
     # other classes along it.  In code a class is two flags: down (bottom, corner), right (right, corner).
-    def classes(self) -> Iterator[tuple[slice, slice, bool, bool]]:
+    def list_classes(self) -> Iterator[tuple[slice, slice, bool, bool]]:
         """The four classes of windows by mask: rows and columns of windows, and which axes are torn there.
 
         Only the last row of windows holds rows that came around the edge, only the last column columns.
@@ -108,14 +108,14 @@ def make_plan(grid: Pair, window_size: Size, shift_size: Size, heads: int, conve
     >>> make_plan((3, 4), 2, 1, 1, CANONICAL).padded
     (4, 4)
     """
-    window = checked_window(window_size)
-    before, after = margins(grid, window, convention)
+    window = check_window(window_size)
+    before, after = find_margins(grid, window, convention)
     padded = grid[0] + before[0] + after[0], grid[1] + before[1] + after[1]
-    return Plan(grid, padded, window, checked_shift(shift_size, window), heads, any(after))
+    return Plan(grid, padded, window, check_shift(shift_size, window), heads, any(after))
 
 
 @lru_cache(maxsize=64)
-def places(plan: Plan, device: torch.device) -> list[tuple[Tensor, Tensor | None, Tensor | None]]:
+def find_places(plan: Plan, device: torch.device) -> list[tuple[Tensor, Tensor | None, Tensor | None]]:
     """For each class of windows, returns the tokens' positions, the padding, and the separated pairs.
 
     Shapes: (windows, N), the position of a token in its image, 0 for padding; (windows, N) and (N, N),
@@ -128,7 +128,7 @@ def places(plan: Plan, device: torch.device) -> list[tuple[Tensor, Tensor | None
     windows = functional.window_partition(place[None, :, :, None], plan.window)[..., 0].flatten(1)
     windows = windows.unflatten(0, plan.counts)
     found = []
-    for of_rows, of_columns, down, right in plan.classes():
+    for of_rows, of_columns, down, right in plan.list_classes():
         inside = windows[of_rows, of_columns].flatten(0, 1)
         if len(inside):
             padding = inside < 0
@@ -136,13 +136,13 @@ def places(plan: Plan, device: torch.device) -> list[tuple[Tensor, Tensor | None
                 (
                     inside.clamp(min=0).to(device),
                     padding.to(device) if padding.any() else None,
-                    _torn(plan, down, right).to(device) if down or right else None,
+                    _find_torn(plan, down, right).to(device) if down or right else None,
                 )
             )
     return found
 
 
-def _torn(plan: Plan, down: bool, right: bool) -> Tensor:
+def _find_torn(plan: Plan, down: bool, right: bool) -> Tensor:
     """Returns which pairs of tokens are separated: the roll carried one of them around an edge."""
     (mh, mw), (sh, sw) = plan.window, plan.shift
     low = ((torch.arange(mh) >= mh - sh) & down)[:, None].expand(mh, mw).flatten()
@@ -150,14 +150,14 @@ def _torn(plan: Plan, down: bool, right: bool) -> Tensor:
     return (low[:, None] != low) | (far[:, None] != far)
 
 
-def table_gradient(of_bias: Tensor, window: Pair) -> Tensor:
+def sum_by_offset(of_bias: Tensor, window: Pair) -> Tensor:
     """Returns the gradient of the bias table: that of the bias, summed over the pairs with each offset.
 
     The order of the sums is fixed, so that every run gives the same.
 
     Shapes: (heads, N, N) -> ((2 Mh - 1)(2 Mw - 1), heads).
 
-    >>> table_gradient(torch.tensor([[[1.0, 2.0], [4.0, 8.0]]]), (1, 2)).flatten()
+    >>> sum_by_offset(torch.tensor([[[1.0, 2.0], [4.0, 8.0]]]), (1, 2)).flatten()
     tensor([2., 9., 4.])
     """
     (mh, mw), heads = window, of_bias.shape[0]

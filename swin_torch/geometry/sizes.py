@@ -19,12 +19,12 @@ def pair(size: Size) -> tuple[int, int]:
     return index(height), index(width)
 
 
-def checked_window(window_size: Size) -> tuple[int, int]:
+def check_window(window_size: Size) -> tuple[int, int]:
     """Returns a window as ``(height, width)``.
 
     Errors: ``ValueError`` for a side below 1.
 
-    >>> checked_window(7)
+    >>> check_window(7)
     (7, 7)
     """
     window = pair(window_size)
@@ -33,15 +33,15 @@ def checked_window(window_size: Size) -> tuple[int, int]:
     return window
 
 
-def checked_shift(shift_size: Size, window_size: Size) -> tuple[int, int]:
+def check_shift(shift_size: Size, window_size: Size) -> tuple[int, int]:
     """Returns a shift as ``(height, width)``.
 
     Errors: ``ValueError`` unless 0 <= shift < window on both axes.
 
-    >>> checked_shift(3, (7, 4))
+    >>> check_shift(3, (7, 4))
     (3, 3)
     """
-    (sh, sw), (mh, mw) = pair(shift_size), checked_window(window_size)
+    (sh, sw), (mh, mw) = pair(shift_size), check_window(window_size)
     if not (0 <= sh < mh and 0 <= sw < mw):
         raise ValueError(
             f"0 <= shift < window must hold on both axes, got shift {(sh, sw)} and window {(mh, mw)}: "
@@ -50,15 +50,15 @@ def checked_shift(shift_size: Size, window_size: Size) -> tuple[int, int]:
     return sh, sw
 
 
-def windows_along(height: int, width: int, window_size: Size) -> tuple[int, int]:
+def count_windows(height: int, width: int, window_size: Size) -> tuple[int, int]:
     """Returns how many windows a grid has along its height and width.
 
     Errors: ``ValueError`` unless the grid is made of whole windows.
 
-    >>> windows_along(8, 14, (4, 7))
+    >>> count_windows(8, 14, (4, 7))
     (2, 2)
     """
-    mh, mw = checked_window(window_size)
+    mh, mw = check_window(window_size)
     if height % mh or width % mw:
         raise ValueError(
             f"a grid is made of whole windows, got {height}x{width} and window {mh}x{mw}: "
@@ -67,11 +67,11 @@ def windows_along(height: int, width: int, window_size: Size) -> tuple[int, int]
     return height // mh, width // mw
 
 
-def missing(height: int, width: int, multiple: Size) -> tuple[int, int]:
+def find_missing(height: int, width: int, multiple: Size) -> tuple[int, int]:
     """Returns how many rows and columns must be added to a grid to make it a multiple of ``multiple``.
 
-    >>> missing(10, 8, 4)
+    >>> find_missing(10, 8, 4)
     (2, 0)
     """
-    mh, mw = checked_window(multiple)
+    mh, mw = check_window(multiple)
     return -height % mh, -width % mw

@@ -56,13 +56,13 @@ def from_checkpoint(
         given = torch.from_numpy(np.array(x))  # a copy: the memory of some readers must not be written
         if not name.endswith(TABLE):
             return given
-        old, new = (_window(made, name) for made in (before, network))
+        old, new = (_find_window(made, name) for made in (before, network))
         return resize_relative_position_bias(given, old, new)
 
     network.load_state_dict({name: tensor(name, x) for name, x in found.weights.items()})
     return network
 
 
-def _window(network: SwinTransformer, name: str) -> Size:
+def _find_window(network: SwinTransformer, name: str) -> Size:
     """Returns the window of the attention that a bias table belongs to."""
     return cast("WindowAttention", network.get_submodule(name.removesuffix(TABLE))).window_size

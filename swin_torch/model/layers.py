@@ -13,9 +13,9 @@ from torch.nn.init import trunc_normal_
 from swin_torch.blocks.parts import Attention, Block, MlpLayers
 from swin_torch.blocks.ways import compute_block
 from swin_torch.geometry import functional
-from swin_torch.geometry.conventions import CANONICAL, Convention, fitted_shift, fitted_window
-from swin_torch.geometry.exported import required, shifted_alike
-from swin_torch.geometry.sizes import Size, checked_window
+from swin_torch.geometry.conventions import CANONICAL, Convention, fit_shift, fit_window
+from swin_torch.geometry.exported import list_shift_pairs, require
+from swin_torch.geometry.sizes import Size, check_window
 from swin_torch.model.patches import PatchMerging
 
 Kept = tuple[Tensor, Tensor]
@@ -46,7 +46,7 @@ class WindowAttention(Attention):
                 f"channels must be divisible by heads, got {channels} channels and {num_heads} heads: "
                 "change one of them"
             )
-        mh, mw = self.window_size = checked_window(window_size)
+        mh, mw = self.window_size = check_window(window_size)
         self.qk_scale = qk_scale
         self.relative_position_bias_table = nn.Parameter(
             trunc_normal_(torch.empty((2 * mh - 1) * (2 * mw - 1), num_heads), std=0.02)
@@ -163,7 +163,7 @@ class SwinStage(nn.Module):
         """
         super().__init__()
         self.convention = convention
-        self.window_size = checked_window(window_size)
+        self.window_size = check_window(window_size)
         rates = (0.0,) * depth if drop_path_rates is None else drop_path_rates
         self.blocks = nn.ModuleList(
             SwinBlock(
@@ -192,9 +192,9 @@ class SwinStage(nn.Module):
 
         Errors: ``ValueError`` for a grid that the convention rejects.
         """
-        fitted_window(x.shape[1:3], self.window_size, self.convention)
-        shift = fitted_shift(x.shape[1:3], self.window_size, self.convention)
-        x = required(x, shifted_alike(x.shape[1:3], self.window_size, self.convention))
+        fit_window(x.shape[1:3], self.window_size, self.convention)
+        shift = fit_shift(x.shape[1:3], self.window_size, self.convention)
+        x = require(x, list_shift_pairs(x.shape[1:3], self.window_size, self.convention))
         for number, block in enumerate(self.blocks):
             x = block(x, shift if number % 2 else (0, 0))
         return x

@@ -11,8 +11,8 @@ from swin_reference.config import NAMED, SwinConfig, convention_named
 from torch import Tensor, nn
 from torch.nn.init import trunc_normal_, zeros_
 
-from swin_torch.geometry.conventions import check_image, fitted_window, grids
-from swin_torch.geometry.exported import required, the_same
+from swin_torch.geometry.conventions import check_image, find_grids, fit_window
+from swin_torch.geometry.exported import list_equal_pairs, require
 from swin_torch.geometry.sizes import Size, pair
 from swin_torch.model.layers import SwinStage
 from swin_torch.model.patches import PatchEmbed
@@ -52,7 +52,7 @@ class SwinTransformer(nn.Module):
         self.patch_embed = PatchEmbed(
             config.embed_dim, config.patch_size, config.in_channels, config.patch_norm, self.convention
         )
-        built_for = grids(config, self.convention)
+        built_for = find_grids(config, self.convention)
         self.grid = height, width = built_for[0]
         self.register_parameter(
             "absolute_pos_embed",
@@ -66,7 +66,7 @@ class SwinTransformer(nn.Module):
                 channels,
                 config.depths[stage],
                 config.num_heads[stage],
-                self._window(built_for[stage]),
+                self._find_window(built_for[stage]),
                 config.hidden(channels),
                 merge=stage < len(config.depths) - 1,
                 qkv_bias=config.qkv_bias,
@@ -85,7 +85,7 @@ class SwinTransformer(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, colours, H, W) -> logits (B, classes); with 0 classes, the mean token (B, C)."""
-        x = self._embedded(images)
+        x = self._embed(images)
         for stage in self.layers:  # called, so that its hooks run
             x = stage(x)
         return self.head(self.norm(x).mean((1, 2)))
@@ -96,18 +96,18 @@ class SwinTransformer(nn.Module):
         Errors: ``ValueError`` for a grid that an absolute position embedding was not made for, or an image
         that the convention rejects.
         """
-        x = self._embedded(images)
+        x = self._embed(images)
         maps = []
         for stage in cast("Iterable[SwinStage]", self.layers):
             maps.append(stage.apply_blocks(x))
             x = stage.downsample(maps[-1])
         return maps
 
-    def _embedded(self, images: Tensor) -> Tensor:
+    def _embed(self, images: Tensor) -> Tensor:
         check_image(images.shape[2:], self.config, self.convention)
         x = self.patch_embed(images)
         if self.convention.grid != "run time":
-            x = required(x, the_same(images.shape[2:], pair(self.config.image_size)))
+            x = require(x, list_equal_pairs(images.shape[2:], pair(self.config.image_size)))
         if self.absolute_pos_embed is None:
             return x
         if tuple(x.shape[1:3]) != self.grid:
@@ -117,11 +117,11 @@ class SwinTransformer(nn.Module):
             )
         return x + self.absolute_pos_embed.unflatten(1, self.grid)
 
-    def _window(self, grid: tuple[int, int]) -> Size:
+    def _find_window(self, grid: tuple[int, int]) -> Size:
         """Returns the window of a stage built for a grid: where windows shrink, so do their bias tables."""
         if not self.convention.window.startswith("shrink"):
             return self.config.window_size
-        return fitted_window(grid, self.config.window_size, self.convention)
+        return fit_window(grid, self.config.window_size, self.convention)
 
 
 def drop_path_rates(drop_path_rate: float, depths: Sequence[int]) -> list[list[float]]:

@@ -12,8 +12,8 @@ from swin_torch.blocks.parts import Merge
 from swin_torch.blocks.touched import Kinds, find_touch
 from swin_torch.blocks.ways import compute_merge
 from swin_torch.geometry import functional
-from swin_torch.geometry.conventions import CANONICAL, Convention, check_merge, image_margin
-from swin_torch.geometry.exported import exporting
+from swin_torch.geometry.conventions import CANONICAL, Convention, check_merge, find_image_margin
+from swin_torch.geometry.exported import is_recorded
 from swin_torch.geometry.sizes import Size, pair
 
 CONVOLUTION: Kinds = {"": nn.Conv2d}
@@ -81,7 +81,7 @@ class PatchEmbed(nn.Module):
 
         Errors: ``ValueError`` for an image that the convention rejects.
         """
-        bottom, right = image_margin(images.shape[2:], self.patch_size, self.convention)
+        bottom, right = find_image_margin(images.shape[2:], self.patch_size, self.convention)
         padded = pad(images, (0, right, 0, bottom)) if bottom or right else images  # below zero it crops
         if find_touch(self.proj, CONVOLUTION) is not None:
             return self.norm(self.proj(padded).permute(0, 2, 3, 1))
@@ -89,14 +89,14 @@ class PatchEmbed(nn.Module):
         (ph, pw), weight = self.patch_size, self.proj.weight
         patches = padded.unflatten(3, (-1, pw)).unflatten(2, (-1, ph)).permute(0, 2, 4, 1, 3, 5).flatten(3)
         tokens = linear(patches, weight.flatten(1), self.proj.bias)
-        return self._normed(tokens)
+        return self._normalize(tokens)
 
-    def _normed(self, tokens: Tensor) -> Tensor:
-        norm, traced = self.norm, torch.compiler.is_compiling() or exporting()
+    def _normalize(self, tokens: Tensor) -> Tensor:
+        norm, traced = self.norm, torch.compiler.is_compiling() or is_recorded()
         if traced or not isinstance(norm, nn.LayerNorm) or find_touch(norm, NORM) is not None:
             return norm(tokens)
         layer = norm.weight, norm.bias, norm.eps
         if not torch.is_grad_enabled():
             return norms.norm(tokens, *layer)
-        by_kernel = triton.asked_for(tokens) and triton.takes_norm(tokens, norm.weight, norm.bias)
+        by_kernel = triton.is_asked_for(tokens) and triton.takes_norm(tokens, norm.weight, norm.bias)
         return recompute.norm(tokens, *layer) if by_kernel else norm(tokens)

@@ -54,7 +54,7 @@ def prepare(args: argparse.Namespace) -> Work:
     if not args.output.lower().endswith(".svg"):
         raise ValueError(f"the name of the file ends in .svg, got {args.output}: write {args.output}.svg")
     files.check_paths([args.output])
-    text = svg.document(draw_picture(args.picture, args.size, args.window, args.shift, args.token))
+    text = svg.make_document(draw_picture(args.picture, args.size, args.window, args.shift, args.token))
 
     def work(console: Console) -> int:
         files.write(args.output, text)
@@ -77,7 +77,7 @@ def draw_picture(name: str, size: str, window: str, shift: str | None, token: st
     shifts = stage_shift(grid, windows) if shift is None else parse_pair("--shift", shift)
     layout = drawing.Layout(grid, windows, shifts)
     if name in MATRICES:
-        layout.for_matrix()
+        layout.fit_matrix()
     draw = PICTURES[name][0]
     return draw(layout) if token is None else draw(layout, parse_pair("--token", token))
 

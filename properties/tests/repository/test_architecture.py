@@ -15,7 +15,7 @@ from swin_properties.commands import cli
 from swin_reference import SwinConfig
 
 import swin_torch
-from swin_torch.backends.c.building import library
+from swin_torch.backends.c.building import build_library
 
 ROOT = Path(__file__).resolve().parents[3]
 WALKS = (ROOT / "docs" / "architecture.md").read_text().split("\n## ")[1:]
@@ -77,7 +77,7 @@ def test_a_check_walks_from_the_command_to_a_law_and_back(capsys: pytest.Capture
 
 
 def test_the_shift_walks_from_the_network_to_the_kernel() -> None:
-    if library("attention.c", TOKENS=8, CHANNELS=8, BFLOAT16=0) is None:
+    if build_library("attention.c", TOKENS=8, CHANNELS=8, BFLOAT16=0) is None:
         pytest.skip("no C compiler: the kernel of the walk cannot be called")
     config = SwinConfig(embed_dim=8, depths=(2,), num_heads=(2,), window_size=2, num_classes=3)
     model = swin_torch.SwinTransformer(config)

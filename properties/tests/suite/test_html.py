@@ -18,7 +18,7 @@ from swin_properties.judging.compare import Evidence
 from swin_properties.judging.report import Counterexample, LawResult, Report
 from swin_properties.reports import html
 from swin_properties.reports.drawing import draw_errors
-from swin_properties.reports.drawing.errors import relative_errors
+from swin_properties.reports.drawing.errors import divide_errors
 
 FAULTY = """
 import numpy as np, swin_reference as s
@@ -130,8 +130,8 @@ def test_the_picture_of_a_grid_shows_the_worst_item_in_budgets() -> None:
     got[1, 2, 3, 1], got[0, 0, 0, 0], got[1, 0, 5, 0] = 30.0, 5.0, np.nan
     one = broken_law(GRID, got, expected, beta)
     assert one.evidence
-    assert relative_errors(one.evidence)[1, 2, 3, 1] == 60
-    assert relative_errors(one.evidence)[1, 0, 5, 0] == np.inf
+    assert divide_errors(one.evidence)[1, 2, 3, 1] == 60
+    assert divide_errors(one.evidence)[1, 0, 5, 0] == np.inf
     drawn = draw_errors("swin_block/oracle", one)
     assert not isinstance(drawn, str)
     words = [text.text or "" for text in drawn.iter("text")]

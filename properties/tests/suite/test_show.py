@@ -26,7 +26,7 @@ LAYOUTS = [Layout((8, 8), (4, 4), (2, 2)), Layout((5, 9), (2, 3), (1, 2)), Layou
 @pytest.mark.parametrize(("size", "window", "shift"), SIZES)
 def test_a_picture_is_whole_and_keeps_its_text_inside(name: str, size: str, window: str, shift: str) -> None:
     drawn = draw_picture(name, size, window, shift, None)
-    text = svg.document(drawn)
+    text = svg.make_document(drawn)
     root = ElementTree.fromstring(text)
     assert root.findtext("{*}title")
     assert root.findtext("{*}desc", "").endswith(".")
@@ -43,7 +43,7 @@ def extents(element: ElementTree.Element, x: float, y: float) -> list[tuple[floa
     if moved := re.match(r"translate\((\S+) (\S+)\)", element.get("transform", "")):
         x, y = x + float(moved[1]), y + float(moved[2])
     if element.tag.endswith("text"):
-        long = svg.width_of(element.text or "", float(element.attrib["font-size"]))
+        long = svg.estimate_width(element.text or "", float(element.attrib["font-size"]))
         before = {"middle": long / 2, "end": long}.get(element.get("text-anchor", ""), 0)
         at = x + float(element.attrib["x"]) - before
         return [(at, at + long, y + float(element.attrib["y"]))]
@@ -150,9 +150,9 @@ def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
 
 
 def test_text_reads_on_every_colour() -> None:
-    colours = [palette.ramp(share) for share in np.linspace(0, 1, 50)]
+    colours = [palette.find_colour(share) for share in np.linspace(0, 1, 50)]
     for colour in [*colours, *palette.REGIONS, *palette.ERRORS, *palette.BLOCKS, palette.MORE, palette.LESS]:
-        assert palette.contrast(colour, palette.ink_on(colour)) >= 4, colour
+        assert palette.compute_contrast(colour, palette.choose_ink(colour)) >= 4, colour
 
 
 def test_the_pictures_of_the_documentation_are_drawn_by_the_makefile(

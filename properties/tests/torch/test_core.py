@@ -20,7 +20,7 @@ from swin_torch.attention.operator import shifted_window_attention_core
 from swin_torch.backends import triton as kernels
 from swin_torch.backends.slower import say_once
 from swin_torch.blocks.plain import plain_block
-from swin_torch.geometry.conventions import margins
+from swin_torch.geometry.conventions import find_margins
 
 OPERATOR = torch.ops.swin_torch.shifted_window_attention.default
 BACKWARD = torch.ops.swin_torch.shifted_window_attention_backward.default
@@ -38,7 +38,7 @@ def drawn(
 
 def fused(tensors: Any, window: Any, shift: Any, convention: Any) -> Any:
     qkv, table, pad = tensors
-    before, after = margins(qkv.shape[1:3], window, convention)
+    before, after = find_margins(qkv.shape[1:3], window, convention)
     padded = [sum(sides) for sides in zip(qkv.shape[1:3], before, after, strict=True)]
     return shifted_window_attention_core(
         qkv,
@@ -197,7 +197,7 @@ def test_bad_input_gets_one_sentence(change: dict[str, Any], message: str) -> No
 
 
 def test_doing_without_the_kernels_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels, "asked_for", lambda _: True)
+    monkeypatch.setattr(kernels, "is_asked_for", lambda _: True)
     say_once.cache_clear()
     with pytest.warns(
         UserWarning, match="slower: they compute in float16, bfloat16 and float32, got torch.f"

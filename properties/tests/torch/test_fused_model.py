@@ -21,10 +21,15 @@ from torch import nn
 from torch._dynamo.testing import CompileCounterWithBackend
 
 import swin_torch
-from swin_torch.attention.counting import as_on_a_gpu, launches, launches_on_a_gpu, saved_bytes
+from swin_torch.attention.counting import (
+    count_as_on_a_gpu,
+    count_launches,
+    count_launches_on_a_gpu,
+    count_saved_bytes,
+)
 from swin_torch.backends import triton as kernels
 from swin_torch.blocks import recompute
-from swin_torch.blocks.parts import parameters
+from swin_torch.blocks.parts import find_parameters
 from swin_torch.geometry.conventions import CANONICAL
 from swin_torch.geometry.plan import make_plan
 from swin_torch.model.layers import SwinBlock
@@ -97,7 +102,7 @@ def test_a_block_that_keeps_little_has_the_gradients_of_finite_differences() -> 
     factors = torch.tensor([0.5, 1.5], dtype=torch.float64, requires_grad=True)
     for kept in ((None, None), (factors, None), (factors, factors)):
         assert torch.autograd.gradcheck(
-            lambda x, *_, kept=kept: recompute.forward(block, parameters(block), x, plan, kept),
+            lambda x, *_, kept=kept: recompute.forward(block, find_parameters(block), x, plan, kept),
             (x, factors, *block.parameters()),
         )
 
@@ -115,7 +120,7 @@ def test_a_merge_that_keeps_little_has_the_gradients_of_finite_differences() -> 
 def test_a_gpu_would_be_given_at_most_80_launches() -> None:
     model, x = swin_torch.swin_t().bfloat16().eval(), images(1, 3, 224, 224).bfloat16()
     with torch.no_grad():
-        found = launches_on_a_gpu(lambda: model(x))
+        found = count_launches_on_a_gpu(lambda: model(x))
     assert found.total() <= 80, found
     assert found["forward"] == 12, "an attention a block"
     assert found["linear"] == 4 * 12, "four a block"
@@ -125,26 +130,30 @@ def test_a_gpu_would_be_given_at_most_80_launches() -> None:
 
 def test_counting_sees_copies_and_looks_into_our_operators() -> None:
     x = torch.zeros(2, 3)
-    assert launches(lambda: x.T.reshape(1, 6)) == Counter({"clone": 1})
-    assert launches(lambda: x.view(6).relu().view(2, 3)) == Counter({"relu": 1})
+    assert count_launches(lambda: x.T.reshape(1, 6)) == Counter({"clone": 1})
+    assert count_launches(lambda: x.view(6).relu().view(2, 3)) == Counter({"relu": 1})
     grid, table = torch.zeros(1, 4, 4, 24, dtype=torch.float64), torch.zeros(49, 2)
     with torch.no_grad():
-        inside = launches(lambda: swin_torch.shifted_window_attention_core(grid, table, 2, 4))
+        inside = count_launches(lambda: swin_torch.shifted_window_attention_core(grid, table, 2, 4))
         assert sum("attention" in name for name in inside) == 1, inside
         strided, table = torch.zeros(1, 24, 4, 4).permute(0, 2, 3, 1), torch.zeros(49, 2)
-        found = launches_on_a_gpu(lambda: swin_torch.shifted_window_attention_core(strided, table, 2, 4))
+        found = count_launches_on_a_gpu(
+            lambda: swin_torch.shifted_window_attention_core(strided, table, 2, 4)
+        )
     assert found == Counter({"clone": 1, "forward": 1}), "a copy that our operator makes"
 
 
 def test_training_keeps_at_most_55_hundredths_of_what_others_keep() -> None:
     model, x = swin_torch.swin_t().bfloat16(), images(1, 3, 224, 224, dtype=torch.bfloat16)
-    with as_on_a_gpu():
-        kept = saved_bytes(lambda: model(x), model)
+    with count_as_on_a_gpu():
+        kept = count_saved_bytes(lambda: model(x), model)
     assert 0.4 * PUBLISHED < kept <= 0.55 * PUBLISHED
     halves = swin_torch.swin_t(keeping="halves").bfloat16()
-    assert saved_bytes(lambda: halves(x), halves) <= 0.15 * PUBLISHED
+    assert count_saved_bytes(lambda: halves(x), halves) <= 0.15 * PUBLISHED
     plain = swin_torch.swin_t(ways="plain").bfloat16()
-    assert saved_bytes(lambda: plain(x), plain) > PUBLISHED, "written out it keeps more than fused peers"
+    assert count_saved_bytes(lambda: plain(x), plain) > PUBLISHED, (
+        "written out it keeps more"
+    )
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
@@ -213,7 +222,7 @@ def test_images_with_the_channels_last_cost_no_further_copy() -> None:
     last = x.contiguous(memory_format=torch.channels_last)
     with torch.no_grad():
         assert torch.equal(model(x), model(last))
-        assert launches(lambda: model(x)) == launches(lambda: model(last))
+        assert count_launches(lambda: model(x)) == count_launches(lambda: model(last))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from swin_torch.backends import triton as kernels
 from swin_torch.blocks import recompute
-from swin_torch.blocks.parts import parameters
-from swin_torch.geometry.plan import Plan, table_gradient
+from swin_torch.blocks.parts import find_parameters
+from swin_torch.geometry.plan import Plan, sum_by_offset
 from swin_torch.model.layers import SwinBlock
 
 triton = pytest.importorskip("triton", reason="triton is not installed")
@@ -149,7 +149,7 @@ def wrong_tables(dtype: torch.dtype) -> Iterator[str]:
         of_bias = torch.randint(-2, 3, (heads, n, n), generator=draw).float()
         found = torch.empty((2 * window[0] - 1) * (2 * window[1] - 1), heads, dtype=dtype)
         launch.sum_by_offset(of_bias, found, plan)
-        if not torch.equal(found, table_gradient(of_bias, window).to(dtype)):
+        if not torch.equal(found, sum_by_offset(of_bias, window).to(dtype)):
             yield f"gradient of the table of window {window}"
 
 
@@ -186,7 +186,7 @@ def wrong_in_training(dtype: torch.dtype) -> Iterator[str]:
         factor = 1.0 if kept is None else kept.view(-1, 1, 1, 1)
         signs, branch = balanced(6, 6).to(dtype), factor * projection(attended)
         given = 8 * x[..., :1] + signs - branch
-        y, out = recompute.compute_hidden(given, attended, kept, parameters(block), 3.0)
+        y, out = recompute.compute_hidden(given, attended, kept, find_parameters(block), 3.0)
         if not (torch.equal(y, given + branch) and torch.equal(out, layer((0.5 * signs).expand_as(x)))):
             yield f"projection, residual, norm and linear layer, kept {kept}"
     with torch.autocast("cpu", torch.bfloat16):
@@ -209,7 +209,7 @@ def kernels_step(dtype: torch.dtype, weight: Tensor) -> int:
     """Channels that the kernel takes at once."""
     from swin_torch.backends.triton import choices, launch_rows
 
-    return launch_rows.linear_shape(choices.FEW, weight.to(dtype)).constants["STEP"]
+    return launch_rows.make_linear_shape(choices.FEW, weight.to(dtype)).constants["STEP"]
 
 
 def all_wrong(dtype: torch.dtype) -> Iterator[str]:

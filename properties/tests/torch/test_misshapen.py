@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from swin_torch import shifted_window_attention_core
 from swin_torch.backends import c as native
 from swin_torch.backends import triton as kernels
-from swin_torch.backends.c.threads import pointer
+from swin_torch.backends.c.threads import find_pointer
 from swin_torch.blocks.norms import add_norm
 from swin_torch.torch_adapter import Adapter
 
@@ -189,6 +189,6 @@ def test_memory_that_is_gone_is_no_pointer() -> None:
     x = torch.zeros(3)
     x.untyped_storage().resize_(0)
     with pytest.raises(RuntimeError, match=r"got one of shape \(3,\) whose memory is gone: gather"):
-        pointer(x)
-    assert pointer(torch.zeros(0)).value is None
+        find_pointer(x)
+    assert find_pointer(torch.zeros(0)).value is None
     assert not native.takes(torch.zeros(0, 1, 1, 3), None)  # type: ignore[arg-type]

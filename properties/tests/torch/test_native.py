@@ -17,7 +17,7 @@ from swin_properties.laws.law import LAWS
 from torch.nn.functional import gelu
 
 from swin_torch import SwinBlock, shifted_window_attention_core
-from swin_torch.attention.counting import launches
+from swin_torch.attention.counting import count_launches
 from swin_torch.backends import c as native
 from swin_torch.backends import torch_ops as composed
 from swin_torch.backends.c import building, pointwise
@@ -31,7 +31,7 @@ ODD = Plan((9, 13), (12, 15), (4, 3), (1, 2), 2, False)
 @pytest.fixture
 def anew(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """As in a new process: nothing is compiled, no compiler known, nothing said."""
-    kept = native._kernel, building._compiler, say_once
+    kept = native._load_kernel, building._find_compiler, say_once
     for function in kept:
         function.cache_clear()
     yield monkeypatch
@@ -255,12 +255,12 @@ def test_without_a_compiler_it_is_slower_and_says_so_once(anew: pytest.MonkeyPat
 
 def test_a_compiler_that_fails_is_done_without(anew: pytest.MonkeyPatch, tmp_path: Any) -> None:
     anew.setenv("CC", "false")
-    anew.setattr(building, "_cache", lambda: tmp_path)
+    anew.setattr(building, "_find_cache", lambda: tmp_path)
     with pytest.warns(UserWarning, match="slower: .*false did not compile it"):
         assert not native.takes(arguments()[0], ODD)
     assert not list(tmp_path.iterdir()), "nothing half made is left"
-    native._kernel.cache_clear()
-    building._compiler.cache_clear()
+    native._load_kernel.cache_clear()
+    building._find_compiler.cache_clear()
     anew.setenv("SWIN_TORCH_NATIVE", "0")
     assert not native.takes(arguments()[0], ODD), "told not to, it says nothing"
 
@@ -269,6 +269,6 @@ def test_a_compiler_that_fails_is_done_without(anew: pytest.MonkeyPatch, tmp_pat
 def test_what_c_does_is_counted() -> None:
     block = SwinBlock(8, 2, 4, 16)
     with torch.no_grad():
-        found = launches(lambda: block(torch.zeros(1, 4, 4, 8)))
+        found = count_launches(lambda: block(torch.zeros(1, 4, 4, 8)))
     assert found["norm"] == 2
     assert found["expand_bias"] == found["attend"] == 1

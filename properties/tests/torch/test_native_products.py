@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from swin_torch.backends.c import pointwise, products
-from swin_torch.backends.c.products import product
+from swin_torch.backends.c.products import multiply
 
 pytestmark = pytest.mark.usefixtures("compiler")
 
@@ -26,8 +26,8 @@ Given = dict[str, Tensor]
 @pytest.fixture(params=["ours", "PyTorch's"])
 def computed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Tensor]:
     if request.param != "ours":
-        monkeypatch.setattr(products, "_functions", lambda: None)
-    return product
+        monkeypatch.setattr(products, "_load_functions", lambda: None)
+    return multiply
 
 
 @pytest.fixture(autouse=True)
@@ -112,7 +112,7 @@ def test_the_same_at_any_number_of_threads(
     (left, right), added, out = factors(*size, right_turned=True), summands(size[0], size[2]), []
     for threads in (1, 2, 5):
         torch.set_num_threads(threads)
-        out.append(product(left, right, torch.empty(size[0], size[2]), **added))
+        out.append(multiply(left, right, torch.empty(size[0], size[2]), **added))
     assert all(torch.equal(one, out[0]) for one in out)
 
 

@@ -54,13 +54,13 @@ def compiled(
     kernel = launch.KERNELS[window <= 8][name]
     plan = Plan((whole - padded, whole), (whole, whole), (window,) * 2, (window // 2,) * 2, 3, False)
     qkv = torch.empty(1, whole, whole, 288, dtype=dtype, device="meta")
-    shape = launch.compiled_shape(name, plan, qkv)
+    shape = launch.find_shape(name, plan, qkv)
     precision = "tf32" if dtype == torch.float32 else "ieee"  # a meta tensor is on no GPU
     constants = {"const": shape.constants["const"]._replace(PRECISION=precision)}
     types = dict.fromkeys(("qkv", "pad", "out", "d_out", "d_qkv"), NARROW[dtype])
     types |= dict.fromkeys(("table", "d_bias", "stats"), "*fp32")
     types |= dict.fromkeys(("scale", "mask_value"), "fp32") | dict.fromkeys(constants, "constexpr")
-    return built(kernel, types, "i32", constants, shape), choices.attention(name, plan, qkv)
+    return built(kernel, types, "i32", constants, shape), choices.choose_attention(name, plan, qkv)
 
 
 def built(
@@ -127,10 +127,10 @@ def test_tf32_uses_tensor_cores(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("channels", [96, 192, 384, 768, 1536])
 def test_the_norm_does_not_spill(channels: int, tmp_path: Path) -> None:
-    block = choices.power_of_two(channels)
+    block = choices.round_to_power(channels)
     constants = {"BLOCK": block, "AHEAD": True}
     types = {"channels": "i32", "eps": "fp32"} | dict.fromkeys(constants, "constexpr")
-    shape = launch.Shape(constants, launch_rows.row_warps(block), 1)
+    shape = launch.Shape(constants, launch_rows.count_warps(block), 1)
     made = built(norms.add_norm, types, "*bf16", constants, shape)
     within_limits(
         made, REGISTERS // (64 * 32 * made.metadata.num_warps), tmp_path
@@ -143,7 +143,7 @@ def test_the_passes_of_backward_do_not_spill(kernel: Any, wide: bool, tmp_path: 
     constants = dict.fromkeys(("SCALED", "STORED", "ONTO"), True)
     sizes = {"ROWS": launch_rows.PASS_ROWS, "BLOCK": launch_rows.PASS_BLOCK}
     if kernel is norms.norm_backward:
-        sizes = launch_rows.norm_constants(96)
+        sizes = launch_rows.make_norm_constants(96)
     constants = {name: one for name, one in (constants | sizes).items() if name in kernel.arg_names}
     types = dict.fromkeys(("rows", "columns", "channels", "each"), "i32") | {"eps": "fp32"}
     types |= dict.fromkeys(constants, "constexpr")
@@ -190,8 +190,8 @@ def test_linear_layers_do_not_spill(
     inputs, outputs, around = LAYERS[layer]
     inputs, outputs = inputs * channels, outputs * channels
     rows = images * (56 * 96 // channels) ** 2
-    size = choices.filling(choices.linear_by_arithmetic(outputs, inputs), rows, outputs, 132)
-    shape = launch_rows.linear_shape(size, torch.empty(outputs, inputs, dtype=dtype, device="meta"))
+    size = choices.fill_processors(choices.estimate_linear(outputs, inputs), rows, outputs, 132)
+    shape = launch_rows.make_linear_shape(size, torch.empty(outputs, inputs, dtype=dtype, device="meta"))
     constants = shape.constants | around | {"BIAS": True}
     constants["PRECISION"] = "tf32" if dtype == torch.float32 else "ieee"
     types = {"rows": "i32", "columns": "i32", "eps": "fp32"} | dict.fromkeys(constants, "constexpr")

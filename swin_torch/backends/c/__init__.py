@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from swin_torch.backends.c import threads
-from swin_torch.backends.c.building import library
-from swin_torch.backends.c.threads import count_parts, invoke_in_parallel, pointer
+from swin_torch.backends.c.building import build_library
+from swin_torch.backends.c.threads import count_parts, find_pointer, invoke_in_parallel
 from swin_torch.geometry import functional
-from swin_torch.geometry.plan import Plan, places
+from swin_torch.geometry.plan import Plan, find_places
 
 LARGEST_HEAD, LARGEST_WINDOW = 128, 256
 DTYPES = torch.float32, torch.bfloat16
@@ -34,7 +34,7 @@ def takes(qkv: Tensor, plan: Plan) -> bool:
 def fits(plan: Plan, head_dim: int, dtype: torch.dtype = torch.float32) -> bool:
     """Returns whether there is a kernel for windows and heads of this size."""
     small = head_dim <= LARGEST_HEAD and plan.tokens <= LARGEST_WINDOW
-    return small and _kernel(_round_up(plan.tokens), _round_up(head_dim), dtype) is not None
+    return small and _load_kernel(_round_up(plan.tokens), _round_up(head_dim), dtype) is not None
 
 
 def forward(
@@ -72,7 +72,7 @@ def backward(
     d_bias = torch.zeros(parts, plan.heads, call.row_length, call.row_length)
     d_pad = torch.zeros(parts, qkv.shape[3])
     call.run("attend_backward", d_out, d_qkv, d_bias, d_pad, parts=parts)
-    return d_qkv, call.table_gradient(d_bias).to(bias_table.dtype), d_pad.sum(0) if parts > 1 else d_pad[0]
+    return d_qkv, call.sum_by_offset(d_bias).to(bias_table.dtype), d_pad.sum(0) if parts > 1 else d_pad[0]
 
 
 class _Arguments(ctypes.Structure):
@@ -98,7 +98,7 @@ class _Call:
         mask_value: float,
     ) -> None:
         head_dim = qkv.shape[3] // 3 // plan.heads
-        self.kernel = _kernel(_round_up(plan.tokens), _round_up(head_dim), qkv.dtype)
+        self.kernel = _load_kernel(_round_up(plan.tokens), _round_up(head_dim), qkv.dtype)
         self.row_length = self.kernel.row_length()
         self.windows = len(qkv) * prod(plan.counts)
         if not plan.is_padded:
@@ -108,34 +108,36 @@ class _Call:
         else:
             pad = pad_qkv.detach().to(qkv.dtype).contiguous()
         past_end = self.kernel.rows_past_end()
-        positions, classes, masks, self.index = _windows(plan, mask_value, self.row_length, past_end)
+        positions, classes, masks, self.index = _describe_windows(plan, mask_value, self.row_length, past_end)
         bias = torch.empty(plan.heads * self.row_length + past_end, self.row_length)
         table, self.table_shape = bias_table.detach().float().contiguous(), bias_table.shape
         self.heads_and_tokens = ctypes.c_int64(plan.heads), ctypes.c_int64(plan.tokens)
-        given = map(pointer, (table, self.index, bias))
+        given = map(find_pointer, (table, self.index, bias))
         threads.invoke(self.kernel, "expand_bias", *given, *self.heads_and_tokens)
         self.tensors = qkv, pad, positions, classes, bias, masks
         sizes = plan.tokens, head_dim, plan.heads, prod(plan.grid), prod(plan.counts)
-        self.reference = ctypes.byref(_Arguments(*sizes, *map(pointer, self.tensors), scale))
+        self.reference = ctypes.byref(_Arguments(*sizes, *map(find_pointer, self.tensors), scale))
 
     def run(self, name: str, *tensors: Tensor, parts: int) -> None:
         """Calls a function of the kernel with these tensors, for all windows of the batch."""
-        given = map(pointer, tensors)
+        given = map(find_pointer, tensors)
         invoke_in_parallel(self.kernel, name, self.reference, *given, count=self.windows, parts=parts)
 
-    def table_gradient(self, d_bias: Tensor) -> Tensor:
+    def sum_by_offset(self, d_bias: Tensor) -> Tensor:
         """Returns the bias table's gradient, summed over d_bias (parts, heads, ...) in a fixed order."""
         d_table = torch.zeros(*self.table_shape)
-        given = map(pointer, (d_bias, self.index, d_table))
+        given = map(find_pointer, (d_bias, self.index, d_table))
         sizes = ctypes.c_int64(len(d_bias)), *self.heads_and_tokens
         threads.invoke(self.kernel, "expand_bias_backward", *given, *sizes)
         return d_table
 
 
 @cache
-def _kernel(tokens: int, head_dim: int, dtype: torch.dtype) -> Any:
+def _load_kernel(tokens: int, head_dim: int, dtype: torch.dtype) -> Any:
     """Returns the kernel for windows and heads of up to these sizes; None if it cannot be compiled."""
-    return library("attention.c", TOKENS=tokens, CHANNELS=head_dim, BFLOAT16=int(dtype == torch.bfloat16))
+    return build_library(
+        "attention.c", TOKENS=tokens, CHANNELS=head_dim, BFLOAT16=int(dtype == torch.bfloat16)
+    )
 
 
 def _round_up(size: int) -> int:
@@ -144,7 +146,7 @@ def _round_up(size: int) -> int:
 
 
 @lru_cache(maxsize=64)
-def _windows(
+def _describe_windows(
     plan: Plan, mask_value: float, row_length: int, past_end: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Returns the tokens' positions, the windows' classes, the masks, and each pair's row of the bias table.
@@ -154,7 +156,7 @@ def _windows(
 
     Shapes: (windows, N), (windows), (classes row_length + past_end, row_length), (N, N).
     """
-    found = places(plan, torch.device("cpu"))
+    found = find_places(plan, torch.device("cpu"))
     positions = [
         inside if padding is None else inside.masked_fill(padding, -1) for inside, padding, _ in found
     ]

@@ -31,18 +31,18 @@ OPENMP = "-fopenmp"
 """Runs the parts of a call in the threads that PyTorch uses too.  Not every compiler has it."""
 
 
-def library(source: str, **constants: int) -> ctypes.CDLL | None:
+def build_library(source: str, **constants: int) -> ctypes.CDLL | None:
     """Returns a C file of this package, compiled with these constants; None, with a warning, on failure."""
-    compiler = _compiler()
+    compiler = _find_compiler()
     if compiler is None:
         return None
     texts = [Path(__file__).with_name(source), *sorted(Path(__file__).parent.glob("*.h"))]
     text = b"".join(path.read_bytes() for path in texts)
     defined = [f"-D{name}={value}" for name, value in constants.items()]
     key = hashlib.sha256(
-        b"".join([text, repr((compiler, FLAGS, defined)).encode(), _processor()])
+        b"".join([text, repr((compiler, FLAGS, defined)).encode(), _describe_processor()])
     ).hexdigest()
-    kept = _cache() / f"{Path(source).stem}-{key[:24]}.so"
+    kept = _find_cache() / f"{Path(source).stem}-{key[:24]}.so"
     try:
         if not kept.exists():
             _compile([compiler, *FLAGS, *defined], source, kept)
@@ -65,7 +65,7 @@ def _compile(command: list[str], source: str, kept: Path) -> None:
 
 
 @cache
-def _compiler() -> str | None:
+def _find_compiler() -> str | None:
     """Returns $CC, or gcc or clang; None if there is none or SWIN_TORCH_NATIVE is 0."""
     if os.environ.get("SWIN_TORCH_NATIVE") == "0":
         return None
@@ -79,7 +79,7 @@ def _compiler() -> str | None:
 
 
 @cache
-def _cache() -> Path:
+def _find_cache() -> Path:
     """Returns the user's folder for compiled files, or if it cannot be made a temporary one."""
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     try:
@@ -90,7 +90,7 @@ def _cache() -> Path:
 
 
 @cache
-def _processor() -> bytes:
+def _describe_processor() -> bytes:
     """Returns the processor's features: computers that share a home folder may not run each other's code."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

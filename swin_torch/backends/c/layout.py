@@ -26,7 +26,7 @@ def lies_plainly(x: Tensor) -> bool:
         return False
 
 
-def as_forward_kept(xs: Sequence[Any], shapes: Sequence[Shape]) -> list[Any]:
+def lay_out_kept(xs: Sequence[Any], shapes: Sequence[Shape]) -> list[Any]:
     """Returns the tensors of a backward pass in the layout that C reads; None stays None.
 
     Errors: ``RuntimeError`` unless they have the shapes and types that forward saw.
@@ -48,7 +48,7 @@ def as_forward_kept(xs: Sequence[Any], shapes: Sequence[Shape]) -> list[Any]:
 
 
 def _copy_to_c_layout(x: Tensor, shape: Shape) -> Tensor:
-    """Returns a copy in the layout that C reads; see `as_forward_kept` for its errors."""
+    """Returns a copy in the layout that C reads; see `lay_out_kept` for its errors."""
     if x.shape != shape or x.dtype != torch.float32 or not x.is_cpu or x.layout != torch.strided:
         raise RuntimeError(
             f"backward needs what forward saw, float32 of shape {tuple(shape)} on a CPU, got {x.dtype} of "

@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
-from swin_torch.backends.c.building import library
+from swin_torch.backends.c.building import build_library
 from swin_torch.backends.c.layout import lies_plainly
-from swin_torch.backends.c.threads import count_parts, invoke_in_parallel, pointer
+from swin_torch.backends.c.threads import count_parts, find_pointer, invoke_in_parallel
 
 FEW = 8192
 """How many numbers each thread has at least: with fewer, starting it takes longer than it saves."""
@@ -18,7 +18,7 @@ FEW = 8192
 
 def takes(*tensors: Tensor | None) -> bool:
     """Returns whether the C functions take these tensors; None is ignored."""
-    return _functions() is not None and all(x is None or lies_plainly(x) for x in tensors)
+    return _load_functions() is not None and all(x is None or lies_plainly(x) for x in tensors)
 
 
 def gelu(x: Tensor, out: Tensor) -> Tensor:
@@ -58,10 +58,10 @@ def norm_backward(
 
 def _run_on_rows(name: str, x: Tensor, *arguments: Any) -> None:
     """Calls a C function on the rows of x, in as many threads as are worth starting."""
-    pointers = [one if isinstance(one, ctypes.c_float) else pointer(one) for one in arguments]
+    pointers = [one if isinstance(one, ctypes.c_float) else find_pointer(one) for one in arguments]
     channels = x.shape[-1]
     invoke_in_parallel(
-        _functions(),
+        _load_functions(),
         name,
         *pointers,
         ctypes.c_int64(channels),
@@ -71,5 +71,5 @@ def _run_on_rows(name: str, x: Tensor, *arguments: Any) -> None:
 
 
 @cache
-def _functions() -> Any:
-    return library("pointwise.c")
+def _load_functions() -> Any:
+    return build_library("pointwise.c")

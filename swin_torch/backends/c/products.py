@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from swin_torch.backends.c import pointwise
-from swin_torch.backends.c.building import library
-from swin_torch.backends.c.threads import count_parts, invoke_in_parallel, pointer
+from swin_torch.backends.c.building import build_library
+from swin_torch.backends.c.threads import count_parts, find_pointer, invoke_in_parallel
 
 FEW = 2**20
 """How many multiplications each thread has at least: with fewer, starting it takes longer than it saves."""
@@ -25,7 +25,7 @@ PACKING = 8
 """Packing the right matrix takes as long as multiplying it by so many rows."""
 
 
-def product(
+def multiply(
     left: Tensor,
     right: Tensor,
     out: Tensor,
@@ -41,23 +41,28 @@ def product(
     Shapes: (M, K) and (K, N), either of them transposed or not, (M, N) and (N) -> (M, N).
 
     >>> left, right = torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0], [4.0]])
-    >>> product(left, right, torch.empty(1, 1), bias=torch.ones(1))
+    >>> multiply(left, right, torch.empty(1, 1), bias=torch.ones(1))
     tensor([[12.]])
     """
-    functions, (rows, depth), columns = _functions(), left.shape, right.shape[1]
+    functions, (rows, depth), columns = _load_functions(), left.shape, right.shape[1]
     if functions is None:
         return _compute_by_pytorch(left, right, out, given, bias, activated)
-    tensors = *map(pointer, (left, right)), *left.stride(), *right.stride(), *map(pointer, (given, bias, out))
+    tensors = (
+        *map(find_pointer, (left, right)),
+        *left.stride(),
+        *right.stride(),
+        *map(find_pointer, (given, bias, out)),
+    )
     reference = ctypes.byref(_Product(rows, columns, depth, *tensors, activated, streamed))
     parts = count_parts(rows * columns * depth // FEW)
-    if _divides_rows(rows, panels := -(-columns // functions.panel_width()), parts):
+    if _should_divide_rows(rows, panels := -(-columns // functions.panel_width()), parts):
         invoke_in_parallel(functions, "multiply_by_rows", reference, count=rows, parts=parts)
     else:
         invoke_in_parallel(functions, "multiply_by_columns", reference, count=panels, parts=parts)
     return out
 
 
-def _divides_rows(rows: int, panels: int, parts: int) -> bool:
+def _should_divide_rows(rows: int, panels: int, parts: int) -> bool:
     """Returns whether threads should divide the rows, or else the panels of columns.
 
     Dividing rows, each thread packs the right matrix again.  Dividing panels, some threads may have one more.
@@ -89,5 +94,5 @@ class _Product(ctypes.Structure):
 
 
 @cache
-def _functions() -> Any:
-    return library("products.c") if platform.machine() in ("x86_64", "AMD64") else None
+def _load_functions() -> Any:
+    return build_library("products.c") if platform.machine() in ("x86_64", "AMD64") else None

@@ -15,10 +15,10 @@ LARGEST = 2**23
 _KEPT = threading.local()
 
 
-def scratch(name: str, *shape: int) -> Tensor:
+def take_scratch(name: str, *shape: int) -> Tensor:
     """Returns an uninitialized float32 tensor; the same thread's next call with this name reuses its memory.
 
-    >>> scratch("some", 2, 3).data_ptr() == scratch("some", 3, 1).data_ptr()
+    >>> take_scratch("some", 2, 3).data_ptr() == take_scratch("some", 3, 1).data_ptr()
     True
     """
     _keep_freed_memory()

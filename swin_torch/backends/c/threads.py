@@ -24,7 +24,7 @@ def invoke_in_parallel(library: Any, name: str, *arguments: Any, count: int, par
     if parts == 1 or library.has_openmp():
         work(0, parts)
     else:
-        list(_threads(parts).map(work, range(parts), range(1, parts + 1)))
+        list(_count_threads(parts).map(work, range(parts), range(1, parts + 1)))
 
 
 def invoke(library: Any, name: str, *arguments: Any) -> None:
@@ -41,7 +41,7 @@ def count_parts(count: int) -> int:
     return max(1, min(count, torch.get_num_threads()))
 
 
-def pointer(tensor: Tensor | None) -> ctypes.c_void_p:
+def find_pointer(tensor: Tensor | None) -> ctypes.c_void_p:
     """Returns a pointer to a tensor's first number; null for None.
 
     Errors: ``RuntimeError`` for a tensor whose memory was freed.
@@ -58,5 +58,5 @@ def pointer(tensor: Tensor | None) -> ctypes.c_void_p:
 
 
 @cache
-def _threads(number: int) -> ThreadPoolExecutor:
+def _count_threads(number: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(number, "swin_torch")

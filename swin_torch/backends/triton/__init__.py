@@ -19,19 +19,20 @@ Norm = tuple[Tensor, Tensor, float]
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 
 
-def asked_for(qkv: Tensor) -> bool:
+def is_asked_for(qkv: Tensor) -> bool:
     """Returns whether the tensor is on a GPU, or on a CPU under Triton's interpreter.
 
-    >>> asked_for(torch.zeros(1))
+    >>> is_asked_for(torch.zeros(1))
     False
     """
     return qkv.is_cuda or (os.environ.get("TRITON_INTERPRET") == "1" and qkv.device.type == "cpu")
 
 
-def lacking(qkv: Tensor, plan: Plan) -> str | None:
+def explain_lack(qkv: Tensor, plan: Plan) -> str | None:
     """Returns why the kernels cannot take this call, None if they can.
 
-    >>> lacking(torch.zeros(1, 1, 1, 3, dtype=torch.float64), Plan((1, 1), (1, 1), (1, 1), (0, 0), 1, False))
+    >>> one = 1, 1
+    >>> explain_lack(torch.zeros(1, 1, 1, 3, dtype=torch.float64), Plan(one, one, one, (0, 0), 1, False))
     'they compute in float16, bfloat16 and float32, got torch.float64'
     """
     if qkv.dtype not in DTYPES:
@@ -39,11 +40,11 @@ def lacking(qkv: Tensor, plan: Plan) -> str | None:
     head_dim = qkv.shape[3] // 3 // plan.heads
     if head_dim > LARGEST_HEAD:
         return f"they take up to {LARGEST_HEAD} channels a head, got {head_dim}"
-    return _missing(qkv.device)
+    return _explain_missing(qkv.device)
 
 
 @cache
-def _missing(device: torch.device) -> str | None:
+def _explain_missing(device: torch.device) -> str | None:
     """Returns why no kernel runs on a device, None if one does; to find out takes as long as a launch."""
     if find_spec("triton") is None:
         return "triton is not installed"
@@ -98,7 +99,7 @@ def takes_rows(x: Tensor, branch: Tensor, gain: Tensor, shift: Tensor, ahead: Te
     if not x.dim() or branch.shape != x.shape or x.shape[-1] > LARGEST_ROW:
         return False
     fit = all(one is not None and one.shape == x.shape[-1:] for one in vectors)
-    return fit and lie_densely(x, branch, *vectors) and _missing(x.device) is None
+    return fit and lie_densely(x, branch, *vectors) and _explain_missing(x.device) is None
 
 
 def takes_norm(x: Tensor, gain: Tensor | None, shift: Tensor | None) -> bool:
@@ -106,7 +107,7 @@ def takes_norm(x: Tensor, gain: Tensor | None, shift: Tensor | None) -> bool:
     if gain is None or shift is None or not x.dim() or x.shape[-1] > LARGEST_ROW:
         return False
     fit = gain.shape == shift.shape == x.shape[-1:]
-    return fit and lie_densely(x, gain, shift) and _missing(x.device) is None
+    return fit and lie_densely(x, gain, shift) and _explain_missing(x.device) is None
 
 
 def launch_norm(x: Tensor, gain: Tensor, shift: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
@@ -145,7 +146,9 @@ def launch_add_norm(
 
 def takes_pass(x: Tensor, *others: Tensor) -> bool:
     """Returns whether `launch_narrow` and `launch_gelu_backward` take these tensors."""
-    return asked_for(x) and x.numel() > 0 and lie_densely(x, *others) and _missing(x.device) is None
+    return (
+        is_asked_for(x) and x.numel() > 0 and lie_densely(x, *others) and _explain_missing(x.device) is None
+    )
 
 
 def launch_narrow(x: Tensor, factor: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -164,7 +167,9 @@ def launch_gelu_backward(x: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor, T
 
 def takes_block(x: Tensor, *parameters: Tensor) -> bool:
     """Returns whether `launch_linear` takes a block's layers, whose shapes fit each other, and is faster."""
-    return asked_for(x) and lie_plainly(x, *parameters) and _pays(x, x) and _missing(x.device) is None
+    return (
+        is_asked_for(x) and lie_plainly(x, *parameters) and _pays(x, x) and _explain_missing(x.device) is None
+    )
 
 
 def takes_linear(
@@ -174,7 +179,7 @@ def takes_linear(
 
     Under autocast the tokens may have another type than the weight.
     """
-    if not asked_for(x) or weight is None or weight.dim() != 2 or not weight.numel() or not x.dim():
+    if not is_asked_for(x) or weight is None or weight.dim() != 2 or not weight.numel() or not x.dim():
         return False
     (columns, channels), rows, (gain, shift, _) = weight.shape, x.shape[:-1], norm or (None, None, None)
     if norm is not None and (gain is None or shift is None):
@@ -193,7 +198,7 @@ def takes_linear(
                 return False
             alike &= one.dtype == x.dtype
     mixed = alike or (norm is not None and torch.is_autocast_enabled(x.device.type))
-    return mixed and _pays(x, weight) and _missing(x.device) is None
+    return mixed and _pays(x, weight) and _explain_missing(x.device) is None
 
 
 def _pays(x: Tensor, weight: Tensor) -> bool:

@@ -64,58 +64,60 @@ WAYS = "five launches", "library's products"
 """How a block without gradients is computed: with our linear layers, or with PyTorch's."""
 
 
-def attention(kernel: str, plan: Plan, qkv: Tensor) -> Attention:
+def choose_attention(kernel: str, plan: Plan, qkv: Tensor) -> Attention:
     """Returns how an attention kernel is launched for qkv (B, H, W, 3 C).
 
     >>> plan = Plan((8, 8), (8, 8), (4, 4), (0, 0), 1, False)
-    >>> attention("forward", plan, torch.zeros(1, 8, 8, 96))
+    >>> choose_attention("forward", plan, torch.zeros(1, 8, 8, 96))
     Attention(block=16, step=0, num_warps=1, num_stages=1, programs=4)
     """
-    found = _measured(qkv.device).get("attention")
-    if found and (choice := found.get(attention_key(kernel, plan, qkv))):
+    found = _find_measured(qkv.device).get("attention")
+    if found and (choice := found.get(make_attention_key(kernel, plan, qkv))):
         return choice
-    return attention_by_arithmetic(kernel, plan, qkv)
+    return estimate_attention(kernel, plan, qkv)
 
 
-def attention_key(kernel: str, plan: Plan, qkv: Tensor) -> str:
+def make_attention_key(kernel: str, plan: Plan, qkv: Tensor) -> str:
     """Returns the name under which ``tuned.json`` holds an attention kernel's choice.
 
     >>> plan = Plan((7, 7), (7, 7), (7, 7), (0, 0), 3, False)
-    >>> attention_key("forward", plan, torch.zeros(1, 7, 7, 288))
+    >>> make_attention_key("forward", plan, torch.zeros(1, 7, 7, 288))
     'forward, window 7x7, head 32, 4 bytes'
     """
     (height, width), head_dim = plan.window, qkv.shape[3] // 3 // plan.heads
     return f"{kernel}, window {height}x{width}, head {head_dim}, {qkv.dtype.itemsize} bytes"
 
 
-def attention_by_arithmetic(kernel: str, plan: Plan, qkv: Tensor) -> Attention:
+def estimate_attention(kernel: str, plan: Plan, qkv: Tensor) -> Attention:
     """Returns the choice without a measurement: as many programs as a multiprocessor's registers hold."""
     tokens, head_dim = plan.tokens, qkv.shape[3] // 3 // plan.heads
-    block = min(ONE_TILE, power_of_two(tokens))
+    block = min(ONE_TILE, round_to_power(tokens))
     wide = qkv.dtype == torch.float32 or head_dim > 64
     small, forward = tokens <= ONE_TILE, kernel == "forward"
     return Attention(
         block,
-        step=0 if small else fitting(tokens, (64, 32, 16)),
+        step=0 if small else fit_step(tokens, (64, 32, 16)),
         num_warps={16: 1, 32: 2, 64: 8 if wide else 4}[block],
         num_stages=1 if wide else 3 if forward else 2,
         programs=4 if small and forward else 2,
     )
 
 
-def linear(x: Tensor, weight: Tensor, norm: bool, gelu: bool, onto: bool, multiprocessors: int) -> Tile:
+def choose_linear(
+    x: Tensor, weight: Tensor, norm: bool, gelu: bool, onto: bool, multiprocessors: int
+) -> Tile:
     """Returns how a linear layer is launched for tokens x (..., C) and a weight (K, C)."""
     columns, channels = weight.shape
     rows = x.numel() // channels
-    found = _measured(x.device).get("linear")
-    tile = found.get(linear_key(weight, norm, gelu, onto)) if found else None
-    return filling(tile or linear_by_arithmetic(columns, channels), rows, columns, multiprocessors)
+    found = _find_measured(x.device).get("linear")
+    tile = found.get(make_linear_key(weight, norm, gelu, onto)) if found else None
+    return fill_processors(tile or estimate_linear(columns, channels), rows, columns, multiprocessors)
 
 
-def linear_key(weight: Tensor, norm: bool, gelu: bool, onto: bool) -> str:
+def make_linear_key(weight: Tensor, norm: bool, gelu: bool, onto: bool) -> str:
     """Returns the name under which ``tuned.json`` holds a linear layer's choice.
 
-    >>> linear_key(torch.zeros(4, 2), True, True, False)
+    >>> make_linear_key(torch.zeros(4, 2), True, True, False)
     'norm, 2 to 4, GELU, 4 bytes'
     """
     columns, channels = weight.shape
@@ -123,26 +125,26 @@ def linear_key(weight: Tensor, norm: bool, gelu: bool, onto: bool) -> str:
     return f"{''.join(around)}, {weight.dtype.itemsize} bytes"
 
 
-def linear_by_arithmetic(columns: int, channels: int) -> Tile:
+def estimate_linear(columns: int, channels: int) -> Tile:
     """Returns the tile without a measurement: by whether moving or multiplying takes longer."""
     return MULTIPLYING if channels * columns > RIDGE * (channels + columns) else MOVING
 
 
-def filling(tile: Tile, rows: int, columns: int, multiprocessors: int) -> Tile:
+def fill_processors(tile: Tile, rows: int, columns: int, multiprocessors: int) -> Tile:
     """Returns the tile, or a small one where so few tokens would leave multiprocessors without work."""
     tiles = -(-rows // tile.rows) * -(-columns // tile.columns)
     return tile if tiles >= tile.programs * multiprocessors else FEW
 
 
-def way(x: Tensor) -> str:
+def choose_way(x: Tensor) -> str:
     """Returns how a block of tokens x (..., C) is computed without gradients, one of `WAYS`.
 
     Where so many channels were not measured, the nearest number that was counts.
 
-    >>> way(torch.zeros(1, 4))
+    >>> choose_way(torch.zeros(1, 4))
     'five launches'
     """
-    measured = _measured(x.device).get("block")
+    measured = _find_measured(x.device).get("block")
     return _find_way(tuple(measured.items()), x.shape[-1], x.dtype.itemsize) if measured else WAYS[0]
 
 
@@ -163,10 +165,10 @@ def _find_way(measured: tuple[tuple[str, str], ...], channels: int, size: int) -
     return numbers[min(numbers, key=lambda number: max(number, channels) / min(number, channels))]
 
 
-def way_key(x: Tensor) -> str:
+def make_way_key(x: Tensor) -> str:
     """Returns the name under which ``tuned.json`` holds a block's way.
 
-    >>> way_key(torch.zeros(1, 4))
+    >>> make_way_key(torch.zeros(1, 4))
     '4 channels, 4 bytes'
     """
     return f"{x.shape[-1]} channels, {x.dtype.itemsize} bytes"
@@ -201,7 +203,7 @@ def read(path: Path) -> dict[str, Choices]:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         return {
-            capability: {table: _table_of(table, entries) for table, entries in tables.items()}
+            capability: {table: _read_table(table, entries) for table, entries in tables.items()}
             for capability, tables in data.items()
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -211,18 +213,18 @@ def read(path: Path) -> dict[str, Choices]:
         ) from None
 
 
-def _table_of(table: str, entries: Any) -> Any:
+def _read_table(table: str, entries: Any) -> Any:
     if table == "from":
         return str(entries)
-    kind = {"attention": _attention_of, "linear": _tile_of, "block": _way_of}[table]
+    kind = {"attention": _read_attention, "linear": _read_tile, "block": _read_way}[table]
     return {key: kind(entry) for key, entry in entries.items()}
 
 
-def written(choices: dict[str, Choices]) -> str:
+def make_text(choices: dict[str, Choices]) -> str:
     """Returns choices as the text of a file that `read` reads."""
     plain = {
         capability: {
-            table: {key: _plain(entry) for key, entry in sorted(entries.items())}
+            table: {key: _make_plain(entry) for key, entry in sorted(entries.items())}
             if isinstance(entries, dict)
             else entries
             for table, entries in tables.items()
@@ -232,10 +234,10 @@ def written(choices: dict[str, Choices]) -> str:
     return json.dumps(plain, indent=1) + "\n"
 
 
-def merged(old: dict[str, Choices], new: dict[str, Choices]) -> dict[str, Choices]:
+def merge(old: dict[str, Choices], new: dict[str, Choices]) -> dict[str, Choices]:
     """Returns the new choices, and the old ones of capabilities, tables and keys that have no new one.
 
-    >>> merged({"8.0": {}, "9.0": {"block": {"a": 1, "b": 1}}}, {"9.0": {"block": {"b": 2}}})
+    >>> merge({"8.0": {}, "9.0": {"block": {"a": 1, "b": 1}}}, {"9.0": {"block": {"b": 2}}})
     {'8.0': {}, '9.0': {'block': {'a': 1, 'b': 2}}}
     """
     found = dict(old)
@@ -248,12 +250,12 @@ def merged(old: dict[str, Choices], new: dict[str, Choices]) -> dict[str, Choice
     return found
 
 
-def _measured(device: torch.device) -> Choices:
-    return _in_use.get(capability(device), {}) if _in_use else _in_use
+def _find_measured(device: torch.device) -> Choices:
+    return _in_use.get(find_capability(device), {}) if _in_use else _in_use
 
 
 @cache
-def capability(device: torch.device) -> str:
+def find_capability(device: torch.device) -> str:
     """Returns a GPU's compute capability; "interpreter" where there is none."""
     if device.type != "cuda":
         return "interpreter"
@@ -261,39 +263,39 @@ def capability(device: torch.device) -> str:
     return f"{major}.{minor}"
 
 
-def _attention_of(entry: Any) -> Attention:
+def _read_attention(entry: Any) -> Attention:
     return Attention(**{name: int(number) for name, number in entry.items()})
 
 
-def _tile_of(entry: Any) -> Tile:
+def _read_tile(entry: Any) -> Tile:
     return Tile(**{name: int(number) for name, number in entry.items()})
 
 
-def _way_of(entry: Any) -> str:
+def _read_way(entry: Any) -> str:
     if entry not in WAYS:
         raise ValueError(f"no way of computing a block: {entry}")
     return str(entry)
 
 
-def _plain(entry: Attention | Tile | str) -> Any:
+def _make_plain(entry: Attention | Tile | str) -> Any:
     return entry if isinstance(entry, str) else entry._asdict()
 
 
-def fitting(count: int, steps: tuple[int, ...]) -> int:
+def fit_step(count: int, steps: tuple[int, ...]) -> int:
     """Returns the largest step whose padding costs at most 15 % more than that of the best step."""
     padded = {step: -(-count // step) * step for step in steps}
     return next(step for step in padded if padded[step] <= 1.15 * min(padded.values()))
 
 
-def power_of_two(number: int) -> int:
+def round_to_power(number: int) -> int:
     """Returns the next power of two, at least the 16 that a tensor core takes."""
     return max(16, 1 << (number - 1).bit_length())
 
 
-def tiles_of_bias(plan: Plan, block: int) -> int:
+def count_tiles_of_bias(plan: Plan, block: int) -> int:
     """Returns how many tiles of ``block`` by ``block`` a window's bias has.
 
-    >>> tiles_of_bias(Plan((12, 12), (12, 12), (12, 12), (0, 0), 1, False), 64)
+    >>> count_tiles_of_bias(Plan((12, 12), (12, 12), (12, 12), (0, 0), 1, False), 64)
     9
     """
     return int((-(-prod(plan.window) // block)) ** 2)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from swin_torch.backends.triton import blocks, blocks_backward, blocks_bias, choices, tables, tile
-from swin_torch.backends.triton.choices import ONE_TILE, Attention, power_of_two
+from swin_torch.backends.triton.choices import ONE_TILE, Attention, round_to_power
 from swin_torch.backends.triton.windows import Constants, Sizes
 from swin_torch.geometry.plan import Plan
 
@@ -45,8 +45,8 @@ def forward(
     """Returns the attended grid: (B, H, W, 3 C) -> (B, H, W, C)."""
     out = qkv.new_empty(*qkv.shape[:3], qkv.shape[3] // 3)
     if out.numel():
-        tensors = qkv, _lay_out_table(bias_table, plan), _padding(qkv, pad_qkv, plan), out
-        with on(qkv):
+        tensors = qkv, _lay_out_table(bias_table, plan), _lay_out_padding(qkv, pad_qkv, plan), out
+        with use_device(qkv):
             _launch("forward", tensors, plan, qkv, scale, mask_value)
     return out
 
@@ -64,12 +64,12 @@ def backward(
     d_qkv = torch.empty_like(qkv)
     if not qkv.numel():
         return d_qkv, torch.zeros_like(bias_table), qkv.new_zeros(qkv.shape[3], dtype=torch.float32)
-    tensors = d_out, qkv, _lay_out_table(bias_table, plan), _padding(qkv, pad_qkv, plan)
+    tensors = d_out, qkv, _lay_out_table(bias_table, plan), _lay_out_padding(qkv, pad_qkv, plan)
     common = plan, qkv, scale, mask_value
     small = plan.tokens <= ONE_TILE
     sums = arrange("backward" if small else "bias_gradient", plan, qkv).sizes.end_corner
     d_bias = torch.empty(sums, plan.heads, plan.tokens, plan.tokens, dtype=torch.float32, device=qkv.device)
-    with on(qkv):
+    with use_device(qkv):
         if small:
             _launch("backward", (*tensors, d_qkv, d_bias), *common)
         else:
@@ -78,14 +78,14 @@ def backward(
                 _launch(name, (*tensors, d_qkv, stats), *common)
             _launch("bias_gradient", (*tensors, d_bias, stats), *common)
     d_table = torch.empty_like(bias_table, memory_format=torch.contiguous_format)
-    with on(qkv):
+    with use_device(qkv):
         sum_by_offset(d_bias.sum(0), d_table, plan)
-    return d_qkv, d_table, _padding_gradient(d_out, d_qkv, plan)
+    return d_qkv, d_table, _sum_padding(d_out, d_qkv, plan)
 
 
 def sum_by_offset(d_bias: Tensor, d_table: Tensor, plan: Plan) -> None:
     """Writes the gradient of the bias table (rows, heads) from that of the bias (heads, N, N)."""
-    (mh, mw), block = plan.window, power_of_two(plan.tokens)
+    (mh, mw), block = plan.window, round_to_power(plan.tokens)
     rows = max(1, OFFSETS_AT_ONCE // block)
     run(
         tables.sum_by_offset,
@@ -100,7 +100,7 @@ def sum_by_offset(d_bias: Tensor, d_table: Tensor, plan: Plan) -> None:
     )
 
 
-def compiled_shape(name: str, plan: Plan, qkv: Tensor) -> Shape:
+def find_shape(name: str, plan: Plan, qkv: Tensor) -> Shape:
     """Returns the constants, warps and stages that an attention kernel is compiled with."""
     return arrange(name, plan, qkv).shape
 
@@ -115,9 +115,11 @@ class Arrangement(NamedTuple):
 
 def arrange(name: str, plan: Plan, qkv: Tensor) -> Arrangement:
     """Returns how an attention kernel is launched for qkv (B, H, W, 3 C)."""
-    choice = choices.attention(name, plan, qkv)
+    choice = choices.choose_attention(name, plan, qkv)
     batch, *_, channels = qkv.shape
-    return _arrange(name, plan, batch, channels, precision(qkv), choice, multiprocessors(qkv.device))
+    return _arrange(
+        name, plan, batch, channels, choose_precision(qkv), choice, count_multiprocessors(qkv.device)
+    )
 
 
 @lru_cache(maxsize=512)  # without it this takes as long as a small kernel
@@ -131,14 +133,14 @@ def _arrange(
     processors: int,
 ) -> Arrangement:
     head_dim = channels // 3 // plan.heads
-    tiles = choices.tiles_of_bias(plan, choice.block) if name == "bias_gradient" else 1
+    tiles = choices.count_tiles_of_bias(plan, choice.block) if name == "bias_gradient" else 1
     (mh, mw), (sh, sw), (ph, pw) = plan.window, plan.shift, plan.period
     constants = Constants(
         MH=mh,
         MW=mw,
         D=head_dim,
         BLOCK=choice.block,
-        BLOCK_D=power_of_two(head_dim),
+        BLOCK_D=round_to_power(head_dim),
         STEP=choice.step if plan.tokens > ONE_TILE and name != "bias_gradient" else 0,
         PADDED=plan.is_padded,
         SHIFTED_ROWS=int(sh > 0),
@@ -209,7 +211,7 @@ def _divide_programs(plan: Plan, batch: int, target: int) -> tuple[int, ...]:
     right, corner.
     """
     windows = {(False, False): 0, (True, False): 0, (False, True): 0, (True, True): 0}
-    for rows, columns, down, right in plan.classes():
+    for rows, columns, down, right in plan.list_classes():
         windows[down, right] = batch * (rows.stop - rows.start) * (columns.stop - columns.start)
     each = target / plan.heads / sum(windows.values())
     ends, end = [], 0
@@ -229,14 +231,14 @@ def _lay_out_table(bias_table: Tensor, plan: Plan) -> Tensor:
     return bias_table.T.to(torch.float32, memory_format=torch.contiguous_format).contiguous()
 
 
-def _padding(qkv: Tensor, pad_qkv: Tensor | None, plan: Plan) -> Tensor:
+def _lay_out_padding(qkv: Tensor, pad_qkv: Tensor | None, plan: Plan) -> Tensor:
     """Returns the padding's qkv; without padding any tensor of the type, which is not read."""
     if not plan.is_padded:
         return qkv
     return qkv.new_zeros(qkv.shape[3]) if pad_qkv is None else pad_qkv.to(qkv.dtype).contiguous()
 
 
-def _padding_gradient(d_out: Tensor, d_qkv: Tensor, plan: Plan) -> Tensor:
+def _sum_padding(d_out: Tensor, d_qkv: Tensor, plan: Plan) -> Tensor:
     """Returns the gradient of the padding's qkv (3 C), from sums over the tokens of the image.
 
     The weights of a query sum to 1.  So over all keys of a window, with the padding, d_k sums to 0, and d_v
@@ -250,7 +252,7 @@ def _padding_gradient(d_out: Tensor, d_qkv: Tensor, plan: Plan) -> Tensor:
     return d_pad
 
 
-def precision(qkv: Tensor) -> str:
+def choose_precision(qkv: Tensor) -> str:
     """Returns how `windows.multiply` multiplies tensors such as this one."""
     if qkv.dtype == torch.bfloat16 and not qkv.is_cuda:
         return "widened"
@@ -259,12 +261,12 @@ def precision(qkv: Tensor) -> str:
 
 
 @cache
-def multiprocessors(device: torch.device) -> int:
+def count_multiprocessors(device: torch.device) -> int:
     """Returns the GPU's number of multiprocessors; 3 under the interpreter: programs have several windows."""
     return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 3
 
 
-def on(tensor: Tensor) -> Any:
+def use_device(tensor: Tensor) -> Any:
     """Returns a context in which the tensor's device is the current one, to which Triton launches."""
     if tensor.is_cuda and tensor.get_device() != torch.cuda.current_device():
         return torch.cuda.device(tensor.device)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from swin_torch.backends.triton import Norm, choices, columns, launch, norms, products
-from swin_torch.backends.triton.choices import Tile, power_of_two
-from swin_torch.backends.triton.launch import Shape, on, precision
+from swin_torch.backends.triton.choices import Tile, round_to_power
+from swin_torch.backends.triton.launch import Shape, choose_precision, use_device
 
 
 def linear(
@@ -20,17 +20,17 @@ def linear(
     out = x.new_empty(*x.shape[:-1], columns, dtype=(weight if onto is None else onto).dtype)
     rows = x.numel() // channels
     if out.numel():
-        multiprocessors = launch.multiprocessors(x.device)
+        multiprocessors = launch.count_multiprocessors(x.device)
         around = norm is not None, gelu, onto is not None
-        tile = choices.linear(x, weight, *around, multiprocessors)
-        shape = linear_shape(tile, weight)
+        tile = choices.choose_linear(x, weight, *around, multiprocessors)
+        shape = make_linear_shape(tile, weight)
         shape.constants.update(NORM=norm is not None, BIAS=bias is not None, GELU=gelu, ONTO=onto is not None)
         gain, shift, eps = norm or (x, x, 0.0)  # any tensor where none is read
         tensors = x, weight, x if bias is None else bias, gain, shift, x if onto is None else onto, out
-        with on(x):
+        with use_device(x):
             launch.run(
                 products.linear,
-                linear_programs(tile, rows, columns, multiprocessors),
+                count_programs(tile, rows, columns, multiprocessors),
                 *tensors,
                 rows,
                 columns,
@@ -42,19 +42,19 @@ def linear(
     return out
 
 
-def linear_shape(tile: Tile, weight: Tensor) -> Shape:
+def make_linear_shape(tile: Tile, weight: Tensor) -> Shape:
     """Returns the constants, warps and stages that `linear` is compiled with for a weight (K, C)."""
     constants = {
         "CHANNELS": weight.shape[1],
         "BLOCK_ROWS": tile.rows,
         "BLOCK_COLUMNS": tile.columns,
         "STEP": tile.step // 2 if weight.dtype == torch.float32 else tile.step,
-        "PRECISION": precision(weight),
+        "PRECISION": choose_precision(weight),
     }
     return Shape(constants, tile.num_warps, tile.num_stages)
 
 
-def linear_programs(tile: Tile, rows: int, columns: int, multiprocessors: int) -> tuple[int, int]:
+def count_programs(tile: Tile, rows: int, columns: int, multiprocessors: int) -> tuple[int, int]:
     """Returns the number of row blocks, and of the programs that divide a row block's columns.
 
     There are as few of these as keep all multiprocessors busy: each computes the norm of its rows again.
@@ -69,9 +69,9 @@ def norm(x: Tensor, gain: Tensor, shift: Tensor, eps: float, dtype: torch.dtype)
     out = torch.empty_like(x, dtype=dtype)
     if x.numel():
         channels = x.shape[-1]
-        constants = norm_constants(channels)
+        constants = make_norm_constants(channels)
         rows = x.numel() // channels
-        with on(x):
+        with use_device(x):
             launch.run(
                 norms.norm,
                 (-(-rows // constants["ROWS"]),),
@@ -88,11 +88,13 @@ def norm_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Returns the gradients of a LayerNorm's input (..., C), plus onto, and of its weight and bias (C)."""
     channels = x.shape[-1]
-    of_x, constants = torch.empty_like(x), norm_constants(channels)
+    of_x, constants = torch.empty_like(x), make_norm_constants(channels)
     rows = x.numel() // channels
-    programs = max(1, min(-(-rows // constants["ROWS"]), NORM_PROGRAMS * launch.multiprocessors(x.device)))
+    programs = max(
+        1, min(-(-rows // constants["ROWS"]), NORM_PROGRAMS * launch.count_multiprocessors(x.device))
+    )
     sums = torch.empty(2, programs, channels, dtype=torch.float32, device=x.device)
-    with on(x):
+    with use_device(x):
         launch.run(
             norms.norm_backward,
             (programs,),
@@ -111,9 +113,9 @@ NORM_PROGRAMS = 4
 """Of a multiprocessor, in backward: each program writes sums of its own."""
 
 
-def norm_constants(channels: int) -> dict[str, int]:
+def make_norm_constants(channels: int) -> dict[str, int]:
     """Returns the constants of `norm` and its backward: 16 channels a thread, at least one row."""
-    block = power_of_two(channels)
+    block = round_to_power(channels)
     return {"ROWS": max(1, 32 * NORM_WARPS * 16 // block), "BLOCK": block}
 
 
@@ -130,11 +132,11 @@ def add_norm(
     y = torch.empty_like(x, dtype=torch.promote_types(x.dtype, branch.dtype))
     normed = torch.empty_like(x, dtype=dtype)
     channels = x.shape[-1]
-    block = power_of_two(channels)
+    block = round_to_power(channels)
     if x.numel():
         tensors = x, branch, gain, shift, gain if ahead is None else ahead, y, normed
         constants = {"BLOCK": block, "AHEAD": ahead is not None}
-        with on(x):
+        with use_device(x):
             launch.run(
                 norms.add_norm,
                 (x.numel() // channels,),
@@ -142,7 +144,7 @@ def add_norm(
                 channels,
                 eps,
                 **constants,
-                num_warps=row_warps(block),
+                num_warps=count_warps(block),
             )
     return y, normed
 
@@ -181,12 +183,12 @@ def _pass_over(
 ) -> Tensor:
     """Launches a kernel of `columns`, and returns its sums over all tokens (C)."""
     x = tensors[0]
-    block = min(PASS_BLOCK, power_of_two(channels))
+    block = min(PASS_BLOCK, round_to_power(channels))
     blocks = -(-channels // block)
-    wanted = -(-PASS_PROGRAMS * launch.multiprocessors(x.device) // blocks)
+    wanted = -(-PASS_PROGRAMS * launch.count_multiprocessors(x.device) // blocks)
     programs = max(1, min(-(-rows // PASS_ROWS), wanted))
     sums = torch.empty(programs, channels, dtype=torch.float32, device=x.device)
-    with on(x):
+    with use_device(x):
         launch.run(
             kernel,
             (programs, blocks),
@@ -200,6 +202,6 @@ def _pass_over(
     return sums.sum(0)
 
 
-def row_warps(block: int) -> int:
+def count_warps(block: int) -> int:
     """Returns the warps for a row of ``block`` channels: 8 channels a thread, one load of 16 bytes."""
     return min(8, max(1, block // 256))

@@ -13,12 +13,12 @@ from swin_properties.reports.drawing.svg import (
     FONT,
     INK,
     PAPER,
+    estimate_width,
     group,
-    label,
-    lines,
-    paragraph,
-    tag,
-    width_of,
+    make_label,
+    make_paragraph,
+    make_tag,
+    split_lines,
 )
 
 MARGIN, GAP = 24.0, 32.0
@@ -42,12 +42,12 @@ class Panel:
         """Returns the width of the panel, which is at least enough for its words."""
         return max(self.left + self.width, 210.0)
 
-    def drawn(self, width: float) -> tuple[list[Element], float]:
+    def draw(self, width: float) -> tuple[list[Element], float]:
         """Returns the panel, drawn at the origin, and its height."""
-        head = paragraph(self.heading, 0, HEADING, width, HEADING, font_weight="bold")
+        head = make_paragraph(self.heading, 0, HEADING, width, HEADING, font_weight="bold")
         top = 1.35 * HEADING * len(head) + 8 + self.above
         foot = top + self.height + 1.5 * NOTE
-        note = paragraph(self.note, 0, foot, width, NOTE, fill=FAINT) if self.note else []
+        note = make_paragraph(self.note, 0, foot, width, NOTE, fill=FAINT) if self.note else []
         height = foot + 1.35 * NOTE * len(note) - (0 if note else NOTE)
         return [*head, group(self.parts, self.left, top), *note], height
 
@@ -62,20 +62,22 @@ class Key:
     dashes: str | None = None
     hatched: bool = False
 
-    def drawn(self) -> list[Element]:
+    def draw(self) -> list[Element]:
         """Returns the colour or line with its words, drawn at the origin."""
-        words = label(self.words, 22, 11, NOTE)
+        words = make_label(self.words, 22, 11, NOTE)
         if self.line:
             dashes = {"stroke_dasharray": self.dashes} if self.dashes else {}
-            swatch = tag("path", d="M0 7H15", stroke=self.line, stroke_width=2.5, **dashes)
+            swatch = make_tag("path", d="M0 7H15", stroke=self.line, stroke_width=2.5, **dashes)
             return [swatch, words]
-        swatch = tag("rect", width=14, height=14, fill=self.fill or PAPER, stroke=FAINT, stroke_width=0.7)
-        return [swatch, *[grid.hatch(np.ones((1, 1)), 14)] * self.hatched, words]
+        swatch = make_tag(
+            "rect", width=14, height=14, fill=self.fill or PAPER, stroke=FAINT, stroke_width=0.7
+        )
+        return [swatch, *[grid.hatch_cells(np.ones((1, 1)), 14)] * self.hatched, words]
 
     @property
     def width(self) -> float:
         """Returns the width of the entry."""
-        return 22 + width_of(self.words, NOTE) + 14
+        return 22 + estimate_width(self.words, NOTE) + 14
 
 
 def draw_card(
@@ -92,39 +94,41 @@ def draw_card(
     column = max(panel.box for panel in panels)
     width = max(columns * column + (columns - 1) * GAP, narrowest, *(key.width for key in keys))
     top = MARGIN
-    parts = paragraph(title, MARGIN, top + TITLE, width, TITLE, font_weight="bold")
+    parts = make_paragraph(title, MARGIN, top + TITLE, width, TITLE, font_weight="bold")
     top += 1.35 * TITLE * len(parts)
-    parts += paragraph(sizes, MARGIN, top + HEADING, width, HEADING, fill=FAINT)
-    top += 1.35 * HEADING * len(lines(sizes, width, HEADING)) + 18
+    parts += make_paragraph(sizes, MARGIN, top + HEADING, width, HEADING, fill=FAINT)
+    top += 1.35 * HEADING * len(split_lines(sizes, width, HEADING)) + 18
     for start in range(0, len(panels), columns):
-        drawn = [panel.drawn(column) for panel in panels[start : start + columns]]
+        drawn = [panel.draw(column) for panel in panels[start : start + columns]]
         for place, (elements, _) in enumerate(drawn):
             parts.append(group(elements, MARGIN + place * (column + GAP), top))
         top += max(height for _, height in drawn) + 18
-    legend, height = _legend(keys, width)
+    legend, height = _lay_out_keys(keys, width)
     parts.append(group(legend, MARGIN, top))
     top += height + 6
-    parts += paragraph(caption, MARGIN, top + NOTE, width, NOTE, fill=FAINT)
-    top += 1.35 * NOTE * len(lines(caption, width, NOTE)) + MARGIN - 6
-    return _framed(f"{title}: {sizes}", caption, parts, width + 2 * MARGIN, top)
+    parts += make_paragraph(caption, MARGIN, top + NOTE, width, NOTE, fill=FAINT)
+    top += 1.35 * NOTE * len(split_lines(caption, width, NOTE)) + MARGIN - 6
+    return _frame(f"{title}: {sizes}", caption, parts, width + 2 * MARGIN, top)
 
 
-def _legend(keys: list[Key], width: float) -> tuple[list[Element], float]:
+def _lay_out_keys(keys: list[Key], width: float) -> tuple[list[Element], float]:
     """Returns the keys in rows, and their height."""
     parts, x, y = [], 0.0, 0.0
     for key in keys:
         if x and x + key.width > width:
             x, y = 0.0, y + 21
-        parts.append(group(key.drawn(), x, y))
+        parts.append(group(key.draw(), x, y))
         x += key.width
     return parts, y + 21 if keys else 0.0
 
 
-def _framed(title: str, caption: str, parts: list[Element], width: float, height: float) -> Element:
+def _frame(title: str, caption: str, parts: list[Element], width: float, height: float) -> Element:
     width, height = round(width), round(height)
-    back = tag("rect", x=0.5, y=0.5, width=width - 1, height=height - 1, rx=8, fill=PAPER, stroke="#d0d7de")
-    return tag(
-        "svg", tag("title", title), tag("desc", caption), back, *parts,
+    back = make_tag(
+        "rect", x=0.5, y=0.5, width=width - 1, height=height - 1, rx=8, fill=PAPER, stroke="#d0d7de"
+    )
+    return make_tag(
+        "svg", make_tag("title", title), make_tag("desc", caption), back, *parts,
         viewBox=f"0 0 {width} {height}", width=width, height=height, role="img", aria_label=title,
         font_family=FONT, fill=INK,
     )  # fmt: skip

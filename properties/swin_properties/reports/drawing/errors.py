@@ -31,7 +31,7 @@ def draw_errors(law: str, found: Counterexample) -> Element | str:
     if law.startswith(MATRIX_LAWS):
         least = 3 if law.startswith("shifted_window_mask/") else 2
         if least <= len(shape) <= 3 and shape[-1] == shape[-2] <= LARGEST_MATRIX:
-            return _matrices(evidence, getattr(case, "window", ()))
+            return _draw_matrices(evidence, getattr(case, "window", ()))
         return "No picture: what differs is not a matrix over the pairs of a window's tokens."
     if not isinstance(case, GridCase) or len(shape) != 4 or shape[1:3] != case.grid:
         return "No picture: what differs does not lie on the tokens of one grid."
@@ -39,10 +39,10 @@ def draw_errors(law: str, found: Counterexample) -> Element | str:
         layout = Layout(case.grid, case.window, case.shift)
     except ValueError as error:
         return f"No picture: {error}."
-    return _tokens(layout, evidence)
+    return _draw_tokens(layout, evidence)
 
 
-def relative_errors(evidence: Evidence) -> Any:
+def divide_errors(evidence: Evidence) -> Any:
     """Returns |got - expected| divided by the budget of each element; 0 or 1 where the law is exact."""
     got, expected = np.asarray(evidence.got), np.asarray(evidence.expected)
     if evidence.beta is None:
@@ -53,23 +53,25 @@ def relative_errors(evidence: Evidence) -> Any:
     return np.where(np.isnan(apart), np.inf, apart) / np.maximum(evidence.beta, floor)
 
 
-def _tokens(layout: Layout, evidence: Evidence) -> Element:
-    errors = relative_errors(evidence).max(-1)
+def _draw_tokens(layout: Layout, evidence: Evidence) -> Element:
+    errors = divide_errors(evidence).max(-1)
     item = int(np.argmax(errors.max((1, 2)) if evidence.beta is not None else errors.sum((1, 2))))
     exact, shown = evidence.beta is None, errors[item]
     levels = (shown > 0) * 2 if exact else np.searchsorted(STEPS, shown)
     colours = np.array(palette.ERRORS)[levels]
-    words = [[_short(value, exact) for value in line] for line in shown]
-    cell = grid.cell_size(max(layout.grid), PHONE, 52)
+    words = [[_shorten(value, exact) for value in line] for line in shown]
+    cell = grid.fit_cells(max(layout.grid), PHONE, 52)
     height, width = layout.grid
+    windows, regions = (
+        every[:height, :width] for every in (layout.number_windows(shifted=True), layout.regions)
+    )
     parts = [
-        *grid.fills(colours, cell),
-        *grid.mesh(layout.grid, cell),
-        *(grid.texts(words, colours, cell, 13) if cell >= LEGIBLE else []),
-        grid.borders(layout.windows(shifted=True)[:height, :width], cell, palette.SHIFTED, stroke_width=2.5),
-        grid.borders(layout.regions[:height, :width], cell, palette.REGULAR, False,
-                     stroke_width=2.2, stroke_dasharray="2 5"),
-    ]  # fmt: skip
+        *grid.fill_cells(colours, cell),
+        *grid.draw_mesh(layout.grid, cell),
+        *(grid.write_cells(words, colours, cell, 13) if cell >= LEGIBLE else []),
+        grid.draw_borders(windows, cell, palette.SHIFTED, stroke_width=2.5),
+        grid.draw_borders(regions, cell, palette.REGULAR, False, stroke_width=2.2, stroke_dasharray="2 5"),
+    ]
     note = f"batch item {item} of {len(errors)}, the worst" if len(errors) > 1 else ""
     panel = Panel("Tokens of the image", width * cell, height * cell, parts, note)
     return draw_card(
@@ -79,26 +81,26 @@ def _tokens(layout: Layout, evidence: Evidence) -> Element:
         if exact
         else "A token shows the worst of its channels, as a multiple of the budget; the limit is 8.",
         [panel],
-        [*_token_keys(exact), *_border_keys(layout)],
+        [*_make_token_keys(exact), *_make_border_keys(layout)],
         narrowest=PHONE,
     )
 
 
-def _token_keys(exact: bool) -> list[Key]:
+def _make_token_keys(exact: bool) -> list[Key]:
     if exact:
         return [Key("the same", palette.ERRORS[0]), Key("\N{NOT EQUAL TO} differs", palette.ERRORS[2])]
     words = ["at most its budget", *(f"up to {step:,.0f} times".replace(",", " ") for step in STEPS[1:])]
     return [Key(w, c) for w, c in zip([*words, "more"], palette.ERRORS, strict=True)]
 
 
-def _border_keys(layout: Layout) -> list[Key]:
+def _make_border_keys(layout: Layout) -> list[Key]:
     keys = [Key("true shifted windows" if any(layout.shift) else "windows", line=palette.SHIFTED)]
     if np.ptp(layout.regions):
         keys.append(Key("what the roll carries around", line=palette.REGULAR, dashes="2 4"))
     return keys
 
 
-def _short(value: float, exact: bool) -> str:
+def _shorten(value: float, exact: bool) -> str:
     """Returns an error in few letters."""
     if exact:
         return "\N{NOT EQUAL TO}" if value else ""
@@ -107,16 +109,16 @@ def _short(value: float, exact: bool) -> str:
     return f"{value:.1f}" if value < 100 else f"{value:.0e}".replace("e+0", "e").replace("e+", "e")
 
 
-def _matrices(evidence: Evidence, window: tuple[int, ...]) -> Element:
+def _draw_matrices(evidence: Evidence, window: tuple[int, ...]) -> Element:
     got, expected = (np.asarray(a)[(None,) * (3 - np.ndim(a))] for a in (evidence.got, evidence.expected))
     differing = [int(n) for n in np.flatnonzero((got != expected).any((1, 2)))]
     alone = np.ndim(evidence.got) == 2
-    cell = grid.cell_size(got.shape[-1], 260, 36)
+    cell = grid.fit_cells(got.shape[-1], 260, 36)
     panels = []
     for place in differing[:MOST]:
         count = int((got[place] != expected[place]).sum())
         heading = "Got minus expected" if alone else f"Matrix {place}: got minus expected"
-        panels.append(_matrix(got[place], expected[place], cell, heading, f"{count} elements differ"))
+        panels.append(_draw_matrix(got[place], expected[place], cell, heading, f"{count} elements differ"))
     left_out = len(differing) - MOST
     rest = f"; {left_out} more matrices differ and are not drawn" if left_out > 0 else ""
     more, less = "too large", "too small"
@@ -136,7 +138,7 @@ def _matrices(evidence: Evidence, window: tuple[int, ...]) -> Element:
     )
 
 
-def _matrix(got: Any, expected: Any, cell: float, heading: str, note: str) -> Panel:
+def _draw_matrix(got: Any, expected: Any, cell: float, heading: str, note: str) -> Panel:
     sign = (got > expected) * 1 - (got < expected) * 1
     colours = np.array([palette.SAME, palette.MORE, palette.LESS])[sign]
     words = np.array(["", "+", "\N{MINUS SIGN}"])[sign]
@@ -145,12 +147,12 @@ def _matrix(got: Any, expected: Any, cell: float, heading: str, note: str) -> Pa
         words = [[f"{d:+d}".replace("-", "\N{MINUS SIGN}") if d else "" for d in line] for line in apart]
     names = [str(token) for token in range(len(got))]
     parts = [
-        *grid.fills(colours, cell),
-        *grid.mesh(got.shape, cell),
-        *grid.texts(words, colours, cell, 13),
-        grid.borders(np.zeros(got.shape), cell, palette.SHIFTED, stroke_width=1),
-        *grid.ruler(names, cell, True),
-        *grid.ruler(names, cell, False),
+        *grid.fill_cells(colours, cell),
+        *grid.draw_mesh(got.shape, cell),
+        *grid.write_cells(words, colours, cell, 13),
+        grid.draw_borders(np.zeros(got.shape), cell, palette.SHIFTED, stroke_width=1),
+        *grid.draw_ruler(names, cell, True),
+        *grid.draw_ruler(names, cell, False),
     ]
     side = len(got) * cell
     return Panel(heading, side, side, parts, note, left=28, above=14)

@@ -17,10 +17,10 @@ REGION_NAMES = ("not carried around", "first columns", "first rows", "first rows
 REGION_LETTERS = "ABCD"
 
 
-def times(size: tuple[int, ...]) -> str:
+def write_size(size: tuple[int, ...]) -> str:
     """Returns a size in words.
 
-    >>> times((4, 7))
+    >>> write_size((4, 7))
     '4x7'
     """
     return "x".join(map(str, size))
@@ -44,14 +44,14 @@ class Layout:
         window_pair(self.window)
         shift_pair(self.shift, self.window)
         if min(self.grid) < 1:
-            raise ValueError(f"a grid is at least 1x1, got {times(self.grid)}: use a positive size")
+            raise ValueError(f"a grid is at least 1x1, got {write_size(self.grid)}: use a positive size")
         if max(self.padded) > LARGEST_GRID:
             raise ValueError(
-                f"a picture has at most {LARGEST_GRID}x{LARGEST_GRID} tokens, got {times(self.padded)} "
+                f"a picture has at most {LARGEST_GRID}x{LARGEST_GRID} tokens, got {write_size(self.padded)} "
                 "in whole windows: use a smaller grid"
             )
 
-    def for_matrix(self) -> Layout:
+    def fit_matrix(self) -> Layout:
         """Returns this layout.
 
         Errors: ``ValueError`` if the window has too many tokens for a matrix over their pairs.
@@ -59,7 +59,7 @@ class Layout:
         if prod(self.window) > LARGEST_WINDOW:
             raise ValueError(
                 f"a matrix is drawn for windows of at most {LARGEST_WINDOW} tokens, got "
-                f"{times(self.window)}: use a smaller window"
+                f"{write_size(self.window)}: use a smaller window"
             )
         return self
 
@@ -79,7 +79,7 @@ class Layout:
         """Returns the row and column of each token of the padded grid, as text."""
         return np.array([[f"{h},{w}" for w in range(self.padded[1])] for h in range(self.padded[0])])
 
-    def windows(self, shifted: bool) -> Any:
+    def number_windows(self, shifted: bool) -> Any:
         """Returns, over the padded grid, the number of each token's window, regular or shifted."""
         labels = np.empty(self.padded, int)
         shift = self.shift if shifted else (0, 0)
@@ -87,7 +87,7 @@ class Layout:
             labels[tuple(np.array(tokens).T)] = place
         return labels
 
-    def rolled(self, table: Any) -> Any:
+    def roll_table(self, table: Any) -> Any:
         """Returns a table over the padded grid after the cyclic shift."""
         return cyclic_shift(table[None, :, :, None], self.shift)[0, ..., 0]
 
@@ -102,7 +102,7 @@ class Layout:
         It is 2 if the roll carried the token to the other side along the height, plus 1 along the width.
         """
         h, w = np.indices(self.padded)
-        return 2 * (self.rolled(h) < h) + (self.rolled(w) < w)
+        return 2 * (self.roll_table(h) < h) + (self.roll_table(w) < w)
 
     @cached_property
     def regions(self) -> Any:
@@ -112,4 +112,5 @@ class Layout:
     @property
     def words(self) -> str:
         """Returns the sizes in words, for a title."""
-        return f"{times(self.grid)} tokens, window {times(self.window)}, shift {times(self.shift)}"
+        grid, window, shift = map(write_size, (self.grid, self.window, self.shift))
+        return f"{grid} tokens, window {window}, shift {shift}"

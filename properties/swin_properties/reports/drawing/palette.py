@@ -14,45 +14,47 @@ ERRORS = ("#f6f8fa", "#fee391", "#fe9929", "#cc4c02", "#662506")
 _CIVIDIS = ("#00224e", "#2a3f6d", "#575d6d", "#7d7c78", "#a59c74", "#d2c060", "#fee838")
 
 
-def ramp(share: float) -> str:
+def find_colour(share: float) -> str:
     """Returns the colour at a share of a scale that grows evenly lighter (cividis).
 
-    >>> ramp(0.0), ramp(0.5), ramp(1.0)
+    >>> find_colour(0.0), find_colour(0.5), find_colour(1.0)
     ('#00224e', '#7d7c78', '#fee838')
     """
     place = min(max(share, 0.0), 1.0) * (len(_CIVIDIS) - 1)
     low = min(int(place), len(_CIVIDIS) - 2)
     mixed = (
         round(a + (b - a) * (place - low))
-        for a, b in zip(channels(_CIVIDIS[low]), channels(_CIVIDIS[low + 1]), strict=True)
+        for a, b in zip(split_colour(_CIVIDIS[low]), split_colour(_CIVIDIS[low + 1]), strict=True)
     )
     return "#" + "".join(f"{channel:02x}" for channel in mixed)
 
 
-def channels(colour: str) -> tuple[int, int, int]:
+def split_colour(colour: str) -> tuple[int, int, int]:
     """Returns the red, green and blue of ``#rrggbb``."""
     return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
 
 
-def contrast(one: str, other: str) -> float:
+def compute_contrast(one: str, other: str) -> float:
     """Returns the contrast of two colours, from 1 to 21 (WCAG 2).
 
-    >>> round(contrast("#000000", "#ffffff"))
+    >>> round(compute_contrast("#000000", "#ffffff"))
     21
     """
-    dark, light = sorted((_luminance(one), _luminance(other)))
+    dark, light = sorted((_compute_luminance(one), _compute_luminance(other)))
     return (light + 0.05) / (dark + 0.05)
 
 
-def ink_on(colour: str) -> str:
+def choose_ink(colour: str) -> str:
     """Returns black or white, whichever is more legible on a colour.
 
-    >>> ink_on("#fee838"), ink_on("#00224e")
+    >>> choose_ink("#fee838"), choose_ink("#00224e")
     ('#1b1f24', '#ffffff')
     """
-    return max("#1b1f24", "#ffffff", key=lambda ink: contrast(ink, colour))
+    return max("#1b1f24", "#ffffff", key=lambda ink: compute_contrast(ink, colour))
 
 
-def _luminance(colour: str) -> float:
-    linear = [c / 255 / 12.92 if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in channels(colour)]
+def _compute_luminance(colour: str) -> float:
+    linear = [
+        c / 255 / 12.92 if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in split_colour(colour)
+    ]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

@@ -11,8 +11,8 @@ from swin_reference.direct import true_windows
 from swin_properties.reports.drawing import grid, palette
 from swin_properties.reports.drawing.card import Key, Panel, draw_card
 from swin_properties.reports.drawing.layout import Layout
-from swin_properties.reports.drawing.relative_position import inside
-from swin_properties.reports.drawing.svg import PAPER, tag
+from swin_properties.reports.drawing.relative_position import choose_token
+from swin_properties.reports.drawing.svg import PAPER, make_tag
 from swin_properties.reports.drawing.windows import DASHES
 
 MOST = 6
@@ -39,15 +39,15 @@ def find_reached(layout: Layout, token: tuple[int, int], blocks: int) -> Any:
 
 def draw_receptive_field(layout: Layout, token: tuple[int, int] | None = None) -> Element:
     """Draws the grid after one block, two, three, ..., as long as the field grows, up to six blocks."""
-    h, w = inside(token, layout.grid, "grid")
+    h, w = choose_token(token, layout.grid, "grid")
     fields = [find_reached(layout, (h, w), blocks) for blocks in range(MOST + 1)]
     blocks = max(1, *(k for k in range(1, MOST + 1) if not np.array_equal(fields[k], fields[k - 1])), 1)
-    panels = [_panel(layout, (h, w), fields[: k + 1]) for k in range(1, blocks + 1)]
-    shades = [Key(f"after {_count(k)}", _shade(k)) for k in range(1, blocks + 1)]
+    panels = [_draw_panel(layout, (h, w), fields[: k + 1]) for k in range(1, blocks + 1)]
+    shades = [Key(f"after {_count(k)}", _choose_shade(k)) for k in range(1, blocks + 1)]
     return draw_card(
         f"Receptive field of token ({h}, {w})",
         layout.words,
-        f"{_grown(fields[blocks], blocks)}; blocks alternate between regular and shifted windows, the first "
+        f"{_grow(fields[blocks], blocks)}; blocks alternate between regular and shifted windows, the first "
         "is regular.",
         panels,
         [
@@ -60,18 +60,21 @@ def draw_receptive_field(layout: Layout, token: tuple[int, int] | None = None) -
     )
 
 
-def _panel(layout: Layout, token: tuple[int, int], fields: list[Any]) -> Panel:
-    cell = grid.cell_size(max(layout.grid), 240, 30)
+def _draw_panel(layout: Layout, token: tuple[int, int], fields: list[Any]) -> Panel:
+    cell = grid.fit_cells(max(layout.grid), 240, 30)
     colours = np.full(layout.grid, FAR)
     for blocks in reversed(range(1, len(fields))):
-        colours[fields[blocks]] = _shade(blocks)
+        colours[fields[blocks]] = _choose_shade(blocks)
     height, width = (slice(0, side) for side in layout.grid)
-    regular, true = layout.windows(shifted=False)[height, width], layout.windows(shifted=True)[height, width]
+    regular, true = (
+        layout.number_windows(shifted=False)[height, width],
+        layout.number_windows(shifted=True)[height, width],
+    )
     parts = [
-        *grid.fills(colours, cell),
-        *grid.mesh(layout.grid, cell),
-        grid.borders(true, cell, palette.SHIFTED, stroke_width=min(2.2, 1 + cell / 15)),
-        grid.borders(regular, cell, palette.REGULAR, False, stroke_width=1.6, stroke_dasharray=DASHES),
+        *grid.fill_cells(colours, cell),
+        *grid.draw_mesh(layout.grid, cell),
+        grid.draw_borders(true, cell, palette.SHIFTED, stroke_width=min(2.2, 1 + cell / 15)),
+        grid.draw_borders(regular, cell, palette.REGULAR, False, stroke_width=1.6, stroke_dasharray=DASHES),
         _mark(token, cell),
     ]
     note = f"{int(fields[-1].sum())} of {fields[-1].size} tokens"
@@ -79,7 +82,7 @@ def _panel(layout: Layout, token: tuple[int, int], fields: list[Any]) -> Panel:
     return Panel(heading, layout.grid[1] * cell, layout.grid[0] * cell, parts, note)
 
 
-def _shade(blocks: int) -> str:
+def _choose_shade(blocks: int) -> str:
     """Returns the colour of the tokens that a number of blocks reaches first; more blocks, lighter."""
     return palette.BLOCKS[blocks - 1]
 
@@ -87,7 +90,7 @@ def _shade(blocks: int) -> str:
 def _mark(token: tuple[int, int], cell: float) -> Element:
     """Draws a dot on the token, which is visible on a large grid too."""
     y, x = ((place + 0.5) * cell for place in token)
-    return tag(
+    return make_tag(
         "circle", cx=x, cy=y, r=max(cell / 3, 3.5), fill=palette.CHOSEN, stroke=PAPER, stroke_width=1.5
     )
 
@@ -96,7 +99,7 @@ def _count(blocks: int) -> str:
     return f"{blocks} block{'s' * (blocks > 1)}"
 
 
-def _grown(field: Any, blocks: int) -> str:
+def _grow(field: Any, blocks: int) -> str:
     if field.all():
         return f"After {_count(blocks)} every token of the grid reaches it"
     return f"After {_count(blocks)} {int(field.sum())} of {field.size} tokens reach it"
