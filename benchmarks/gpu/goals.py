@@ -14,7 +14,6 @@ from swin_timing.interleaved import Timings
 from benchmarks.cases.attention_operator import Case as OperatorCase
 from benchmarks.cases.attention_operator import make_stages
 from benchmarks.cases.case import NETWORKS
-from benchmarks.cases.contestants import ON_GPU
 from benchmarks.cases.rivals import COMPILED
 from benchmarks.gpu import captured, ceilings, record, roofline, search
 from benchmarks.gpu.part import Part, end_with_parent, make_reason
@@ -118,12 +117,16 @@ def estimate_least(m: Measurement, of_card: tuple[float, float]) -> float:
 def list_compiled() -> list[str]:
     """Returns the names of the measurements in which a rival is compiled."""
     measurements, _, _ = read()
-    operator = measuring.STEPS
     return [
         name
         for name, m in measurements.items()
-        if m.needs == "gpu" and (m.kind in operator or any(COMPILED in one for one in m.beside))
+        if m.needs == "gpu" and (m.kind in measuring.STEPS or any(map(is_compiled, m.beside)))
     ]
+
+
+def is_compiled(rival: str) -> bool:
+    """Returns whether a rival's name says that it is compiled."""
+    return rival.endswith(COMPILED)
 
 
 def compile_ahead(name: str) -> None:
@@ -135,6 +138,6 @@ def compile_ahead(name: str) -> None:
             case = OperatorCase(make_stages()[m.size], m.batch, getattr(torch, m.precision), m.device)
             case.make_run("compiled", measuring.STEPS[m.kind])()
         else:
-            run = measuring.make_network_run(m, f"peer:timm{ON_GPU}{COMPILED}")
-            run()
+            for rival in filter(is_compiled, m.beside):
+                measuring.make_network_run(m, rival)()
     torch.cuda.synchronize()

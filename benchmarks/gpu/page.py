@@ -175,7 +175,7 @@ def make_goal_rows(found: dict[str, Any]) -> Iterator[list[str]]:
 def make_called_rows(found: dict[str, Any]) -> Iterator[list[str]]:
     """Yields a row for each network: the same runs, each kernel launched from Python."""
     for name, one in found.items():
-        called = {who: seconds for who, seconds in one.get(record.CALLED, {}).items() if who != "roofline"}
+        called = one.get(record.CALLED, {})
         ours = [who for who in called if who.startswith("swin_torch:")]
         rivals = [who for who in called if who.startswith("peer:")]
         if ours and rivals:

@@ -20,11 +20,12 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.gpu import __main__, laws, page, record, schedule
+from benchmarks.gpu import __main__, goals, laws, page, record, schedule
 from benchmarks.gpu.clock import Clock, Deadline, InventedClock
 from benchmarks.gpu.part import Part
 from benchmarks.gpu.record import Record
 from benchmarks.machine.checkout import ROOT
+from benchmarks.standing.goals import read
 from swin_torch import SwinBlock, swin_t
 from swin_torch.attention.counting import count_as_on_a_gpu
 from swin_torch.backends import triton as kernels
@@ -370,6 +371,16 @@ def test_choices_of_an_earlier_run_are_not_this_ones(tmp_path: Path, monkeypatch
     (tmp_path / "tuned.json").write_text("{}")
     assert __main__.main(["--out", str(tmp_path)]) == 0
     assert not (tmp_path / "tuned.json").exists()
+
+
+def test_training_beside_a_compiled_rival_is_measured_last_and_apart() -> None:
+    """Compiling its training step once took all the time that was left."""
+    found, _, _ = read()
+    on_gpu = [name for name, measurement in found.items() if measurement.needs == "gpu"]
+    assert on_gpu[-1] == "gpu-training-compiled"
+    assert {"gpu-inference", "gpu-training-compiled", "gpu-backward-stage1"} <= set(goals.list_compiled())
+    assert "gpu-training" not in goals.list_compiled()
+    assert {goals.is_compiled(rival) for rival in found["gpu-training-compiled"].beside} == {True}
 
 
 def test_the_page_explains_a_miss_by_its_share_of_the_floor(tmp_path: Path) -> None:

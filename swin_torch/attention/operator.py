@@ -66,7 +66,7 @@ def attend(
     qkv: Tensor, bias_table: Tensor, pad_qkv: Tensor | None, plan: Plan, scale: float, mask_value: float
 ) -> Tensor:
     """Returns the attention of `shifted_window_attention_core` by a plan, whose sizes the operator checks."""
-    sizes = plan.heads, plan.window, plan.shift, plan.padded, plan.roll_first, scale, mask_value
+    sizes = _list_sizes(plan, scale, mask_value)
     return torch.ops.swin_torch.shifted_window_attention.default(qkv, bias_table, pad_qkv, *sizes)
 
 
@@ -80,9 +80,13 @@ def differentiate(
     mask_value: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Returns the gradients of qkv, of the bias table and of the padding's qkv (3 C) of `attend`."""
-    sizes = plan.heads, plan.window, plan.shift, plan.padded, plan.roll_first, scale, mask_value
     backward = torch.ops.swin_torch.shifted_window_attention_backward.default
-    return backward(gradient.contiguous(), qkv, bias_table, pad_qkv, *sizes)
+    return backward(gradient, qkv, bias_table, pad_qkv, *_list_sizes(plan, scale, mask_value))
+
+
+def _list_sizes(plan: Plan, scale: float, mask_value: float) -> tuple[Any, ...]:
+    """Returns the arguments of the operators beside tensors, in the order of `SIZES`."""
+    return plan.heads, plan.window, plan.shift, plan.padded, plan.roll_first, scale, mask_value
 
 
 def find_scale(channels: int, num_heads: int, qk_scale: float | None) -> float:

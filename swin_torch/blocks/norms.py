@@ -34,7 +34,7 @@ def norm_backward(
     >>> norm_backward(torch.tensor([[2.0, 0.0]]), x, one, one, 0.0)
     (tensor([[0., 0.]]), tensor([-2.,  0.]), tensor([2., 0.]))
     """
-    gradient = gradient.contiguous()
+    gradient = gradient.resolve_neg().contiguous()
     if triton.is_asked_for(x) and triton.takes_norm(x, gain, shift):
         return triton.launch_norm_backward(gradient, x, gain, eps, onto)
     wide = torch.promote_types(x.dtype, gain.dtype)  # PyTorch's backward takes one type only on a GPU

@@ -92,7 +92,7 @@ class _NormLinear(Function):
         normed = norms.norm(x, gain, shift, ctx.eps, gradient.dtype)
         of_normed, of_weight = _differentiate_linear(gradient, normed, weight, wanted[4])
         of_x, of_gain, of_shift = norms.norm_backward(of_normed, x, gain, shift, ctx.eps)
-        of_bias = gradient.flatten(0, -2).sum(0) if wanted[5] else None
+        of_bias = columns.narrow(gradient, None, gradient.dtype)[1] if wanted[5] else None
         return of_x, of_gain, of_shift, None, of_weight, of_bias
 
 
@@ -120,23 +120,22 @@ class _Block(Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
         x, qkv, attended, hidden, *factors = ctx.saved_tensors[:6]
-        of, of_out = Parameters(*ctx.saved_tensors[6:]), gradient.contiguous()
+        of, of_out = Parameters(*ctx.saved_tensors[6:]), gradient.resolve_neg().contiguous()
         wanted = dict(zip(Parameters._fields, ctx.needs_input_grad[5:], strict=True))
         found: Gradients = dict.fromkeys(Parameters._fields)
         of_hidden, of_kept_mlp = _differentiate_mlp(
             of_out, hidden, factors[1], of, wanted, found, ctx.needs_input_grad[2]
         )
         branch = linear(attended, of.proj, of.proj_bias)
-        of_kept_attention = branch.clone() if ctx.needs_input_grad[1] else None
         scaled = _scale(branch, factors[0])
         y, normed = norms.add_norm(x, scaled, of.norm2, of.norm2_bias, ctx.eps[1], dtype=hidden.dtype)
         of_normed, found["fc1"] = _differentiate_linear(of_hidden, normed, of.fc1, wanted["fc1"])
-        del branch, scaled, normed, of_hidden
+        del scaled, normed, of_hidden
         norm = of.norm2, of.norm2_bias, ctx.eps[1]
         of_y, found["norm2"], found["norm2_bias"] = norms.norm_backward(of_normed, y, *norm, onto=of_out)
         del y, of_normed
-        if of_kept_attention is not None:
-            of_kept_attention = (of_y * of_kept_attention).sum((1, 2, 3))
+        of_kept_attention = (of_y * branch).sum((1, 2, 3)) if ctx.needs_input_grad[1] else None
+        del branch
         of_branch, found["proj_bias"] = columns.narrow(of_y, factors[0], attended.dtype)
         of_attended, found["proj"] = _differentiate_linear(of_branch, attended, of.proj, wanted["proj"])
         del of_branch

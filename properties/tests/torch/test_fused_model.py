@@ -107,13 +107,15 @@ def test_a_block_that_keeps_little_has_the_gradients_of_finite_differences() -> 
         )
 
 
-def test_a_merge_that_keeps_little_has_the_gradients_of_finite_differences() -> None:
+def test_a_norm_and_a_merge_that_keep_little_have_the_gradients_of_finite_differences() -> None:
     torch.manual_seed(0)
     x = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True)
     norm, layer = nn.LayerNorm(4).double(), nn.Linear(4, 5).double()
-    given = norm.weight, norm.bias, norm.eps, layer.weight, layer.bias
+    given = norm.weight, norm.bias, norm.eps
+    assert torch.autograd.gradcheck(lambda x, *_: recompute.norm(x, *given), (x, *norm.parameters()))
     assert torch.autograd.gradcheck(
-        lambda x, *_: recompute.norm_linear(x, *given), (x, *norm.parameters(), *layer.parameters())
+        lambda x, *_: recompute.norm_linear(x, *given, layer.weight, layer.bias),
+        (x, *norm.parameters(), *layer.parameters()),
     )
 
 

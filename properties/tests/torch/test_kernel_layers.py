@@ -120,7 +120,12 @@ def wrong_norm_gradients(dtype: torch.dtype) -> Iterator[str]:
 
 def wrong_passes(dtype: torch.dtype) -> Iterator[str]:
     """Where a pass over tokens gives other than the exact numbers, or another sum of them."""
-    for images, tokens, channels in ((1, 1, 3), (3, 5, 16), (2, 70, 130)):
+    for images, tokens, channels in (
+        (1, 1, 3),
+        (3, 5, 16),
+        (2, 70, 130),
+        (2, 500, 8),
+    ):  # the last: each program takes several tiles
         draw = torch.Generator().manual_seed(channels)
         x, given = (
             torch.randint(-1, 2, (images, tokens, channels), generator=draw).double() for _ in range(2)
@@ -197,6 +202,25 @@ def wrong_in_training(dtype: torch.dtype) -> Iterator[str]:
         yield f"autocast to bfloat16 gives {out.dtype}"
 
 
+def wrong_negated(dtype: torch.dtype) -> Iterator[str]:
+    """Where a gradient that is kept negated in memory, with a mark, is taken for its negative."""
+    draw = torch.Generator().manual_seed(0)
+    block = SwinBlock(6, 1, 1, 5).to(dtype)
+    plan, of = Plan((1, 2), (1, 2), (1, 1), (0, 0), 1, False), find_parameters(block)
+    x, gradient = (torch.randint(-2, 3, (3, 1, 2, 6), generator=draw).to(dtype) for _ in range(2))
+    x.requires_grad_()
+    for name, y in (
+        ("block", recompute.forward(block, of, x, plan, (None, None))),
+        ("norm", recompute.norm(x, of.norm1, of.norm1_bias, 1e-5)),
+    ):
+        found, exact = (
+            torch.autograd.grad(y, x, one, retain_graph=True)[0]
+            for one in (torch._neg_view(-gradient), gradient)
+        )
+        if not torch.equal(found, exact):
+            yield f"gradient of a {name} from a negated one"
+
+
 def balanced(inputs: int, step: int) -> Tensor:
     """As many 1 as -1; the kernel's first two steps differ in their means."""
     signs = torch.tensor([1.0, -1.0], dtype=torch.float64).repeat(inputs // 2)
@@ -223,6 +247,7 @@ def all_wrong(dtype: torch.dtype) -> Iterator[str]:
     yield from wrong_tables(dtype)
     yield from wrong_rounding()
     yield from wrong_in_training(dtype)
+    yield from wrong_negated(dtype)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])

@@ -90,9 +90,7 @@ def norm_backward(
     channels = x.shape[-1]
     of_x, constants = torch.empty_like(x), make_norm_constants(channels)
     rows = x.numel() // channels
-    programs = max(
-        1, min(-(-rows // constants["ROWS"]), NORM_PROGRAMS * launch.count_multiprocessors(x.device))
-    )
+    programs = share_rows(rows, constants["ROWS"], NORM_PROGRAMS * launch.count_multiprocessors(x.device))
     sums = torch.empty(2, programs, channels, dtype=torch.float32, device=x.device)
     with use_device(x):
         launch.run(
@@ -111,6 +109,11 @@ def norm_backward(
 NORM_WARPS = 4
 NORM_PROGRAMS = 4
 """Of a multiprocessor, in backward: each program writes sums of its own."""
+
+
+def share_rows(rows: int, at_once: int, most: int) -> int:
+    """Returns how many programs divide rows, each taking some at once: at least one, for no rows too."""
+    return max(1, min(-(-rows // at_once), most))
 
 
 def make_norm_constants(channels: int) -> dict[str, int]:
@@ -153,14 +156,10 @@ def narrow(x: Tensor, factor: Tensor | None, dtype: torch.dtype) -> tuple[Tensor
     """Returns factor x in a type, (B, ..., C), and its sums over all tokens (C); factor is (B)."""
     stored = factor is not None or dtype != x.dtype
     out = torch.empty_like(x, dtype=dtype) if stored else x
-    columns_of = x.shape[-1]
-    rows = x.numel() // columns_of
-    each = rows // x.shape[0]
-    tensors = x, x if factor is None else factor, out
-    sums = _pass_over(
-        columns.narrow, tensors, rows, columns_of, each, SCALED=factor is not None, STORED=stored
-    )
-    return out, sums
+    channels = x.shape[-1]
+    rows = x.numel() // channels
+    tensors, sizes = (x, x if factor is None else factor, out), (rows, channels, rows // x.shape[0])
+    return out, _pass_over(columns.narrow, tensors, *sizes, SCALED=factor is not None, STORED=stored)
 
 
 def gelu_backward(x: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -185,8 +184,8 @@ def _pass_over(
     x = tensors[0]
     block = min(PASS_BLOCK, round_to_power(channels))
     blocks = -(-channels // block)
-    wanted = -(-PASS_PROGRAMS * launch.count_multiprocessors(x.device) // blocks)
-    programs = max(1, min(-(-rows // PASS_ROWS), wanted))
+    most = -(-PASS_PROGRAMS * launch.count_multiprocessors(x.device) // blocks)
+    programs = share_rows(rows, PASS_ROWS, most)
     sums = torch.empty(programs, channels, dtype=torch.float32, device=x.device)
     with use_device(x):
         launch.run(
