@@ -87,8 +87,10 @@ def run_law(
     declined: list[str] = []
     sizes = [measured.NO_SIZES]
 
-    def ask(case: Case) -> None:
-        case = implementation.adapt_case(case)
+    def ask(drawn: Case) -> None:
+        case = implementation.fit_case(drawn, law.needs)
+        if isinstance(law.cases, Listed) and case != implementation.adapt_case(drawn):
+            return  # it is out of scope, and the one it would become is listed itself
         before_case(case)
         try:
             outcome = evaluate(law, implementation, case)
@@ -115,7 +117,18 @@ def run_law(
     )
     if not rhos and declined:
         return replace(result, status="not offered", missing=("any case drawn",))
-    return result if not last else mark_broken(result, *last[-1], reproduce)
+    if last:
+        return mark_broken(result, *last[-1], reproduce)
+    planned = count_planned(law, effort)
+    return replace(result, planned=planned) if declined and len(rhos) < planned else result
+
+
+def count_planned(law: Law, effort: Effort) -> int:
+    """Returns how many cases a law is asked that no implementation declines."""
+    if isinstance(law.cases, Listed):
+        return len(law.cases.every(effort.largest_window, effort.largest_count))
+    full = effort.full if law.full else 0
+    return effort.examples(law) + full + len(choose_large(law, effort)) + len(choose_life_size(law, effort))
 
 
 def run_case(

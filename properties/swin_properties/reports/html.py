@@ -49,7 +49,7 @@ def _headline(report: Report) -> Element:
         tag("li", tag("strong", str(count)), f" {_count_words(status, count)}") for count, status in counted
     ]
     sizes = "" if report.sizes == NO_SIZES else str(report.sizes)
-    told = (("Cause", report.cause), ("Caught", report.caught), ("Sizes", sizes))
+    told = (("Scope", report.scope), ("Cause", report.cause), ("Caught", report.caught), ("Sizes", sizes))
     return tag(
         "header",
         tag("h1", title),
@@ -143,7 +143,7 @@ def _row(result: LawResult) -> Element:
         "tr",
         tag("th", *name, scope="row"),
         tag("td", tag("span", MARKS[result.status], class_=CLASSES[result.status]), *missing),
-        tag("td", str(result.cases) if result.cases else "", class_="number"),
+        tag("td", result.counted, class_="number"),
         tag("td", *rho, class_="number"),
     )  # fmt: skip
 
