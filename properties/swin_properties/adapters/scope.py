@@ -94,19 +94,19 @@ class Scope:
     def _fit_grid(self, case: GridCase, names: Collection[str], convention: Convention) -> Any:
         asked = {parameter.name for name in names for parameter in list_parameters(name)}
         window, shift = case.window, case.shift
-        if self.square_windows and {"window_size", "new_window_size"} & asked:
+        square_patch = self.square_grids and "patch_size" in asked
+        if square_patch or (self.square_windows and "window_size" in asked):
             window = (max(window),) * 2
         counts = [-(-side // m) for side, m in zip(case.grid, case.window, strict=True)]
         missing = [p - g for p, g in zip(case.padded, case.grid, strict=True)]
-        height, width = (
-            n * m - min(k, m - 1) * (not self.whole_windows)
-            for n, m, k in zip(counts, window, missing, strict=True)
-        )
-        if self.whole_windows and "patch_merging" in names:
-            height, width = round_up(height, 2), round_up(width, 2)
+        sides = [n * m - min(k, m - 1) for n, m, k in zip(counts, window, missing, strict=True)]
+        steps = window if not any(missing) else (1, 1)  # whole windows stay whole
+        if self.whole_windows:
+            steps = window if {"window_size", "patch_size"} & asked else (1, 1)
+            steps = (lcm(steps[0], 2), lcm(steps[1], 2)) if "patch_merging" in names else steps
         if self.square_grids or (self.square_windows and "new_window_size" in asked):
-            step = lcm(*window) if self.whole_windows or not any(missing) else 1
-            height = width = round_up(max(height, width), step)
+            sides, steps = [max(sides)] * 2, (lcm(*steps),) * 2
+        height, width = (round_up(side, step) for side, step in zip(sides, steps, strict=True))
         if self.shift == "half":
             shift = (window[0] // 2, window[1] // 2) if any(shift) else (0, 0)
         shift = shift[0] % window[0], shift[1] % window[1]

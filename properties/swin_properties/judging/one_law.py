@@ -85,12 +85,14 @@ def run_law(
     rhos: list[float | None] = []
     last: list[tuple[Case, CaseResult]] = []
     declined: list[str] = []
+    outside: list[Case] = []
     sizes = [measured.NO_SIZES]
 
     def ask(drawn: Case) -> None:
         case = implementation.fit_case(drawn, law.needs)
         if isinstance(law.cases, Listed) and case != implementation.adapt_case(drawn):
-            return  # it is out of scope, and the one it would become is listed itself
+            outside.append(case)  # and the one it would become is listed itself
+            return
         before_case(case)
         try:
             outcome = evaluate(law, implementation, case)
@@ -119,12 +121,12 @@ def run_law(
         return replace(result, status="not offered", missing=("any case drawn",))
     if last:
         return mark_broken(result, *last[-1], reproduce)
-    planned = count_planned(law, effort)
+    planned = count_planned(law, effort) - len(outside)
     return replace(result, planned=planned) if declined and len(rhos) < planned else result
 
 
 def count_planned(law: Law, effort: Effort) -> int:
-    """Returns how many cases a law is asked that no implementation declines."""
+    """Returns how many cases a law is asked where none is declined."""
     if isinstance(law.cases, Listed):
         return len(law.cases.every(effort.largest_window, effort.largest_count))
     full = effort.full if law.full else 0
