@@ -15,7 +15,9 @@ from swin_properties.laws.attention import QK_SCALES, scaled_pairs
 from swin_properties.laws.law import law
 
 RECIPES = ("generic", "flat", "peaked", "big")
-Small, Few = networks(deepest=1, maps=True), networks(deepest=2)
+# A scale and drop path's factors are handed on whatever the sizes are: other laws ask large ones.
+Stages = replace(networks(deepest=1, maps=True), large={})
+Networks = replace(networks(deepest=2), large={})
 
 
 def stage(case: NetCase, number: int) -> tuple[Any, ...]:
@@ -58,13 +60,13 @@ def stage_spanned_axis(swin: Asked, case: NetCase) -> Any:
     return swin.swin_stage(*args), swin.expected.swin_stage(*args)
 
 
-@law("swin_stage/qk-scale", ["swin_stage.qk_scale"], Small, compares_with="oracle")
+@law("swin_stage/qk-scale", ["swin_stage.qk_scale"], Stages, compares_with="oracle")
 def stage_qk_scale(swin: Asked, case: NetCase) -> Any:
     """In every block of a stage an explicit qk_scale replaces head_dim^-1/2, also one of 0."""
     return scaled_pairs(swin, "swin_stage", (case.tokens(), *stage(case, 0)))
 
 
-@law("swin_stage/drop-path", ["swin_stage.kept"], Small, compares_with="oracle")
+@law("swin_stage/drop-path", ["swin_stage.kept"], Stages, compares_with="oracle")
 def stage_drop_path(swin: Asked, case: NetCase) -> Any:
     """In a stage each block drops, or keeps and scales, each sample's branches by its own factors."""
     x, kept = case.tokens(), draw_kept(case)[0]
@@ -171,7 +173,7 @@ def transformer_oracle(swin: Asked, case: NetCase) -> Any:
     return swin.swin_transformer(*args), swin.expected.swin_transformer(*args)
 
 
-@law("swin_transformer/qk-scale", ["swin_transformer.config.qk_scale"], Few, compares_with="oracle")
+@law("swin_transformer/qk-scale", ["swin_transformer.config.qk_scale"], Networks, compares_with="oracle")
 def transformer_qk_scale(swin: Asked, case: NetCase) -> Any:
     """In every stage the configuration's qk_scale replaces head_dim^-1/2, also one of 0."""
     x, params = case.images(), case.network()
@@ -182,7 +184,7 @@ def transformer_qk_scale(swin: Asked, case: NetCase) -> Any:
     ]
 
 
-@law("swin_transformer/drop-path", ["swin_transformer.kept"], Few, compares_with="oracle")
+@law("swin_transformer/drop-path", ["swin_transformer.kept"], Networks, compares_with="oracle")
 def transformer_drop_path(swin: Asked, case: NetCase) -> Any:
     """In a network each block of each stage drops each sample's branches by its own factors."""
     args, kept = (case.images(), case.network(), case.config), draw_kept(case)

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from swin_properties import check
 from swin_properties.adapters.contract import CONTRACT, SCOPE, list_parameters
+from swin_properties.adapters.implementation import Implementation
 from swin_properties.adapters.scope import FINDS, Scope, read_scope
 from swin_properties.cases.case import GridCase
 from swin_properties.cases.strategies import Drawn, grids, networks
@@ -87,12 +88,12 @@ def test_square_windows_and_biases_only_get_the_full_number_of_every_law() -> No
     assert not report.of("broken"), report.of("broken")[0]
     assert not report.of("not offered")
     assert [result.law for result in report.results if result.planned is not None] == []
-    quick = one_law.EFFORTS["quick"]
+    quick, judged = one_law.EFFORTS["quick"], Implementation(swin_torch.adapter)
     for result in report.results:
         law = LAWS[result.law]
         if isinstance(law.cases, Drawn):
             few = law.name == "drop_path_rates/linear"  # which may draw a case again
-            assert result.cases >= one_law.count_planned(law, quick) - few, result
+            assert result.cases >= one_law.count_planned(law, quick, judged) - few, result
 
 
 def test_every_word_is_said_in_the_contract_and_read() -> None:
