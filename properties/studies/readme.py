@@ -28,8 +28,9 @@ What holds for all of them:
 """
 SCOPE_HEAD = """## `scope`
 
-An adapter that takes less states so in a dict, `scope = {"square_windows": True, "qkv_bias": "always"}`. Cases are then
-drawn inside it, and every law gets its full number of them. Its words, whose value is `True` where nothing else is said:"""
+An adapter that takes less states so in a dict, `scope = {"square_windows": True, "qkv_bias": "always"}`.
+Cases are then drawn inside it, and every law gets its full number of them. Its words, whose value is `True`
+where nothing else is said:"""
 BLOCK = re.compile(r"```console\n\$ swin-oracle (.*)\n(?:.*\n)*?```\n")
 
 
