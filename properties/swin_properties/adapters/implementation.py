@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -16,6 +16,7 @@ from swin_weights import flatten
 from swin_properties.adapters.answers import BadAnswer, Declined, check_answer
 from swin_properties.adapters.arguments import label_arguments, list_arrays
 from swin_properties.adapters.contract import CONTRACT, ByName, find_refusal, result_shape
+from swin_properties.adapters.scope import read_scope
 from swin_properties.budget.precision import PRECISIONS, Precision
 
 CANONICAL = CONVENTIONS["canonical"]
@@ -43,6 +44,7 @@ class Implementation:
         self.precision = precision or PRECISIONS[declared]
         self.convention = convention
         self.chosen = chosen
+        self.scope = read_scope(getattr(adapter, "scope", None))
         self.oracle = apply_convention(convention, swin_reference)
         self.truth = apply_convention(without_faults(convention), swin_reference)
         block = getattr(adapter, "swin_block", None)
@@ -54,15 +56,27 @@ class Implementation:
         """Returns a case under the convention of the implementation; only cases of networks have one."""
         return replace(case, convention=self.convention.name) if hasattr(case, "convention") else case
 
+    def fit_case(self, case: Any, needs: Iterable[str]) -> Any:
+        """Returns a case, under the convention, moved inside the scope of the implementation.
+
+        ``needs`` are those of the law that is asked.
+        """
+        names = {need.partition(".")[0] for need in needs} & CONTRACT.keys()
+        return self.scope.fit(self.adapt_case(case), names, self.convention)
+
     def fresh(self) -> None:
         """Tells an adapter that keeps models between calls that a new case begins."""
         getattr(self.adapter, "fresh", lambda: None)()
 
     def offers(self, need: str) -> bool:
-        """Tells whether a callable, or ``callable.keyword``, is offered."""
-        name, _, keyword = need.partition(".")
+        """Tells whether a callable is offered, or with a part: ``callable.keyword``, ``.config.field``,
+        ``.params.name``.
+        """
+        name, _, part = need.partition(".")
         function = getattr(self.adapter, name, None)
-        return callable(function) and (not keyword or _takes(function, keyword))
+        if not callable(function) or self.scope.lacks(part):
+            return False
+        return not part or "." in part or _takes(function, part)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name not in CONTRACT:
@@ -80,6 +94,8 @@ class Implementation:
         Errors: `BadAnswer` for an exception, `Declined` for sizes that the implementation does not take.
         """
         called, sizes = (args[0], args[2:]) if name == "vjp" else (name, args)
+        if outside := self.scope.find_reason(called, sizes, kwargs, self.convention):
+            raise Declined(f"the scope is {outside}")
         reason = find_refusal(called, sizes, self.convention)
         declines = getattr(self.adapter, "declines", None)
         if declines and (why := declines(called, *self._convert(sizes))):

@@ -11,6 +11,7 @@ from typing import Any
 
 from swin_properties.adapters import peers
 from swin_properties.adapters.contract import CONTRACT
+from swin_properties.adapters.scope import read_scope
 from swin_properties.budget.precision import PRECISIONS, Precision
 
 
@@ -61,7 +62,7 @@ def load_in_precision(implementation: Any, dtype: str | None = None) -> tuple[An
     """The implementation, an object or its import string, and the precision: its own or the one asked for.
 
     Errors: ``ValueError`` for what does not load or offers nothing a law needs, for an unknown precision, or
-    one that the implementation does not offer.
+    one that the implementation does not offer, and for a scope that is none.
     """
     name = find_name(implementation)
     found = load(implementation) if isinstance(implementation, str) else _resolve(implementation)
@@ -70,6 +71,7 @@ def load_in_precision(implementation: Any, dtype: str | None = None) -> tuple[An
             f"an implementation offers at least one callable of the adapter, {name} offers none: "
             f"give it one named {', '.join(CONTRACT)}"
         )
+    read_scope(getattr(found, "scope", None))
     declared = getattr(found, "precision", "float32")
     for precision in (declared, dtype or declared):
         if precision not in PRECISIONS:

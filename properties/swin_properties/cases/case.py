@@ -239,6 +239,30 @@ class NetCase(Case):
         return recipes.weights(self.recipe, self.hot(shapes))
 
 
+@dataclass(frozen=True)
+class ScheduleCase(Case):
+    """The depths of a network and the eighths of drop path's rate: for the schedule of its rates."""
+
+    batch: int = 1
+    recipe: str = "generic"
+    seed: int = 0
+    eighths: int = 4
+    depths: tuple[int, ...] = (1,)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.eighths < 8 or not self.depths or min(self.depths) < 1:
+            raise ValueError(
+                f"eighths are 0 to 7 and each stage has at least one block, got eighths={self.eighths} "
+                f"depths={_written(self.depths)}: use such"
+            )
+
+    @property
+    def rate(self) -> float:
+        """The rate of the last block, an exact number in every precision."""
+        return self.eighths / 8
+
+
 def _written(value: Any) -> str:
     """A value of a case as one word; pairs and longer tuples are joined by x."""
     return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)

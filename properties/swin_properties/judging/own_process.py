@@ -105,7 +105,7 @@ class OwnProcess:
         if isinstance(ready, str):
             self.close()
             raise ValueError(ready)
-        self.precision, self.convention, self.chosen, self.missing = ready
+        self.precision, self.convention, self.chosen, self.scope, self.missing = ready
 
     def _answer(self, timeout: float) -> Any:
         """Returns the next message of the process."""
@@ -127,7 +127,7 @@ def serve(connection: Connection, request: Request, explain: Explain) -> None:
         connection.send(str(error))
         return
     runner = InProcess(request, implementation, explain)
-    connection.send((runner.precision, runner.convention, runner.chosen, runner.missing))
+    connection.send((runner.precision, runner.convention, runner.chosen, runner.scope, runner.missing))
     watcher = Announcer(connection)
     while True:
         try:

@@ -94,6 +94,7 @@ class Runner(Protocol):
     precision: str
     convention: str
     chosen: str
+    scope: str
     missing: tuple[str, ...]
 
     def ask(self, law: Law, watcher: Watcher) -> LawResult:
@@ -119,6 +120,7 @@ class InProcess:
         self.implementation = implementation
         self.precision = implementation.precision.name
         self.convention, self.chosen = implementation.convention.name, implementation.chosen
+        self.scope = str(implementation.scope)
         self.missing = tuple(name for name in request.required if not implementation.offers(name))
 
     def ask(self, law: Law, watcher: Watcher) -> LawResult:
@@ -161,4 +163,5 @@ def ask_laws(request: Request, runner: Runner, watcher: Watcher) -> Report:
         runner.missing,
         convention=runner.convention,
         chosen=runner.chosen,
+        scope=runner.scope,
     )

@@ -50,7 +50,7 @@ def _write_headline(report: Report) -> Element:
         for count, status in counted
     ]
     sizes = "" if report.sizes == NO_SIZES else str(report.sizes)
-    told = (("Cause", report.cause), ("Caught", report.caught), ("Sizes", sizes))
+    told = (("Scope", report.scope), ("Cause", report.cause), ("Caught", report.caught), ("Sizes", sizes))
     return make_tag(
         "header",
         make_tag("h1", title),
@@ -148,7 +148,7 @@ def _make_row(result: LawResult) -> Element:
         "tr",
         make_tag("th", *name, scope="row"),
         make_tag("td", make_tag("span", MARKS[result.status], class_=CLASSES[result.status]), *missing),
-        make_tag("td", str(result.cases) if result.cases else "", class_="number"),
+        make_tag("td", result.counted, class_="number"),
         make_tag("td", *rho, class_="number"),
     )  # fmt: skip
 

@@ -45,6 +45,8 @@ def _law(suite: ET.Element, result: LawResult) -> None:
         skipped.text = printable(describe(result))
     elif result.counterexample:
         _failure(case, result.counterexample.seen, describe(result))
+    elif result.planned is not None:
+        ET.SubElement(case, "system-out").text = f"asked on {result.counted} cases"
 
 
 def _case(suite: ET.Element, component: str, name: str) -> ET.Element:

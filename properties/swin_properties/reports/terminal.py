@@ -75,6 +75,9 @@ def print_report(report: Report, console: Console) -> None:
         console.print(f"\n[bold red]required but not offered:[/] {escape(name)}", soft_wrap=True)
     if absent := not_offered(report):
         console.print(f"\n[dim]not offered:[/] {escape(absent)}", soft_wrap=True, highlight=False)
+    if report.scope:
+        text = f"{report.scope}: cases were drawn inside it"
+        console.print(f"\n[bold]scope:[/] {escape(text)}", soft_wrap=True, highlight=False)
     for text in declined(report):
         console.print(f"\n[bold]not asked:[/] {escape(text)}", soft_wrap=True, highlight=False)
     sizes = "" if report.sizes == NO_SIZES else str(report.sizes)
@@ -98,7 +101,7 @@ def _table(report: Report) -> Table:
         table.add_row(
             result.law,
             MARKS[result.status],
-            str(result.cases) if result.cases else "",
+            result.counted,
             ("exact" if LAWS[result.law].tier == "exact" else measured) if result.cases else "",
         )
     return table

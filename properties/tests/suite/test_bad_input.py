@@ -37,7 +37,7 @@ ATTENTION = hot_parameters(window_attention_shapes(6, 2, 2))
         (lambda: SwinConfig(mlp_ratio=0.0), "mlp_ratio"),
         (lambda: SwinConfig(convention="cannonical"), "got 'cannonical'"),
         (lambda: load_config("swin_x"), "one of swin_t, .* or a JSON file, got 'swin_x'"),
-        (lambda: swin.drop_path_rates(1.0, (2,)), "0 <= drop_path_rate < 1"),
+        (lambda: swin.drop_path_rates(1.0, (2,)), "0 <= rate < 1"),
         (lambda: swin.with_precision("float16"), "float64 or float32, got 'float16'"),
         (lambda: swin_weights.unflatten({"a.0": 1, "a.2": 1}), "without a gap"),
         (lambda: swin_weights.unflatten({"a": 1, "a.b": 1}), "a weight or a level"),

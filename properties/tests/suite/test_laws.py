@@ -20,7 +20,7 @@ from swin_reference import direct
 LAWS = choosing.choose_laws()
 
 SECOND_ORACLE = tuple(
-    f"shifted_window_attention/{topic}" for topic in ("true-windows", "exhaustive", "global")
+    f"shifted_window_attention/{topic}" for topic in ("true-windows", "padded", "exhaustive", "global")
 )
 """The laws that take Swin's definition from the second oracle instead of writing it out."""
 
