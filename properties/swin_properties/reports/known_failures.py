@@ -6,12 +6,19 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Any
+
+from swin_reference.outside import one_sentence, read_bytes
 
 from swin_properties.adapters import peers
 from swin_properties.judging.report import Known, LawResult, Report
 from swin_properties.laws import choosing
+
+MOST = 1000
+"""The most known failures of a list."""
+
+LARGEST_FILE = 2**20
+"""The most bytes of a list of known failures."""
 
 WORDS = ("law", "reason", "link")
 
@@ -22,18 +29,11 @@ def read(path: str) -> list[Known]:
     Errors: ``ValueError`` in one sentence for a file that does not read or parse, and for an entry that has
     an unknown word, has no reason, or names a law that does not exist.
     """
-    try:
-        content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(
-            f"known failures are in a file, {path} cannot be read: {error.strerror}: check the path"
-        ) from None
-    except ValueError as error:
-        raise ValueError(
-            f"known failures are in a TOML file, {path} does not parse: {error}: correct it"
-        ) from None
+    text = read_bytes(path, "a list of known failures", LARGEST_FILE)
+    with one_sentence(f"known failures are in a TOML file, {path} does not parse"):
+        content = tomllib.loads(text.decode())
     entries = content.pop("known", [])
-    if content or not isinstance(entries, list):
+    if content or not isinstance(entries, list) or len(entries) > MOST:
         raise ValueError(
             f"known failures are [[known]] tables, {path} has {', '.join(content) or 'another known'}: "
             "write each failure as [[known]]"
