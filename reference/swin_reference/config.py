@@ -244,7 +244,11 @@ def config_from(values: Any, source: str = "the configuration") -> SwinConfig:
     >>> config_from({"depths": [2], "num_heads": [3]}).depths
     (2,)
     """
-    return SwinConfig(**fields_from(values, source))
+    given = fields_from(values, source)
+    try:
+        return SwinConfig(**given)
+    except ValueError as error:
+        raise refusal(str(error)) from None
 
 
 def config_values(config: SwinConfig) -> dict[str, Any]:

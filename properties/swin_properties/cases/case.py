@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from swin_reference import parameters, rules, sizes
 from swin_reference.config import SwinConfig, convention_named
-from swin_reference.outside import parse_integers
+from swin_reference.outside import parse_integers, refusal
 
 from swin_properties.cases import recipes
 from swin_properties.cases.remember import remember
@@ -64,15 +64,18 @@ class Case:
         """
         pairs = [word.partition("=")[::2] for word in text.split()]
         words = dict(pairs)
-        if len(words) < len(pairs):
-            raise ValueError(f"a case has each word once, got {text}: leave one out")
         kinds = {name: kind for name, (kind, _) in cls.words().items()}
         if odd := sorted(set(words) - set(kinds)):
-            raise ValueError(
+            raise refusal(
                 f"a case of this law has the words {', '.join(kinds)}, got {', '.join(odd)}: "
                 "use some of these"
             )
-        return cls(**{name: _read(name, kinds[name], word) for name, word in words.items()})
+        if len(words) < len(pairs):
+            raise refusal(f"a case has each word once, got {text}: leave one out")
+        try:
+            return cls(**{name: _read(name, kinds[name], word) for name, word in words.items()})
+        except ValueError as error:
+            raise refusal(str(error)) from None
 
     def _check_flags(self, *names: str) -> None:
         if wrong := [name for name in names if getattr(self, name) not in (0, 1)]:

@@ -50,9 +50,7 @@ def main(argv: list[str] | None = None) -> int:
         complain("interrupted")
         return 130
     except MemoryError as error:
-        complain(
-            f"what was asked fits in memory, it does not, {error or 'no reason given'}: use smaller sizes"
-        )
+        complain(f"what was asked fits in memory, this does not, {error or 'it says no more'}: use less")
     except RecursionError:
         complain("what was given is nested a little, it is nested too deeply: use another")
     except OSError as error:
@@ -62,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _prepare_process() -> None:
-    """Prepares the command's own process: nothing is left in the folder it runs in, any terminal can print."""
+    """Prepares the command's own process: Hypothesis writes no folder, and any terminal can print."""
     os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", os.path.join(os.devnull, "none"))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):

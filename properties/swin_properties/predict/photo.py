@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -34,6 +35,9 @@ LARGEST_FILE = 2**28
 
 LARGEST_SIDE = 4096
 """The most pixels of a side of the image that a network takes: the oracle's arrays have to fit in memory."""
+
+
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # what it would say of a file, it raises as well
 
 
 @dataclass(frozen=True)
