@@ -227,6 +227,29 @@ def damage_header(random: Random, whole: bytes) -> bytes:
 
 
 @kind
+def odd_weights(random: Random, folder: Path) -> Input:
+    """A whole archive in which some arrays have odd shapes or types, or are of stages that are not there."""
+    index, mask = "layers.0.blocks.0.attn.relative_position_index", "layers.0.blocks.1.attn_mask"
+    names = [*FLAT, index, mask, "layers.7.blocks.9.norm1.bias"]
+    flat = dict(FLAT)
+    for name in random.choices(names, k=random.choice((1, 1, 2, 3))):
+        sides = [random.choice((0, 1, 2, 3, 4, 9, 17, 225, 1000)) for _ in range(random.randrange(5))]
+        while np.prod(sides) > 2**22:
+            sides.pop()
+        shape = FLAT[name].shape if name in FLAT and random.random() < 0.4 else tuple(sides)
+        value = random.choice((0, 1, 2))
+        kinds = ("<f4", "<f8", "<f2", ">f4", "<i8", "u1", "?", "<c8", "<U3", "<M8[s]", "V4")
+        flat[name] = np.full(shape, value).astype(random.choice(kinds))
+    np.savez_compressed(folder / "w.npz", **flat)
+
+    def is_whole(found: Any) -> bool:
+        arrays = found.weights.values()
+        return all(x.dtype.kind == "f" and np.isfinite(x).all() and x.size for x in arrays)
+
+    return Input(lambda: swin_weights.load(folder / "w.npz"), is_whole)
+
+
+@kind
 def hostile_pickle(random: Random, folder: Path) -> Input:
     """An archive of torch with the checksums right and the pickle in it damaged."""
     whole = write_checkpoint("w.pth", "official")["w.pth"]

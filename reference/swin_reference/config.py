@@ -30,7 +30,7 @@ def _is_size(value: Any, most: int = 2**16) -> bool:
 
 
 def _is_window(value: Any) -> bool:
-    return _is_size(value) and prod(pair(value)) <= 2**14
+    return _is_size(value) and prod(pair(value)) <= 2**12
 
 
 def _are_stages(value: Any) -> bool:
@@ -52,7 +52,7 @@ TYPES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "embed_dim": (_is_integer, "an integer"),
     "depths": (_are_stages, "at most 16 integers, each at most 4096"),
     "num_heads": (_are_stages, "at most 16 integers, each at most 4096"),
-    "window_size": (_is_window, "an integer or two, a window of at most 16384 tokens"),
+    "window_size": (_is_window, "an integer or two, a window of at most 4096 tokens"),
     "mlp_ratio": (_is_number, "a number of at most 65536"),
     "qkv_bias": (_is_boolean, "true or false"),
     "qk_scale": (lambda value: value is None or _is_number(value), "none or a number of at most 65536"),

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pickle
+import pickletools
 import re
 import warnings
+import zipfile
 from collections import Counter, OrderedDict
 from contextlib import ExitStack
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -14,6 +17,12 @@ from swin_weights.archives import check_archive
 
 CONFIGURATIONS = ("argparse", "yacs", "types", "easydict", "addict", "mmcv", "mmengine", "ml_collections")
 """The modules of the configurations that training code saves beside the weights."""
+
+OLD_PICKLES = 5
+"""How many pickles begin an old file of torch, before its storages."""
+
+MOST_OBJECTS, DEEPEST = 10**7, 60
+"""The most objects that a pickle may build, each counted as often as it is referred to, and their depth."""
 
 MOST_CLASSES = 16
 """The most classes that a configuration may have."""
@@ -31,7 +40,17 @@ def read_torch(path: Path, file: BinaryIO) -> tuple[Any, list[str]]:
         import torch
     except ImportError:
         raise ValueError(f"reading {path.name} needs torch: install it, or convert to .npz") from None
-    sizes = check_archive(file) if file.read(4) == b"PK\3\4" else None
+    if file.read(4) == b"PK\3\4":
+        sizes = check_archive(file)
+        with zipfile.ZipFile(file) as archive:
+            for name in sizes:
+                if name.endswith(".pkl"):
+                    check_nesting(BytesIO(archive.read(name)))
+    else:
+        sizes = None
+        file.seek(0)
+        for _ in range(OLD_PICKLES):
+            check_nesting(file)
     plain: list[str] = []
     while True:
         file.seek(0)
@@ -46,6 +65,49 @@ def read_torch(path: Path, file: BinaryIO) -> tuple[Any, list[str]]:
     if sizes is not None:
         _check_storages([x for x in _list_leaves(loaded) if isinstance(x, torch.Tensor)], sizes)
     return loaded, [f"its configuration ({', '.join(plain)}) is left out"] if plain else []
+
+
+def check_nesting(file: BinaryIO) -> None:
+    """Checks, without building anything, that what a pickle builds is small and not nested deeply.
+
+    An object that refers to one object twice, which refers to another twice, and so on, is small in memory,
+    but hashing it or printing it never ends.  Dicts and lists that are filled after they were referred to
+    count once: they have no hash.
+
+    Errors: ``ValueError`` for what is larger than `MOST_OBJECTS`, or deeper than `DEEPEST`.
+
+    >>> x = ()
+    >>> for _ in range(30): x = x, x
+    >>> check_nesting(BytesIO(pickle.dumps(x)))
+    Traceback (most recent call last):
+    ...
+    ValueError: its pickle builds over 10000000 objects, or nests them over 60 deep
+    """
+    memo: dict[Any, tuple[int, int]] = {}
+    stack: list[tuple[int, int] | None] = []  # for each object its size and depth, None for a mark
+    for opcode, argument, _ in pickletools.genops(file):
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
+            memo[len(memo) if argument is None else argument] = stack[-1] or (1, 1)
+            continue
+        if opcode.name in ("GET", "BINGET", "LONG_BINGET"):
+            stack.append(memo[argument])
+            continue
+        taken: list[tuple[int, int]] = []
+        for kind in reversed(opcode.stack_before):
+            if kind is pickletools.stackslice:
+                while stack and stack[-1] is not None:
+                    taken.append(stack.pop() or (1, 1))
+            elif kind is pickletools.markobject:
+                del stack[-1:]
+            else:
+                taken.append(stack.pop() or (1, 1))
+        size = 1 + sum(size for size, _ in taken)
+        depth = 1 + max((depth for _, depth in taken), default=0)
+        if size > MOST_OBJECTS or depth > DEEPEST:
+            raise ValueError(
+                f"its pickle builds over {MOST_OBJECTS} objects, or nests them over {DEEPEST} deep"
+            )
+        stack += [None if kind is pickletools.markobject else (size, depth) for kind in opcode.stack_after]
 
 
 def _load(file: BinaryIO, plain: list[str]) -> Any:

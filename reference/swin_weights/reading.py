@@ -26,7 +26,7 @@ TORCH = (".pth", ".pt", ".bin", ".ckpt", ".tar")
 DEEPEST = 8
 """The most wrappers around each other."""
 
-MOST_NAMES = 100_000
+MOST_NAMES = 20_000
 """The most weights of a checkpoint."""
 
 LONGEST_SIDE = 2**24
@@ -85,6 +85,8 @@ def unwrap(held: Any, source: str) -> tuple[dict[str, Any], list[str]]:
         held = held[wrappers[0]]
     if not isinstance(held, Mapping) or not held:
         raise ValueError(f"a checkpoint maps names to arrays, {source} holds something else: check the file")
+    if len(held) > MOST_NAMES:
+        raise ValueError(f"a checkpoint has at most {MOST_NAMES} weights, {source} has {len(held)}")
     strange = [
         _tell(name) for name, x in held.items() if not isinstance(name, str) or not hasattr(x, "shape")
     ]

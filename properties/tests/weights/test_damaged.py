@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import json
 import os
+import pickle
 import struct
 import zipfile
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -209,11 +211,34 @@ def test_pickles_that_lie(tmp_path: Path) -> None:
         doubled = {"a": doubled, "b": doubled}
     torch.save(doubled, path)
     refuse(path, "w.pth")
+    deep: Any = ()
+    for _ in range(200):
+        deep = (deep,)
     laughs: Any = ("ha",)
-    for _ in range(30):
+    for _ in range(60):
         laughs = (laughs, laughs)
-    torch.save({1: torch.ones(1), "laughs": laughs}, path)
-    refuse(path, "w.pth")
+    for old in (False, True):
+        for held in ({"model": state, "laughs": laughs}, state | {"deep": deep}):
+            torch.save(held, path, _use_new_zipfile_serialization=not old)
+            refuse(path, "its pickle builds over")
+    key = pickle.dumps({}, 2).replace(b"}q\x00", b"}q\x00)" + b"q\x01h\x01\x86q\x01" * 60 + b"K\x01s")
+    path.write_bytes(key)  # a key of 60 doubled tuples is hashed for ever
+    refuse(path, "its pickle builds over")
+
+
+def test_sizes_that_take_time(tmp_path: Path) -> None:
+    """Arrays that pack well say sizes for which the oracle's arrays would be large, or made often."""
+    index, mask = TABLE.replace("bias_table", "index"), "layers.0.blocks.1.attn_mask"
+    for odd in (
+        {TABLE: np.zeros((255**2, 2), np.float16), index: np.zeros((4, 4), int)},
+        {TABLE: np.zeros((2**21 - 1, 1), np.float16)},
+        {mask: np.zeros((720720, 4, 4), np.int8)},
+        {f"layers.{n}.blocks.0.norm1.{leaf}": np.zeros(4) for n in range(400) for leaf in ("bias", "weight")},
+    ):
+        np.savez_compressed(tmp_path / "w.npz", **(FLAT | odd))
+        start = monotonic()
+        refuse(tmp_path / "w.npz", "w.npz")
+        assert monotonic() - start < 10
 
 
 def test_storages_that_lie(tmp_path: Path) -> None:
