@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: check test lint deep sanitize honest kill-matrix peers bench bench-heavy bench-save bench-cpu \
+.PHONY: check test lint deep fuzz sanitize honest kill-matrix peers bench bench-heavy bench-save bench-cpu \
         standing history claims gpu compare tracker-power examples readme pictures clean
 
 check: .venv/installed        ## the main job: our PyTorch Swin, judged by the oracle
@@ -18,6 +18,10 @@ lint: .venv/installed         ## format, lint, types
 
 deep: .venv/installed         ## heavy and random: run it before a change is called done
 	SWIN_ORACLE_PROFILE=deep $(BIN)/python -m pytest properties -n auto --dist worksteal
+	$(MAKE) fuzz
+
+fuzz: .venv/installed         ## 5000 damaged and odd inputs, by seed: no traceback, no silent pass, no hang
+	PYTHONPATH=properties $(BIN)/python -m studies.fuzz
 
 sanitize: .venv/installed     ## the C under the address and undefined-behaviour sanitizers: no report
 	$(BIN)/python properties/studies/sanitize.py

@@ -73,19 +73,20 @@ def load_in_precision(implementation: Any, dtype: str | None = None) -> tuple[An
         )
     read_scope(getattr(found, "scope", None))
     declared = getattr(found, "precision", "float32")
-    for precision in (declared, dtype or declared):
+    wanted = declared if dtype is None else dtype
+    for precision in (declared, wanted):
         if precision not in PRECISIONS:
             raise ValueError(
                 f"a precision is one of {', '.join(PRECISIONS)}, got {precision!r}: use one of them"
             )
-    if dtype and dtype != declared:
+    if wanted != declared:
         if not callable(getattr(found, "with_precision", None)):
             raise ValueError(
                 f"another precision needs with_precision, {name} computes in {declared} and has none: "
                 f"leave --dtype out, or offer it"
             )
-        found = found.with_precision(dtype)
-    return found, PRECISIONS[dtype or declared]
+        found = found.with_precision(wanted)
+    return found, PRECISIONS[wanted]
 
 
 def _resolve(found: Any) -> Any:

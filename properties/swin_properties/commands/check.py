@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from contextlib import closing
 from typing import Any
 
@@ -12,6 +11,7 @@ from rich.console import Console
 
 from swin_properties.adapters import peers
 from swin_properties.api import judge, make_runner
+from swin_properties.commands.screen import complain
 from swin_properties.commands.words import Work, add_convention, add_dtype, add_implementation
 from swin_properties.judging.one_law import EFFORTS
 from swin_properties.judging.own_process import TIMEOUT
@@ -73,10 +73,10 @@ def prepare(args: argparse.Namespace) -> Work:
         timeout,
         args.convention,
     )
-    failures = known_failures.read(args.known_failures) if args.known_failures else []
+    failures = [] if args.known_failures is None else known_failures.read(args.known_failures)
     shipped = known_failures.read_shipped(args.implementation)
-    paths = {form: path for form in FORMS if (path := getattr(args, form))}
-    files.check_paths(paths.values())
+    paths = {form: path for form in FORMS if (path := getattr(args, form)) is not None}
+    files.check_paths(paths.values(), [args.implementation.partition(":")[0], args.known_failures])
     runner = make_runner(request)
 
     def work(console: Console) -> int:
@@ -110,9 +110,6 @@ def _write_files(report: Report, paths: dict[str, str]) -> int:
         try:
             files.write(path, FORMS[form](report))
         except OSError as error:
-            print(
-                f"swin-oracle: a report's file can be written, {path} cannot: {error.strerror}",
-                file=sys.stderr,
-            )
+            complain(f"a report's file can be written, {path} cannot: {error.strerror}")
             return 2
     return 0

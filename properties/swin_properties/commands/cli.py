@@ -7,19 +7,22 @@ judged, with the reason in one sentence; 3 the machine was too disturbed to tell
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+from io import TextIOWrapper
 from typing import NoReturn
 
-from rich.console import Console
+from swin_reference.outside import shorten
 
 from swin_properties.commands import COMMANDS
+from swin_properties.commands.screen import Screen, complain
 from swin_properties.commands.words import Work
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Says what is wrong in one line; argparse would print the usage as well."""
-        self.exit(2, f"{self.prog}: {message}: see `{self.prog} --help`\n")
+        self.exit(2, shorten(f"{self.prog}: {message}: see `{self.prog} --help`") + "\n")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -38,21 +41,39 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; wrong input gives one sentence on standard error and exit code 2."""
+    if argv is None:
+        _prepare_process()
     args = parser().parse_args(argv)
     try:
         return _run(args)
     except KeyboardInterrupt:
-        print("swin-oracle: interrupted", file=sys.stderr)
+        complain("interrupted")
         return 130
+    except MemoryError as error:
+        complain(f"what was asked fits in memory, this does not, {error or 'it says no more'}: use less")
+    except RecursionError:
+        complain("what was given is nested a little, it is nested too deeply: use another")
+    except OSError as error:
+        about = f"{error.filename}: " if error.filename else ""
+        complain(f"files and folders can be used, {about}{error.strerror or error}: correct that")
+    return 2
+
+
+def _prepare_process() -> None:
+    """Prepares the command's own process: Hypothesis writes no folder, and any terminal can print."""
+    os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", os.path.join(os.devnull, "none"))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _run(args: argparse.Namespace) -> int:
     try:
         work: Work = args.prepare(args)
     except ValueError as error:
-        print(f"swin-oracle: {' '.join(str(error).split())}", file=sys.stderr)
+        complain(error)
         return 2
-    return work(Console())
+    return work(Screen())
 
 
 if __name__ == "__main__":

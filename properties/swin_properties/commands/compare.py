@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import signal
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from swin_timing.revisions.comparison import Comparison, Plan
 from swin_timing.revisions.judging import BASE, HEAD
 from swin_timing.revisions.trees import Repository
 
+from swin_properties.commands.screen import complain
 from swin_properties.commands.words import Work
 from swin_properties.reports import files
 from swin_properties.reports.terminal import progress
@@ -64,7 +64,7 @@ def prepare(args: argparse.Namespace) -> Work:
     """Checks out both revisions and loads them; the work measures and prints the verdicts."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: temporary files are removed
     interleaved.check_rounds(args.rounds)
-    files.check_paths([args.json] if args.json else [])
+    files.check_paths([] if args.json is None else [args.json])
     repository = Repository.find(Path.cwd())
     with ExitStack() as guard:
         base, head = guard.enter_context(comparison.write_trees(repository, args.base, args.head))
@@ -75,10 +75,10 @@ def prepare(args: argparse.Namespace) -> Work:
         with stack:
             try:
                 measure(plan, args.rounds, console)
-                if args.json:
+                if args.json is not None:
                     files.write(args.json, history.make_text(repository, args.base, args.head, plan.cases))
             except (ValueError, OSError) as error:
-                print(f"swin-oracle: {' '.join(str(error).split())}", file=sys.stderr)
+                complain(error)
                 return 2
         show(plan, args.rounds, console)
         return judging.find_exit_code([found.verdict for found in plan.cases])

@@ -26,9 +26,8 @@ def add(commands: Any) -> None:
         "--config",
         help="the network: a name such as swin_t, or a JSON file (default: the checkpoint's, else swin_t)",
     )
-    predict.add_argument(
-        "--image", required=True, metavar="FILE", help="the photograph, in any format that Pillow reads"
-    )
+    image = "the photograph: JPEG, PNG, WebP, TIFF, GIF, BMP or PPM"
+    predict.add_argument("--image", required=True, metavar="FILE", help=image)
     predict.add_argument(
         "--checkpoint", metavar="PATH", help="the weights, a file or a folder (default: random weights)"
     )

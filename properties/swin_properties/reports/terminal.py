@@ -85,7 +85,8 @@ def print_report(report: Report, console: Console) -> None:
         if text:
             console.print(f"\n[bold]{label}:[/] {escape(text)}", soft_wrap=True, highlight=False)
     console.print()
-    console.print(verdict(report), style="bold red" if report.exit_code else "bold green", soft_wrap=True)
+    style = "bold red" if report.exit_code else "bold green"
+    console.print(verdict(report), style=style, markup=False, soft_wrap=True)
 
 
 def _table(report: Report) -> Table:

@@ -73,7 +73,7 @@ def test_every_fault_of_a_checkpoint_is_named() -> None:
         "missing layers.0.blocks.0.mlp.fc1.weight, norm.bias;",
         "extra head.scale;",
         "misshaped head.weight (4, 3), not (3, 4);",
-        "not numbers head.bias;",
+        "no floating-point numbers head.bias;",
         "non-finite norm.weight",
     ):
         assert part in str(caught.value)
