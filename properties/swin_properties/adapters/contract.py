@@ -132,6 +132,9 @@ class Asked(Swin, ByName, Protocol):
     precision: Precision
     """What the implementation computes in."""
 
+    def shares_memory(self, given: Any, result: Any) -> list[bool]:
+        """Tells for each array of the last call's arguments whether the result shares memory with it."""
+
 
 @dataclass(frozen=True)
 class Entry:

@@ -7,16 +7,21 @@ from collections.abc import Iterable
 from pathlib import Path
 
 
-def check_paths(paths: Iterable[str]) -> None:
-    """Makes sure that every path can be written and that no two name one file.
+def check_paths(paths: Iterable[str], inputs: Iterable[str] = ()) -> None:
+    """Makes sure that every path can be written, that no two name one file, and that none is an input.
 
     Errors: ``ValueError`` in one sentence.
     """
+    read = {Path(path).resolve() for path in inputs if Path(path).is_file()}
     seen: set[Path] = set()
     for path in paths:
         target, beside = _targets(path)
         if target.exists() and not target.is_file():
             raise ValueError(f"a report is written to a file, {path} is not a file: give another path")
+        if target in read:
+            raise ValueError(
+                f"a report is written beside its inputs, {path} is one of them: give another path"
+            )
         if target in seen:
             raise ValueError(f"each report has its own file, {path} is given twice: give another path")
         seen.add(target)

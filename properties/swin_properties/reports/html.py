@@ -134,7 +134,9 @@ def _row(result: LawResult) -> Element:
     name: list[Element | str] = _breakable(result.law)
     if result.status == "broken":
         name = [tag("a", *name, href=f"#{_anchor(result.law)}")]
-    missing = [tag("div", f"needs {', '.join(result.missing)}", class_="faint")] * bool(result.missing)
+    missing = [tag("div", result.absence.replace("not offered: ", "needs "), class_="faint")] * bool(
+        result.missing
+    )
     rho: list[Element | str] = []
     compared = result.counterexample is None or result.counterexample.evidence is not None
     if result.cases and (compared or result.rho is not None):
