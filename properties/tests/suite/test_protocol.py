@@ -113,7 +113,7 @@ import numpy as np
 from swin_client import serve, make, parse
 import os, struct
 def right(words, arrays):
-    x, p = arrays["x"].astype("f8"), {{k.split(".")[1]: v for k, v in arrays.items() if k.startswith("params.")}}
+    x, p = arrays["x"].astype("f8"), {{k[7:]: v for k, v in arrays.items() if k.startswith("params.")}}
     var = ((x - x.mean(-1, keepdims=True)) ** 2).mean(-1, keepdims=True)
     y = (x - x.mean(-1, keepdims=True)) / np.sqrt(var + float(words["eps"])) * p["weight"] + p["bias"]
     return {{"result": y}}
