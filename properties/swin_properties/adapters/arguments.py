@@ -30,6 +30,15 @@ def list_arrays(name: str, args: tuple[Any, ...]) -> dict[str, Any]:
     return {label: value for label, value in found.items() if isinstance(value, np.ndarray)}
 
 
+def walk_arrays(value: Any) -> Iterator[Any]:
+    """Yields all arrays in nested arguments or results."""
+    if isinstance(value, np.ndarray):
+        yield value
+    elif isinstance(value, (Mapping, list, tuple)):
+        for child in value.values() if isinstance(value, Mapping) else value:
+            yield from walk_arrays(child)
+
+
 def label_arguments(name: str, args: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:
     """Yields a callable's positional arguments, each with the name of its parameter."""
     yield from zip((parameter.name for parameter in list_parameters(name)), args, strict=False)

@@ -165,6 +165,9 @@ class Asked(Swin, ByName, Protocol):
     precision: Precision
     """What the implementation computes in."""
 
+    def shares_memory(self, given: Any, result: Any) -> list[bool]:
+        """Tells for each array of the last call's arguments whether the result shares memory with it."""
+
 
 SCOPE = {
     "square_windows": "windows have equal sides",

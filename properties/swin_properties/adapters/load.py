@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from swin_properties.adapters import peers
+from swin_properties.adapters.answers import read_reason
 from swin_properties.adapters.contract import CONTRACT
 from swin_properties.adapters.scope import read_scope
 from swin_properties.budget.precision import PRECISIONS, Precision
@@ -51,6 +52,8 @@ def find_name(implementation: Any) -> str:
         return implementation
     if isinstance(implementation, ModuleType):
         return implementation.__name__
+    if isinstance(said := getattr(implementation, "import_string", None), str):
+        return said
     home = getattr(implementation, "__module__", "")
     for name, value in vars(sys.modules.get(home, object)).items():
         if value is implementation and home != "__main__":
@@ -99,7 +102,7 @@ def _from_module(name: str) -> ModuleType:
         sys.path.insert(0, "")  # as `python -m` does: a user's own package lies in the current folder
     try:
         return importlib.import_module(name)
-    except Exception as error:
+    except (Exception, SystemExit, GeneratorExit) as error:
         raise ValueError(_explain_failure(name, error)) from None
 
 
@@ -114,13 +117,13 @@ def _from_file(path: str) -> ModuleType:
     sys.path.insert(0, str(file.parent.resolve()))  # as running the file would: its neighbours import
     try:
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit, GeneratorExit) as error:
         raise ValueError(_explain_failure(path, error)) from None
     return module
 
 
 def _explain_failure(name: str, error: BaseException) -> str:
-    reason = (str(error).strip().splitlines() or ["no message"])[0]
+    reason = read_reason(error)
     return (
         f"an implementation is importable, {name} raised {type(error).__name__}: {reason}: "
         "check the name and what it imports"

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
+import threading
 from io import TextIOWrapper
 from typing import NoReturn
 
 from swin_reference.outside import shorten
 
-from swin_properties.commands import COMMANDS
+from swin_properties.adapters import process as processes
+from swin_properties.commands import COMMANDS, WITH_PROGRAM
 from swin_properties.commands.screen import Screen, complain
 from swin_properties.commands.words import Work
 
@@ -39,16 +42,47 @@ def parser() -> argparse.ArgumentParser:
     return root
 
 
+class Ended(KeyboardInterrupt):
+    """A signal asks the command to end."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def _end(number: int, _: object) -> NoReturn:
+    for one in ENDING:
+        signal.signal(one, signal.SIG_IGN)  # what is begun is tidied up
+    raise Ended(number)
+
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""The signals that end the command, with no process and no half-written file left."""
+
+
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; wrong input gives one sentence on standard error and exit code 2."""
     if argv is None:
         _prepare_process()
-    args = parser().parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    program: list[str] = []
+    if "--" in words and words[0] in WITH_PROGRAM:
+        program = words[words.index("--") + 1 :]
+        words = words[: words.index("--")]
+    args = parser().parse_args(words)
+    args.program = program
+    if args.command in WITH_PROGRAM and bool(program) == bool(args.implementation):
+        got = "both" if program else "neither"
+        complain(f"an implementation is an import string, or a program after --, got {got}: give one")
+        return 2
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        before = {one: signal.signal(one, _end) for one in ENDING if signal.getsignal(one) != signal.SIG_IGN}
     try:
         return _run(args)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as ended:
         complain("interrupted")
-        return 130
+        return 128 + getattr(ended, "number", signal.SIGINT)
     except MemoryError as error:
         complain(f"what was asked fits in memory, this does not, {error or 'it says no more'}: use less")
     except RecursionError:
@@ -56,6 +90,10 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         about = f"{error.filename}: " if error.filename else ""
         complain(f"files and folders can be used, {about}{error.strerror or error}: correct that")
+    finally:
+        processes.close_all()
+        for one, handler in before.items():
+            signal.signal(one, handler)
     return 2
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
@@ -20,6 +21,11 @@ class Screen(Console):
         'a\\\\x1b[2Jb'
         """
         return super().render_str(escape(text, keep="\n\t"), **options)
+
+    def on_broken_pipe(self) -> None:
+        """Prints nothing from now on, because the pipe is closed: the exit code stays the verdict."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def complain(reason: object) -> None:

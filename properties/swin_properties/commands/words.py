@@ -15,11 +15,16 @@ Work = Callable[[Console], int]
 """What a command does after its input was checked; it returns the exit code."""
 
 
-def add_implementation(command: argparse.ArgumentParser, needs: str = "") -> None:
-    """Adds the argument that names the implementation; ``needs`` says what it must offer."""
+def add_implementation(command: argparse.ArgumentParser, needs: str = "", program: bool = False) -> None:
+    """Adds the argument that names the implementation; ``needs`` says what it must offer.
+
+    ``program``: it may be a program instead, with its arguments after ``--``.
+    """
     forms = "module, module:attribute, file.py, file.py:attribute, or peer:NAME for a public one"
     words = f"what to judge: {forms} ({', '.join(PEERS)})"
-    command.add_argument("implementation", help=f"{words}; {needs}" if needs else words)
+    words += "; or -- and the command of a program that speaks docs/protocol.md" * program
+    help_text = f"{words}; {needs}" if needs else words
+    command.add_argument("implementation", nargs="?" if program else None, help=help_text)
 
 
 def add_dtype(command: argparse.ArgumentParser) -> None:

@@ -70,6 +70,10 @@ class _Broken(Exception):
     """Tells Hypothesis that this case breaks the law."""
 
 
+Reproduce = Callable[[str], str]
+"""Returns the command that asks again, given the words that choose law and case."""
+
+
 def ignore_case(_case: Case) -> None:
     """Does nothing, as a `BeforeCase`."""
 
@@ -79,7 +83,7 @@ def run_law(
     implementation: Implementation,
     effort: Effort,
     seed: int,
-    reproduce: str,
+    reproduce: Reproduce,
     before_case: BeforeCase = ignore_case,
 ) -> LawResult:
     """Asks a law on drawn or enumerated cases; a broken law carries the smallest case found."""
@@ -142,7 +146,7 @@ def run_case(
     law: Law,
     implementation: Implementation,
     case: Case,
-    reproduce: str,
+    reproduce: Reproduce,
     before_case: BeforeCase = ignore_case,
 ) -> LawResult:
     """Asks a law on one case."""
@@ -159,9 +163,9 @@ def run_case(
     return result if outcome.seen is None else mark_broken(result, case, outcome, reproduce)
 
 
-def mark_broken(result: LawResult, case: Case, outcome: CaseResult, reproduce: str) -> LawResult:
+def mark_broken(result: LawResult, case: Case, outcome: CaseResult, reproduce: Reproduce) -> LawResult:
     """Returns the result of a law that is broken on a case."""
-    line = f"{reproduce} --only {quote_law(result.law)} --case {shlex.quote(str(case))}"
+    line = reproduce(f"--only {quote_law(result.law)} --case {shlex.quote(str(case))}")
     seen = printable(outcome.seen or "")
     return replace(result, status="broken", counterexample=Counterexample(case, seen, line, outcome.evidence))
 

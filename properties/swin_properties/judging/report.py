@@ -15,6 +15,10 @@ from swin_properties.laws.version import __version__
 Status = Literal["holds", "broken", "known failure", "not offered"]
 
 
+NOT_ASKED = "not asked: "
+"""What begins the reason of a law that was not asked, though what it needs is offered."""
+
+
 @dataclass(frozen=True)
 class Counterexample:
     """The smallest case that breaks a law, what was seen there, and the command that shows it again."""
@@ -59,6 +63,13 @@ class LawResult:
     declined: tuple[str, ...] = ()
     planned: int | None = None
     sizes: Sizes = NO_SIZES
+
+    @property
+    def absence(self) -> str:
+        """Returns why the law was not asked, in words; empty where it was."""
+        if not self.missing or self.missing[0].startswith(NOT_ASKED):
+            return "".join(self.missing)
+        return f"not offered: {', '.join(self.missing)}"
 
     @property
     def where(self) -> str:

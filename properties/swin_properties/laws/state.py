@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from swin_properties.adapters.answers import BadAnswer, Declined
+from swin_properties.adapters.arguments import walk_arrays
 from swin_properties.adapters.contract import CONTRACT, Asked
 from swin_properties.cases.case import Case, GridCase, NetCase
 from swin_properties.cases.strategies import Cases, grids, networks
@@ -40,15 +41,6 @@ def each(*names: str, tier: Tier = "exact") -> Callable[[Callable[..., Any]], No
     return enter
 
 
-def list_arrays(value: Any) -> Iterator[Any]:
-    """Yields all arrays in nested arguments or results."""
-    if isinstance(value, np.ndarray):
-        yield value
-    elif isinstance(value, (Mapping, list, tuple)):
-        for child in value.values() if isinstance(value, Mapping) else value:
-            yield from list_arrays(child)
-
-
 @each(
     "window_attention/keeps-inputs",
     "shifted_window_attention/keeps-inputs",
@@ -64,8 +56,8 @@ def keeps_inputs(swin: Asked, case: Any, name: str) -> Any:
     """{} writes to none of its arguments, and its result shares no memory with them."""
     args = CONTRACT[name].arguments(case)
     given, result = swin.raw(name, *args)
-    pairs = list(zip(list_arrays(given), list_arrays(args), strict=True))
-    shared = [np.shares_memory(array, part) for array, _ in pairs for part in list_arrays(result)]
+    pairs = list(zip(walk_arrays(given), walk_arrays(args), strict=True))
+    shared = swin.shares_memory(given, result)
     return [*pairs, (np.array(shared), np.zeros(len(shared), bool))]
 
 

@@ -139,7 +139,9 @@ def _make_row(result: LawResult) -> Element:
     name: list[Element | str] = _make_breakable(result.law)
     if result.status == "broken":
         name = [make_tag("a", *name, href=f"#{_make_anchor(result.law)}")]
-    missing = [make_tag("div", f"needs {', '.join(result.missing)}", class_="faint")] * bool(result.missing)
+    missing = [make_tag("div", result.absence.replace("not offered: ", "needs "), class_="faint")] * bool(
+        result.missing
+    )
     rho: list[Element | str] = []
     compared = result.counterexample is None or result.counterexample.evidence is not None
     if result.cases and (compared or result.rho is not None):

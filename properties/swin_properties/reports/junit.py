@@ -39,7 +39,7 @@ def text(report: Report) -> str:
 def _law(suite: ET.Element, result: LawResult) -> None:
     case = _case(suite, result.law.partition("/")[0], result.law)
     if result.status == "not offered":
-        ET.SubElement(case, "skipped", message=f"not offered: {', '.join(result.missing)}")
+        ET.SubElement(case, "skipped", message=printable(result.absence))
     elif result.known:
         skipped = ET.SubElement(case, "skipped", message=printable(f"known failure: {result.known}"))
         skipped.text = printable(describe(result))

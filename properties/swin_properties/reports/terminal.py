@@ -12,7 +12,7 @@ from rich.table import Table
 
 from swin_properties.cases.case import Case
 from swin_properties.cases.measured import NO_SIZES
-from swin_properties.judging.report import LawResult, Report
+from swin_properties.judging.report import NOT_ASKED, LawResult, Report
 from swin_properties.judging.run import Watcher
 from swin_properties.laws.law import LAWS, Law
 
@@ -122,7 +122,11 @@ def not_offered(report: Report) -> str:
     'vjp (2 laws), mlp (2 laws)'
     """
     needs = Counter(need for result in report.of("not offered") for need in result.missing)
-    return ", ".join(f"{need} ({laws} law{'s' * (laws != 1)})" for need, laws in needs.most_common())
+    return ", ".join(
+        f"{need} ({laws} law{'s' * (laws != 1)})"
+        for need, laws in needs.most_common()
+        if not need.startswith(NOT_ASKED)
+    )
 
 
 def declined(report: Report) -> list[str]:
@@ -135,7 +139,8 @@ def declined(report: Report) -> list[str]:
     kinds: dict[str, list[tuple[str, int, int]]] = {}
     for reason, (cases, laws) in report.declined.items():
         kinds.setdefault(re.sub(r"\d+", "#", reason), []).append((reason, cases, laws))
-    lines = []
+    unasked = Counter(result.absence for result in report.results if result.absence.startswith(NOT_ASKED))
+    lines = [f"{why[len(NOT_ASKED) :]} ({laws} law{'s' * (laws != 1)})" for why, laws in unasked.items()]
     for found in kinds.values():
         cases, laws = sum(cases for _, cases, _ in found), max(laws for _, _, laws in found)
         example = found[0][0] + (" (or other sizes)" if len(found) > 1 else "")

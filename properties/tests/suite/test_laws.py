@@ -68,7 +68,7 @@ def test_every_law_holds_for_the_oracle(name: str) -> None:
     """Those of the backward pass, which the oracle does not have: test_gradients."""
     (law,) = choosing.choose_laws(name)
     judged = Implementation(swin_reference, PRECISIONS["float32"])
-    result = one_law.run_law(law, judged, one_law.EFFORTS["quick"], 1, "")
+    result = one_law.run_law(law, judged, one_law.EFFORTS["quick"], 1, str)
     assert result.status == "holds", result
 
 
