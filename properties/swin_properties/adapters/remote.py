@@ -86,7 +86,7 @@ class Remote:
         self.shared: set[str] = set()
         self.last_arrays: list[str] = []
         self.scope = ""
-        """What the implementation says it takes, in words that nobody reads yet."""
+        """What the implementation says it takes, in the words of `contract.SCOPE`."""
         try:
             self._start()
         except ProcessGone as gone:
@@ -139,7 +139,7 @@ class Remote:
         self.name = clean(" ".join(filter(None, (reply.get("name"), reply.get("version")))))
         self.device = reply.get("device", "cpu")
         self.is_oracle = reply.get("oracle") == "1"
-        self.scope = reply.get("scope", "")
+        self.scope = clean(reply.get("scope", ""), 2000)
         self.convention = clean(reply.get("convention", ""), 40) or None
         if reply.get("precisions"):
             self.with_precision = partial(self._set, "precision")

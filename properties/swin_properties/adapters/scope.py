@@ -158,7 +158,7 @@ CANONICAL = CONVENTIONS["canonical"]
 
 
 def read_scope(stated: Any) -> Scope:
-    """Returns the scope that an adapter's ``scope`` states, a dict with words of `contract.SCOPE`.
+    """Returns the scope that an adapter states: a dict with words of `contract.SCOPE`, or its text.
 
     Errors: ``ValueError`` in one sentence for a word that is none, or a value that the word does not have.
 
@@ -166,6 +166,8 @@ def read_scope(stated: Any) -> Scope:
     Scope(square_windows=False, square_grids=False, whole_windows=False, qkv_bias='', patch_norm='', \
 shift='half', own_shift=False, image_sizes=((224, 224),), no_qk_scale=False, no_position_embedding=False)
     """
+    if isinstance(stated, str):
+        stated = _parse(stated)
     if stated is None:
         return EVERYTHING
     if not isinstance(stated, Mapping):
@@ -178,6 +180,36 @@ shift='half', own_shift=False, image_sizes=((224, 224),), no_qk_scale=False, no_
                 f"the words of a scope are {', '.join(SCOPE)}, got {word!r}: use {nearest(str(word), SCOPE)}"
             )
     return Scope(**{word: _read(word, value) for word, value in stated.items()})
+
+
+def write_scope(scope: Scope) -> str:
+    """Returns a scope as the text that a message has: words with their values, separated by spaces.
+
+    >>> write_scope(Scope(square_windows=True, shift="half", image_sizes=((224, 224), (192, 256))))
+    'square_windows shift=half image_sizes=224x224,192x256'
+    """
+    words = []
+    for field in fields(scope):
+        value = getattr(scope, field.name)
+        if not _is_set(scope, field.name):
+            continue
+        if field.name == "image_sizes":
+            value = ",".join(f"{height}x{width}" for height, width in value)
+        words.append(field.name if value is True else f"{field.name}={value}")
+    return " ".join(words)
+
+
+def _parse(text: str) -> dict[str, Any]:
+    """Returns what the text of a scope states; `read_scope` checks it."""
+    stated: dict[str, Any] = {}
+    for part in text.split():
+        word, equals, value = part.partition("=")
+        stated[word] = value if equals else True
+        if word == "image_sizes":
+            sides = [size.split("x") for size in value.split(",")]
+            numbers = all(side.isdecimal() for size in sides for side in size)
+            stated[word] = [tuple(map(int, size)) for size in sides] if numbers else value
+    return stated
 
 
 def _read(word: str, value: Any) -> Any:

@@ -21,6 +21,7 @@ from swin_properties.adapters.calls import list_keywords, read_call
 from swin_properties.adapters.contract import CONTRACT
 from swin_properties.adapters.implementation import is_reference, takes_keyword, vjp
 from swin_properties.adapters.load import load_in_precision
+from swin_properties.adapters.scope import read_scope, write_scope
 from swin_properties.budget.precision import PRECISIONS
 
 Reply = tuple[dict[str, str], dict[str, Any]]
@@ -51,9 +52,9 @@ class Served:
         """Loads the adapter, and says what it offers."""
         try:
             self.adapter, _ = load_in_precision(self.name)
+            return self.describe()
         except ValueError as error:
             return {"error": str(error)}
-        return self.describe()
 
     def describe(self) -> dict[str, str]:
         """Returns the fields of the reply to ``start``."""
@@ -76,6 +77,8 @@ class Served:
             found["convention"] = str(convention)
         if is_reference(adapter):
             found["oracle"] = "1"
+        if scope := write_scope(read_scope(getattr(adapter, "scope", None))):
+            found["scope"] = scope
         return found
 
     def list_keywords(self, offers: list[str]) -> list[str]:
