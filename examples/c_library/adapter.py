@@ -68,15 +68,7 @@ def layer_norm(x, params, eps=1e-5):
     """(..., C) -> same."""
     x, weight, bias = make_contiguous(x), make_contiguous(params["weight"]), make_contiguous(params["bias"])
     y, channels = np.empty_like(x), x.shape[-1]
-    swin.layer_norm(
-        find_pointer(x),
-        find_pointer(weight),
-        find_pointer(bias),
-        find_pointer(y),
-        x.size // channels,
-        channels,
-        eps,
-    )
+    swin.layer_norm(*map(find_pointer, (x, weight, bias, y)), x.size // channels, channels, eps)
     return y
 
 

@@ -76,7 +76,7 @@ def count_as_on_a_gpu() -> Iterator[Counter[str]]:
     def count(kernel: Any, *_: Any, **__: Any) -> None:
         found[kernel.__name__] += 1
 
-    with patch.object(triton, "asked_for", lambda _: True), patch.object(launch, "run", count):
+    with patch.object(triton, "is_asked_for", lambda _: True), patch.object(launch, "run", count):
         yield found
 
 

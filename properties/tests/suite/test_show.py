@@ -55,13 +55,13 @@ def test_regions_are_what_the_mask_parts(layout: Layout) -> None:
     regions = layout.cut(layout.regions_rolled)
     mask = swin_reference.shifted_window_mask(*layout.padded, layout.window, layout.shift)
     assert np.array_equal(regions[:, :, None] == regions[:, None, :], mask == 0)
-    assert np.array_equal(layout.rolled(layout.regions), layout.regions_rolled)
+    assert np.array_equal(layout.roll_table(layout.regions), layout.regions_rolled)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_windows_are_the_true_ones(layout: Layout) -> None:
     case = GridCase(grid=layout.padded, window=layout.window, shift=layout.shift)
-    labels = layout.windows(shifted=True)
+    labels = layout.number_windows(shifted=True)
     for token in np.ndindex(layout.padded):
         assert np.array_equal(labels == labels[token], case.true_window(token))
 

@@ -38,7 +38,7 @@ def forgetful_sharded(network):
 
 
 def summing_sharded(network):
-    network = fully_sharded(network)
+    network = shard_fully(network)
     for module in network.modules():
         if isinstance(module, distributed.fsdp.FSDPModule):
             module.set_gradient_divide_factor(1.0)
@@ -51,7 +51,7 @@ WAYS = {
     "forgetful, sharded": forgetful_sharded,
     "each its own": lambda network: network,
     "summing, not averaging": summing_sharded,
-    "right": data_parallel,
+    "right": make_data_parallel,
 }
 KEEPING = ["most"]
 """

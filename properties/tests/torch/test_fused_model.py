@@ -151,9 +151,7 @@ def test_training_keeps_at_most_55_hundredths_of_what_others_keep() -> None:
     halves = swin_torch.swin_t(keeping="halves").bfloat16()
     assert count_saved_bytes(lambda: halves(x), halves) <= 0.15 * PUBLISHED
     plain = swin_torch.swin_t(ways="plain").bfloat16()
-    assert count_saved_bytes(lambda: plain(x), plain) > PUBLISHED, (
-        "written out it keeps more"
-    )
+    assert count_saved_bytes(lambda: plain(x), plain) > PUBLISHED, "written out it keeps more"
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])

@@ -47,13 +47,13 @@ def example() -> Iterator[Any]:
 @pytest.fixture
 def short(example: Any) -> Any:
     """The example on fewer images, any accuracy being enough: half a second of training."""
-    digits = example.digits
+    digits = example.read_digits
 
     def few(_: int) -> Any:
         images, test_images, labels, test_labels = digits(0)
         return images[:256], test_images[:150], labels[:256], test_labels[:150]
 
-    example.digits, example.ACCURACY = few, -1.0
+    example.read_digits, example.ACCURACY = few, -1.0
     return example
 
 
@@ -114,14 +114,14 @@ def test_a_file_that_is_not_the_network_breaks_a_law(
 
 
 def test_a_network_with_a_leaking_mask_breaks_a_law(short: Any, tmp_path: Path, capsys: Out) -> None:
-    initialised = short.initialised
+    initialise = short.initialise
 
     def leaking(network: Any) -> Any:
         for block in network.layers[0].blocks:
             block.convention = replace(CONVENTIONS["canonical"], mask_value=-1.0)
-        return initialised(network)
+        return initialise(network)
 
-    short.initialised = leaking
+    short.initialise = leaking
     assert short.main(["--epochs", "1", "--output", str(tmp_path / "w.npz")]) == 1
     assert rho(capsys.readouterr().out) > 100
 
@@ -150,7 +150,7 @@ def test_a_seed_decides_everything_and_a_terminal_gets_a_bar(
 
 
 def test_a_seed_decides_which_images_are_the_test_s(example: Any) -> None:
-    one, same, other = (example.digits(seed) for seed in (3, 3, 4))
+    one, same, other = (example.read_digits(seed) for seed in (3, 3, 4))
     assert [len(x) for x in one] == [1347, 450, 1347, 450]
     assert all(torch.equal(x, y) for x, y in zip(one, same, strict=True))
     assert not torch.equal(one[1], other[1])
