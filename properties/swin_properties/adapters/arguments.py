@@ -16,6 +16,41 @@ ALL = "all arguments at once"
 Select = tuple[str, slice]
 
 
+def find_larger(x: Any) -> Any:
+    """Returns the flat array inside which an array lies, if that is larger; else None.
+
+    >>> find_larger(np.arange(4.0)[1:]), find_larger(np.arange(4.0).reshape(2, 2))
+    (array([0., 1., 2., 3.]), None)
+    """
+    larger = isinstance(x.base, np.ndarray) and x.base.ndim == 1 and x.base.size > x.size
+    return x.base if larger and x.base.dtype == x.dtype else None
+
+
+def find_offset(x: Any) -> int:
+    """Returns the number of elements before an array in the flat array inside which it lies.
+
+    >>> find_offset(np.arange(4.0)[1:])
+    1
+    """
+    starts = [array.__array_interface__["data"][0] for array in (x, x.base)]
+    return int(starts[0] - starts[1]) // int(x.itemsize)
+
+
+def copy_as(x: Any, dtype: Any) -> Any:
+    """Returns a copy of an array in another type, in the same order in memory.
+
+    An array inside a larger flat one is copied with all of that, and lies in it at the same place.
+
+    >>> copy_as(np.arange(4.0)[:0:-1], np.float32).base
+    array([0., 1., 2., 3.], dtype=float32)
+    """
+    if (larger := find_larger(x)) is None:
+        return np.array(x, dtype=dtype, order="K")
+    memory = np.array(larger, dtype=dtype)
+    strides = [stride // x.itemsize * memory.itemsize for stride in x.strides]
+    return np.ndarray(x.shape, memory.dtype, memory, find_offset(x) * memory.itemsize, strides)
+
+
 def list_arrays(name: str, args: tuple[Any, ...]) -> dict[str, Any]:
     """Returns the arrays among a callable's positional arguments, by name.
 
