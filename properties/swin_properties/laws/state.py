@@ -132,14 +132,6 @@ def inside_larger(value: Any) -> Any:
     return np.concatenate([flat[::-1], flat])[flat.size :].reshape(value.shape)
 
 
-def read_backwards(value: Any) -> Any:
-    """Returns nested arguments with every array stored from its last number to its first."""
-    if not isinstance(value, np.ndarray):
-        return _each_array(read_backwards, value)
-    flat = value.ravel()
-    return np.append(flat[::-1], 0.0)[flat.size - 1 :: -1].reshape(value.shape)
-
-
 def _each_array(change: Callable[[Any], Any], value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: change(child) for key, child in value.items()}
@@ -154,10 +146,9 @@ def _each_array(change: Callable[[Any], Any], value: Any) -> Any:
     tier="budget",
 )
 def slices(swin: Asked, case: Any, name: str) -> Any:
-    """{} does not depend on where its arguments lie: behind other numbers in a larger array, or backwards."""
+    """{} does not depend on where its arguments lie: behind other numbers in a larger array, or alone."""
     args, call = CONTRACT[name].arguments(case), getattr(swin, name)
-    y = call(*args)
-    return [(call(*map(change, args)), y) for change in (inside_larger, read_backwards)]
+    return call(*map(inside_larger, args)), call(*args)
 
 
 def other_sizes(case: Any, name: str) -> Iterator[Any]:
