@@ -97,11 +97,9 @@ def dtype(swin: Asked, case: Any, name: str) -> Any:
 
 def other_order(value: Any) -> Any:
     """Returns nested arguments with every array in another order in memory: its last axis is the slowest."""
-    if isinstance(value, np.ndarray):
-        return np.moveaxis(np.ascontiguousarray(np.moveaxis(value, -1, 0)), 0, -1)
-    if isinstance(value, Mapping):
-        return {key: other_order(child) for key, child in value.items()}
-    return [other_order(child) for child in value] if isinstance(value, list) else value
+    if not isinstance(value, np.ndarray):
+        return _each_array(other_order, value)
+    return np.moveaxis(np.ascontiguousarray(np.moveaxis(value, -1, 0)), 0, -1)
 
 
 @each(
@@ -116,6 +114,32 @@ def memory_order(swin: Asked, case: Any, name: str) -> Any:
     """{} does not depend on the order in which its tokens and parameters lie in memory."""
     args = CONTRACT[name].arguments(case)
     return getattr(swin, name)(*map(other_order, args)), getattr(swin, name)(*args)
+
+
+def inside_larger(value: Any) -> Any:
+    """Returns nested arguments with every array behind other numbers, in a flat array of twice the size."""
+    return (
+        lay_out(value, "offset view") if isinstance(value, np.ndarray) else _each_array(inside_larger, value)
+    )
+
+
+def _each_array(change: Callable[[Any], Any], value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: change(child) for key, child in value.items()}
+    return [change(child) for child in value] if isinstance(value, list) else value
+
+
+@each(
+    "window_attention/slices",
+    "layer_norm/slices",
+    "mlp/slices",
+    "swin_block/slices",
+    tier="budget",
+)
+def slices(swin: Asked, case: Any, name: str) -> Any:
+    """{} does not depend on where its arguments lie: behind other numbers in a larger array, or alone."""
+    args, call = CONTRACT[name].arguments(case), getattr(swin, name)
+    return call(*map(inside_larger, args)), call(*args)
 
 
 def other_sizes(case: Any, name: str) -> Iterator[Any]:
