@@ -15,9 +15,7 @@ precision = "float32"
 
 LIBRARY = Path(os.environ.get("SWIN_LIBRARY", Path(__file__).with_name("libswin.so"))).resolve()
 if not LIBRARY.exists():
-    raise FileNotFoundError(
-        f"{LIBRARY.name} is not built: gcc -O2 -shared -fPIC -o {LIBRARY.name} swin.c -lm"
-    )
+    raise FileNotFoundError("libswin.so is not built: gcc -O2 -shared -fPIC -o libswin.so swin.c -lm")
 
 swin = CDLL(str(LIBRARY))
 Floats = POINTER(c_float)

@@ -9,8 +9,8 @@ import numpy as np
 LAYOUTS = ("contiguous", "offset view", "reversed strides", "other memory order")
 """What a call may ask for.
 
-An offset view lies in a flat array of twice its size, behind other numbers.  The other memory order may name the axes, the slowest first, as in ``other memory order 2,0,1``; without a
-name the last axis is the slowest.
+An offset view lies behind other numbers, in a flat array of twice its size.  The other memory order may name
+the axes, the slowest first, as in ``other memory order 2,0,1``; without a name the last axis is the slowest.
 """
 
 

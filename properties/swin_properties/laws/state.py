@@ -13,6 +13,7 @@ import numpy as np
 from swin_properties.adapters.answers import BadAnswer, Declined
 from swin_properties.adapters.arguments import walk_arrays
 from swin_properties.adapters.contract import CONTRACT, Asked
+from swin_properties.adapters.layouts import lay_out
 from swin_properties.cases.case import Case, GridCase, NetCase
 from swin_properties.cases.strategies import Cases, grids, networks
 from swin_properties.laws.law import Tier, law
