@@ -8,6 +8,7 @@ memory.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import multiprocessing
 import os
@@ -47,11 +48,12 @@ class Found:
 
 
 def read_one(name: Name) -> Found:
-    """Makes one input, reads it, and says what became of it."""
+    """Makes one input, reads it in a folder of its own, and says what became of it."""
     folder = Path(tempfile.mkdtemp(prefix="fuzz"))
     before = _peak()
     try:
-        found = _judge(name, folder)
+        with contextlib.chdir(folder):  # the command may write files there
+            found = _judge(name, folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     more = _peak() - before

@@ -24,6 +24,9 @@ OLD_PICKLES = 5
 MOST_OBJECTS, DEEPEST = 10**7, 60
 """The most objects that a pickle may build, each counted as often as it is referred to, and their depth."""
 
+MOST_OPERATIONS = 2**20
+"""The most operations of a pickle; a training file's has some 2**14."""
+
 MOST_CLASSES = 16
 """The most classes that a configuration may have."""
 
@@ -74,7 +77,8 @@ def check_nesting(file: BinaryIO) -> None:
     but hashing it or printing it never ends.  Dicts and lists that are filled after they were referred to
     count once: they have no hash.
 
-    Errors: ``ValueError`` for what is larger than `MOST_OBJECTS`, or deeper than `DEEPEST`.
+    Errors: ``ValueError`` for what is larger than `MOST_OBJECTS`, deeper than `DEEPEST`, or longer to build
+    than `MOST_OPERATIONS`.
 
     >>> x = ()
     >>> for _ in range(30): x = x, x
@@ -85,7 +89,9 @@ def check_nesting(file: BinaryIO) -> None:
     """
     memo: dict[Any, tuple[int, int]] = {}
     stack: list[tuple[int, int] | None] = []  # for each object its size and depth, None for a mark
-    for opcode, argument, _ in pickletools.genops(file):
+    for number, (opcode, argument, _) in enumerate(pickletools.genops(file)):
+        if number > MOST_OPERATIONS:
+            raise ValueError(f"its pickle has over {MOST_OPERATIONS} operations")
         if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
             memo[len(memo) if argument is None else argument] = stack[-1] or (1, 1)
             continue

@@ -30,8 +30,8 @@ def parameters(name: str) -> tuple[Parameter, ...]:
 def list_keywords() -> list[str]:
     """Returns every optional argument of the contract, as ``callable.keyword``.
 
-    >>> [word for word in list_keywords() if word.endswith((".mask", ".kept"))]
-    ['window_attention.mask', 'swin_block.kept', 'swin_stage.kept', 'swin_features.kept', 'swin_transformer.kept']
+    >>> [word for word in list_keywords() if word.startswith("window_attention")]
+    ['window_attention.mask', 'window_attention.qk_scale']
     """
     return [f"{name}.{p.name}" for name in CONTRACT for p in parameters(name) if p.default is not p.empty]
 
@@ -58,14 +58,34 @@ def write_call(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tup
             words |= write_config(value)
         elif p.name.endswith("_size"):
             words[p.name] = _write_pair(value)
+        elif p.name == "depths":
+            words[p.name] = ",".join(map(str, value))
         elif isinstance(value, (tuple, list)):
-            arrays |= {f"{p.name}.{number}": x for number, x in enumerate(value)}
+            arrays |= _list_nested(p.name, value)
         else:
             words[p.name] = repr(value)
     for label, x in arrays.items():
         if (layout := find_layout(x)) != "contiguous":
             words[f"layout.{label}"] = layout
     return words, arrays
+
+
+def _list_nested(label: str, value: Any) -> Arrays:
+    """Returns the arrays of nested lists by their places: the factors of drop path of stages and blocks."""
+    if isinstance(value, np.ndarray):
+        return {label: value}
+    found: Arrays = {}
+    for number, child in enumerate(value):
+        found |= _list_nested(f"{label}.{number}", child)
+    return found
+
+
+def _make_pairs(nested: Any) -> Any:
+    """Returns nested lists with tuples in place of the innermost, which hold arrays."""
+    if not isinstance(nested, list):
+        return nested
+    flat = all(isinstance(child, np.ndarray) for child in nested)
+    return tuple(nested) if flat else [_make_pairs(child) for child in nested]
 
 
 def _write_pair(size: Any) -> str:
@@ -141,7 +161,7 @@ def read_call(
             values[p.name] = read_config(words)
         elif inside or p.name == "params":
             nested = unflatten(inside)
-            values[p.name] = tuple(inside[key] for key in sorted(inside)) if p.name == "kept" else nested
+            values[p.name] = _make_pairs(nested) if p.name == "kept" else nested
         elif (word := words.get(p.name)) is not None:
             values[p.name] = _read_scalar(p.name, word)
     positional = int(words.get("positional", len(values)))
@@ -153,6 +173,8 @@ def _read_scalar(name: str, word: str) -> Any:
     if name.endswith("_size"):
         height, width = map(int, word.split(","))
         return height if height == width else (height, width)
+    if name == "depths":
+        return tuple(map(int, word.split(",")))
     try:
         return int(word)
     except ValueError:

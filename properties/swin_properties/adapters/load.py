@@ -115,9 +115,12 @@ def _from_file(path: str) -> ModuleType:
         raise ValueError(f"an implementation's file is Python, got {path}: check the path")
     module = importlib.util.module_from_spec(spec)
     sys.path.insert(0, str(file.parent.resolve()))  # as running the file would: its neighbours import
+    known = sys.modules.setdefault(file.stem, module)  # dataclasses look for their module there
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit, GeneratorExit) as error:
+        if known is module:
+            del sys.modules[file.stem]
         raise ValueError(_explain_failure(path, error)) from None
     return module
 

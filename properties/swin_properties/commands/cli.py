@@ -89,7 +89,9 @@ def main(argv: list[str] | None = None) -> int:
         complain("what was given is nested a little, it is nested too deeply: use another")
     except OSError as error:
         about = f"{error.filename}: " if error.filename else ""
-        complain(f"files and folders can be used, {about}{error.strerror or error}: correct that")
+        complain(
+            f"a file or folder that is needed cannot be used, {about}{error.strerror or error}: check it"
+        )
     finally:
         processes.close_all()
         for one, handler in before.items():

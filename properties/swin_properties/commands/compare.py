@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from swin_reference.outside import shorten
 from swin_timing import interleaved
 from swin_timing.revisions import comparison, history, judging
 from swin_timing.revisions.comparison import Comparison, Plan
@@ -93,7 +94,9 @@ def measure(plan: Plan, rounds: int, console: Console) -> None:
 
     def watch(found: Comparison) -> None:
         said = found.verdict or "measured again"
-        bar.update(task, advance=bool(found.verdict), description=escape(f"{found.case.name} {said}"))
+        bar.update(
+            task, advance=bool(found.verdict), description=escape(shorten(f"{found.case.name} {said}"))
+        )
 
     with bar:
         plan.run(rounds, watch)

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from functools import reduce
 from typing import Literal
 
+from swin_reference.outside import escape
+
 from swin_properties.cases.case import Case
 from swin_properties.cases.measured import NO_SIZES, Sizes, largest
 from swin_properties.judging.compare import Evidence
@@ -161,7 +163,4 @@ def printable(text: str) -> str:
     >>> printable("red: \\x1b[31m")
     'red: \\\\x1b[31m'
     """
-    return "".join(
-        char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode()
-        for char in text
-    )
+    return escape(text, keep="\n")

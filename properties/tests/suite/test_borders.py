@@ -8,6 +8,7 @@ import re
 import struct
 import subprocess
 import sys
+import tempfile
 import zlib
 from pathlib import Path
 from typing import Any
@@ -233,6 +234,23 @@ def test_what_is_printed_moves_no_cursor(command: Command, tmp_path: Path) -> No
     assert run.returncode == 1, run.stderr
     assert "\x1b" not in run.stdout + run.stderr
     assert "[bold]mine[b]\\x1b[31m.py in float64: does not conform" in run.stdout
+
+
+def test_an_adapter_with_a_dataclass_and_later_annotations_loads(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from __future__ import annotations\nfrom dataclasses import dataclass\nfrom typing import ClassVar\n"
+        "from swin_reference import layer_norm\nprecision = 'float64'\n"
+        "@dataclass\nclass Sizes:\n    one: int = 1\n    two: ClassVar[int] = 2\n"
+    )
+    run = command("check", "mine.py", "--only", "layer_norm/eps", "--effort", "quick")
+    assert run.returncode == 0, run.stderr
+
+
+def test_a_temporary_folder_that_is_missing(capsys: Out, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/nowhere"])
+    monkeypatch.chdir(Path(__file__).parent)
+    assert "No usable temporary directory" in refuse(capsys, "compare", "HEAD")
 
 
 def test_the_command_leaves_nothing_behind(command: Command, tmp_path: Path) -> None:

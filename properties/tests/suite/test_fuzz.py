@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from studies import fuzz, fuzz_inputs
 
@@ -30,9 +32,11 @@ def test_what_once_was_a_fault(kind: str, number: int) -> None:
 @pytest.mark.parametrize("kind", fuzz_inputs.KINDS)
 def test_a_few_inputs_of_every_kind(kind: str) -> None:
     numbers = range(8 if kind == "command_line" else 25)
+    before = sorted(Path().iterdir())
     found = {number: fuzz.read_one((kind, number)) for number in numbers}
     assert {n: one for n, one in found.items() if one.verdict not in ("refused", "taken")} == {}
     assert any(one.verdict == "refused" for one in found.values())
+    assert sorted(Path().iterdir()) == before
 
 
 def test_a_fault_is_found(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

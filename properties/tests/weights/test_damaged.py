@@ -222,6 +222,8 @@ def test_pickles_that_lie(tmp_path: Path) -> None:
             torch.save(held, path, _use_new_zipfile_serialization=not old)
             refuse(path, "its pickle builds over")
     key = pickle.dumps({}, 2).replace(b"}q\x00", b"}q\x00)" + b"q\x01h\x01\x86q\x01" * 60 + b"K\x01s")
+    path.write_bytes(b"\x80\x02" + b"N0" * 2**20 + b"N.")
+    refuse(path, "operations")
     path.write_bytes(key)  # a key of 60 doubled tuples is hashed for ever
     refuse(path, "its pickle builds over")
 
