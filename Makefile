@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: check test lint deep sanitize honest kill-matrix peers bench bench-heavy bench-save bench-cpu \
+.PHONY: check test lint deep mutants sanitize honest kill-matrix peers bench bench-heavy bench-save bench-cpu \
         standing history claims gpu compare tracker-power examples readme pictures clean
 
 check: .venv/installed        ## the main job: our PyTorch Swin, judged by the oracle
@@ -18,6 +18,13 @@ lint: .venv/installed         ## format, lint, types
 
 deep: .venv/installed         ## heavy and random: run it before a change is called done
 	SWIN_ORACLE_PROFILE=deep $(BIN)/python -m pytest properties -n auto --dist worksteal
+	$(MUTANTS)
+
+NUMBER ?= 300
+SEED ?= 0
+MUTANTS = PYTHONPATH=properties $(BIN)/python -m studies.mutants --number $(NUMBER) --seed $(SEED)
+mutants: .venv/installed      ## small edits of the oracle: laws break each, or a committed list says why none does
+	$(MUTANTS)
 
 sanitize: .venv/installed     ## the C under the address and undefined-behaviour sanitizers: no report
 	$(BIN)/python properties/studies/sanitize.py
