@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: check test lint deep fuzz sanitize honest kill-matrix peers bench bench-heavy bench-save bench-cpu \
+.PHONY: check test lint deep fuzz mutants sanitize honest kill-matrix peers bench bench-heavy bench-save bench-cpu \
         standing history claims gpu compare tracker-power examples readme pictures clean
 
 check: .venv/installed        ## the main job: our PyTorch Swin, judged by the oracle
