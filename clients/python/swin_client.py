@@ -1,7 +1,8 @@
 """Answers ``swin-oracle check -- python mine.py`` from another Python environment, with NumPy alone.
 
 ``serve({"precision": "float32", "offers": "mlp"}, answer)``: ``answer`` takes a request's words and arrays
-and returns the reply's arrays.  It raises `Declined` for what is out of scope, any other exception for an error.
+and returns the reply's arrays.  It raises `Declined` for what is out of scope, any other exception for an
+error.
 docs/protocol.md is the protocol.
 """
 

@@ -16,6 +16,7 @@ from swin_weights import flatten
 from swin_properties.adapters.answers import BadAnswer, Declined, check_answer, read_reason
 from swin_properties.adapters.arguments import label_arguments, list_arrays, walk_arrays
 from swin_properties.adapters.contract import CONTRACT, ByName, find_refusal, result_shape
+from swin_properties.adapters.layouts import Asked, lay_out
 from swin_properties.adapters.process import ProcessGone
 from swin_properties.budget.precision import PRECISIONS, Precision
 
@@ -112,12 +113,14 @@ class Implementation:
     def _convert(self, value: Any) -> Any:
         """Returns arguments as an adapter takes them: arrays of its type, an integer for equal sides.
 
-        Arrays are copies, as the adapter may write to them; a copy keeps the order in memory.
+        Arrays are copies, as the adapter may write to them; a copy keeps the order in memory, and has the
+        layout that is asked for (`ask_layout`).
         """
         if isinstance(value, np.ndarray) and np.issubdtype(value.dtype, np.floating):
             if np.any(self.precision.rounded(value) != value):
                 raise AssertionError(f"a law gave values that are not exact in {self.precision.name}")
-            return np.array(value, dtype=self.precision.dtype, order="K")
+            made = np.array(value, dtype=self.precision.dtype, order="K")
+            return lay_out(made, value.layout) if isinstance(value, Asked) else made
         if isinstance(value, Mapping):
             return {name: self._convert(child) for name, child in value.items()}
         if isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], int):

@@ -14,14 +14,37 @@ name the last axis is the slowest.
 """
 
 
+class Asked(np.ndarray):
+    """An array that a law wants to be given in a layout."""
+
+    layout = "contiguous"
+
+
+def ask_layout(array: Any, layout: str) -> Any:
+    """Returns an array that `Implementation` gives to its adapter in a layout; its numbers are the same.
+
+    >>> ask_layout(np.ones(2), "offset view").layout
+    'offset view'
+    """
+    asked = np.array(array).view(Asked)
+    asked.layout = layout
+    return asked
+
+
 def find_layout(array: Any) -> str:
-    """Returns the layout of an array whose axes are compact in some order.
+    """Returns the layout of an array that `lay_out` made, or whose axes are compact in some order.
 
     >>> find_layout(np.ones((2, 3))), find_layout(np.ones((2, 3)).T)
     ('contiguous', 'other memory order 1,0')
+    >>> [find_layout(lay_out(np.ones((2, 3)), layout)) for layout in LAYOUTS[1:3]]
+    ['offset view', 'reversed strides']
     """
     if array.flags.c_contiguous:
         return "contiguous"
+    if min(array.strides) < 0:
+        return "reversed strides"
+    if list(array.strides) == sorted(array.strides, reverse=True):
+        return "offset view"
     order = sorted(range(array.ndim), key=lambda axis: -array.strides[axis])
     return f"other memory order {','.join(map(str, order))}"
 

@@ -18,6 +18,7 @@ from rich.console import Console
 from swin_properties.adapters import process as processes
 from swin_properties.commands import COMMANDS, WITH_PROGRAM
 from swin_properties.commands.words import Work
+from swin_properties.judging.jobs import close_pairs
 
 
 class _Parser(argparse.ArgumentParser):
@@ -90,6 +91,7 @@ def main(argv: list[str] | None = None) -> int:
         print("swin-oracle: interrupted", file=sys.stderr)
         return 128 + getattr(ended, "number", signal.SIGINT)
     finally:
+        close_pairs()
         processes.close_all()
         for one, handler in before.items():
             signal.signal(one, handler)

@@ -11,7 +11,7 @@ LIMITS = {
     # package: the most rooms, floors, arrows, circles
     "swin_reference": (17, 7, 60, 0),
     "swin_weights": (11, 5, 22, 0),
-    "swin_properties": (15, 10, 62, 0),
+    "swin_properties": (16, 10, 60, 0),
     "swin_timing": (5, 3, 3, 0),
     "swin_torch": (7, 7, 25, 0),
     "benchmarks": (10, 4, 18, 0),
