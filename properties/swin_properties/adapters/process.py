@@ -265,6 +265,8 @@ class Process:
                 with suppress(subprocess.TimeoutExpired):
                     self.process.wait(1.0)
         with suppress(OSError):
+            self._hear()  # its last words, if any are left
+        with suppress(OSError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
