@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .PHONY: check test lint deep fuzz mutants sanitize honest kill-matrix peers bench bench-heavy bench-save bench-cpu \
-        standing history claims gpu compare tracker-power examples readme pictures clean
+        standing history claims gpu compare tracker-power examples readme vectors pictures clean
 
 check: .venv/installed        ## the main job: our PyTorch Swin, judged by the oracle
 	$(BIN)/swin-oracle check swin_torch
@@ -85,6 +85,12 @@ peers: .venv/installed        ## what the laws find in timm, torchvision, transf
 
 readme: .venv/installed       ## prints anew what the README shows
 	$(BIN)/python properties/studies/readme.py
+
+vectors: .venv/installed      ## golden vectors, with their SHA-256, in dist/
+	rm -rf build/vectors && mkdir -p build dist
+	$(BIN)/swin-oracle vectors write build/vectors
+	tar -czf dist/swin-oracle-vectors.tar.gz -C build vectors
+	cd dist && sha256sum swin-oracle-vectors.tar.gz > swin-oracle-vectors.tar.gz.sha256
 
 pictures: .venv/installed     ## draws anew what the documentation shows
 	mkdir -p docs/pictures

@@ -24,10 +24,13 @@ PROTOCOL = "1"
 """The version of the message: a new mandatory field makes a new one."""
 
 LONGEST = 1 << 30
-"""The most bytes of a message."""
+"""The most bytes of a reply."""
 
 LONGEST_HEADER = 1 << 24
 """The most bytes of a header."""
+
+SHORT = 1 << 18
+"""The most bytes of a message that is written at once."""
 
 SIZES = {
     "BOOL": 1,
@@ -193,19 +196,22 @@ def _make_array(data: memoryview, kind: str, shape: tuple[int, ...]) -> Any:
 
 
 def frame(parts: Iterable[Any]) -> list[Any]:
-    """Returns the parts of a message as they go through a pipe: its length first.
+    """Returns the parts of a message as they go through a pipe, its length first; a short one is one part.
 
-    >>> [bytes(part) for part in frame([b"abc"])]
-    [b'\\x03\\x00\\x00\\x00\\x00\\x00\\x00\\x00', b'abc']
+    One part is written at once: each write may wake the process that reads.
+
+    >>> [bytes(part) for part in frame([b"a", b"bc"])]
+    [b'\\x03\\x00\\x00\\x00\\x00\\x00\\x00\\x00abc']
     """
     parts = list(parts)
-    return [struct.pack("<Q", sum(memoryview(part).nbytes for part in parts)), *parts]
+    total = sum(memoryview(part).nbytes for part in parts)
+    parts = [struct.pack("<Q", total), *parts]
+    return [b"".join(parts)] if total <= SHORT else parts
 
 
 def send(descriptor: int, words: Mapping[str, str], arrays: Mapping[str, Any] | None = None) -> None:
     """Writes a message into a pipe, and waits until it is written."""
-    first, *rest = frame(encode(words, arrays))
-    for part in (first + rest[0], *rest[1:]):
+    for part in frame(encode(words, arrays)):
         view = memoryview(part).cast("B")
         while view:
             view = view[os.write(descriptor, view) :]
@@ -214,14 +220,14 @@ def send(descriptor: int, words: Mapping[str, str], arrays: Mapping[str, Any] | 
 def receive(descriptor: int) -> Message | None:
     """Reads the next message from a pipe, and waits for it; None where the pipe ends before one.
 
+    It takes a message of any length: who answers trusts who asks.
+
     Errors: ``ValueError`` for what is no message.
     """
     head = _read(descriptor, 8)
     if len(head) < 8:
         return None
     (length,) = struct.unpack("<Q", head)
-    if length > LONGEST:
-        raise ValueError(f"a message is at most {LONGEST} bytes, got {length}")
     image = _read(descriptor, length)
     return None if len(image) < length else decode(image)
 

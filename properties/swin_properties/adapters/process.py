@@ -69,6 +69,7 @@ class Process:
         """
         self.words = deque[bytes]()
         self.kept = self.shown = 0
+        self.looked = monotonic()
         self.why = ""
         self.replies = bytearray()
         self.limit = _find_memory_limit()
@@ -107,7 +108,6 @@ class Process:
         what is no reply; it is ended.
         """
         left = [memoryview(part).cast("B") for part in frame(encode(words, arrays))]
-        left[:2] = [memoryview(bytes(left[0]) + bytes(left[1]))]
         end = monotonic() + timeout
         self._check_silence()
         poll = select.poll()
@@ -116,7 +116,6 @@ class Process:
         self._write(left)
         if left:
             poll.register(self.stdin, select.POLLOUT)
-        looked = monotonic()
         while True:
             wait = max(0.0, min(TICK, end - monotonic()))
             events = dict(poll.poll(1e3 * wait))
@@ -130,9 +129,11 @@ class Process:
                 if not self._read_reply():
                     raise self._gone(self._describe_end())
                 if (length := self._find_length()) is not None and len(self.replies) >= 8 + length:
+                    if left:
+                        raise self._gone("answered a request before it had read it")
                     return self._take_reply(length)
-            if monotonic() - looked >= TICK or not events:
-                looked = monotonic()
+            if monotonic() - self.looked >= TICK or not events:
+                self.looked = monotonic()
                 self._look()
             if monotonic() >= end:
                 raise self._gone(f"did not answer within {timeout:g} s")
@@ -263,6 +264,8 @@ class Process:
                 self.process.stdin.close()  # type: ignore[union-attr]
                 with suppress(subprocess.TimeoutExpired):
                     self.process.wait(1.0)
+        with suppress(OSError):
+            self._hear()  # its last words, if any are left
         with suppress(OSError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()

@@ -20,6 +20,7 @@ from swin_properties.adapters import process as processes
 from swin_properties.commands import COMMANDS, WITH_PROGRAM
 from swin_properties.commands.screen import Screen, complain
 from swin_properties.commands.words import Work
+from swin_properties.judging.jobs import close_pairs
 
 
 class _Parser(argparse.ArgumentParser):
@@ -93,6 +94,7 @@ def main(argv: list[str] | None = None) -> int:
             f"a file or folder that is needed cannot be used, {about}{error.strerror or error}: check it"
         )
     finally:
+        close_pairs()
         processes.close_all()
         for one, handler in before.items():
             signal.signal(one, handler)

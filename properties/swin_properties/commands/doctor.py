@@ -16,8 +16,8 @@ from swin_properties.adapters.implementation import Implementation
 from swin_properties.adapters.load import load_in_precision
 from swin_properties.adapters.process import ProcessGone, clean
 from swin_properties.adapters.remote import TIMEOUT, Launch, Remote, find_program
-from swin_properties.cases.case import GridCase, NetCase
-from swin_properties.commands.words import Work, add_dtype, add_implementation
+from swin_properties.cases.case import GridCase, NetCase, ScheduleCase
+from swin_properties.commands.words import Work, add_dtype, add_implementation, check_timeout
 from swin_properties.laws.version import __version__
 
 DESCRIPTION = """Starts an implementation in a process of its own, prints what it says of itself, and calls
@@ -29,6 +29,7 @@ CASES = {
     NetCase: NetCase(
         image=(32, 32), patch=(2, 2), window=(4, 4), depths=(2, 2), heads=(2, 4), embed_dim=8, classes=5
     ),
+    ScheduleCase: ScheduleCase(depths=(2, 1)),
 }
 """The sizes of the calls: square windows, half of them shifted, whole grids."""
 
@@ -47,10 +48,9 @@ def add(commands: Any) -> None:
 def prepare(args: argparse.Namespace) -> Work:
     """Starts the process; the work calls every callable and prints a line for each."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    if not 0 < args.timeout <= 86400:
-        raise ValueError(f"--timeout is over 0 and at most 86400 seconds, got {args.timeout:g}: give another")
+    timeout = check_timeout(args.timeout)
     program = find_program(args.program) if args.program else ()
-    remote = Remote(Launch(program, args.implementation or "", __version__), args.timeout)
+    remote = Remote(Launch(program, args.implementation or "", __version__), timeout)
     try:
         implementation = Implementation(*load_in_precision(remote, args.dtype))
     except BaseException:

@@ -100,7 +100,7 @@ class Pair:
             return
         self.process.terminate()  # it ends the implementation's process
         with suppress(subprocess.TimeoutExpired):
-            self.process.wait(3.0)
+            self.process.wait(10.0)
         self.process.kill()
         self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout):

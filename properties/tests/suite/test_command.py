@@ -94,7 +94,7 @@ def test_the_same_run_twice_says_the_same(command: Command) -> None:
         ),
         (["check", "absent.py"], "file exists, got absent.py"),
         (["check", ":adapter"], "a module, module:attribute or file.py"),
-        (["check"], "required: implementation"),
+        (["check"], "a program after --, got neither"),
         (["check", "swin_reference", "--only", "mlp/gelo"], "did you mean mlp/gelu"),
         (["check", "swin_reference", "--dtype", "fp32"], "one of float64, .*got 'fp32'"),
         (["check", "swin_reference", "--dtype", "float16"], "float64 or float32, got 'float16'"),

@@ -48,7 +48,7 @@ DIES = {
     "garbage among the replies": ("[os.write(n, bytes(range(200, 256))) for n in replies()]", "process"),
     "a reply too long": ("[os.write(n, bytes([0, 0, 0, 0, 0, 1, 0, 0])) for n in replies()]", "the most is"),
     "a flood of replies": (
-        "while True: [os.write(n, bytes([0, 0, 0, 63, 0, 0, 0, 0]) + bytes(1 << 16)) for n in replies()]",
+        "while True: [os.write(n, bytes([0, 0, 32, 0, 0, 0, 0, 0]) + bytes(1 << 16)) for n in replies()]",
         "no message",
     ),
     "a flood of words": ("while True: os.write(2, b'x' * 4096)", "did not answer within"),

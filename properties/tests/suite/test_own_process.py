@@ -5,11 +5,18 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import Command
+from PIL import Image
 from swin_properties import check
+from swin_properties.adapters.implementation import Implementation
+from swin_properties.adapters.layouts import lay_out
+from swin_properties.adapters.load import load
+from swin_properties.adapters.remote import Launch, Remote
 from swin_properties.commands.cli import main
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
@@ -138,3 +145,36 @@ def test_the_judging_process_imports_neither_the_implementation_nor_its_framewor
     run = command("check", "mine.py", *words, "--case", "grid=1x2 head_dim=3")
     assert run.returncode == 0, run.stderr
     assert len(list(tmp_path.glob("loaded-*"))) == 2
+
+
+LAYOUTS = """
+import numpy as np
+precision = "float64"
+def layer_norm(x, params, eps=1e-5):
+    alone = x.base is None or x.base.size == x.size
+    return np.resize(np.array([*x.strides, alone], float), x.shape)
+"""
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "offset view", "other memory order"])
+def test_an_array_lies_here_as_it_lies_there(layout: str, tmp_path: Path) -> None:
+    (tmp_path / "layouts.py").write_text(LAYOUTS)
+    x, params = np.arange(24.0).reshape(2, 3, 4), {"weight": np.ones(4), "bias": np.ones(4)}
+    with closing(Remote(Launch(adapter=str(tmp_path / "layouts.py")))) as remote:
+        for adapter in (load(str(tmp_path / "layouts.py")), remote):
+            given = lay_out(x, layout)
+            got = Implementation(adapter).layer_norm(given, params).ravel()[:4]
+            assert got.tolist() == [*given.strides, float(layout != "offset view")]
+
+
+def test_identify_and_predict_have_a_process_of_their_own(command: Command, tmp_path: Path) -> None:
+    dies = "import os\nprecision = 'float64'\ndef swin_transformer(*args): os._exit(3)\n"
+    (tmp_path / "dies.py").write_text(dies)
+    run = command("identify", "dies.py")
+    assert run.returncode == 1
+    assert "the implementation's process ended itself with exit code 3" in run.stdout
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "red.png")
+    (tmp_path / "small.json").write_text('{"embed_dim": 4, "depths": [1], "num_heads": [1]}')
+    run = command("predict", "dies.py", "--image", "red.png", "--config", "small.json")
+    assert (run.returncode, run.stdout) == (2, "")
+    assert "ended itself with exit code 3" in run.stderr
