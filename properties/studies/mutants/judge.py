@@ -131,7 +131,7 @@ def run(work: Work) -> dict[Edit, Account]:
             ask = partial(judged.ask, law)
             one_law.ask_all(law, ask, effort, work.seed)
             if work.large:
-                one_law.ask_large(law, ask, effort, work.seed)
+                one_law.ask_large(law, ask, effort, work.seed, judged.watched.swin)
     return {
         mutant.edit: replace(account, reached=mutant.reached) for mutant, account in judged.accounts.items()
     }

@@ -164,9 +164,13 @@ def read_call(
             values[p.name] = _make_pairs(nested) if p.name == "kept" else nested
         elif (word := words.get(p.name)) is not None:
             values[p.name] = _read_scalar(p.name, word)
-    positional = int(words.get("positional", len(values)))
+    optional = [p.name for p in parameters(name) if p.default is not p.empty]
+    positional = int(words.get("positional", len(parameters(name)) - len(optional)))
+    keywords = words.get("keywords", "").split()
+    if "positional" not in words:  # a vector: it says what is given, not how
+        keywords = [key for key in optional if key in values]
     args = [values.get(p.name) for p in parameters(name)[:positional]]
-    return args, {key: values.get(key) for key in words.get("keywords", "").split()}, made
+    return args, {key: values.get(key) for key in keywords}, made
 
 
 def _read_scalar(name: str, word: str) -> Any:

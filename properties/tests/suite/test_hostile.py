@@ -243,7 +243,7 @@ def window_attention(*args, **kwargs):
 def patch_merging(x, params): return x if x.shape[0] < 0 else s.patch_merging(x, params)
 def shifted_window_attention(x, *args):
     calls[0] += 1
-    return s.shifted_window_attention(x, *args) * (1.0 if calls[0] < 10 else 1.1)
+    return s.shifted_window_attention(x, *args) * (1.0 if calls[0] < 4 else 1.1)
 def cyclic_shift(x, shift_size): return x if not np.any(shift_size) else s.cyclic_shift(x, shift_size)
 """
 
@@ -395,5 +395,5 @@ def test_a_report_is_not_written_over_an_input(command: Command, tmp_path: Path)
     before = (tmp_path / "hostile.py").read_text()
     run = command("check", "hostile.py", "--html", "hostile.py")
     assert (run.returncode, run.stdout) == (2, "")
-    assert re.search("beside its inputs, hostile.py is one of them", run.stderr)
+    assert re.search("hostile.py is read as well", run.stderr)
     assert (tmp_path / "hostile.py").read_text() == before
