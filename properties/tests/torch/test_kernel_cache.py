@@ -26,12 +26,12 @@ def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
     monkeypatch.setattr(building, "FLAGS", ("-O0", "-shared", "-fPIC"))
 
     def load() -> object:
-        for kept in (building._cache, building._compiler, say_once):
+        for kept in (building._find_cache, building._find_compiler, say_once):
             kept.cache_clear()
-        return building.library("pointwise.c", BFLOAT16=0)
+        return building.build_library("pointwise.c", BFLOAT16=0)
 
     yield load  # type: ignore[misc]
-    for kept in (building._cache, building._compiler, say_once):
+    for kept in (building._find_cache, building._find_compiler, say_once):
         kept.cache_clear()
 
 
@@ -114,7 +114,7 @@ def test_a_compiler_that_hangs_or_speaks_no_utf8_is_done_without(
 
 def test_a_temporary_folder_is_removed_at_the_end(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    code = "from swin_torch.backends.c import building; print(building._cache())"
+    code = "from swin_torch.backends.c import building; print(building._find_cache())"
     environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "file"), "TMPDIR": str(tmp_path)}
     line = [sys.executable, "-W", "ignore", "-c", code]
     run = subprocess.run(line, env=environment, capture_output=True, text=True, check=True)
