@@ -2,8 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: check test lint deep sanitize honest kill-matrix peers bench bench-heavy bench-save bench-cpu \
-        standing history claims gpu compare tracker-power examples readme pictures clean
+.PHONY: check test lint deep fuzz mutants sanitize honest kill-matrix peers bench bench-heavy bench-save bench-cpu \
+        standing history claims gpu compare tracker-power examples readme vectors pictures clean
 
 check: .venv/installed        ## the main job: our PyTorch Swin, judged by the oracle
 	$(BIN)/swin-oracle check swin_torch
@@ -18,6 +18,10 @@ lint: .venv/installed         ## format, lint, types
 
 deep: .venv/installed         ## heavy and random: run it before a change is called done
 	SWIN_ORACLE_PROFILE=deep $(BIN)/python -m pytest properties -n auto --dist worksteal
+	$(MAKE) fuzz
+
+fuzz: .venv/installed         ## 5000 damaged and odd inputs, by seed: no traceback, no silent pass, no hang
+	PYTHONPATH=properties $(BIN)/python -m studies.fuzz
 
 sanitize: .venv/installed     ## the C under the address and undefined-behaviour sanitizers: no report
 	$(BIN)/python properties/studies/sanitize.py
@@ -81,6 +85,12 @@ peers: .venv/installed        ## what the laws find in timm, torchvision, transf
 
 readme: .venv/installed       ## prints anew what the README shows
 	$(BIN)/python properties/studies/readme.py
+
+vectors: .venv/installed      ## golden vectors, with their SHA-256, in dist/
+	rm -rf build/vectors && mkdir -p build dist
+	$(BIN)/swin-oracle vectors write build/vectors
+	tar -czf dist/swin-oracle-vectors.tar.gz -C build vectors
+	cd dist && sha256sum swin-oracle-vectors.tar.gz > swin-oracle-vectors.tar.gz.sha256
 
 pictures: .venv/installed     ## draws anew what the documentation shows
 	mkdir -p docs/pictures

@@ -6,7 +6,7 @@ It is loaded when somebody judges, and not by ``import swin_torch``.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from types import SimpleNamespace
@@ -23,7 +23,8 @@ from swin_torch.geometry import functional
 from swin_torch.geometry.bias_resizing import resize_relative_position_bias
 from swin_torch.geometry.conventions import fit_window
 from swin_torch.geometry.sizes import Size
-from swin_torch.model.layers import Mlp, SwinBlock, SwinStage, WindowAttention
+from swin_torch.model import network
+from swin_torch.model.layers import Kept, Mlp, SwinBlock, SwinStage, WindowAttention
 from swin_torch.model.network import SwinTransformer
 from swin_torch.model.patches import PatchEmbed, PatchMerging
 
@@ -124,10 +125,16 @@ class Adapter(TorchAdapter):
         return self._module(params, WindowAttention, *sizes)(x, mask)
 
     def shifted_window_attention(
-        self, x: Tensor, params: Params, num_heads: int, window_size: Size, shift_size: Size
+        self,
+        x: Tensor,
+        params: Params,
+        num_heads: int,
+        window_size: Size,
+        shift_size: Size,
+        qk_scale: float | None = None,
     ) -> Tensor:
         """(B, H, W, C) -> same."""
-        sizes = x.shape[-1], num_heads, window_size, "bias" in params["qkv"]
+        sizes = x.shape[-1], num_heads, window_size, "bias" in params["qkv"], qk_scale
         attention = self._module(params, WindowAttention, *sizes)
         fast = self.ways == "fast"
         attend = ways.shifted_window_attention if fast else functional.shifted_window_attention
@@ -158,27 +165,55 @@ class Adapter(TorchAdapter):
         num_heads: int,
         window_size: Size,
         shift_size: Size,
-        kept: tuple[Tensor, Tensor] | None = None,
+        kept: Kept | None = None,
+        qk_scale: float | None = None,
     ) -> Tensor:
         """(B, H, W, C), drop path's factors (B,) for both branches -> same."""
-        sizes = x.shape[-1], num_heads, window_size, _hidden(params["mlp"]), "bias" in params["attn"]["qkv"]
+        bias = "bias" in params["attn"]["qkv"]
+        sizes = x.shape[-1], num_heads, window_size, _hidden(params["mlp"]), bias, qk_scale
         return self._blocks(params, SwinBlock, *sizes, convention=self.decided)(x, shift_size, kept)
 
-    def swin_stage(self, x: Tensor, params: Params, depth: int, num_heads: int, window_size: Size) -> Tensor:
+    def drop_path_rates(self, rate: float, depths: Sequence[int]) -> list[Tensor]:
+        """Returns the rates (depth,) of the blocks of every stage."""
+        rates = network.drop_path_rates(rate, depths)
+        return [torch.tensor(stage, dtype=torch.float64) for stage in rates]
+
+    def swin_stage(
+        self,
+        x: Tensor,
+        params: Params,
+        depth: int,
+        num_heads: int,
+        window_size: Size,
+        kept: Sequence[Kept] | None = None,
+        qk_scale: float | None = None,
+    ) -> Tensor:
         """(B, H, W, C) -> the same, merged if ``params`` has a ``downsample``."""
         first, merge = params["blocks"][0], "downsample" in params
         window = fit_window(x.shape[1:3], window_size, self.decided)
         bias = "bias" in first["attn"]["qkv"]
-        sizes = x.shape[-1], depth, num_heads, window, _hidden(first["mlp"]), merge, bias
-        return self._blocks(params, SwinStage, *sizes, convention=self.decided)(x)
+        sizes = x.shape[-1], depth, num_heads, window, _hidden(first["mlp"]), merge, bias, qk_scale
+        return self._blocks(params, SwinStage, *sizes, convention=self.decided)(x, kept)
 
-    def swin_features(self, images: Tensor, params: Params, config: SwinConfig) -> list[Tensor]:
+    def swin_features(
+        self,
+        images: Tensor,
+        params: Params,
+        config: SwinConfig,
+        kept: Sequence[Sequence[Kept]] | None = None,
+    ) -> list[Tensor]:
         """(B, colours, H, W) -> the map (B, H', W', C') of every stage."""
-        return self._blocks(params, SwinTransformer, self._under(config)).features(images)
+        return self._blocks(params, SwinTransformer, self._under(config)).features(images, kept)
 
-    def swin_transformer(self, images: Tensor, params: Params, config: SwinConfig) -> Tensor:
+    def swin_transformer(
+        self,
+        images: Tensor,
+        params: Params,
+        config: SwinConfig,
+        kept: Sequence[Sequence[Kept]] | None = None,
+    ) -> Tensor:
         """(B, colours, H, W) -> (B, classes)."""
-        return self._blocks(params, SwinTransformer, self._under(config))(images)
+        return self._blocks(params, SwinTransformer, self._under(config))(images, kept)
 
     def _tensors(self, value: Any, leaf: bool = True) -> Any:
         # Inputs want gradients, as in training: without, PyTorch may multiply in another order.

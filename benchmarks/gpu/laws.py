@@ -270,7 +270,7 @@ def serve(connection: Connection, precision: str, reduced: bool) -> None:
         connection.send(str(error))
         return
     connection.send("ready")
-    again = f"swin-oracle check {name} --dtype {precision}"
+    again = partial("{} {}".format, f"swin-oracle check {name} --dtype {precision}")
     announce = partial(_announce, connection)
     while True:
         try:

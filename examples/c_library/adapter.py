@@ -15,8 +15,7 @@ precision = "float32"
 
 LIBRARY = Path(os.environ.get("SWIN_LIBRARY", Path(__file__).with_name("libswin.so"))).resolve()
 if not LIBRARY.exists():
-    source = Path(__file__).with_name("swin.c")
-    raise FileNotFoundError(f"{LIBRARY} is not built: gcc -O2 -shared -fPIC -o {LIBRARY} {source} -lm")
+    raise FileNotFoundError("libswin.so is not built: gcc -O2 -shared -fPIC -o libswin.so swin.c -lm")
 
 swin = CDLL(str(LIBRARY))
 Floats = POINTER(c_float)

@@ -77,7 +77,7 @@ def to_text(found: kills.Kills) -> str:
 def smallest(bug: Bug, law: Law) -> str:
     """Returns the smallest case on which a law kills a bug, in float32."""
     wrong = kills.planted(bug, PRECISIONS["float32"])
-    found = one_law.run_law(law, wrong, one_law.EFFORTS["default"], 0, "").counterexample
+    found = one_law.run_law(law, wrong, one_law.EFFORTS["default"], 0, str).counterexample
     return str(found.case) if found else ""
 
 

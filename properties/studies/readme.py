@@ -26,6 +26,11 @@ s: the shift.
 
 What holds for all of them:
 """
+SCOPE_HEAD = """## `scope`
+
+An adapter that takes less states so in a dict, `scope = {"square_windows": True, "qkv_bias": "always"}`.
+Cases are then drawn inside it, and every law gets its full number of them. Its words, whose value is `True`
+where nothing else is said:"""
 BLOCK = re.compile(r"```console\n\$ swin-oracle (.*)\n(?:.*\n)*?```\n")
 
 
@@ -54,7 +59,8 @@ def describe_callables() -> str:
     _, _, common = (contract.__doc__ or "").partition("What holds for all of them:")
     common = common.strip().replace("``", "`")
     config = ", ".join(f"`{field.name}`" for field in fields(SwinConfig))
-    lines = [CALLABLES_HEAD, f"{common}\n- The fields of `SwinConfig` are {config}.", ""]
+    lines = [CALLABLES_HEAD, f"{common}\n- The fields of `SwinConfig` are {config}.", "", SCOPE_HEAD, ""]
+    lines += [*(f"- `{word}`: {said}." for word, said in contract.SCOPE.items()), ""]
     for name, entry in contract.CONTRACT.items():
         facts = {
             "takes": entry.takes,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
 from swin_properties.adapters.load import find_name
 from swin_properties.bugs import diagnosis, kills
+from swin_properties.judging import jobs as shared
 from swin_properties.judging.implementation import load_implementation
 from swin_properties.judging.own_process import OwnProcess
 from swin_properties.judging.report import Report
@@ -15,18 +17,20 @@ from swin_properties.judging.run import InProcess, Request, Runner, Watcher, ask
 
 
 def make_runner(request: Request, implementation: Any = None) -> Runner:
-    """Returns what asks the implementation of a request: in this process, or in its own with a timeout.
+    """Returns what asks the implementation of a request: in this process, or in its own.
 
     ``implementation`` is the object that the request names, where there is one.
 
     Errors: ``ValueError`` in one sentence for an implementation that does not load.
     """
-    if request.timeout is not None:
-        return OwnProcess(request, diagnosis.explain)
-    found = request.implementation if implementation is None else implementation
-    return InProcess(
-        request, load_implementation(found, request.dtype, request.convention), diagnosis.explain
-    )
+    if not request.own_process:
+        found = request.implementation if implementation is None else implementation
+        return InProcess(
+            request, load_implementation(found, request.dtype, request.convention), diagnosis.explain
+        )
+    first = OwnProcess(request, diagnosis.explain)
+    number = shared.choose_jobs(request, first.device)
+    return first if number == 1 else shared.Jobs(first, request, diagnosis.explain, number)
 
 
 def judge(request: Request, runner: Runner, watcher: Watcher) -> Report:
@@ -46,14 +50,36 @@ def check(
     effort: str = "default",
     require: Iterable[str] = (),
     convention: str | None = None,
+    own_process: bool = False,
+    jobs: int = 1,
 ) -> Report:
     """Judges an implementation, an import string or an object, by the laws; needs no pytest.
+
+    It judges in this process.  With ``own_process`` the implementation, which is then an import string, has a
+    process of its own, and ``jobs`` such pairs share the laws, as in the command.
 
     Errors: ``ValueError`` in one sentence for an implementation that does not load or words that are wrong.
 
     >>> check("swin_reference", only="layer_norm/eps", effort="quick").exit_code
     0
+    >>> check("swin_reference", only="layer_norm/eps", effort="quick", own_process=True).exit_code
+    0
     """
     name = find_name(implementation)
-    request = make_request(name, only, dtype, seed, effort, require, convention=convention)
-    return judge(request, make_runner(request, implementation), Watcher())
+    if own_process and not isinstance(implementation, str):
+        raise ValueError(f"own_process takes an import string, got {name}: give module:attribute or file.py")
+    if jobs != 1 and not own_process:
+        raise ValueError(f"jobs are processes, got jobs={jobs} in this process: give own_process=True")
+    request = make_request(
+        name,
+        only,
+        dtype,
+        seed,
+        effort,
+        require,
+        convention=convention,
+        own_process=own_process,
+        jobs=jobs,
+    )
+    with closing(make_runner(request, implementation)) as runner:
+        return judge(request, runner, Watcher())

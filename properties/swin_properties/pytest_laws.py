@@ -72,7 +72,7 @@ def _ask(runner: InProcess, law: Law) -> None:
 
     result = runner.ask(law, Watcher())
     if result.status == "not offered":
-        pytest.skip(f"not offered: {', '.join(result.missing)}")
+        pytest.skip(result.absence)
     if result.status == "broken":
         raise AssertionError(describe(result))
 

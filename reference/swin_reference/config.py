@@ -2,16 +2,85 @@
 
 from __future__ import annotations
 
-import json
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
+from math import prod
+from numbers import Integral, Real
 from typing import Any
 
 from swin_reference.conventions import CONVENTIONS as CONVENTIONS
 from swin_reference.conventions import DECISIONS as DECISIONS
 from swin_reference.conventions import Convention as Convention
 from swin_reference.conventions import convention_named as convention_named
+from swin_reference.outside import read_json, refusal
 from swin_reference.sizes import Size, pair, window_pair
+
+LARGEST_NETWORK = 2**30
+"""The most parameters of a network; the largest Swin of the paper has 2**28."""
+
+
+def _is_integer(value: Any, most: int = 2**24) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and -most <= int(value) <= most
+
+
+def _is_size(value: Any, most: int = 2**16) -> bool:
+    both = value if isinstance(value, tuple) and len(value) == 2 else (value,)
+    return all(_is_integer(side, most) for side in both)
+
+
+def _is_window(value: Any) -> bool:
+    return _is_size(value) and prod(pair(value)) <= 2**12
+
+
+def _are_stages(value: Any) -> bool:
+    return isinstance(value, tuple) and len(value) <= 16 and all(_is_integer(n, 2**12) for n in value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and abs(float(value)) <= 2**16
+
+
+def _is_boolean(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+TYPES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "image_size": (_is_size, "an integer or two, at most 65536"),
+    "patch_size": (_is_size, "an integer or two, at most 65536"),
+    "in_channels": (_is_integer, "an integer"),
+    "embed_dim": (_is_integer, "an integer"),
+    "depths": (_are_stages, "at most 16 integers, each at most 4096"),
+    "num_heads": (_are_stages, "at most 16 integers, each at most 4096"),
+    "window_size": (_is_window, "an integer or two, a window of at most 4096 tokens"),
+    "mlp_ratio": (_is_number, "a number of at most 65536"),
+    "qkv_bias": (_is_boolean, "true or false"),
+    "qk_scale": (lambda value: value is None or _is_number(value), "none or a number of at most 65536"),
+    "patch_norm": (_is_boolean, "true or false"),
+    "absolute_position_embedding": (_is_boolean, "true or false"),
+    "num_classes": (_is_integer, "an integer"),
+    "convention": (lambda value: isinstance(value, str), "a name"),
+}
+"""For each field of a configuration, whether a value is of its type, and that type in words."""
+
+
+def check_types(values: Mapping[str, Any], source: str) -> None:
+    """Checks that each value has the type of its field of SwinConfig.
+
+    Errors: ``ValueError`` for the first that has not.
+
+    >>> check_types({"qkv_bias": "x"}, "a.json")
+    Traceback (most recent call last):
+    ...
+    ValueError: the values of a.json have the types of SwinConfig's fields: qkv_bias is true or false, got 'x'
+    """
+    for name, value in values.items():
+        fits, words = TYPES[name]
+        if not fits(value):
+            raise refusal(
+                f"the values of {source} have the types of SwinConfig's fields: {name} is {words}, "
+                f"got {value!r}"
+            )
 
 
 @dataclass(frozen=True)
@@ -45,6 +114,7 @@ class SwinConfig:
     convention: str = "canonical"
 
     def __post_init__(self) -> None:
+        check_types(vars(self), "a configuration")
         window_pair(self.window_size)
         if min(*pair(self.image_size), *pair(self.patch_size)) < 1:
             raise ValueError(
@@ -74,6 +144,29 @@ class SwinConfig:
                 f"num_classes={self.num_classes}: use positive values"
             )
         convention_named(self.convention)
+        if self.count > LARGEST_NETWORK:
+            raise ValueError(
+                f"a network has at most {LARGEST_NETWORK} parameters, got {self.count}: use smaller sizes"
+            )
+
+    @property
+    def count(self) -> int:
+        """The parameters of weights, tables and embeddings, without biases and norms.
+
+        >>> SwinConfig().count
+        28222746
+        """
+        patch, tokens = (
+            prod(pair(self.patch_size)),
+            prod(pair(self.image_size)) // prod(pair(self.patch_size)),
+        )
+        window = prod(2 * side - 1 for side in pair(self.window_size))
+        stages = zip(self.channels, self.depths, self.num_heads, strict=True)
+        blocks = sum(d * (4 * c * c + 2 * c * self.hidden(c) + window * heads) for c, d, heads in stages)
+        merges = sum(8 * c * c for c in self.channels[:-1])
+        positions = tokens * self.embed_dim if self.absolute_position_embedding else 0
+        embedding = patch * self.in_channels * self.embed_dim
+        return embedding + positions + blocks + merges + self.channels[-1] * self.num_classes
 
     @property
     def channels(self) -> tuple[int, ...]:
@@ -113,17 +206,34 @@ def load_config(name_or_path: str) -> SwinConfig:
     """
     if name_or_path in NAMED:
         return NAMED[name_or_path]
-    path = Path(name_or_path)
-    if not path.is_file():
-        raise ValueError(
+    if not isinstance(name_or_path, str) or not os.path.exists(name_or_path):
+        raise refusal(
             f"a configuration is one of {', '.join(NAMED)} or a JSON file, got {name_or_path!r}: "
             "use a listed name or an existing file"
         )
-    try:
-        values = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"a configuration file holds JSON, {path} does not parse: {error}") from None
-    return config_from(values, str(path))
+    return config_from(read_json(name_or_path, "a configuration file"), name_or_path)
+
+
+def fields_from(values: Any, source: str = "the configuration") -> dict[str, Any]:
+    """Returns the fields of SwinConfig that a mapping holds, some or all; lists become tuples.
+
+    Errors: ``ValueError`` for keys that are not fields of SwinConfig, or values of other types.
+
+    >>> fields_from({"depths": [2]})
+    {'depths': (2,)}
+    """
+    known = [field.name for field in fields(SwinConfig)]
+    unknown = (
+        [str(key) for key in values if key not in known] if isinstance(values, Mapping) else ["(no mapping)"]
+    )
+    if unknown:
+        raise refusal(
+            f"the keys of {source} are fields of SwinConfig, got {', '.join(unknown)}: "
+            f"use some of {', '.join(known)}"
+        )
+    given = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    check_types(given, source)
+    return given
 
 
 def config_from(values: Any, source: str = "the configuration") -> SwinConfig:
@@ -134,20 +244,11 @@ def config_from(values: Any, source: str = "the configuration") -> SwinConfig:
     >>> config_from({"depths": [2], "num_heads": [3]}).depths
     (2,)
     """
-    known = [field.name for field in fields(SwinConfig)]
-    unknown = sorted(set(values) - set(known)) if isinstance(values, dict) else ["(no mapping)"]
-    if unknown:
-        raise ValueError(
-            f"the keys of {source} are fields of SwinConfig, got {', '.join(unknown)}: "
-            f"use some of {', '.join(known)}"
-        )
-    given: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
-    }
+    given = fields_from(values, source)
     try:
         return SwinConfig(**given)
-    except TypeError as error:
-        raise ValueError(f"the values of {source} have the types of SwinConfig's fields: {error}") from None
+    except ValueError as error:
+        raise refusal(str(error)) from None
 
 
 def config_values(config: SwinConfig) -> dict[str, Any]:

@@ -99,10 +99,9 @@ def convention_named(name: str) -> Convention:
     >>> convention_named("timm").grid
     'built for, ceil'
     """
-    if name not in CONVENTIONS:
-        raise ValueError(
-            f"a convention is one of {', '.join(CONVENTIONS)}, got {name!r}: use {nearest(name, CONVENTIONS)}"
-        )
+    if not isinstance(name, str) or name not in CONVENTIONS:
+        hint = nearest(name, CONVENTIONS) if isinstance(name, str) else "its name"
+        raise ValueError(f"a convention is one of {', '.join(CONVENTIONS)}, got {name!r}: use {hint}")
     return CONVENTIONS[name]
 
 

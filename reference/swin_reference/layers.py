@@ -5,6 +5,7 @@ They use array operations only, no constants of a precision: float32 and complex
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod, sqrt
 from typing import Any
 
@@ -109,31 +110,30 @@ def drop_path(
     return branch * np.asarray(kept, dtype=branch.real.dtype).reshape(-1, *[1] * (branch.ndim - 1))
 
 
-def drop_path_rates(drop_path_rate: float, depths: tuple[int, ...]) -> list[list[float]]:
-    """Returns the drop rate p of every block, a list for each stage.
+def drop_path_rates(rate: float, depths: Sequence[int]) -> list[Any]:
+    """Returns the drop rate p of every block: for each stage an array (depth,).
 
-    p_k = drop_path_rate k / (sum(depths) - 1), where k counts the blocks of the whole network from 0.  A
-    network of one block has rate 0.  (Official code: ``SwinTransformer.__init__``.)
+    p_k = rate k / (sum(depths) - 1), where k counts the blocks of the whole network from 0.  A network of
+    one block has rate 0.  (Official code: ``SwinTransformer.__init__``.)
 
-    Errors: ``ValueError`` unless 0 <= drop_path_rate < 1.
+    Errors: ``ValueError`` unless 0 <= rate < 1.
 
-    >>> drop_path_rates(0.3, (2, 2))
-    [[0.0, 0.1], [0.2, 0.3]]
+    >>> drop_path_rates(0.75, (2, 2))
+    [array([0.  , 0.25]), array([0.5 , 0.75])]
     """
-    if not 0.0 <= drop_path_rate < 1.0:
-        raise ValueError(f"0 <= drop_path_rate < 1 must hold, got {drop_path_rate}: use a rate below 1")
-    rates = iter(np.linspace(0.0, drop_path_rate, sum(depths)).tolist())
-    return [[round(next(rates), 12) for _ in range(depth)] for depth in depths]
+    if not 0.0 <= rate < 1.0:
+        raise ValueError(f"0 <= rate < 1 must hold for drop path, got {rate}: use a rate below 1")
+    steps = max(sum(depths) - 1, 1)  # one block alone has rate 0
+    rates = rate * np.arange(sum(depths)) / steps
+    return np.split(rates, np.cumsum(depths)[:-1])
 
 
-def drop_path_factors(
-    rates: list[list[float]], batch: int, rng: np.random.Generator
-) -> list[list[tuple[Any, Any]]]:
+def drop_path_factors(rates: list[Any], batch: int, rng: np.random.Generator) -> list[list[tuple[Any, Any]]]:
     """Draws the factors of `drop_path`: for each block two (batch,) arrays, attention and MLP branch.
 
     Each factor is 0 with probability p, else 1 / (1 - p).  All are independent.
 
-    >>> drop_path_factors([[0.0]], 2, np.random.default_rng(0))
+    >>> drop_path_factors([np.zeros(1)], 2, np.random.default_rng(0))
     [[(array([1., 1.]), array([1., 1.]))]]
     """
 

@@ -6,6 +6,7 @@ The oracle computes them; those in a checkpoint are compared with the oracle's.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,8 @@ def find_wrong_buffers(buffers: Mapping[str, Any], config: SwinConfig) -> list[s
 
 def _agrees(name: str, x: Any, window: tuple[int, int], odd: bool) -> bool:
     if name.endswith(INDEX):
-        return np.array_equal(x, relative_position_index(window))
+        tokens = prod(window)  # compared first: the oracle's takes memory
+        return x.shape == (tokens, tokens) and np.array_equal(x, relative_position_index(window))
     return odd and mask_grid(x, window) is not None
 
 
@@ -54,11 +56,16 @@ def mask_grid(mask: Any, window_size: Size) -> tuple[int, int] | None:
     mh, mw = window_pair(window_size)
     if mask.ndim != 3 or mask.dtype.kind not in "fi" or not (mask <= 0).all():
         return None
-    windows = mask.shape[0]
+    if mask.shape[1:] != (mh * mw, mh * mw):
+        return None
+    windows, shift = mask.shape[0], (mh // 2, mw // 2)
+    masked = np.count_nonzero(mask.any((1, 2)))
     for rows in (rows for rows in range(1, windows + 1) if windows % rows == 0):
-        grid = rows * mh, windows // rows * mw
-        ours = shifted_window_mask(*grid, window_size, (mh // 2, mw // 2))
-        if np.array_equal(mask == 0, ours == 0):
+        columns = windows // rows
+        if windows - (rows - (shift[0] > 0)) * (columns - (shift[1] > 0)) != masked:
+            continue  # the last row and column of windows are masked, on an axis with a shift
+        grid = rows * mh, columns * mw
+        if np.array_equal(mask == 0, shifted_window_mask(*grid, window_size, shift) == 0):
             return grid
     return None
 

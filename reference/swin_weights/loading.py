@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from swin_reference.config import SwinConfig, config_values, convention_named
+from swin_reference.config import SwinConfig, config_values, convention_named, fields_from
+from swin_reference.outside import one_sentence
 from swin_reference.sizes import pair
 
 from swin_weights.layout_names import Names, names_in
@@ -69,13 +70,11 @@ def load(path: str | Path, **known: Any) -> Checkpoint:
     ('timm', (2,), ('image_size', 'qk_scale'))
     """
     path = Path(path)
-    held, json_values = read(path)
-    described = config_from_json(json_values)
-    flat, notes = unwrap(held, path.name)
-    try:
-        return _checkpoint(flat, notes, described, known)
-    except ValueError as error:
-        raise ValueError(f"{path.name}: {error}") from None
+    held, json_values, notes = read(path)
+    with one_sentence(path.name):
+        described = config_from_json(json_values)
+        flat, left_out = unwrap(held, path.name)
+        return _checkpoint(flat, [*notes, *left_out], described, fields_from(known, "the arguments"))
 
 
 def _checkpoint(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from swin_reference.outside import refusal
 
 RECOMPUTED = ("relative_position_index", "attn_mask", "relative_coords_table")
 """The last parts of the names of buffers: arrays that sizes alone determine, and no parameters."""
@@ -71,8 +72,8 @@ def matched(flat: Mapping[str, Any], shapes: Mapping[str, Any]) -> dict[str, Any
 
     ``shapes`` are the expected shapes, flat or nested, as `swin_reference.parameter_shapes` returns them.
 
-    Errors: ``ValueError`` that names every weight that is missing, extra, misshaped, not finite or not a
-    number.
+    Errors: ``ValueError`` that names the weights that are missing, extra, misshaped, not finite or no
+    floating-point numbers: of many the first, and all in its note.
 
     >>> matched({"a.weight": np.ones(2)}, {"a": {"weight": (2,)}})
     {'a.weight': array([1., 1.])}
@@ -89,16 +90,25 @@ def matched(flat: Mapping[str, Any], shapes: Mapping[str, Any]) -> dict[str, Any
         "missing": [name for name in expected if name not in given],
         "extra": [name for name in given if name not in expected],
         "misshaped": [f"{name} {given[name].shape}, not {tuple(expected[name])}" for name in misshaped],
-        "not numbers": [name for name in shared if not _is_real(given[name])],
+        "no floating-point numbers": [name for name in shared if not _is_real(given[name])],
         "non-finite": [
             name for name in shared if _is_real(given[name]) and not np.isfinite(given[name]).all()
         ],
     }
-    found = [f"{fault} {', '.join(names)}" for fault, names in faults.items() if names]
-    if found:
-        raise ValueError(f"a checkpoint holds exactly the model's parameters: {'; '.join(found)}")
+    if any(faults.values()):
+        said, more = (
+            "a checkpoint holds exactly the model's parameters: "
+            + "; ".join(f"{fault} {_list_names(names, most)}" for fault, names in faults.items() if names)
+            for most in (2, len(flat) + len(expected))
+        )
+        raise refusal(said, more if more != said else "")
     return {name: given[name] for name in expected}
 
 
+def _list_names(names: list[str], most: int) -> str:
+    listed = ", ".join(names[:most])
+    return f"{listed} and {len(names) - most} more" if len(names) > most else listed
+
+
 def _is_real(x: Any) -> bool:
-    return bool(np.issubdtype(x.dtype, np.number) and not np.issubdtype(x.dtype, np.complexfloating))
+    return bool(np.issubdtype(x.dtype, np.floating))

@@ -79,6 +79,10 @@ def recognise_config(
     return config_from(given | dict(known), "the checkpoint"), unknown, notes
 
 
+MOST_STAGES = 16
+"""The most stages that are looked for."""
+
+
 class WeightShapes:
     """The shapes of a checkpoint's weights under their official names, and the depths of its stages."""
 
@@ -86,8 +90,10 @@ class WeightShapes:
         """Finds the depths: stages and blocks count from 0 without a gap."""
         self.shapes = shapes
         self.depths: tuple[int, ...] = ()
-        while depth := self._depth(len(self.depths)):
+        while len(self.depths) <= MOST_STAGES and (depth := self._depth(len(self.depths))):
             self.depths += (depth,)
+        if len(self.depths) > MOST_STAGES:
+            raise ValueError(f"a Swin has at most {MOST_STAGES} stages, got more: check that it is a Swin's")
 
     def _depth(self, stage: int) -> int:
         """Returns the number of blocks of a stage; one weight alone is no block but a wrong name."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from swin_reference.config import SwinConfig
+from swin_reference.config import SwinConfig, fields_from
 from swin_reference.sizes import pair
 
 FIELDS = {
@@ -29,7 +29,7 @@ FIXED = {"model_type": "swin", "hidden_act": "gelu", "layer_norm_eps": 1e-5}
 def config_from_json(values: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the fields of SwinConfig that a ``config.json`` holds.
 
-    Errors: ``ValueError`` for a model other than Swin V1.
+    Errors: ``ValueError`` for a model other than Swin V1, and for a value of another type.
 
     >>> config_from_json({"model_type": "swin", "num_channels": 1})
     {'in_channels': 1}
@@ -48,7 +48,9 @@ def config_from_json(values: Mapping[str, Any]) -> dict[str, Any]:
             f"config.json is of a Swin V1 with the exact GELU, it says {', '.join(wrong)}: use another "
             "checkpoint"
         )
-    return {ours: values[theirs] for theirs, ours in FIELDS.items() if theirs in values}
+    return fields_from(
+        {ours: values[theirs] for theirs, ours in FIELDS.items() if theirs in values}, "config.json"
+    )
 
 
 def config_to_json(config: SwinConfig) -> dict[str, Any]:

@@ -183,11 +183,14 @@ class SwinStage(nn.Module):
         merging = PatchMerging(channels, convention, ways, keeping) if merge else None
         self.downsample = nn.Identity() if merging is None else merging
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, C) -> (B, ceil(H/2), ceil(W/2), 2 C), or the same shape without a merge."""
-        return self.downsample(self.apply_blocks(x))
+    def forward(self, x: Tensor, kept: Sequence[Kept] | None = None) -> Tensor:
+        """(B, H, W, C) -> (B, ceil(H/2), ceil(W/2), 2 C), or the same shape without a merge.
 
-    def apply_blocks(self, x: Tensor) -> Tensor:
+        ``kept`` has one entry a block, which replaces the random factors of its drop path.
+        """
+        return self.downsample(self.apply_blocks(x, kept))
+
+    def apply_blocks(self, x: Tensor, kept: Sequence[Kept] | None = None) -> Tensor:
         """(B, H, W, C) -> same: the stage before its merge.
 
         Errors: ``ValueError`` for a grid that the convention rejects.
@@ -196,7 +199,7 @@ class SwinStage(nn.Module):
         shift = fit_shift(x.shape[1:3], self.window_size, self.convention)
         x = require(x, list_shift_pairs(x.shape[1:3], self.window_size, self.convention))
         for number, block in enumerate(self.blocks):
-            x = block(x, shift if number % 2 else (0, 0))
+            x = block(x, shift if number % 2 else (0, 0), None if kept is None else kept[number])
         return x
 
 

@@ -14,7 +14,7 @@ from torch.nn.init import trunc_normal_, zeros_
 from swin_torch.geometry.conventions import check_image, find_grids, fit_window
 from swin_torch.geometry.exported import list_equal_pairs, require
 from swin_torch.geometry.sizes import Size, pair
-from swin_torch.model.layers import SwinStage
+from swin_torch.model.layers import Kept, SwinStage
 from swin_torch.model.patches import PatchEmbed
 
 
@@ -83,23 +83,28 @@ class SwinTransformer(nn.Module):
         self.head = nn.Linear(config.channels[-1], classes) if classes else nn.Identity()
         self.apply(_initialise)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, colours, H, W) -> logits (B, classes); with 0 classes, the mean token (B, C)."""
+    def forward(self, images: Tensor, kept: Sequence[Sequence[Kept]] | None = None) -> Tensor:
+        """(B, colours, H, W) -> logits (B, classes); with 0 classes, the mean token (B, C).
+
+        ``kept`` has one entry a stage, of one entry a block: it replaces the random factors of drop path.
+        """
         x = self._embed(images)
-        for stage in self.layers:  # called, so that its hooks run
-            x = stage(x)
+        for number, stage in enumerate(self.layers):  # called, so that its hooks run
+            x = stage(x) if kept is None else stage(x, kept[number])
         return self.head(self.norm(x).mean((1, 2)))
 
-    def features(self, images: Tensor) -> list[Tensor]:
+    def features(self, images: Tensor, kept: Sequence[Sequence[Kept]] | None = None) -> list[Tensor]:
         """(B, colours, H, W) -> the map (B, H', W', C') of every stage, before its merge and not normed.
+
+        ``kept`` is that of `forward`.
 
         Errors: ``ValueError`` for a grid that an absolute position embedding was not made for, or an image
         that the convention rejects.
         """
         x = self._embed(images)
         maps = []
-        for stage in cast("Iterable[SwinStage]", self.layers):
-            maps.append(stage.apply_blocks(x))
+        for number, stage in enumerate(cast("Iterable[SwinStage]", self.layers)):
+            maps.append(stage.apply_blocks(x, None if kept is None else kept[number]))
             x = stage.downsample(maps[-1])
         return maps
 
@@ -124,20 +129,20 @@ class SwinTransformer(nn.Module):
         return fit_window(grid, self.config.window_size, self.convention)
 
 
-def drop_path_rates(drop_path_rate: float, depths: Sequence[int]) -> list[list[float]]:
-    """Returns the drop rate of every block, by stage: linear from 0 to ``drop_path_rate`` over *all* blocks.
+def drop_path_rates(rate: float, depths: Sequence[int]) -> list[list[float]]:
+    """Returns the drop rate of every block, by stage: linear from 0 to ``rate`` over *all* blocks.
 
-    Errors: ``ValueError`` unless 0 <= drop_path_rate < 1.
+    Errors: ``ValueError`` unless 0 <= rate < 1.
 
     >>> drop_path_rates(0.75, (2, 2))
     [[0.0, 0.25], [0.5, 0.75]]
     """
-    if not 0 <= drop_path_rate < 1:
-        raise ValueError(f"0 <= drop_path_rate < 1 must hold, got {drop_path_rate}: use a rate below 1")
+    if not 0 <= rate < 1:
+        raise ValueError(f"0 <= drop_path_rate < 1 must hold, got {rate}: use a rate below 1")
     steps = max(sum(depths) - 1, 1)  # one block alone has rate 0
     starts = [sum(depths[:stage]) for stage in range(len(depths))]
     return [
-        [drop_path_rate * (start + block) / steps for block in range(depth)]
+        [rate * (start + block) / steps for block in range(depth)]
         for start, depth in zip(starts, depths, strict=True)
     ]
 

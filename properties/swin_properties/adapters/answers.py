@@ -33,16 +33,35 @@ def check_answer(result: Any, shape: Any, name: str) -> Any:
 
 
 def _array(result: Any, shape: tuple[int, ...], name: str) -> Any:
-    if not isinstance(result, np.ndarray):
-        raise BadAnswer(f"{name} returned {_kind(result)}: adapters return NumPy arrays, convert it")
-    if result.dtype.kind not in "fiub":
-        raise BadAnswer(f"{name} returned an array of {result.dtype}: adapters return real numbers")
+    result = make_plain(result, name)
     if result.shape != tuple(shape):
         raise BadAnswer(f"{name} returned shape {result.shape}: it should be {tuple(shape)}")
     if np.isnan(result).any():
         first = tuple(int(i) for i in np.argwhere(np.isnan(result))[0])
         raise BadAnswer(f"{name} returned NaN, first at {first}")
     return result.astype(np.float64) if result.dtype.kind == "f" else result
+
+
+def make_plain(result: Any, name: str) -> Any:
+    """Returns a result as an array of NumPy's own type, which cannot answer for itself; no copy is made.
+
+    Errors: `BadAnswer` for anything but a NumPy array of real numbers.
+    """
+    if not issubclass(type(result), np.ndarray):
+        raise BadAnswer(f"{name} returned {_kind(result)}: adapters return NumPy arrays, convert it")
+    plain = np.ndarray.view(result, np.ndarray)
+    if plain.dtype.kind not in "fiub":
+        raise BadAnswer(f"{name} returned an array of {plain.dtype}: adapters return real numbers")
+    return plain
+
+
+def read_reason(error: BaseException) -> str:
+    """Returns the first line of an exception's message, whatever its ``str`` does."""
+    try:
+        lines = str.strip(str(error)).splitlines()
+    except BaseException as worse:
+        return f"(its message raised {type(worse).__name__})"
+    return lines[0] if lines else "(no message)"
 
 
 def _kind(result: Any) -> str:

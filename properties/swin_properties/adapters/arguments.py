@@ -9,11 +9,27 @@ import numpy as np
 from swin_weights import flatten, unflatten
 
 from swin_properties.adapters.contract import list_parameters
+from swin_properties.adapters.layouts import find_larger, find_offset
 
 ALL = "all arguments at once"
 """The part that stands for all arguments together."""
 
 Select = tuple[str, slice]
+
+
+def copy_as(x: Any, dtype: Any) -> Any:
+    """Returns a copy of an array in another type, in the same order in memory.
+
+    An array inside a larger flat one is copied with all of that, and lies in it at the same place.
+
+    >>> copy_as(np.arange(4.0)[:0:-1], np.float32).base
+    array([0., 1., 2., 3.], dtype=float32)
+    """
+    if (larger := find_larger(x)) is None:
+        return np.array(x, dtype=dtype, order="K")
+    memory = np.array(larger, dtype=dtype)
+    strides = [stride // x.itemsize * memory.itemsize for stride in x.strides]
+    return np.ndarray(x.shape, memory.dtype, memory, find_offset(x) * memory.itemsize, strides)
 
 
 def list_arrays(name: str, args: tuple[Any, ...]) -> dict[str, Any]:
@@ -28,6 +44,15 @@ def list_arrays(name: str, args: tuple[Any, ...]) -> dict[str, Any]:
     for label, value in label_arguments(name, args):
         found |= flatten(value) if isinstance(value, Mapping) else {label: value}
     return {label: value for label, value in found.items() if isinstance(value, np.ndarray)}
+
+
+def walk_arrays(value: Any) -> Iterator[Any]:
+    """Yields all arrays in nested arguments or results."""
+    if isinstance(value, np.ndarray):
+        yield value
+    elif isinstance(value, (Mapping, list, tuple)):
+        for child in value.values() if isinstance(value, Mapping) else value:
+            yield from walk_arrays(child)
 
 
 def label_arguments(name: str, args: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:

@@ -14,6 +14,8 @@ What holds for all of them:
   spans the grid is not shifted at all.  A convention may decide otherwise.
 - ``config`` is a `SwinConfig`.
 - A callable that is missing, and an optional argument that its signature lacks, are not offered.
+- What an adapter takes less than this it states as its ``scope``, a dict of words and values; the rest it
+  declines.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ from swin_reference.sizes import Size, pair
 from swin_reference.types import Params
 
 from swin_properties.budget.precision import Precision
-from swin_properties.cases.case import Case, GridCase, NetCase
+from swin_properties.cases.case import Case, GridCase, NetCase, ScheduleCase
 
 Array = NDArray[Any]
 
@@ -79,7 +81,13 @@ class Swin(Protocol):
         """Attends inside each window: softmax(q k^T / sqrt(d) + bias + mask) v, projected."""
 
     def shifted_window_attention(
-        self, x: Array, params: Params, num_heads: int, window_size: Size, shift_size: Size
+        self,
+        x: Array,
+        params: Params,
+        num_heads: int,
+        window_size: Size,
+        shift_size: Size,
+        qk_scale: float | None = None,
     ) -> Array:
         """Attends inside each shifted window of a grid: the whole (S)W-MSA."""
 
@@ -103,16 +111,41 @@ class Swin(Protocol):
         window_size: Size,
         shift_size: Size,
         kept: Kept | None = None,
+        qk_scale: float | None = None,
     ) -> Array:
         """Adds attention, then the MLP, each behind its LayerNorm."""
 
-    def swin_stage(self, x: Array, params: Params, depth: int, num_heads: int, window_size: Size) -> Array:
+    def drop_path_rates(self, rate: float, depths: Sequence[int]) -> Sequence[Array]:
+        """Returns drop path's rate of every block: it grows linearly from 0 to ``rate`` over all blocks."""
+
+    def swin_stage(
+        self,
+        x: Array,
+        params: Params,
+        depth: int,
+        num_heads: int,
+        window_size: Size,
+        kept: Sequence[Kept] | None = None,
+        qk_scale: float | None = None,
+    ) -> Array:
         """Applies blocks, every second one shifted, then the merge where it has one."""
 
-    def swin_features(self, images: Array, params: Params, config: SwinConfig) -> Sequence[Array]:
+    def swin_features(
+        self,
+        images: Array,
+        params: Params,
+        config: SwinConfig,
+        kept: Sequence[Sequence[Kept]] | None = None,
+    ) -> Sequence[Array]:
         """Returns the map of every stage, before its merge and without a norm."""
 
-    def swin_transformer(self, images: Array, params: Params, config: SwinConfig) -> Array:
+    def swin_transformer(
+        self,
+        images: Array,
+        params: Params,
+        config: SwinConfig,
+        kept: Sequence[Sequence[Kept]] | None = None,
+    ) -> Array:
         """Classifies images: embedding, stages, norm, mean over the tokens, head."""
 
 
@@ -131,6 +164,24 @@ class Asked(Swin, ByName, Protocol):
 
     precision: Precision
     """What the implementation computes in."""
+
+    def shares_memory(self, given: Any, result: Any) -> list[bool]:
+        """Tells for each array of the last call's arguments whether the result shares memory with it."""
+
+
+SCOPE = {
+    "square_windows": "windows have equal sides",
+    "square_grids": "grids have equal sides, and images too",
+    "whole_windows": "grids are made of whole windows, images of whole patches, and merged sides are even",
+    "qkv_bias": '`"always"` or `"never"`: whether attention has a bias of queries, keys and values',
+    "patch_norm": '`"always"` or `"never"`: whether networks have a norm behind their patch embedding',
+    "shift": '`"half"`: a shift is 0 or floor(M / 2), on both axes',
+    "own_shift": "a shift is dropped where the convention drops that of a stage",
+    "image_sizes": "a list: the sizes of the images that networks take",
+    "no_qk_scale": "no `qk_scale` is taken, neither as an argument nor in a configuration",
+    "no_position_embedding": "no network has an absolute position embedding",
+}
+"""The words by which an adapter states its scope, in a dict ``scope``; what each says of what it takes."""
 
 
 @dataclass(frozen=True)
@@ -185,7 +236,7 @@ def _shape_reversed(windows: Array, window_size: Size, height: int, width: int) 
     return tokens // (height * width), height, width, windows.shape[3]
 
 
-def _shape_maps(images: Array, _: Params, config: SwinConfig) -> Any:
+def _shape_maps(images: Array, _params: Params, config: SwinConfig, *_: Any) -> Any:
     ph, pw = pair(config.patch_size)
     height, width = _ceil(images.shape[2], ph), _ceil(images.shape[3], pw)
     return [
@@ -213,14 +264,16 @@ def _refuse_blocks(convention: Convention, grid: tuple[int, int], window_size: S
 
 
 def _refuse_stage(
-    convention: Convention, x: Array, params: Params, _depth: int, _heads: int, window_size: Size
+    convention: Convention, x: Array, params: Params, _depth: int, _heads: int, window_size: Size, *_: Any
 ) -> None:
     _refuse_blocks(convention, x.shape[1:3], window_size)
     if "downsample" in params:
         rules.merged_grid(x.shape[1:3], convention)
 
 
-def _refuse_network(convention: Convention, images: Array, _: Params, config: SwinConfig) -> None:
+def _refuse_network(
+    convention: Convention, images: Array, _params: Params, config: SwinConfig, *_: Any
+) -> None:
     rules.check_image(images.shape[2:], config, convention)
     grid = rules.token_grid(images.shape[2:], config.patch_size, convention)
     for stage in range(len(config.depths)):
@@ -382,8 +435,15 @@ CONTRACT: dict[str, Entry] = {
         refuses="grids that are not whole windows",
         refuse=_refuse_window,
     ),
+    "drop_path_rates": Entry(
+        "a number 0 <= `rate` < 1, and a list with the depth of every stage",
+        "for each stage an array (depth,)",
+        lambda _, depths: [(depth,) for depth in depths],
+        lambda case: (case.rate, list(case.depths)),
+        ScheduleCase,
+    ),
     "swin_stage": Entry(
-        "(B, H, W, C)",
+        "(B, H, W, C); `kept`: that of each block",
         "(B, H, W, C); with `downsample` merged",
         lambda x, params, *_: _shape_merged(x) if "downsample" in params else x.shape,
         lambda case: (
@@ -400,7 +460,7 @@ CONTRACT: dict[str, Entry] = {
         refuse=_refuse_stage,
     ),
     "swin_features": Entry(
-        "(B, 3, H, W)",
+        "(B, 3, H, W); `kept`: that of each stage",
         "a list of the stages' maps",
         _shape_maps,
         lambda case: (case.images(), case.network(), case.config),
@@ -411,9 +471,9 @@ CONTRACT: dict[str, Entry] = {
         refuse=_refuse_network,
     ),
     "swin_transformer": Entry(
-        "(B, 3, H, W)",
+        "(B, 3, H, W); `kept`: that of each stage",
         "(B, classes); without `head` (B, channels)",
-        lambda images, _, config: (len(images), config.num_classes or config.channels[-1]),
+        lambda images, _, config, *__: (len(images), config.num_classes or config.channels[-1]),
         lambda case: (case.images(), case.network(), case.config),
         NetCase,
         missing=("qkv.bias", "patch_embed.norm", "absolute_pos_embed", "head"),
@@ -434,7 +494,7 @@ def result_shape(name: str, args: tuple[Any, ...], convention: Convention) -> An
     [(1, 3, 2, 5), (1, 2, 2, 5)]
     """
     if name in ("patch_embed", "swin_features") and convention.image == "drop":
-        images, params, sizes = args
+        images, params, sizes = args[:3]
         patch_size = sizes if name == "patch_embed" else sizes.patch_size
         bottom, right = rules.pixels_taken(images.shape[2:], patch_size, convention)
         args = images[:, :, :bottom, :right], params, sizes

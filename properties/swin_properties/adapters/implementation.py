@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -13,9 +13,11 @@ import swin_reference
 from swin_reference.config import CONVENTIONS, Convention
 from swin_weights import flatten
 
-from swin_properties.adapters.answers import BadAnswer, Declined, check_answer
-from swin_properties.adapters.arguments import label_arguments, list_arrays
+from swin_properties.adapters.answers import BadAnswer, Declined, check_answer, read_reason
+from swin_properties.adapters.arguments import copy_as, label_arguments, list_arrays, walk_arrays
 from swin_properties.adapters.contract import CONTRACT, ByName, find_refusal, result_shape
+from swin_properties.adapters.process import ProcessGone
+from swin_properties.adapters.scope import read_scope
 from swin_properties.budget.precision import PRECISIONS, Precision
 
 CANONICAL = CONVENTIONS["canonical"]
@@ -43,10 +45,10 @@ class Implementation:
         self.precision = precision or PRECISIONS[declared]
         self.convention = convention
         self.chosen = chosen
+        self.scope = read_scope(getattr(adapter, "scope", None))
         self.oracle = apply_convention(convention, swin_reference)
         self.truth = apply_convention(without_faults(convention), swin_reference)
-        block = getattr(adapter, "swin_block", None)
-        is_oracle = getattr(block, "func", block) is swin_reference.swin_block
+        is_oracle = is_reference(adapter)
         self.source: Any = swin_reference.direct if is_oracle else swin_reference
         self.expected = apply_convention(convention, self.source)
 
@@ -54,15 +56,30 @@ class Implementation:
         """Returns a case under the convention of the implementation; only cases of networks have one."""
         return replace(case, convention=self.convention.name) if hasattr(case, "convention") else case
 
+    def fit_case(self, case: Any, needs: Iterable[str]) -> Any:
+        """Returns a case, under the convention, moved inside the scope of the implementation.
+
+        ``needs`` are those of the law that is asked.
+        """
+        names = {need.partition(".")[0] for need in needs} & CONTRACT.keys()
+        return self.scope.fit(self.adapt_case(case), names, self.convention)
+
     def fresh(self) -> None:
         """Tells an adapter that keeps models between calls that a new case begins."""
         getattr(self.adapter, "fresh", lambda: None)()
 
     def offers(self, need: str) -> bool:
-        """Tells whether a callable, or ``callable.keyword``, is offered."""
-        name, _, keyword = need.partition(".")
+        """Tells whether a callable is offered, or with a part: ``callable.keyword``, ``.config.field``,
+        ``.params.name``.
+        """
+        name, _, part = need.partition(".")
         function = getattr(self.adapter, name, None)
-        return callable(function) and (not keyword or _takes(function, keyword))
+        if not callable(function) or self.scope.lacks(part):
+            return False
+        if not part or "." in part:
+            return True
+        takes = getattr(self.adapter, "takes", None)
+        return bool(takes(name, part)) if takes else takes_keyword(function, part)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name not in CONTRACT:
@@ -80,6 +97,8 @@ class Implementation:
         Errors: `BadAnswer` for an exception, `Declined` for sizes that the implementation does not take.
         """
         called, sizes = (args[0], args[2:]) if name == "vjp" else (name, args)
+        if outside := self.scope.find_reason(called, sizes, kwargs, self.convention):
+            raise Declined(f"the scope is {outside}")
         reason = find_refusal(called, sizes, self.convention)
         declines = getattr(self.adapter, "declines", None)
         if declines and (why := declines(called, *self._convert(sizes))):
@@ -87,25 +106,34 @@ class Implementation:
         given, kwargs = self._convert(args), self._convert(kwargs)
         try:
             result = getattr(self.adapter, name)(*given, **kwargs)
-        except Declined:
+        except (Declined, ProcessGone, KeyboardInterrupt):
             raise
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             if reason:
                 raise Declined(reason) from error
-            raise BadAnswer(f"{name} raised {type(error).__name__}: {_first_line(error)}") from error
+            if isinstance(error, BadAnswer):
+                raise
+            raise BadAnswer(f"{name} raised {type(error).__name__}: {read_reason(error)}") from error
         if reason:
             raise BadAnswer(f"{name} answered what its convention rejects: {reason}")
         return given, result
 
+    def shares_memory(self, given: Any, result: Any) -> list[bool]:
+        """Tells for each array of the last call's arguments whether the result shares memory with it."""
+        if (shared := getattr(self.adapter, "shared", None)) is not None:
+            return [label in shared for label in self.adapter.last_arrays]
+        parts = list(walk_arrays(result))
+        return [any(np.shares_memory(x, part) for part in parts) for x in walk_arrays(given)]
+
     def _convert(self, value: Any) -> Any:
         """Returns arguments as an adapter takes them: arrays of its type, an integer for equal sides.
 
-        Arrays are copies, as the adapter may write to them; a copy keeps the order in memory.
+        Arrays are copies, as the adapter may write to them; a copy keeps the order and place in memory.
         """
         if isinstance(value, np.ndarray) and np.issubdtype(value.dtype, np.floating):
             if np.any(self.precision.rounded(value) != value):
                 raise AssertionError(f"a law gave values that are not exact in {self.precision.name}")
-            return np.array(value, dtype=self.precision.dtype, order="K")
+            return copy_as(value, self.precision.dtype)
         if isinstance(value, Mapping):
             return {name: self._convert(child) for name, child in value.items()}
         if isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], int):
@@ -137,18 +165,20 @@ def without_faults(convention: Convention) -> Convention:
     return replace(convention, padding=padding, mask_value=CANONICAL.mask_value)
 
 
-def _takes(function: Callable[..., Any], keyword: str) -> bool:
+def is_reference(adapter: Any) -> bool:
+    """Tells whether an adapter, or the one of another process that it stands for, is the oracle itself."""
+    block = getattr(adapter, "swin_block", None)
+    said = getattr(adapter, "is_oracle", None)
+    return getattr(block, "func", block) is swin_reference.swin_block or said is True
+
+
+def takes_keyword(function: Callable[..., Any], keyword: str) -> bool:
     """Tells whether a signature takes a keyword; one that cannot be read takes every keyword."""
     try:
         parameters = inspect.signature(function).parameters
     except (TypeError, ValueError):
         return True
     return keyword in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else "(no message)"
 
 
 def vjp(swin: ByName, name: str, cotangent: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:

@@ -10,7 +10,9 @@ from types import ModuleType
 from typing import Any
 
 from swin_properties.adapters import peers
+from swin_properties.adapters.answers import read_reason
 from swin_properties.adapters.contract import CONTRACT
+from swin_properties.adapters.scope import read_scope
 from swin_properties.budget.precision import PRECISIONS, Precision
 
 
@@ -50,6 +52,8 @@ def find_name(implementation: Any) -> str:
         return implementation
     if isinstance(implementation, ModuleType):
         return implementation.__name__
+    if isinstance(said := getattr(implementation, "import_string", None), str):
+        return said
     home = getattr(implementation, "__module__", "")
     for name, value in vars(sys.modules.get(home, object)).items():
         if value is implementation and home != "__main__":
@@ -61,7 +65,7 @@ def load_in_precision(implementation: Any, dtype: str | None = None) -> tuple[An
     """The implementation, an object or its import string, and the precision: its own or the one asked for.
 
     Errors: ``ValueError`` for what does not load or offers nothing a law needs, for an unknown precision, or
-    one that the implementation does not offer.
+    one that the implementation does not offer, and for a scope that is none.
     """
     name = find_name(implementation)
     found = load(implementation) if isinstance(implementation, str) else _resolve(implementation)
@@ -70,20 +74,22 @@ def load_in_precision(implementation: Any, dtype: str | None = None) -> tuple[An
             f"an implementation offers at least one callable of the adapter, {name} offers none: "
             f"give it one named {', '.join(CONTRACT)}"
         )
+    read_scope(getattr(found, "scope", None))
     declared = getattr(found, "precision", "float32")
-    for precision in (declared, dtype or declared):
+    wanted = declared if dtype is None else dtype
+    for precision in (declared, wanted):
         if precision not in PRECISIONS:
             raise ValueError(
                 f"a precision is one of {', '.join(PRECISIONS)}, got {precision!r}: use one of them"
             )
-    if dtype and dtype != declared:
+    if wanted != declared:
         if not callable(getattr(found, "with_precision", None)):
             raise ValueError(
                 f"another precision needs with_precision, {name} computes in {declared} and has none: "
                 f"leave --dtype out, or offer it"
             )
-        found = found.with_precision(dtype)
-    return found, PRECISIONS[dtype or declared]
+        found = found.with_precision(wanted)
+    return found, PRECISIONS[wanted]
 
 
 def _resolve(found: Any) -> Any:
@@ -96,7 +102,7 @@ def _from_module(name: str) -> ModuleType:
         sys.path.insert(0, "")  # as `python -m` does: a user's own package lies in the current folder
     try:
         return importlib.import_module(name)
-    except Exception as error:
+    except (Exception, SystemExit, GeneratorExit) as error:
         raise ValueError(_explain_failure(name, error)) from None
 
 
@@ -109,15 +115,18 @@ def _from_file(path: str) -> ModuleType:
         raise ValueError(f"an implementation's file is Python, got {path}: check the path")
     module = importlib.util.module_from_spec(spec)
     sys.path.insert(0, str(file.parent.resolve()))  # as running the file would: its neighbours import
+    known = sys.modules.setdefault(file.stem, module)  # dataclasses look for their module there
     try:
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit, GeneratorExit) as error:
+        if known is module:
+            del sys.modules[file.stem]
         raise ValueError(_explain_failure(path, error)) from None
     return module
 
 
 def _explain_failure(name: str, error: BaseException) -> str:
-    reason = (str(error).strip().splitlines() or ["no message"])[0]
+    reason = read_reason(error)
     return (
         f"an implementation is importable, {name} raised {type(error).__name__}: {reason}: "
         "check the name and what it imports"

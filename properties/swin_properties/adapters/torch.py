@@ -13,6 +13,7 @@ from swin_weights import flatten
 from torch import Tensor, nn
 
 from swin_properties.adapters.contract import CONTRACT
+from swin_properties.adapters.layouts import find_larger, find_offset
 from swin_properties.adapters.replay import Replay
 
 PRECISIONS = {
@@ -182,11 +183,17 @@ class TorchAdapter:
         """Arrays, at any level, as tensors; as a ``leaf`` those of floats collect a gradient."""
         if not isinstance(value, np.ndarray):
             return _each(lambda child: self._tensors(child, leaf), value)
-        # A fresh array: torch takes no negative strides, and warns of read-only memory.
-        tensor = torch.as_tensor(np.array(value, order="C"), device=self.device)
-        if tensor.is_floating_point():
-            tensor = tensor.to(self.precisions[self.precision]).requires_grad_(leaf)
-        return tensor
+        larger = find_larger(value)
+        if larger is None or min(value.strides) < 0:  # which torch does not take
+            return self._tensor(value).requires_grad_(leaf and value.dtype.kind == "f")
+        memory, strides = self._tensor(larger), [stride // value.itemsize for stride in value.strides]
+        placed = memory.as_strided(value.shape, strides, find_offset(value))
+        return placed.requires_grad_(leaf and value.dtype.kind == "f")
+
+    def _tensor(self, array: Any) -> Tensor:
+        """An array as a tensor of its own memory: torch warns of memory that is read-only."""
+        tensor = torch.as_tensor(np.array(array, order="C"), device=self.device)
+        return tensor.to(self.precisions[self.precision]) if tensor.is_floating_point() else tensor
 
     def _arrays(self, value: Any) -> Any:
         """Tensors, at any level, as NumPy arrays: float64 in float64, other floats as float32."""

@@ -89,6 +89,39 @@ def scale_ignores_qk_scale(q: Any, k: Any, scale: Any, bias: Any) -> Any:
 
 
 @bug(
+    "scale-zero-is-none",
+    "A qk_scale of 0 is taken for none.",
+    "Attention by position alone cannot be asked for.",
+    "The official code: `qk_scale or head_dim ** -0.5`.",
+)
+@replaces("attention.window_attention")
+def scale_zero_is_none(
+    original: Any,
+    x: Any,
+    params: Any,
+    heads: int,
+    window: Any,
+    mask: Any = None,
+    qk_scale: float | None = None,
+) -> Any:
+    return original(x, params, heads, window, mask, qk_scale or None)
+
+
+@bug(
+    "last-key-dropped",
+    "No token attends to the last token of its window.",
+    "Right for windows of one token; elsewhere a corner is never seen by the others.",
+)
+@replaces("layers.softmax")
+def last_key_dropped(original: Any, x: Any) -> Any:
+    if x.shape[-1] == 1:
+        return original(x)
+    alone = ~np.isfinite(x[..., :-1]).any(axis=-1, keepdims=True)  # where it is all that is not masked
+    others = original(np.where(alone, 0.0, x[..., :-1]))
+    return np.concatenate([np.where(alone, 0.0, others), 1.0 * alone], axis=-1)
+
+
+@bug(
     "scale-after-bias",
     "The scale multiplies the bias as well.",
     "The position bias is weaker than it was trained to be.",

@@ -136,6 +136,26 @@ def mlp_first(x: Any, norm1: Part, norm2: Part, attention: Part, mlp: Part) -> A
 
 
 @bug(
+    "scale-lost-in-blocks",
+    "A block does not hand qk_scale to its attention.",
+    "Checkpoints trained with a qk_scale load, and outputs are wrong.",
+)
+@replaces("block.swin_block")
+def scale_lost_in_blocks(
+    original: Any,
+    x: Any,
+    params: Any,
+    heads: int,
+    window: Any,
+    shift: Any,
+    kept: Any = None,
+    qk_scale: Any = None,
+    *rest: Any,
+) -> Any:
+    return original(x, params, heads, window, shift, kept, None, *rest)
+
+
+@bug(
     "drop-path-attention-only",
     "Drop path is applied to the attention branch only.",
     "Half of the regularisation is missing.",

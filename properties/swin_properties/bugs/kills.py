@@ -166,7 +166,7 @@ def catches(report: Report) -> str:
     offered = {need.partition(".")[0] for result in asked for need in LAWS[result.law].needs}
     found, missed = caught((result.law for result in asked), offered, report.precision, report.effort)
     listed = f"; not: {', '.join(missed)}" if missed else ""
-    declined = ", but for the cases that were not asked" if report.declined else ""
+    declined = ", but for the cases that were not asked" if report.declined or report.scope else ""
     return (
         f"a pass here would have caught {len(found)} of the {len(found) + len(missed)} planted bugs that can "
         f"show in what was asked, at this precision and these sizes{declined}{listed}"

@@ -75,6 +75,35 @@ def mask_half_window(original: Any, height: int, width: int, window_size: Any, s
     return original(height, width, window_size, tuple(half))
 
 
+@bug(
+    "mask-of-unpadded-grid",
+    "The regions are cut where the grid without its padding would have them.",
+    "Right for whole windows; on padded grids neighbours are separated and strangers are not.",
+    "Masks made before the grid is padded.",
+)
+def mask_of_unpadded_grid(o: Any) -> Replacements:
+    w, attention = o.windows, o.attention
+
+    def mask(grid: Any, padded: Any, window: Any, shift: Any) -> Any:
+        rows, columns = (np.arange(p) >= g - s for g, p, s in zip(grid, padded, shift, strict=True))
+        region = (2 * rows[:, None] + columns[None, :])[None, :, :, None]
+        region = w.window_partition(region, window).reshape(-1, prod(window))
+        return np.where(region[:, :, None] == region[:, None, :], 0.0, -np.inf)
+
+    def shifted(
+        x: Any, params: Any, heads: int, window_size: Any, shift_size: Any, qk_scale: Any = None, *_: Any
+    ) -> Any:
+        (mh, mw), shift = window_pair(window_size), pair(shift_size)
+        rolled = w.cyclic_shift(w.pad_to_multiple(x, window_size), shift)
+        masks = mask(x.shape[1:3], rolled.shape[1:3], (mh, mw), shift)
+        windows = w.window_partition(rolled, window_size).reshape(-1, mh * mw, x.shape[-1])
+        y = attention.window_attention(windows, params, heads, window_size, masks, qk_scale)
+        y = w.window_reverse(y.reshape(-1, mh, mw, x.shape[-1]), window_size, *rolled.shape[1:3])
+        return w.reverse_cyclic_shift(y, shift)[:, : x.shape[1], : x.shape[2]]
+
+    return {"attention.shifted_window_attention": shifted}
+
+
 @bug("mask-off-by-one", "The regions are cut one token too early.", "A row and a column of tokens leak.")
 def mask_off_by_one(o: Any) -> Replacements:
     def mask(height: int, width: int, window_size: Any, shift_size: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from swin_reference.sizes import window_pair
 
 from swin_properties.bugs.gallery import WRONG_OUTPUTS, Plant, Replacements, bug, replaces
@@ -98,6 +99,42 @@ def shift_rounded_up(number: int, grid: Any, window: Any) -> Any:
     return tuple(min((m + 1) // 2, m - 1) for m in window) if shifted else (0, 0)
 
 
+@bug(
+    "drop-path-first-block",
+    "All blocks of a stage drop what the first one drops.",
+    "Samples lose whole stages or nothing.",
+    "Factors that are drawn once and kept.",
+)
+@replaces("block.stage_blocks")
+def drop_path_first_block(
+    original: Any, x: Any, params: Any, depth: int, heads: int, window: Any, kept: Any = None, *rest: Any
+) -> Any:
+    first = None if kept is None else [kept[0]] * depth
+    return original(x, params, depth, heads, window, first, *rest)
+
+
+@bug(
+    "drop-rates-restart",
+    "The rates of drop path grow from 0 anew in each stage.",
+    "Deep stages are regularised less, the first ones more.",
+    "A linspace made inside the stage.",
+)
+@replaces("layers.drop_path_rates")
+def drop_rates_restart(original: Any, rate: float, depths: Any) -> Any:
+    return [original(rate, [depth])[0] for depth in depths]
+
+
+@bug(
+    "drop-rates-below-the-last",
+    "Block k of n has the rate r k / n, not r k / (n - 1).",
+    "The last block drops less than asked for.",
+)
+@replaces("layers.drop_path_rates")
+def drop_rates_below_the_last(original: Any, rate: float, depths: Any) -> Any:
+    blocks = sum(depths)
+    return np.split(rate * np.arange(blocks) / blocks, np.cumsum(depths)[:-1])
+
+
 @bug("merge-missing", "The stage does not merge although it has the weights.", "Shapes are wrong at once.")
 def merge_missing(o: Any) -> Replacements:
     return {"block.swin_stage": o.block.stage_blocks}
@@ -181,6 +218,17 @@ def pool_first_token(x: Any, norm: Any) -> Any:
 @replaces("network.add_position_embedding")
 def position_embedding_dropped(original: Any, x: Any, embedding: Any, *_: Any) -> Any:
     return x
+
+
+@bug(
+    "position-embedding-any-grid",
+    "An absolute position embedding is added to any grid of as many tokens.",
+    "Wrong, without an error, for images whose sides are exchanged.",
+    "Embeddings that are added before tokens become a grid.",
+)
+@replaces("network.add_position_embedding")
+def position_embedding_any_grid(original: Any, x: Any, embedding: Any, *_: Any) -> Any:
+    return original(x, embedding, x.shape[1:3])
 
 
 @bug(

@@ -65,6 +65,19 @@ def norm_running_mean(o: Any) -> Replacements:
 
 
 @bug(
+    "offset-ignored",
+    "Tokens are read from the beginning of the memory that holds them.",
+    "Right for arrays of their own; a slice gives the result of what lies before it.",
+    "PyTorch's LayerNorm on MPS, issue 131750.",
+)
+@replaces("layers.layer_norm", "layers.linear")
+def offset_ignored(original: Any, x: Any, *rest: Any, **named: Any) -> Any:
+    memory = x.base
+    inside = isinstance(memory, np.ndarray) and memory.ndim == 1 and memory.size > x.size
+    return original(memory[: x.size].reshape(x.shape) if inside else x, *rest, **named)
+
+
+@bug(
     "memory-order-trusted",
     "Tokens are read in the order in which they lie in memory.",
     "Wrong, without an error, for channels-last and other strided inputs.",

@@ -9,9 +9,13 @@ from typing import Any, Self
 import numpy as np
 from swin_reference import parameters, rules, sizes
 from swin_reference.config import SwinConfig, convention_named
+from swin_reference.outside import parse_integers, refusal
 
 from swin_properties.cases import recipes
 from swin_properties.cases.remember import remember
+
+LARGEST = 2**27
+"""The most numbers of an array of a case: 1 GiB in float64."""
 
 
 @dataclass(frozen=True)
@@ -58,14 +62,29 @@ class Case:
         >>> print(GridCase.parse("window=2 grid=4x6"))
         grid=4x6 window=2x2
         """
-        words = dict(word.partition("=")[::2] for word in text.split())
+        pairs = [word.partition("=")[::2] for word in text.split()]
+        words = dict(pairs)
         kinds = {name: kind for name, (kind, _) in cls.words().items()}
         if odd := sorted(set(words) - set(kinds)):
-            raise ValueError(
+            raise refusal(
                 f"a case of this law has the words {', '.join(kinds)}, got {', '.join(odd)}: "
                 "use some of these"
             )
-        return cls(**{name: _read(name, kinds[name], word) for name, word in words.items()})
+        if len(words) < len(pairs):
+            raise refusal(f"a case has each word once, got {text}: leave one out")
+        try:
+            return cls(**{name: _read(name, kinds[name], word) for name, word in words.items()})
+        except ValueError as error:
+            raise refusal(str(error)) from None
+
+    def _check_flags(self, *names: str) -> None:
+        if wrong := [name for name in names if getattr(self, name) not in (0, 1)]:
+            raise ValueError(f"{wrong[0]} is 0 or 1, got {getattr(self, wrong[0])}: use one of them")
+
+    def _check_count(self, *counts: int) -> None:
+        """Checks how many numbers the arrays of a case have, before memory is taken for them."""
+        if max(counts) > LARGEST:
+            raise ValueError(f"an array of a case has at most {LARGEST} numbers, got {max(counts)}: use less")
 
     def hot(self, shapes: Any) -> Any:
         """Hot parameters of any shapes, from this case's seed, by the recipe."""
@@ -96,6 +115,10 @@ class GridCase(Case):
         sizes.shift_pair(self.shift, self.window)
         if min(*self.grid, self.heads, self.head_dim) < 1:
             raise ValueError(f"grid, heads and head_dim are at least 1, got {self}: use larger ones")
+        self._check_flags("qkv_bias")
+        tokens, padded = self.batch * prod(self.padded), prod(self.padded)
+        logits = tokens * prod(self.window) * self.heads
+        self._check_count(4 * tokens * self.channels, logits, padded**2, 12 * self.channels**2)
 
     @property
     def channels(self) -> int:
@@ -178,7 +201,10 @@ class NetCase(Case):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.config  # noqa: B018 -- checks the sizes
+        self._check_flags("qkv_bias", "patch_norm", "position_embedding")
+        pixels, tokens = prod(self.image), prod(self.image) // max(1, prod(self.patch))
+        numbers = self.batch * max(3 * pixels, 4 * tokens * self.embed_dim)
+        self._check_count(self.config.count, numbers, tokens**2, self.batch * self.classes)
 
     @property
     def config(self) -> SwinConfig:
@@ -239,6 +265,30 @@ class NetCase(Case):
         return recipes.weights(self.recipe, self.hot(shapes))
 
 
+@dataclass(frozen=True)
+class ScheduleCase(Case):
+    """The depths of a network and the eighths of drop path's rate: for the schedule of its rates."""
+
+    batch: int = 1
+    recipe: str = "generic"
+    seed: int = 0
+    eighths: int = 4
+    depths: tuple[int, ...] = (1,)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.eighths < 8 or not self.depths or min(self.depths) < 1:
+            raise ValueError(
+                f"eighths are 0 to 7 and each stage has at least one block, got eighths={self.eighths} "
+                f"depths={_written(self.depths)}: use such"
+            )
+
+    @property
+    def rate(self) -> float:
+        """The rate of the last block, an exact number in every precision."""
+        return self.eighths / 8
+
+
 def _written(value: Any) -> str:
     """A value of a case as one word; pairs and longer tuples are joined by x."""
     return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
@@ -248,15 +298,9 @@ def _read(name: str, kind: str, word: str) -> Any:
     """The inverse of `_written`, by the field's annotation."""
     if kind == "str":
         return word
-    try:
-        numbers = tuple(int(part) for part in word.split("x"))
-    except ValueError:
-        raise ValueError(f"{name} is integers joined by x, got {name}={word}: write 4 or 4x8") from None
+    if kind == "int":
+        return parse_integers(name, word, 1)[0]
     if kind == "tuple[int, ...]":
-        return numbers
-    wanted = 2 if kind == "tuple[int, int]" else 1
-    if wanted == 2 and len(numbers) == 1:
-        return numbers * 2
-    if len(numbers) != wanted:
-        raise ValueError(f"{name} is {wanted} integers joined by x, got {name}={word}: write 4 or 4x8")
-    return numbers if wanted == 2 else numbers[0]
+        return parse_integers(name, word, 16)
+    numbers = parse_integers(name, word)
+    return numbers[0], numbers[-1]

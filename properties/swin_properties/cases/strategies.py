@@ -13,7 +13,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 from hypothesis import strategies as st
 
 from swin_properties.budget.budget import SMALLEST_OUTPUT
-from swin_properties.cases.case import Case, GridCase, NetCase
+from swin_properties.cases.case import Case, GridCase, NetCase, ScheduleCase
 from swin_properties.cases.large import NONE_LARGE, ONE_AT_A_TIME, Large
 
 C = TypeVar("C", bound=Case)
@@ -139,6 +139,47 @@ def grids(
     )
 
 
+@drawn(GridCase)
+def padded_grids(draw: st.DrawFn) -> GridCase:
+    """Draws a grid that is padded and shifted along both axes, of one to three windows an axis."""
+    window = draw(st.integers(2, 5)), draw(st.integers(2, 5))
+    counts = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    missing = tuple(draw(st.integers(1, m - 1)) for m in window)
+    height, width = (n * m - k for n, m, k in zip(counts, window, missing, strict=True))
+    heads, head_dim = draw(st.integers(1, 3)), draw(st.integers(1, 4))
+    return GridCase(
+        batch=-(-needed("generic") // (height * width * heads * head_dim)),
+        seed=draw(Seeds),
+        grid=(height, width),
+        window=window,
+        shift=(draw(st.integers(1, window[0] - 1)), draw(st.integers(1, window[1] - 1))),
+        heads=heads,
+        head_dim=head_dim,
+        qkv_bias=draw(st.sampled_from((1, 0))),
+    )
+
+
+@drawn(NetCase)
+def spanned_stages(draw: st.DrawFn) -> NetCase:
+    """Draws a stage of several blocks whose window spans one axis of the grid, and not the other."""
+    window = draw(st.integers(2, 4)), draw(st.integers(2, 4))
+    across = draw(st.integers(0, 1))
+    longer = window[1 - across] + draw(st.integers(1, window[1 - across]))
+    grid = (window[0], longer) if across == 0 else (longer, window[1])
+    heads = draw(st.sampled_from((1, 2)))
+    embed_dim = heads * draw(st.integers(4 // heads, 4))
+    return NetCase(
+        batch=-(-needed("generic") // (prod(grid) * embed_dim)),
+        seed=draw(Seeds),
+        image=grid,
+        window=window,
+        depths=(draw(st.integers(2, 3)),),
+        heads=(heads,),
+        embed_dim=embed_dim,
+        qkv_bias=draw(st.sampled_from((1, 0))),
+    )
+
+
 @drawn(NetCase)
 def networks(
     draw: st.DrawFn,
@@ -208,6 +249,14 @@ def networks(
         position_embedding=0 if rolls else draw(st.sampled_from((0, 1))),
         classes=classes,
     )
+
+
+@drawn(ScheduleCase)
+def schedules(draw: st.DrawFn) -> ScheduleCase:
+    """Draws the depths of up to four stages, one block or 2^n + 1, so that every rate is exact."""
+    depths = draw(st.lists(st.integers(1, 6), max_size=3))
+    last = next(last for last in range(1, 64) if (sum(depths) + last - 1).bit_count() <= 1)
+    return ScheduleCase(eighths=draw(st.integers(0, 7)), depths=(*depths, last))
 
 
 def needed(recipe: str) -> int:

@@ -1,7 +1,10 @@
 """The commands of ``swin-oracle``: each module adds its arguments to the parser and prepares the work."""
 
-from swin_properties.commands import check, compare, identify, laws, predict, show
+from swin_properties.commands import check, compare, doctor, identify, laws, predict, show, vectors
 
-COMMANDS = (check, compare, identify, predict, show, laws)
+COMMANDS = (check, doctor, vectors, compare, identify, predict, show, laws)
 
-__all__ = ["COMMANDS"]
+WITH_PROGRAM = ("check", "doctor")
+"""The commands that take a program after ``--``."""
+
+__all__ = ["COMMANDS", "WITH_PROGRAM"]

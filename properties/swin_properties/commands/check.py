@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from contextlib import closing
 from typing import Any
@@ -11,10 +12,13 @@ from typing import Any
 from rich.console import Console
 
 from swin_properties.adapters import peers
+from swin_properties.adapters.process import clean
+from swin_properties.adapters.remote import TIMEOUT, find_program
 from swin_properties.api import judge, make_runner
+from swin_properties.commands.screen import complain
 from swin_properties.commands.words import Work, add_convention, add_dtype, add_implementation
+from swin_properties.judging.jobs import MOST, PairGone
 from swin_properties.judging.one_law import EFFORTS
-from swin_properties.judging.own_process import TIMEOUT
 from swin_properties.judging.report import Report
 from swin_properties.judging.run import make_request
 from swin_properties.reports import files, html, json, junit, known_failures, terminal
@@ -33,7 +37,7 @@ def add(commands: Any) -> None:
     words = "judge an implementation of Swin Transformer by all laws"
     check = commands.add_parser("check", help=words, description=DESCRIPTION)
     check.set_defaults(prepare=prepare)
-    add_implementation(check)
+    add_implementation(check, program=True)
     only = "ask one law, or those that match a pattern such as 'swin_block/*' (swin-oracle laws lists all)"
     check.add_argument("--only", metavar="LAW", help=only)
     case = "ask on one case alone, as the line `again:` of a broken law writes it; needs --only"
@@ -47,10 +51,14 @@ def add(commands: Any) -> None:
     check.add_argument("--require", metavar="NAME,...", default="", help=require)
     failures = "a TOML file of laws that may be broken, each with a reason; they do not change the exit code"
     check.add_argument("--known-failures", metavar="FILE", help=failures)
-    isolate = "run the implementation in its own process, so that a crash or a hang breaks one law only"
-    check.add_argument("--isolate", action="store_true", help=isolate)
-    seconds = f"how long one case may take, with --isolate (default {TIMEOUT:g})"
+    own = "give the implementation a process of its own also with --case (else that is the default)"
+    check.add_argument("--own-process", action="store_true", help=own)
+    here = "ask in this process, for a debugger: a crash or a hang of the implementation ends the command"
+    check.add_argument("--in-process", action="store_true", help=here)
+    seconds = f"how long a call may take, the first of its sizes ten times as long (default {TIMEOUT:g})"
     check.add_argument("--timeout", type=float, metavar="SECONDS", help=seconds)
+    jobs = f"how many pairs of processes share the laws (default: the cores, at most {MOST}; 1 on a GPU)"
+    check.add_argument("-j", "--jobs", type=int, metavar="N", default=0, help=jobs)
     check.add_argument("--json", metavar="FILE", help="also write the report as JSON")
     check.add_argument("--junit", metavar="FILE", help="also write the report as JUnit XML, for CI")
     check.add_argument("--html", metavar="FILE", help="also write the report as an HTML page with pictures")
@@ -61,47 +69,59 @@ def prepare(args: argparse.Namespace) -> Work:
     # Cases are tiny: threads would cost more than they give.  Read when the implementation's library loads.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     required = [name for name in args.require.split(",") if name]
-    timeout = _timeout(args.isolate, args.timeout)
+    own_process = choose_process(args)
     request = make_request(
-        args.implementation,
+        args.implementation or clean(shlex.join(args.program)),
         args.only,
         args.dtype,
         args.seed,
         args.effort,
         required,
         args.case,
-        timeout,
+        args.timeout,
         args.convention,
+        find_program(args.program) if args.program else (),
+        own_process,
+        args.jobs,
     )
-    failures = known_failures.read(args.known_failures) if args.known_failures else []
-    shipped = known_failures.read_shipped(args.implementation)
-    paths = {form: path for form in FORMS if (path := getattr(args, form))}
-    files.check_paths(paths.values())
+    failures = [] if args.known_failures is None else known_failures.read(args.known_failures)
+    shipped = known_failures.read_shipped(request.implementation)
+    paths = {form: path for form in FORMS if (path := getattr(args, form)) is not None}
+    source = request.implementation.partition(":")[0]
+    files.check_paths(paths.values(), [source, *args.program, args.known_failures])
     runner = make_runner(request)
 
     def work(console: Console) -> int:
         bar = terminal.Bar(console, len(request.laws))
-        with closing(runner), bar.progress:
-            report = known_failures.mark(judge(request, runner, bar), failures, shipped)
+        try:
+            with closing(runner), bar.progress:
+                report = known_failures.mark(judge(request, runner, bar), failures, shipped)
+        except PairGone as gone:
+            print(f"swin-oracle: {gone}", file=sys.stderr)
+            return 2
+        failed = _write_files(report, paths)
         if shipped:
             file = peers.declared(args.implementation)
             note = f"{args.implementation} may break {len(shipped)} laws, for the reasons in {file}"
             console.print(note, markup=False, highlight=False, soft_wrap=True)
         terminal.print_report(report, console)
-        return _write_files(report, paths) or report.exit_code
+        return failed or report.exit_code
 
     return work
 
 
-def _timeout(isolate: bool, seconds: float | None) -> float | None:
-    """Returns the seconds that a case may take; None without isolation."""
-    if seconds is None:
-        return TIMEOUT if isolate else None
-    if not isolate:
-        raise ValueError("--timeout needs a process of its own, --isolate is missing: add --isolate")
-    if not 0 < seconds <= 86400:
-        raise ValueError(f"--timeout is over 0 and at most 86400 seconds, got {seconds:g}: give another")
-    return seconds
+def choose_process(args: argparse.Namespace) -> bool:
+    """Tells whether the implementation has its own process: unless one case is asked, or it is told not to.
+
+    Errors: ``ValueError`` in one sentence for words that contradict each other.
+    """
+    if args.in_process and args.own_process:
+        raise ValueError("an implementation has a process of its own or not, got both: leave out one option")
+    if args.in_process and args.program:
+        raise ValueError("a program has a process of its own, got --in-process: leave it out")
+    if args.in_process and args.jobs > 1:
+        raise ValueError(f"--jobs are processes, got {args.jobs} with --in-process: leave out one option")
+    return bool(args.program or args.own_process or not (args.in_process or args.case))
 
 
 def _write_files(report: Report, paths: dict[str, str]) -> int:
@@ -110,9 +130,6 @@ def _write_files(report: Report, paths: dict[str, str]) -> int:
         try:
             files.write(path, FORMS[form](report))
         except OSError as error:
-            print(
-                f"swin-oracle: a report's file can be written, {path} cannot: {error.strerror}",
-                file=sys.stderr,
-            )
+            complain(f"a report's file can be written, {path} cannot: {error.strerror}")
             return 2
     return 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import signal
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,14 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from swin_reference.outside import shorten
 from swin_timing import interleaved
 from swin_timing.revisions import comparison, history, judging
 from swin_timing.revisions.comparison import Comparison, Plan
 from swin_timing.revisions.judging import BASE, HEAD
 from swin_timing.revisions.trees import Repository
 
+from swin_properties.commands.screen import complain
 from swin_properties.commands.words import Work
 from swin_properties.reports import files
 from swin_properties.reports.terminal import progress
@@ -64,7 +65,7 @@ def prepare(args: argparse.Namespace) -> Work:
     """Checks out both revisions and loads them; the work measures and prints the verdicts."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: temporary files are removed
     interleaved.check_rounds(args.rounds)
-    files.check_paths([args.json] if args.json else [])
+    files.check_paths([] if args.json is None else [args.json])
     repository = Repository.find(Path.cwd())
     with ExitStack() as guard:
         base, head = guard.enter_context(comparison.write_trees(repository, args.base, args.head))
@@ -75,10 +76,10 @@ def prepare(args: argparse.Namespace) -> Work:
         with stack:
             try:
                 measure(plan, args.rounds, console)
-                if args.json:
+                if args.json is not None:
                     files.write(args.json, history.make_text(repository, args.base, args.head, plan.cases))
             except (ValueError, OSError) as error:
-                print(f"swin-oracle: {' '.join(str(error).split())}", file=sys.stderr)
+                complain(error)
                 return 2
         show(plan, args.rounds, console)
         return judging.find_exit_code([found.verdict for found in plan.cases])
@@ -93,7 +94,9 @@ def measure(plan: Plan, rounds: int, console: Console) -> None:
 
     def watch(found: Comparison) -> None:
         said = found.verdict or "measured again"
-        bar.update(task, advance=bool(found.verdict), description=escape(f"{found.case.name} {said}"))
+        bar.update(
+            task, advance=bool(found.verdict), description=escape(shorten(f"{found.case.name} {said}"))
+        )
 
     with bar:
         plan.run(rounds, watch)

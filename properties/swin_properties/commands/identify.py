@@ -13,7 +13,13 @@ from swin_reference.config import CONVENTIONS
 
 from swin_properties.adapters import load
 from swin_properties.adapters.implementation import Implementation
-from swin_properties.commands.words import Work, add_dtype, add_implementation
+from swin_properties.commands.words import (
+    Work,
+    add_dtype,
+    add_implementation,
+    add_process,
+    start_implementation,
+)
 from swin_properties.identify import identify
 from swin_properties.identify.sizes import SWEEP
 
@@ -28,12 +34,13 @@ def add(commands: Any) -> None:
     command.set_defaults(prepare=prepare)
     add_implementation(command, "it must offer swin_transformer or swin_features")
     add_dtype(command)
+    add_process(command)
 
 
 def prepare(args: argparse.Namespace) -> Work:
     """Loads the implementation; the work compares at every size and prints what it found."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # networks are small: threads cost more than they give
-    implementation = Implementation(*load.load_in_precision(args.implementation, args.dtype))
+    implementation = Implementation(*load.load_in_precision(start_implementation(args), args.dtype))
     asked = identify.ask_networks(implementation, SWEEP)
     first = next(asked)  # what offers no network says so before anything is printed
 

@@ -7,7 +7,14 @@ from typing import Any
 
 from rich.console import Console
 
-from swin_properties.commands.words import Work, add_dtype, add_implementation
+from swin_properties.adapters.process import ProcessGone
+from swin_properties.commands.words import (
+    Work,
+    add_dtype,
+    add_implementation,
+    add_process,
+    start_implementation,
+)
 from swin_properties.judging.implementation import load_implementation
 from swin_properties.predict import photo
 
@@ -26,9 +33,8 @@ def add(commands: Any) -> None:
         "--config",
         help="the network: a name such as swin_t, or a JSON file (default: the checkpoint's, else swin_t)",
     )
-    predict.add_argument(
-        "--image", required=True, metavar="FILE", help="the photograph, in any format that Pillow reads"
-    )
+    image = "the photograph: JPEG, PNG, WebP, TIFF, GIF, BMP or PPM"
+    predict.add_argument("--image", required=True, metavar="FILE", help=image)
     predict.add_argument(
         "--checkpoint", metavar="PATH", help="the weights, a file or a folder (default: random weights)"
     )
@@ -36,14 +42,20 @@ def add(commands: Any) -> None:
         "--image-size", type=int, metavar="PIXELS", help="the image's side, if the checkpoint does not say it"
     )
     add_dtype(predict)
+    add_process(predict)
     predict.add_argument("--seed", type=int, default=0, help="the seed of the random weights (default 0)")
 
 
 def prepare(args: argparse.Namespace) -> Work:
     """Runs the implementation and the oracle; the work prints how far apart they are."""
-    implementation = load_implementation(args.implementation, args.dtype)
+    implementation = load_implementation(start_implementation(args), args.dtype)
     weights = photo.load_weights(args.checkpoint, args.config, args.image_size, args.seed)
-    prediction = photo.predict(implementation, weights, args.image)
+    try:
+        prediction = photo.predict(implementation, weights, args.image)
+    except ProcessGone as gone:
+        raise ValueError(
+            f"an implementation classifies the photograph, {args.implementation}: {gone}"
+        ) from None
 
     def work(console: Console) -> int:
         text = photo.describe(prediction, args.implementation)

@@ -8,6 +8,7 @@ from typing import Any
 from xml.etree.ElementTree import Element
 
 from rich.console import Console
+from swin_reference.outside import parse_integers
 from swin_reference.rules import stage_shift
 from swin_reference.sizes import window_pair
 
@@ -88,10 +89,5 @@ def parse_pair(option: str, word: str) -> tuple[int, int]:
     >>> parse_pair("--size", "4x7"), parse_pair("--size", "8")
     ((4, 7), (8, 8))
     """
-    try:
-        numbers = [int(part) for part in word.split("x")]
-    except ValueError:
-        numbers = []
-    if len(numbers) not in (1, 2):
-        raise ValueError(f"{option} is one or two integers joined by x, got {word!r}: write 4 or 4x7")
+    numbers = parse_integers(option, word)
     return numbers[0], numbers[-1]

@@ -4,22 +4,61 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from typing import Any
 
 from rich.console import Console
 from swin_reference.config import CONVENTIONS
 
 from swin_properties.adapters.peers import PEERS
+from swin_properties.adapters.remote import TIMEOUT, Launch, Remote
 from swin_properties.budget.precision import PRECISIONS
+from swin_properties.laws.version import __version__
 
 Work = Callable[[Console], int]
 """What a command does after its input was checked; it returns the exit code."""
 
 
-def add_implementation(command: argparse.ArgumentParser, needs: str = "") -> None:
-    """Adds the argument that names the implementation; ``needs`` says what it must offer."""
+def add_implementation(command: argparse.ArgumentParser, needs: str = "", program: bool = False) -> None:
+    """Adds the argument that names the implementation; ``needs`` says what it must offer.
+
+    ``program``: it may be a program instead, with its arguments after ``--``.
+    """
     forms = "module, module:attribute, file.py, file.py:attribute, or peer:NAME for a public one"
     words = f"what to judge: {forms} ({', '.join(PEERS)})"
-    command.add_argument("implementation", help=f"{words}; {needs}" if needs else words)
+    words += "; or -- and the command of a program that speaks docs/protocol.md" * program
+    help_text = f"{words}; {needs}" if needs else words
+    command.add_argument("implementation", nargs="?" if program else None, help=help_text)
+
+
+def add_process(command: argparse.ArgumentParser) -> None:
+    """Adds what says where the implementation runs: in a process of its own, or here."""
+    here = "ask in this process, for a debugger: a crash or a hang of the implementation ends the command"
+    command.add_argument("--in-process", action="store_true", help=here)
+    seconds = f"how long a call may take, the first of its sizes ten times as long (default {TIMEOUT:g})"
+    command.add_argument("--timeout", type=float, metavar="SECONDS", default=TIMEOUT, help=seconds)
+
+
+def check_timeout(seconds: float) -> float:
+    """Returns the seconds of ``--timeout``.
+
+    Errors: ``ValueError`` for a time that cannot be.
+    """
+    if not 0 < seconds <= 86400:
+        raise ValueError(f"--timeout is over 0 and at most 86400 seconds, got {seconds:g}: give another")
+    return seconds
+
+
+def start_implementation(args: argparse.Namespace) -> Any:
+    """Returns what stands for the implementation: its import string, or its own process, which is started.
+
+    The command's end ends the process.
+
+    Errors: ``ValueError`` in one sentence for a process that does not start.
+    """
+    timeout = check_timeout(args.timeout)
+    if args.in_process:
+        return args.implementation
+    return Remote(Launch(adapter=args.implementation, suite=__version__), timeout)
 
 
 def add_dtype(command: argparse.ArgumentParser) -> None:

@@ -17,6 +17,7 @@ from swin_reference.parameters import hot_parameters, parameter_shapes
 from swin_properties.adapters.answers import BadAnswer, Declined
 from swin_properties.adapters.contract import find_refusal
 from swin_properties.adapters.implementation import CANONICAL, Implementation, apply_convention
+from swin_properties.adapters.process import ProcessGone
 from swin_properties.budget.within import Residuals, perturb, within_budget
 from swin_properties.cases import recipes
 from swin_properties.identify.sizes import FEW, SWEEP, SmallNetwork
@@ -144,7 +145,7 @@ class _Comparing:
             network = getattr(self.implementation, self.name)
             try:
                 self.given[key] = _flatten(network(self.images, params, self.config))
-            except (BadAnswer, Declined) as refused:
+            except (BadAnswer, Declined, ProcessGone) as refused:
                 self.given[key] = str(refused)
         return self.given[key]
 

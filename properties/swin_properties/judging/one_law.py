@@ -62,8 +62,16 @@ EFFORTS = {
 """The efforts by name."""
 
 
+PARTS_OF_BLOCK = ("layer_norm", "mlp", "window_attention", "shifted_window_attention")
+"""The callables whose work a block does as well."""
+
+
 class _Broken(Exception):
     """Tells Hypothesis that this case breaks the law."""
+
+
+Reproduce = Callable[[str], str]
+"""Returns the command that asks again, given the words that choose law and case."""
 
 
 def ignore_case(_case: Case) -> None:
@@ -75,7 +83,7 @@ def run_law(
     implementation: Implementation,
     effort: Effort,
     seed: int,
-    reproduce: str,
+    reproduce: Reproduce,
     before_case: BeforeCase = ignore_case,
 ) -> LawResult:
     """Asks a law on drawn or enumerated cases; a broken law carries the smallest case found."""
@@ -85,10 +93,14 @@ def run_law(
     rhos: list[float | None] = []
     last: list[tuple[Case, CaseResult]] = []
     declined: list[str] = []
+    outside: list[Case] = []
     sizes = [measured.NO_SIZES]
 
-    def ask(case: Case) -> None:
-        case = implementation.adapt_case(case)
+    def ask(drawn: Case) -> None:
+        case = implementation.fit_case(drawn, law.needs)
+        if isinstance(law.cases, Listed) and case != implementation.adapt_case(drawn):
+            outside.append(case)  # and the one it would become is listed itself
+            return
         before_case(case)
         try:
             outcome = evaluate(law, implementation, case)
@@ -103,7 +115,7 @@ def run_law(
 
     try:
         ask_all(law, ask, effort, seed)
-        ask_large(law, ask, effort, seed)
+        ask_large(law, ask, effort, seed, implementation)
     except (_Broken, Unsatisfiable):  # unsatisfiable: every case was declined
         pass
     except Flaky:
@@ -115,14 +127,26 @@ def run_law(
     )
     if not rhos and declined:
         return replace(result, status="not offered", missing=("any case drawn",))
-    return result if not last else mark_broken(result, *last[-1], reproduce)
+    if last:
+        return mark_broken(result, *last[-1], reproduce)
+    planned = count_planned(law, effort, implementation) - len(outside)
+    return replace(result, planned=planned) if declined and len(rhos) < planned else result
+
+
+def count_planned(law: Law, effort: Effort, implementation: Implementation) -> int:
+    """Returns how many cases a law is asked where none is declined."""
+    if isinstance(law.cases, Listed):
+        return len(law.cases.every(effort.largest_window, effort.largest_count))
+    full = effort.full if law.full else 0
+    large = choose_large(law, effort, implementation)
+    return effort.examples(law) + full + len(large) + len(choose_life_size(law, effort))
 
 
 def run_case(
     law: Law,
     implementation: Implementation,
     case: Case,
-    reproduce: str,
+    reproduce: Reproduce,
     before_case: BeforeCase = ignore_case,
 ) -> LawResult:
     """Asks a law on one case."""
@@ -139,9 +163,9 @@ def run_case(
     return result if outcome.seen is None else mark_broken(result, case, outcome, reproduce)
 
 
-def mark_broken(result: LawResult, case: Case, outcome: CaseResult, reproduce: str) -> LawResult:
+def mark_broken(result: LawResult, case: Case, outcome: CaseResult, reproduce: Reproduce) -> LawResult:
     """Returns the result of a law that is broken on a case."""
-    line = f"{reproduce} --only {quote_law(result.law)} --case {shlex.quote(str(case))}"
+    line = reproduce(f"--only {quote_law(result.law)} --case {shlex.quote(str(case))}")
     seen = printable(outcome.seen or "")
     return replace(result, status="broken", counterexample=Counterexample(case, seen, line, outcome.evidence))
 
@@ -151,12 +175,14 @@ def quote_law(name: str) -> str:
     return shlex.quote(name)
 
 
-def ask_large(law: Law, ask: Callable[[Any], None], effort: Effort, seed: int) -> None:
+def ask_large(
+    law: Law, ask: Callable[[Any], None], effort: Effort, seed: int, implementation: Implementation
+) -> None:
     """Asks cases in which one size is large, then those in which all sizes are a real stage's."""
     if isinstance(law.cases, Listed):
         return
 
-    for size in choose_large(law, effort):
+    for size in choose_large(law, effort, implementation):
         with suppress(Unsatisfiable):  # all cases of this size may be declined
             _draw(law.cases.large[size], ask, 1, f"{seed} {law.name} {size}")
     for case in choose_life_size(law, effort):
@@ -164,11 +190,12 @@ def ask_large(law: Law, ask: Callable[[Any], None], effort: Effort, seed: int) -
             ask(case)
 
 
-def choose_large(law: Law, effort: Effort) -> list[str]:
+def choose_large(law: Law, effort: Effort, implementation: Implementation) -> list[str]:
     """Returns the sizes that are large, one at a time, on cases of a law.
 
     A law that compares a component with the oracle, or with its whole definition, is asked all; the others
-    begin at different sizes, so that all laws of a component together are asked many.
+    begin at different sizes, so that all laws of a component together are asked many.  At quick effort a
+    block is asked all for the parts inside it.
     """
     assert isinstance(law.cases, Drawn)
     if effort == EFFORTS["deep"]:
@@ -176,7 +203,8 @@ def choose_large(law: Law, effort: Effort) -> list[str]:
     sizes = [size for size in law.cases.large if not _is_slow(law, size)]
     quick, gradient = effort == EFFORTS["quick"], law.tier == "gradient"
     whole = law.name.endswith(("/oracle", "/definition", "/formula"))
-    if not sizes or (whole and not (quick and law.kind is NetCase)):
+    inside = law.name.partition("/")[0] in PARTS_OF_BLOCK and implementation.offers("swin_block")
+    if not sizes or (whole and not (quick and (inside or law.kind is NetCase))):
         return sizes
     number = effort.large if not gradient else 0 if quick else 1
     first = crc32(law.name.encode()) % len(sizes)

@@ -1,162 +1,173 @@
-"""Asks in a process of its own, which may hang or die: that law is broken, and the run goes on."""
+"""Asks an implementation that has a process of its own: what it does to that process breaks one law only."""
 
 from __future__ import annotations
 
-import signal
+import shlex
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
-from multiprocessing import get_context
-from multiprocessing.connection import Connection, wait
-from typing import Any
 
+from swin_reference.config import convention_named
+
+from swin_properties.adapters.implementation import CANONICAL, Implementation
+from swin_properties.adapters.load import load_in_precision
+from swin_properties.adapters.process import ProcessGone
+from swin_properties.adapters.remote import TIMEOUT, Launch, Remote
 from swin_properties.cases.case import Case
 from swin_properties.judging.compare import CaseResult
 from swin_properties.judging.implementation import load_implementation
-from swin_properties.judging.one_law import mark_broken
-from swin_properties.judging.report import LawResult, Report
+from swin_properties.judging.one_law import mark_broken, quote_law, run_case
+from swin_properties.judging.report import NOT_ASKED, LawResult, Report
 from swin_properties.judging.run import Explain, InProcess, Request, Watcher, make_command
 from swin_properties.laws.law import LAWS, Law
+from swin_properties.laws.version import __version__
 
-TIMEOUT = 60.0
-"""Seconds that one case may take unless ``--timeout`` says otherwise; loading may always take these."""
+MOST_CONFIRMED = 8
+"""How many broken laws are asked once more, each alone, before the others are taken to be like them."""
+
+KEEPS_STATE = "broken only after other calls: it keeps state; then "
+"""What is said of a law that is not broken in a fresh process."""
 
 
-class ProcessGone(Exception):
-    """The process ended or did not answer in time; the message says which."""
+class LastCase(Watcher):
+    """Remembers the cases of a law, and tells another watcher."""
+
+    def __init__(self, watcher: Watcher) -> None:
+        self.watcher = watcher
+        self.cases: list[Case] = []
+
+    def before_case(self, law: Law, case: Case) -> None:
+        """Remembers the case."""
+        self.cases.append(case)
+        self.watcher.before_case(law, case)
 
 
-class OwnProcess:
-    """A `Runner` that asks in another process, and starts a new one when that process is gone."""
+class OwnProcess(InProcess):
+    """A `Runner` that judges here and asks there: if the process is gone, the law it was asked is broken."""
 
-    def __init__(self, request: Request, explain: Explain) -> None:
-        self.request = request
-        self.explain = explain
-        self.timeout = request.timeout or TIMEOUT
-        self.process: Any = None
+    remote: Remote
+
+    def __init__(self, request: Request, explain: Explain, judged_by: tuple[str, str] | None = None) -> None:
+        """``judged_by``: the convention and where it is from, if that is known already.
+
+        Errors: ``ValueError`` in one sentence for an implementation that does not start.
+        """
+        adapter = "" if request.program else request.implementation
+        self.remote = Remote(Launch(request.program, adapter, __version__), request.timeout or TIMEOUT)
         self.gone: set[str] = set()
-        """The laws on which the process ended or did not answer."""
+        """The laws on which the process was gone."""
         try:
-            self._start()
+            implementation = self._load(request, judged_by)
+        except BaseException:
+            self.remote.close()
+            raise
+        super().__init__(request, implementation, explain)
+        self.device = self.remote.device
+
+    def _load(self, request: Request, judged_by: tuple[str, str] | None) -> Implementation:
+        try:
+            if judged_by is None:
+                return load_implementation(self.remote, request.dtype, request.convention)
+            convention, chosen = judged_by
+            found, precision = load_in_precision(self.remote, request.dtype)
+            if chosen == "as asked" and callable(getattr(found, "with_convention", None)):
+                found = found.with_convention(convention)
+            return Implementation(found, precision, convention_named(convention), chosen)
         except ProcessGone as gone:
-            raise ValueError(
-                f"an implementation loads, {request.implementation} did not: {gone}: check what it imports"
-            ) from None
+            if request.convention is not None or judged_by is not None:
+                raise ValueError(f"an implementation starts, {self.remote.import_string}: {gone}") from None
+            found, precision = load_in_precision(self.remote, request.dtype)
+            return Implementation(found, precision, CANONICAL, "assumed: it died when networks were asked")
 
     def ask(self, law: Law, watcher: Watcher) -> LawResult:
         """Asks one law; if the process is gone, the law is broken on the case that was asked last."""
-        cases: list[Case] = []
+        if self.remote.exhausted:
+            return make_unasked(law, self.remote.deaths)
+        last = LastCase(watcher)
         try:
-            self._send(law.name)
-            timeout = max(self.timeout, TIMEOUT)  # before the first case is announced, none of its code runs
-            while isinstance(answer := self._answer(timeout), Case):
-                cases.append(answer)
-                timeout = self.timeout
-                watcher.before_case(law, answer)
-        except (ProcessGone, ValueError) as gone:
-            self.close()
-            self.gone.add(law.name)
-            result = LawResult(law.name, law.sentence, "holds", cases=len(cases))
-            last = cases[-1] if cases else law.kind()  # type: ignore[call-arg]
-            return mark_broken(result, last, CaseResult(seen=str(gone)), make_command(self.request, self))
-        return answer  # type: ignore[no-any-return]
+            return super().ask(law, last)
+        except ProcessGone as gone:
+            return self._mark_gone(law, last.cases, gone)
+
+    def _mark_gone(self, law: Law, cases: list[Case], gone: ProcessGone) -> LawResult:
+        self.gone.add(law.name)
+        case = cases[-1] if cases else law.kind()  # type: ignore[call-arg]
+        timeout = f" --timeout {self.request.timeout:g}" if self.request.timeout else ""
+        words = f"--only {quote_law(law.name)} --case {shlex.quote(str(case))} --own-process{timeout}"
+        result = LawResult(law.name, law.sentence, "holds", cases=len(cases))
+
+        def reproduce(_: str) -> str:
+            return make_command(self.request, self, words)
+
+        return mark_broken(result, case, CaseResult(seen=str(gone)), reproduce)
+
+    def ask_again(self, results: list[LawResult]) -> list[LawResult]:
+        """Asks broken laws once more, each alone in a fresh process.
+
+        Where the first ones are broken again, the others are not asked.
+        """
+        if self.request.case is not None:
+            return results
+        found = {result.law: result for result in results}
+        for batch in split_broken(results, self.gone):
+            again = [self.ask_alone(found[name]) for name in batch]
+            found |= {result.law: result for result in again}
+            if not any(keeps_state(result) for result in again):
+                break
+        return list(found.values())
+
+    def ask_alone(self, result: LawResult) -> LawResult:
+        """Asks a broken law on its smallest case in a fresh process; says if it holds there."""
+        law, counterexample = LAWS[result.law], result.counterexample
+        assert counterexample is not None
+        if self.remote.exhausted:
+            return result
+        only = f"--only {quote_law(law.name)}"
+        effort, seed = f"--effort {self.request.effort}", f"--seed {self.request.seed}"
+        try:
+            self.remote.restart()
+            again = run_case(law, self.implementation, counterexample.case, str)
+            if again.status == "broken":
+                return result
+            self.remote.restart()
+            alone = super().ask(law, Watcher())
+            words = f"{only} {effort} {seed}"
+            if alone.status != "broken":
+                asked = f" --only {shlex.quote(self.request.only)}" if self.request.only else ""
+                words = f"{effort} {seed}{asked}"
+        except ProcessGone:
+            return result
+        line = make_command(self.request, self, words + " --jobs 1")
+        seen = KEEPS_STATE + counterexample.seen
+        return replace(result, counterexample=replace(counterexample, seen=seen, reproduce=line))
 
     def diagnosis(self, report: Report) -> str:
-        """Asks a process what explains the broken laws, but for those on which a process was gone."""
+        """Says what explains the broken laws, but for those on which the process was gone."""
         results = [result for result in report.results if result.law not in self.gone]
         if not any(result.status == "broken" for result in results):
             return ""
         try:
-            self._send(replace(report, results=results))
-            return str(self._answer(max(self.timeout, TIMEOUT)))
-        except (ProcessGone, ValueError) as gone:
-            self.close()
+            return super().diagnosis(replace(report, results=results))
+        except ProcessGone as gone:
             return f"Not known: when the laws were asked again, {gone}."
 
     def close(self) -> None:
         """Ends the process."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.join()
-            self.connection.close()
-            self.process = None
-
-    def _send(self, question: str | Report) -> None:
-        """Sends a question to the process, to a new one if the last is gone."""
-        if self.process is None or not self.process.is_alive():
-            self.close()
-            self._start()
-        with suppress(OSError):  # the process ended just now: the answer says how
-            self.connection.send(question)
-
-    def _start(self) -> None:
-        """Starts a new process, which loads the implementation."""
-        context = get_context("spawn")
-        self.connection, theirs = context.Pipe()
-        self.process = context.Process(
-            target=serve, args=(theirs, replace(self.request, laws=()), self.explain)
-        )
-        self.process.start()
-        theirs.close()
-        try:
-            ready = self._answer(max(self.timeout, TIMEOUT))
-        except ProcessGone:
-            self.close()
-            raise
-        if isinstance(ready, str):
-            self.close()
-            raise ValueError(ready)
-        self.precision, self.convention, self.chosen, self.missing = ready
-
-    def _answer(self, timeout: float) -> Any:
-        """Returns the next message of the process."""
-        if not wait([self.connection, self.process.sentinel], timeout):
-            raise ProcessGone(f"the implementation's process did not answer within {timeout:g} s")
-        with suppress(EOFError, OSError):
-            if self.connection.poll():
-                return self.connection.recv()
-        self.process.join(timeout)
-        raise ProcessGone(f"the implementation's process {_describe_end(self.process.exitcode)}")
+        with suppress(OSError):
+            self.remote.close()
 
 
-def serve(connection: Connection, request: Request, explain: Explain) -> None:
-    """Runs in the other process: loads the implementation, announces each case, and answers each question."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process handles Ctrl-C
-    try:
-        implementation = load_implementation(request.implementation, request.dtype, request.convention)
-    except ValueError as error:
-        connection.send(str(error))
-        return
-    runner = InProcess(request, implementation, explain)
-    connection.send((runner.precision, runner.convention, runner.chosen, runner.missing))
-    watcher = Announcer(connection)
-    while True:
-        try:
-            asked = connection.recv()
-        except EOFError:
-            return
-        report = isinstance(asked, Report)
-        connection.send(runner.diagnosis(asked) if report else runner.ask(LAWS[asked], watcher))
+def make_unasked(law: Law, deaths: int) -> LawResult:
+    """Returns the result of a law that was not asked, for the process died too often."""
+    return LawResult(law.name, law.sentence, "not offered", missing=(f"{NOT_ASKED}it died {deaths} times",))
 
 
-class Announcer(Watcher):
-    """Sends each case before asking it: if the process ends, the last case sent is the cause."""
-
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-
-    def before_case(self, law: Law, case: Case) -> None:
-        """Sends the case just before the implementation is asked."""
-        self.connection.send(case)
+def keeps_state(result: LawResult) -> bool:
+    """Tells whether a law was broken only after other calls."""
+    return result.counterexample is not None and result.counterexample.seen.startswith(KEEPS_STATE)
 
 
-def _describe_end(exitcode: int | None) -> str:
-    """Returns how a process ended, in words.
-
-    >>> _describe_end(-9), _describe_end(3)
-    ('was killed by signal 9 (Killed)', 'ended itself with exit code 3')
-    """
-    if exitcode is None:
-        return "closed its connection without ending"
-    if exitcode >= 0:
-        return f"ended itself with exit code {exitcode}"
-    return f"was killed by signal {-exitcode} ({signal.strsignal(-exitcode)})"
+def split_broken(results: Iterable[LawResult], gone: set[str]) -> list[list[str]]:
+    """Returns the laws to ask once more: the first ones, and the others in case these keep state."""
+    names = [result.law for result in results if result.status == "broken" and result.law not in gone]
+    return [batch for batch in (names[:MOST_CONFIRMED], names[MOST_CONFIRMED:]) if batch]

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from functools import reduce
 from typing import Literal
 
+from swin_reference.outside import escape
+
 from swin_properties.cases.case import Case
 from swin_properties.cases.measured import NO_SIZES, Sizes, largest
 from swin_properties.judging.compare import Evidence
@@ -13,6 +15,10 @@ from swin_properties.laws.law import LAWS
 from swin_properties.laws.version import __version__
 
 Status = Literal["holds", "broken", "known failure", "not offered"]
+
+
+NOT_ASKED = "not asked: "
+"""What begins the reason of a law that was not asked, though what it needs is offered."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +49,9 @@ class LawResult:
 
     ``rho`` is the largest seen, None if none was measured.  ``missing`` names the callables that the law
     needs and the implementation does not offer.  ``known`` says why the law may be broken.  ``declined``
-    holds one reason for each case that the implementation or its convention does not take.  ``sizes`` are the
-    largest that were asked.
+    holds one reason for each case that the implementation or its convention does not take.  ``planned`` is
+    the number of cases that the law should have been asked, where it holds and was asked fewer.  ``sizes``
+    are the largest that were asked.
     """
 
     law: str
@@ -56,12 +63,27 @@ class LawResult:
     counterexample: Counterexample | None = None
     known: Known | None = None
     declined: tuple[str, ...] = ()
+    planned: int | None = None
     sizes: Sizes = NO_SIZES
+
+    @property
+    def absence(self) -> str:
+        """Returns why the law was not asked, in words; empty where it was."""
+        if not self.missing or self.missing[0].startswith(NOT_ASKED):
+            return "".join(self.missing)
+        return f"not offered: {', '.join(self.missing)}"
 
     @property
     def where(self) -> str:
         """Returns the file and line of the law, as ``swin_properties/laws/mask.py:41``."""
         return LAWS[self.law].where
+
+    @property
+    def counted(self) -> str:
+        """Returns the number of cases as every report shows it, "3 of 22" where it was asked fewer."""
+        if not self.cases:
+            return ""
+        return str(self.cases) if self.planned is None else f"{self.cases} of {self.planned}"
 
     @property
     def account(self) -> list[tuple[str, str]]:
@@ -84,7 +106,8 @@ class Report:
     ``required`` names the callables that must be offered and are not.  ``stale`` holds the known failures
     that no longer fail.  ``catalogue`` is the version of the laws.  ``cause`` says what explains the broken
     laws, and ``caught`` which planted bugs these laws would have caught.  ``convention`` is the one that
-    the implementation is judged by, and ``chosen`` says where it comes from.
+    the implementation is judged by, and ``chosen`` says where it comes from.  ``scope`` is what the
+    implementation states that it takes, empty for everything.
     """
 
     implementation: str
@@ -99,6 +122,7 @@ class Report:
     caught: str = ""
     convention: str = "canonical"
     chosen: str = "assumed"
+    scope: str = ""
 
     def of(self, status: Status) -> list[LawResult]:
         """Returns the results with this status."""
@@ -139,7 +163,4 @@ def printable(text: str) -> str:
     >>> printable("red: \\x1b[31m")
     'red: \\\\x1b[31m'
     """
-    return "".join(
-        char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode()
-        for char in text
-    )
+    return escape(text, keep="\n")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
 from swin_reference.config import convention_named
 
+from swin_properties.adapters.answers import read_reason
 from swin_properties.adapters.contract import CONTRACT
 from swin_properties.adapters.implementation import Implementation
 from swin_properties.cases.case import Case
@@ -18,10 +19,18 @@ from swin_properties.judging.report import LawResult, Report
 from swin_properties.laws import choosing
 from swin_properties.laws.law import Law
 
+MOST_JOBS = 64
+"""The most processes that share the laws."""
+
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked: drawn cases, or the one ``case``; ``timeout``: of a case, in a process of its own."""
+    """What is asked: drawn cases, or the one ``case``.
+
+    ``program`` is the command of an implementation that is no Python.  ``own_process``: the implementation
+    has its own, where a call may take ``timeout`` seconds.  ``jobs``: how many pairs share the laws, 0 for as
+    many as this machine has room for.
+    """
 
     implementation: str
     laws: tuple[Law, ...]
@@ -32,15 +41,19 @@ class Request:
     case: Case | None = None
     timeout: float | None = None
     convention: str | None = None
+    program: tuple[str, ...] = ()
+    own_process: bool = False
+    jobs: int = 1
+    only: str | None = None
 
-    def make_command(self, precision: str, convention: str) -> str:
-        """Returns the command that judges the same implementation again, without law and case.
+    def make_command(self, precision: str, convention: str, words: str = "") -> str:
+        """Returns the command that judges the same implementation again, by the laws that ``words`` name.
 
         ``convention`` is the one it was judged by, empty if it declares it itself.
         """
-        line = f"swin-oracle check {shlex.quote(self.implementation)} --dtype {precision}"
-        line += f" --convention {convention}" * bool(convention)
-        return line if self.timeout is None else f"{line} --isolate --timeout {self.timeout:g}"
+        line = "swin-oracle check" + (f" {shlex.quote(self.implementation)}" if not self.program else "")
+        line += f" --dtype {precision}" + f" --convention {convention}" * bool(convention)
+        return f"{line} {words}".rstrip() + (f" -- {shlex.join(self.program)}" if self.program else "")
 
 
 def make_request(
@@ -53,6 +66,9 @@ def make_request(
     case: str | None = None,
     timeout: float | None = None,
     convention: str | None = None,
+    program: tuple[str, ...] = (),
+    own_process: bool = False,
+    jobs: int = 1,
 ) -> Request:
     """Checks the words of a request; loads nothing yet.
 
@@ -75,7 +91,25 @@ def make_request(
     if case is not None and len(laws) != 1:
         raise ValueError(f"--case asks one law, --only chose {len(laws)}: name one law with --only")
     parsed = None if case is None else laws[0].kind.parse(case)
-    return Request(implementation, laws, dtype, seed, effort, required, parsed, timeout, convention)
+    if timeout is not None and not 0 < timeout <= 86400:
+        raise ValueError(f"--timeout is over 0 and at most 86400 seconds, got {timeout:g}: give another")
+    if not 0 <= jobs <= MOST_JOBS:
+        raise ValueError(f"--jobs is at least 1 and at most {MOST_JOBS}, got {jobs}: give another")
+    return Request(
+        implementation,
+        laws,
+        dtype,
+        seed,
+        effort,
+        required,
+        parsed,
+        timeout,
+        convention,
+        program,
+        own_process or bool(program),
+        jobs,
+        only,
+    )
 
 
 class Watcher:
@@ -94,10 +128,14 @@ class Runner(Protocol):
     precision: str
     convention: str
     chosen: str
+    scope: str
     missing: tuple[str, ...]
 
-    def ask(self, law: Law, watcher: Watcher) -> LawResult:
-        """Asks one law, and returns what it found."""
+    def ask_each(self, laws: Sequence[Law], watcher: Watcher) -> list[LawResult]:
+        """Asks laws, and returns what each found, in their order."""
+
+    def ask_again(self, results: list[LawResult]) -> list[LawResult]:
+        """Asks broken laws once more, each alone in a fresh process, where there are processes."""
 
     def diagnosis(self, report: Report) -> str:
         """Says what explains the broken laws of a report, where it can be told."""
@@ -119,12 +157,25 @@ class InProcess:
         self.implementation = implementation
         self.precision = implementation.precision.name
         self.convention, self.chosen = implementation.convention.name, implementation.chosen
+        self.scope = str(implementation.scope)
         self.missing = tuple(name for name in request.required if not implementation.offers(name))
+
+    def ask_each(self, laws: Sequence[Law], watcher: Watcher) -> list[LawResult]:
+        """Asks laws one after the other."""
+        results = []
+        for law in laws:
+            results.append(self.ask(law, watcher))
+            watcher.after_law(law, results[-1])
+        return results
+
+    def ask_again(self, results: list[LawResult]) -> list[LawResult]:
+        """Returns the results as they are: this process is as it is."""
+        return results
 
     def ask(self, law: Law, watcher: Watcher) -> LawResult:
         """Asks one law on the request's case or on drawn ones, and returns what it found."""
         request, before_case = self.request, partial(watcher.before_case, law)
-        reproduce = make_command(request, self)
+        reproduce = partial(make_command, request, self)
         if request.case is not None:
             return run_case(law, self.implementation, request.case, reproduce, before_case)
         return run_law(
@@ -133,24 +184,24 @@ class InProcess:
 
     def diagnosis(self, report: Report) -> str:
         """Names the planted bug that does what the implementation does, or the component with the fault."""
-        return self.explain(self.implementation, report)
+        try:
+            return self.explain(self.implementation, report)
+        except Exception as error:
+            return f"Not known: the search for it failed, {type(error).__name__}: {read_reason(error)}."
 
     def close(self) -> None:
         """Does nothing: nothing was started."""
 
 
-def make_command(request: Request, runner: Runner) -> str:
-    """Returns the command that judges a runner's implementation again, without law and case."""
+def make_command(request: Request, runner: Runner, words: str) -> str:
+    """Returns the command that judges a runner's implementation again, by the laws that ``words`` name."""
     declared = runner.chosen in ("declared", "assumed")  # then it is chosen again by itself, at no cost
-    return request.make_command(runner.precision, "" if declared else runner.convention)
+    return request.make_command(runner.precision, "" if declared else runner.convention, words)
 
 
 def ask_laws(request: Request, runner: Runner, watcher: Watcher) -> Report:
-    """Asks every law of the request, in order."""
-    results = []
-    for law in request.laws:
-        results.append(runner.ask(law, watcher))
-        watcher.after_law(law, results[-1])
+    """Asks every law of the request; those that are broken once more, alone, where there are processes."""
+    results = runner.ask_again(runner.ask_each(request.laws, watcher))
     implementation, effort, seed = request.implementation, request.effort, request.seed
     return Report(
         implementation,
@@ -161,4 +212,5 @@ def ask_laws(request: Request, runner: Runner, watcher: Watcher) -> Report:
         runner.missing,
         convention=runner.convention,
         chosen=runner.chosen,
+        scope=runner.scope,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -12,11 +13,14 @@ from swin_properties.adapters.contract import Asked
 from swin_properties.cases.case import GridCase
 from swin_properties.cases.recipes import scaled
 from swin_properties.cases.remember import remember
-from swin_properties.cases.strategies import SmallGrids, grids
+from swin_properties.cases.strategies import SmallGrids, grids, padded_grids
 from swin_properties.laws.law import law
 
 RECIPES = ("generic", "flat", "impulse", "uniform", "peaked")
 SWA = ["shifted_window_attention"]
+
+QK_SCALES = (0.25, 0.0)
+"""The scales that laws give: none is a head's own, and 0 is a scale like others, not the lack of one."""
 
 
 def random_masks(case: GridCase, windows: int) -> Any:
@@ -72,11 +76,15 @@ def window_mask_order(swin: Asked, case: GridCase) -> Any:
 
 @law("window_attention/qk-scale", ["window_attention.qk_scale"], grids(enough=True), compares_with="oracle")
 def window_qk_scale(swin: Asked, case: GridCase) -> Any:
-    """An explicit qk_scale replaces head_dim^-1/2."""
-    x, params = case.windows(), case.attention()
-    args = x, params, case.heads, case.window
-    got = swin.window_attention(*args, qk_scale=0.25)
-    return got, swin.expected.window_attention(*args, qk_scale=0.25)
+    """An explicit qk_scale replaces head_dim^-1/2, also one of 0."""
+    args = case.windows(), case.attention(), case.heads, case.window
+    return scaled_pairs(swin, "window_attention", args)
+
+
+def scaled_pairs(swin: Asked, name: str, args: tuple[Any, ...]) -> Any:
+    """Returns what a callable gives beside the oracle's result, under a qk_scale of 1/4 and of 0."""
+    called, expected = getattr(swin, name), getattr(swin.expected, name)
+    return [(called(*args, qk_scale=scale), expected(*args, qk_scale=scale)) for scale in QK_SCALES]
 
 
 @law("window_attention/own-scale", ["window_attention.qk_scale"], grids(enough=True), compares_with="itself")
@@ -110,6 +118,18 @@ def shifted_oracle(swin: Asked, case: GridCase) -> Any:
 
 
 @law(
+    "shifted_window_attention/qk-scale",
+    ["shifted_window_attention.qk_scale"],
+    grids(enough=True),
+    compares_with="oracle",
+)
+def shifted_qk_scale(swin: Asked, case: GridCase) -> Any:
+    """In (S)W-MSA an explicit qk_scale replaces head_dim^-1/2, also one of 0."""
+    args = case.tokens(), case.attention(), case.heads, case.window, case.shift
+    return scaled_pairs(swin, "shifted_window_attention", args)
+
+
+@law(
     "shifted_window_attention/true-windows",
     SWA,
     grids(("generic", "peaked"), enough=True),
@@ -135,6 +155,18 @@ def attend_in_true_windows(case: GridCase, several: bool = False) -> Any:
     """Returns the attention of a case's tokens by the second oracle."""
     x = several_tokens(case) if several else case.tokens()
     return direct.shifted_window_attention(x, case.attention(), case.heads, case.window, case.shift)
+
+
+@law(
+    "shifted_window_attention/padded",
+    SWA,
+    padded_grids(),
+    compares_with="definition",
+)
+def padded(swin: Asked, case: GridCase) -> Any:
+    """On a grid that is padded and shifted along both axes, the true windows are those of the padded grid."""
+    args = case.tokens(), case.attention(), case.heads, case.window, case.shift
+    return swin.shifted_window_attention(*args), attend_in_true_windows(case)
 
 
 @law("shifted_window_attention/exhaustive", SWA, SmallGrids, compares_with="definition")
@@ -171,9 +203,16 @@ def locality(swin: Asked, case: GridCase) -> Any:
     nudged[b, h, w] = np.where(x[b, h, w] > 0, x[b, h, w] - 1.0, x[b, h, w] + 1.0)
     sizes = params, case.heads, case.window, case.shift
     before, after = (swin.shifted_window_attention(tokens, *sizes) for tokens in (x, nudged))
-    moved = np.any(before != after, axis=-1)
+    return reaches_exactly(swin, case, np.any(before != after, axis=-1), (b, h, w))
+
+
+def reaches_exactly(swin: Asked, case: GridCase, moved: Any, token: tuple[int, int, int]) -> Any:
+    """Returns the tokens that moved beside those of a token's true window; in half precision only strangers.
+
+    ``moved`` is (B, H, W), and ``token`` the image, row and column of the one that was changed.
+    """
     expected = np.zeros_like(moved)
-    expected[b] = case.true_window((h, w))
+    expected[token[0]] = case.true_window(token[1:])
     if swin.precision.bits < 24:
         moved, expected = moved & ~expected, np.zeros_like(moved)
     return moved, expected
@@ -225,14 +264,13 @@ def mean(swin: Asked, case: GridCase) -> Any:
 @law(
     "shifted_window_attention/global",
     SWA,
-    grids(shifted=False, enough=True),
+    grids(shifted=False, enough=True).map(lambda case: replace(case, window=case.grid)),
     compares_with="definition",
     slow=["grid *"],
 )
 def global_attention(swin: Asked, case: GridCase) -> Any:
     """With one window as large as the grid and no position bias, (S)W-MSA is a ViT's global attention."""
-    params = case.attention()
-    params["relative_position_bias_table"] = np.zeros((prod(2 * side - 1 for side in case.grid), case.heads))
-    x = case.tokens()
-    got = swin.shifted_window_attention(x, params, case.heads, case.grid, (0, 0))
+    x, params = case.tokens(), case.attention()
+    params["relative_position_bias_table"] = np.zeros((prod(case.offset_rows), case.heads))
+    got = swin.shifted_window_attention(x, params, case.heads, case.window, (0, 0))
     return got, direct.global_attention(x, params, case.heads)

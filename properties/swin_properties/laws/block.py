@@ -9,6 +9,7 @@ import numpy as np
 from swin_properties.adapters.contract import Asked
 from swin_properties.cases.case import GridCase
 from swin_properties.cases.strategies import grids
+from swin_properties.laws.attention import reaches_exactly, scaled_pairs
 from swin_properties.laws.law import law
 
 Blocks = grids(("generic", "flat", "peaked", "big"), enough=True, largest_window=4, channels=4)
@@ -46,6 +47,13 @@ def block_branches(swin: Asked, case: GridCase) -> Any:
     return swin.swin_block(*args) - x, swin.expected.swin_block(*args) - x
 
 
+@law("swin_block/qk-scale", ["swin_block.qk_scale"], Plain, compares_with="oracle")
+def block_qk_scale(swin: Asked, case: GridCase) -> Any:
+    """In a block an explicit qk_scale replaces head_dim^-1/2, also one of 0."""
+    args = case.tokens(), case.block(), case.heads, case.window, case.shift
+    return scaled_pairs(swin, "swin_block", args)
+
+
 @law("swin_block/drop-path", ["swin_block.kept"], Blocks, compares_with="oracle")
 def block_drop_path(swin: Asked, case: GridCase) -> Any:
     """In training each sample's branches are dropped, or kept and scaled, as the given factors say."""
@@ -64,15 +72,17 @@ def block_drop_path(swin: Asked, case: GridCase) -> Any:
     life_size=True,
 )
 def block_locality(swin: Asked, case: GridCase) -> Any:
-    """Changing a token changes no token outside its true window, and none of another image."""
+    """Changing a token changes all tokens of its true window and no others, none of another image.
+
+    Half precision may round a real dependency away: there the law asks only for "no others".
+    """
     x, params, rng = case.tokens(), case.block(), case.rng(3)
     b, h, w = int(rng.integers(case.batch)), *(int(rng.integers(side)) for side in case.grid)
     nudged = x.copy()
     nudged[b, h, w] = rng.integers(-127, 128, case.channels) / 64.0
     sizes = params, case.heads, case.window, case.shift
-    leaked = np.any(swin.swin_block(x, *sizes) != swin.swin_block(nudged, *sizes), axis=-1)
-    leaked[b] &= ~case.true_window((h, w))
-    return leaked, np.zeros_like(leaked)
+    moved = np.any(swin.swin_block(x, *sizes) != swin.swin_block(nudged, *sizes), axis=-1)
+    return reaches_exactly(swin, case, moved, (b, h, w))
 
 
 @law("swin_block/kept-all", ["swin_block.kept"], Plain, compares_with="itself")

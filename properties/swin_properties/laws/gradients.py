@@ -192,7 +192,7 @@ def mask_gradient(_: Any, case: GridCase) -> Any:
 
 @law(
     "window_attention/key-bias-gradient",
-    ["vjp", "window_attention"],
+    ["vjp", "window_attention.params.qkv.bias"],
     Biased,
     "gradient",
     compares_with="definition",
@@ -221,6 +221,15 @@ def block_gradient(_: Any, case: GridCase) -> Any:
     """A block's gradient by its input and every parameter is the oracle's: no branch is detached."""
     args = case.tokens(), case.block(), case.heads, case.window, case.shift
     return Derivative("swin_block", args, directions=2)
+
+
+@law("swin_block/drop-path-gradient", ["vjp", "swin_block.kept"], Blocks, "gradient", compares_with="oracle")
+def block_drop_path_gradient(_: Any, case: GridCase) -> Any:
+    """Past a dropped branch the gradient flows on unchanged; in a kept one it is scaled by its factor."""
+    args = case.tokens(), case.block(), case.heads, case.window, case.shift
+    sample = np.arange(case.batch) + case.seed
+    kept = 2.0 * (sample % 2), 2.0 * (sample // 2 % 2)
+    return Derivative("swin_block", args, {"kept": kept}, directions=2)
 
 
 @law("swin_stage/gradient", ["vjp", "swin_stage"], small_networks(), "gradient", compares_with="oracle")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -123,7 +124,9 @@ def law(
     def enter(body: Body) -> Body:
         if name in LAWS:
             raise ValueError(f"a law's name is its own, {name} is taken: choose another")
-        sentence = " ".join((body.__doc__ or "").split("\n\n")[0].split())
+        # Python removes docstrings when it is told to optimise twice.
+        text = "(Python -OO removed this sentence.)" if sys.flags.optimize > 1 else body.__doc__ or ""
+        sentence = " ".join(text.split("\n\n")[0].split())
         if not sentence:
             raise ValueError(f"a law is a sentence, {name} has no docstring: write one")
         of_oracle = tier == "budget" and compares_with == "oracle"

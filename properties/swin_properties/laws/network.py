@@ -7,12 +7,17 @@ from typing import Any
 
 import numpy as np
 
+from swin_properties.adapters.answers import BadAnswer, Declined
 from swin_properties.adapters.contract import Asked
-from swin_properties.cases.case import NetCase
-from swin_properties.cases.strategies import networks
+from swin_properties.cases.case import NetCase, ScheduleCase
+from swin_properties.cases.strategies import networks, schedules, spanned_stages
+from swin_properties.laws.attention import QK_SCALES, scaled_pairs
 from swin_properties.laws.law import law
 
 RECIPES = ("generic", "flat", "peaked", "big")
+# A scale and drop path's factors are handed on whatever the sizes are: other laws ask large ones.
+Stages = replace(networks(deepest=1, maps=True), large={})
+Networks = replace(networks(deepest=2), large={})
 
 
 def stage(case: NetCase, number: int) -> tuple[Any, ...]:
@@ -46,6 +51,56 @@ def stage_alternation(swin: Asked, case: NetCase) -> Any:
     for number, block in enumerate(params["blocks"]):
         y = swin.swin_block(y, block, heads, case.stage_window, case.shift(number))
     return swin.swin_stage(x, params, depth, heads, window), y
+
+
+@law("swin_stage/spanned-axis", ["swin_stage"], spanned_stages(), compares_with="oracle")
+def stage_spanned_axis(swin: Asked, case: NetCase) -> Any:
+    """Where the window spans one axis of the grid, blocks are shifted on neither axis, as is the oracle's."""
+    args = case.tokens(), *stage(case, 0)
+    return swin.swin_stage(*args), swin.expected.swin_stage(*args)
+
+
+@law("swin_stage/qk-scale", ["swin_stage.qk_scale"], Stages, compares_with="oracle")
+def stage_qk_scale(swin: Asked, case: NetCase) -> Any:
+    """In every block of a stage an explicit qk_scale replaces head_dim^-1/2, also one of 0."""
+    return scaled_pairs(swin, "swin_stage", (case.tokens(), *stage(case, 0)))
+
+
+@law("swin_stage/drop-path", ["swin_stage.kept"], Stages, compares_with="oracle")
+def stage_drop_path(swin: Asked, case: NetCase) -> Any:
+    """In a stage each block drops, or keeps and scales, each sample's branches by its own factors."""
+    x, kept = case.tokens(), draw_kept(case)[0]
+    params, depth, heads, window = stage(case, 0)
+    sizes = depth, heads, window
+    got = swin.swin_stage(x, params, *sizes, kept=kept)
+    return got, swin.expected.swin_stage(x, params, *sizes, kept=kept)
+
+
+def draw_kept(case: NetCase) -> list[list[tuple[Any, Any]]]:
+    """Returns random factors of drop path for each stage and block: 0, or 2 to the power of the stage."""
+    rng = case.rng(3)
+    return [
+        [
+            (
+                2.0**stage * rng.integers(0, 2, case.batch),
+                2.0**stage * rng.integers(0, 2, case.batch),
+            )
+            for _ in range(depth)
+        ]
+        for stage, depth in enumerate(case.depths)
+    ]
+
+
+@law("drop_path_rates/linear", ["drop_path_rates"], schedules(), "exact", compares_with="definition")
+def rates_grow_linearly(swin: Asked, case: ScheduleCase) -> Any:
+    """Block k of n in the whole network has drop path's rate r k / (n - 1); a single block has 0.
+
+    All these rates are exact in every precision.
+    """
+    blocks = sum(case.depths)
+    rates = case.rate * np.arange(blocks) / max(blocks - 1, 1)
+    expected = np.split(rates, np.cumsum(case.depths)[:-1])
+    return list(zip(swin.drop_path_rates(case.rate, list(case.depths)), expected, strict=True))
 
 
 @law(
@@ -116,6 +171,46 @@ def transformer_oracle(swin: Asked, case: NetCase) -> Any:
     """The whole network is the oracle's: embedding, stages, norm, mean over the tokens, head."""
     args = case.images(), case.network(), case.config
     return swin.swin_transformer(*args), swin.expected.swin_transformer(*args)
+
+
+@law("swin_transformer/qk-scale", ["swin_transformer.config.qk_scale"], Networks, compares_with="oracle")
+def transformer_qk_scale(swin: Asked, case: NetCase) -> Any:
+    """In every stage the configuration's qk_scale replaces head_dim^-1/2, also one of 0."""
+    x, params = case.images(), case.network()
+    configs = [replace(case.config, qk_scale=scale) for scale in QK_SCALES]
+    return [
+        (swin.swin_transformer(x, params, config), swin.expected.swin_transformer(x, params, config))
+        for config in configs
+    ]
+
+
+@law("swin_transformer/drop-path", ["swin_transformer.kept"], Networks, compares_with="oracle")
+def transformer_drop_path(swin: Asked, case: NetCase) -> Any:
+    """In a network each block of each stage drops each sample's branches by its own factors."""
+    args, kept = (case.images(), case.network(), case.config), draw_kept(case)
+    return swin.swin_transformer(*args, kept=kept), swin.expected.swin_transformer(*args, kept=kept)
+
+
+@law(
+    "swin_transformer/embedding-size",
+    ["swin_transformer.config.absolute_position_embedding"],
+    networks(deepest=1, enough=False).map(lambda case: replace(case, position_embedding=1)),
+    "exact",
+    compares_with="definition",
+)
+def embedding_size(swin: Asked, case: NetCase) -> Any:
+    """An absolute position embedding fits one grid: others are refused, also one with as many tokens."""
+    height, width = case.grid
+    turned = (width, height) if height != width else (height, width + 1)
+    answered = []
+    for grid in (turned, (height + 1, width)):
+        image = grid[0] * case.patch[0], grid[1] * case.patch[1]
+        try:
+            swin.swin_transformer(replace(case, image=image).images(), case.network(), case.config)
+            answered.append(True)
+        except (BadAnswer, Declined):
+            answered.append(False)
+    return np.array(answered), np.zeros(2, bool)
 
 
 @law(

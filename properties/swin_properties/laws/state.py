@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from swin_properties.adapters.answers import BadAnswer, Declined
+from swin_properties.adapters.arguments import walk_arrays
 from swin_properties.adapters.contract import CONTRACT, Asked
+from swin_properties.adapters.layouts import lay_out
 from swin_properties.cases.case import Case, GridCase, NetCase
 from swin_properties.cases.strategies import Cases, grids, networks
 from swin_properties.laws.law import Tier, law
@@ -40,15 +42,6 @@ def each(*names: str, tier: Tier = "exact") -> Callable[[Callable[..., Any]], No
     return enter
 
 
-def list_arrays(value: Any) -> Iterator[Any]:
-    """Yields all arrays in nested arguments or results."""
-    if isinstance(value, np.ndarray):
-        yield value
-    elif isinstance(value, (Mapping, list, tuple)):
-        for child in value.values() if isinstance(value, Mapping) else value:
-            yield from list_arrays(child)
-
-
 @each(
     "window_attention/keeps-inputs",
     "shifted_window_attention/keeps-inputs",
@@ -64,8 +57,8 @@ def keeps_inputs(swin: Asked, case: Any, name: str) -> Any:
     """{} writes to none of its arguments, and its result shares no memory with them."""
     args = CONTRACT[name].arguments(case)
     given, result = swin.raw(name, *args)
-    pairs = list(zip(list_arrays(given), list_arrays(args), strict=True))
-    shared = [np.shares_memory(array, part) for array, _ in pairs for part in list_arrays(result)]
+    pairs = list(zip(walk_arrays(given), walk_arrays(args), strict=True))
+    shared = swin.shares_memory(given, result)
     return [*pairs, (np.array(shared), np.zeros(len(shared), bool))]
 
 
@@ -105,11 +98,9 @@ def dtype(swin: Asked, case: Any, name: str) -> Any:
 
 def other_order(value: Any) -> Any:
     """Returns nested arguments with every array in another order in memory: its last axis is the slowest."""
-    if isinstance(value, np.ndarray):
-        return np.moveaxis(np.ascontiguousarray(np.moveaxis(value, -1, 0)), 0, -1)
-    if isinstance(value, Mapping):
-        return {key: other_order(child) for key, child in value.items()}
-    return [other_order(child) for child in value] if isinstance(value, list) else value
+    if not isinstance(value, np.ndarray):
+        return _each_array(other_order, value)
+    return np.moveaxis(np.ascontiguousarray(np.moveaxis(value, -1, 0)), 0, -1)
 
 
 @each(
@@ -124,6 +115,32 @@ def memory_order(swin: Asked, case: Any, name: str) -> Any:
     """{} does not depend on the order in which its tokens and parameters lie in memory."""
     args = CONTRACT[name].arguments(case)
     return getattr(swin, name)(*map(other_order, args)), getattr(swin, name)(*args)
+
+
+def inside_larger(value: Any) -> Any:
+    """Returns nested arguments with every array behind other numbers, in a flat array of twice the size."""
+    return (
+        lay_out(value, "offset view") if isinstance(value, np.ndarray) else _each_array(inside_larger, value)
+    )
+
+
+def _each_array(change: Callable[[Any], Any], value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: change(child) for key, child in value.items()}
+    return [change(child) for child in value] if isinstance(value, list) else value
+
+
+@each(
+    "window_attention/slices",
+    "layer_norm/slices",
+    "mlp/slices",
+    "swin_block/slices",
+    tier="budget",
+)
+def slices(swin: Asked, case: Any, name: str) -> Any:
+    """{} does not depend on where its arguments lie: behind other numbers in a larger array, or alone."""
+    args, call = CONTRACT[name].arguments(case), getattr(swin, name)
+    return call(*map(inside_larger, args)), call(*args)
 
 
 def other_sizes(case: Any, name: str) -> Iterator[Any]:

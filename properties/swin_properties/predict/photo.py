@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from io import BytesIO
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 import swin_weights
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from swin_reference.config import SwinConfig, config_values, load_config
+from swin_reference.outside import one_sentence, read_bytes
 from swin_reference.parameters import hot_parameters, parameter_shapes
 from swin_reference.sizes import pair
 
@@ -21,6 +25,19 @@ from swin_properties.predict.logits import compare_logits
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """ImageNet's channel means and standard deviations, in units of full brightness."""
+
+
+FORMATS = "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP"
+"""The formats that are read: those that Pillow decodes by itself, not by starting a program."""
+
+LARGEST_FILE = 2**28
+"""The most bytes of an image's file."""
+
+LARGEST_SIDE = 4096
+"""The most pixels of a side of the image that a network takes: the oracle's arrays have to fit in memory."""
+
+
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # what it would say of a file, it raises as well
 
 
 @dataclass(frozen=True)
@@ -78,6 +95,11 @@ def predict(implementation: Implementation, weights: Weights, image: str) -> Pre
     if not implementation.offers("swin_transformer"):
         raise ValueError("predict calls swin_transformer, this implementation does not offer it: add it")
     config = weights.config
+    if max(pair(config.image_size)) > LARGEST_SIDE:
+        raise ValueError(
+            f"a photograph is resized to at most {LARGEST_SIDE} pixels a side, got {config.image_size}: give "
+            "a smaller image_size"
+        )
     images = implementation.precision.rounded(photograph(image, pair(config.image_size)))
     params = swin_weights.unflatten(
         {name: implementation.precision.rounded(x) for name, x in weights.flat.items()}
@@ -101,19 +123,30 @@ def photograph(path: str, size: tuple[int, int]) -> Any:
 
     Errors: ``ValueError`` for a file that does not exist or is no image.
     """
-    try:
-        with Image.open(path) as opened:
-            picture = opened.convert("RGB")
-    except FileNotFoundError:
-        raise ValueError(f"an image is an existing file, got {path}: check the path") from None
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-        raise ValueError(f"an image is a file that Pillow reads, {path} is not: {error}") from None
+    picture = open_image(path)
     height, width = size
     scale = min(picture.width / width, picture.height / height)
     left, top = (picture.width - width * scale) / 2, (picture.height - height * scale) / 2
     box = (left, top, left + width * scale, top + height * scale)
     pixels = np.asarray(picture.resize((width, height), Image.Resampling.BICUBIC, box), np.float64) / 255
     return ((pixels - MEAN) / STD).transpose(2, 0, 1)[None]
+
+
+def open_image(path: str) -> Image.Image:
+    """Returns the picture in a file, in RGB: of several, the first; checksums, if any, are compared.
+
+    Errors: ``ValueError`` for a path that names no regular file, and for a file that is damaged, has more
+    pixels than Pillow takes without a warning, or is none of `FORMATS`.
+    """
+    content = read_bytes(path, "an image", LARGEST_FILE)
+    with one_sentence(f"an image is a file that Pillow reads, {path} is not"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        warnings.filterwarnings("error", "(?i).*(truncated|corrupt)")
+        with Image.open(BytesIO(content), formats=FORMATS) as opened:
+            opened.verify()
+        with Image.open(BytesIO(content), formats=FORMATS) as opened:
+            return opened.convert("RGB")
 
 
 def _timed(run: Callable[[], Any]) -> tuple[Any, float]:

@@ -50,7 +50,7 @@ def _write_headline(report: Report) -> Element:
         for count, status in counted
     ]
     sizes = "" if report.sizes == NO_SIZES else str(report.sizes)
-    told = (("Cause", report.cause), ("Caught", report.caught), ("Sizes", sizes))
+    told = (("Scope", report.scope), ("Cause", report.cause), ("Caught", report.caught), ("Sizes", sizes))
     return make_tag(
         "header",
         make_tag("h1", title),
@@ -139,7 +139,9 @@ def _make_row(result: LawResult) -> Element:
     name: list[Element | str] = _make_breakable(result.law)
     if result.status == "broken":
         name = [make_tag("a", *name, href=f"#{_make_anchor(result.law)}")]
-    missing = [make_tag("div", f"needs {', '.join(result.missing)}", class_="faint")] * bool(result.missing)
+    missing = [make_tag("div", result.absence.replace("not offered: ", "needs "), class_="faint")] * bool(
+        result.missing
+    )
     rho: list[Element | str] = []
     compared = result.counterexample is None or result.counterexample.evidence is not None
     if result.cases and (compared or result.rho is not None):
@@ -148,7 +150,7 @@ def _make_row(result: LawResult) -> Element:
         "tr",
         make_tag("th", *name, scope="row"),
         make_tag("td", make_tag("span", MARKS[result.status], class_=CLASSES[result.status]), *missing),
-        make_tag("td", str(result.cases) if result.cases else "", class_="number"),
+        make_tag("td", result.counted, class_="number"),
         make_tag("td", *rho, class_="number"),
     )  # fmt: skip
 

@@ -39,12 +39,14 @@ def text(report: Report) -> str:
 def _law(suite: ET.Element, result: LawResult) -> None:
     case = _case(suite, result.law.partition("/")[0], result.law)
     if result.status == "not offered":
-        ET.SubElement(case, "skipped", message=f"not offered: {', '.join(result.missing)}")
+        ET.SubElement(case, "skipped", message=printable(result.absence))
     elif result.known:
         skipped = ET.SubElement(case, "skipped", message=printable(f"known failure: {result.known}"))
         skipped.text = printable(describe(result))
     elif result.counterexample:
         _failure(case, result.counterexample.seen, describe(result))
+    elif result.planned is not None:
+        ET.SubElement(case, "system-out").text = f"asked on {result.counted} cases"
 
 
 def _case(suite: ET.Element, component: str, name: str) -> ET.Element:

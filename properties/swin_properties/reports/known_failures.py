@@ -6,12 +6,22 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Any
+
+from swin_reference.outside import one_sentence, read_bytes, refusal
 
 from swin_properties.adapters import peers
 from swin_properties.judging.report import Known, LawResult, Report
 from swin_properties.laws import choosing
+
+LONGEST_LINE = 2000
+"""The most bytes of a line of such a file."""
+
+MOST = 1000
+"""The most known failures of a list."""
+
+LARGEST_FILE = 2**20
+"""The most bytes of a list of known failures."""
 
 WORDS = ("law", "reason", "link")
 
@@ -22,19 +32,14 @@ def read(path: str) -> list[Known]:
     Errors: ``ValueError`` in one sentence for a file that does not read or parse, and for an entry that has
     an unknown word, has no reason, or names a law that does not exist.
     """
-    try:
-        content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(
-            f"known failures are in a file, {path} cannot be read: {error.strerror}: check the path"
-        ) from None
-    except ValueError as error:
-        raise ValueError(
-            f"known failures are in a TOML file, {path} does not parse: {error}: correct it"
-        ) from None
+    text = read_bytes(path, "a list of known failures", LARGEST_FILE)
+    with one_sentence(f"known failures are in a TOML file, {path} does not parse"):
+        if max(map(len, text.splitlines()), default=0) > LONGEST_LINE:  # of which a name may have many levels
+            raise ValueError(f"a line has over {LONGEST_LINE} bytes")
+        content = tomllib.loads(text.decode())
     entries = content.pop("known", [])
-    if content or not isinstance(entries, list):
-        raise ValueError(
+    if content or not isinstance(entries, list) or len(entries) > MOST:
+        raise refusal(
             f"known failures are [[known]] tables, {path} has {', '.join(content) or 'another known'}: "
             "write each failure as [[known]]"
         )
@@ -62,17 +67,15 @@ def _entry(number: int, entry: Any, path: str) -> Known:
     where = f"[[known]] number {number} of {path}"
     if not isinstance(entry, dict) or (odd := sorted(set(entry) - set(WORDS))):
         got = ", ".join(odd) if isinstance(entry, dict) else repr(entry)
-        raise ValueError(
-            f"a known failure has the words {', '.join(WORDS)}, {where} has {got}: use only these"
-        )
+        raise refusal(f"a known failure has the words {', '.join(WORDS)}, {where} has {got}: use only these")
     for word in entry.keys() | {"law", "reason"}:
         value = entry.get(word)
         if not isinstance(value, str) or not value.strip():
-            raise ValueError(f'a known failure has a {word}, {where} has none: write {word} = "..."')
+            raise refusal(f'a known failure has a {word}, {where} has none: write {word} = "..."')
     try:
         choosing.choose_laws(entry["law"])
     except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None
+        raise refusal(f"{where}: {error}") from None
     return Known(**entry)
 
 

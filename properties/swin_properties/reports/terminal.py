@@ -12,7 +12,7 @@ from rich.table import Table
 
 from swin_properties.cases.case import Case
 from swin_properties.cases.measured import NO_SIZES
-from swin_properties.judging.report import LawResult, Report
+from swin_properties.judging.report import NOT_ASKED, LawResult, Report
 from swin_properties.judging.run import Watcher
 from swin_properties.laws.law import LAWS, Law
 
@@ -75,6 +75,9 @@ def print_report(report: Report, console: Console) -> None:
         console.print(f"\n[bold red]required but not offered:[/] {escape(name)}", soft_wrap=True)
     if absent := not_offered(report):
         console.print(f"\n[dim]not offered:[/] {escape(absent)}", soft_wrap=True, highlight=False)
+    if report.scope:
+        text = f"{report.scope}: cases were drawn inside it"
+        console.print(f"\n[bold]scope:[/] {escape(text)}", soft_wrap=True, highlight=False)
     for text in declined(report):
         console.print(f"\n[bold]not asked:[/] {escape(text)}", soft_wrap=True, highlight=False)
     sizes = "" if report.sizes == NO_SIZES else str(report.sizes)
@@ -82,7 +85,8 @@ def print_report(report: Report, console: Console) -> None:
         if text:
             console.print(f"\n[bold]{label}:[/] {escape(text)}", soft_wrap=True, highlight=False)
     console.print()
-    console.print(verdict(report), style="bold red" if report.exit_code else "bold green", soft_wrap=True)
+    style = "bold red" if report.exit_code else "bold green"
+    console.print(verdict(report), style=style, markup=False, soft_wrap=True)
 
 
 def _table(report: Report) -> Table:
@@ -98,7 +102,7 @@ def _table(report: Report) -> Table:
         table.add_row(
             result.law,
             MARKS[result.status],
-            str(result.cases) if result.cases else "",
+            result.counted,
             ("exact" if LAWS[result.law].tier == "exact" else measured) if result.cases else "",
         )
     return table
@@ -118,7 +122,11 @@ def not_offered(report: Report) -> str:
     'vjp (2 laws), mlp (2 laws)'
     """
     needs = Counter(need for result in report.of("not offered") for need in result.missing)
-    return ", ".join(f"{need} ({laws} law{'s' * (laws != 1)})" for need, laws in needs.most_common())
+    return ", ".join(
+        f"{need} ({laws} law{'s' * (laws != 1)})"
+        for need, laws in needs.most_common()
+        if not need.startswith(NOT_ASKED)
+    )
 
 
 def declined(report: Report) -> list[str]:
@@ -131,7 +139,8 @@ def declined(report: Report) -> list[str]:
     kinds: dict[str, list[tuple[str, int, int]]] = {}
     for reason, (cases, laws) in report.declined.items():
         kinds.setdefault(re.sub(r"\d+", "#", reason), []).append((reason, cases, laws))
-    lines = []
+    unasked = Counter(result.absence for result in report.results if result.absence.startswith(NOT_ASKED))
+    lines = [f"{why[len(NOT_ASKED) :]} ({laws} law{'s' * (laws != 1)})" for why, laws in unasked.items()]
     for found in kinds.values():
         cases, laws = sum(cases for _, cases, _ in found), max(laws for _, _, laws in found)
         example = found[0][0] + (" (or other sizes)" if len(found) > 1 else "")

@@ -35,7 +35,7 @@ OLD_PATH = PACKAGES["swin_properties"] / "torch_adapter.py"
 PEERS = sorted((ADAPTERS / "peers").glob("*.py"))
 """Adapters of other projects' torch code, users of the base class; imported only when named."""
 SHARED_WITH_TORCH = {"swin_reference.config", "swin_weights"}
-DATA = {"config", "conventions", "sizes", "types"}
+DATA = {"config", "outside", "conventions", "sizes", "types"}
 """What checkpoints share with the oracle."""
 
 

@@ -37,7 +37,7 @@ ATTENTION = hot_parameters(window_attention_shapes(6, 2, 2))
         (lambda: SwinConfig(mlp_ratio=0.0), "mlp_ratio"),
         (lambda: SwinConfig(convention="cannonical"), "got 'cannonical'"),
         (lambda: load_config("swin_x"), "one of swin_t, .* or a JSON file, got 'swin_x'"),
-        (lambda: swin.drop_path_rates(1.0, (2,)), "0 <= drop_path_rate < 1"),
+        (lambda: swin.drop_path_rates(1.0, (2,)), "0 <= rate < 1"),
         (lambda: swin.with_precision("float16"), "float64 or float32, got 'float16'"),
         (lambda: swin_weights.unflatten({"a.0": 1, "a.2": 1}), "without a gap"),
         (lambda: swin_weights.unflatten({"a": 1, "a.b": 1}), "a weight or a level"),
@@ -73,7 +73,7 @@ def test_every_fault_of_a_checkpoint_is_named() -> None:
         "missing layers.0.blocks.0.mlp.fc1.weight, norm.bias;",
         "extra head.scale;",
         "misshaped head.weight (4, 3), not (3, 4);",
-        "not numbers head.bias;",
+        "no floating-point numbers head.bias;",
         "non-finite norm.weight",
     ):
         assert part in str(caught.value)

@@ -12,7 +12,7 @@ import pytest
 import swin_reference
 from swin_properties import check, pairs
 from swin_properties.adapters.contract import CONTRACT, Swin, list_parameters, result_shape
-from swin_properties.cases.case import GridCase, NetCase
+from swin_properties.cases.case import GridCase, NetCase, ScheduleCase
 from swin_reference.conventions import CONVENTIONS
 from swin_weights import flatten, unflatten
 
@@ -28,6 +28,7 @@ CASES = {
         classes=3,
         position_embedding=1,
     ),
+    ScheduleCase: ScheduleCase(depths=(2, 1)),
 }
 """A rectangular window, a shift along one axis, odd numbers of heads, odd grids."""
 

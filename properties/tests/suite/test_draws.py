@@ -45,10 +45,10 @@ def words(adapter: str) -> dict[str, list[str]]:
     """The command line of each face."""
     asked = f"only={LAWS!r}"
     plugin = ["--swin-oracle-only", LAWS, "-p", "no:cacheprovider"]
-    command = ["-m", "swin_properties.commands.cli", "check", adapter, "--only", LAWS]
+    command = ["-m", "swin_properties.commands.cli", "check", adapter, "--only", LAWS, "-j", "1"]
     return {
         "command": command,
-        "isolated": [*command, "--isolate"],
+        "in process": [*command, "--in-process"],
         "python": ["-c", f"import odd, swin_properties; swin_properties.check({adapter!r}, {asked})"],
         "plugin": ["-m", "pytest", "-q", "--swin-oracle", adapter, *plugin],
         "parametrize": ["-m", "pytest", "-q", "-p", "no:cacheprovider", "laws_of_swin.py"],
@@ -88,7 +88,7 @@ def test_every_face_asks_the_same_cases_beside_any_code(asked: Face) -> None:
     expected = asked("plugin", "bare")
     assert {line.split()[0] for line in expected} == {"layer_norm", "cyclic_shift"}
     assert len(set(expected)) > 100
-    for face in ("command", "isolated", "python", "plugin", "parametrize"):
+    for face in ("command", "in process", "python", "plugin", "parametrize"):
         found = asked(face, "odd")
         laws, diagnosis = found[: len(expected)], found[len(expected) :]
         assert laws == expected, face

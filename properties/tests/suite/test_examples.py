@@ -103,7 +103,7 @@ def test_an_absent_c_library_is_said_in_one_sentence(examples: Path, command: Co
     run = command("check", C, cwd=examples)
     assert (run.returncode, run.stdout) == (2, "")
     assert len(run.stderr.splitlines()) == 1
-    assert re.search(r"libswin\.so is not built: gcc -O2 -shared -fPIC -o \S+ \S+swin\.c -lm", run.stderr)
+    assert "libswin.so is not built: gcc -O2 -shared -fPIC -o libswin.so swin.c -lm" in run.stderr
 
 
 @pytest.mark.parametrize("name", ["shifted_window_attention", "swin_block"])

@@ -66,7 +66,7 @@ def asked(judged: Implementation, image: tuple[int, ...]) -> tuple[LawResult, bo
         classes=1000,
     )
     rejected = bool(find_refusal(name, (case.images(), None, case.config), judged.convention))
-    return run_case(LAWS[f"{name}/oracle"], judged, case, ""), rejected
+    return run_case(LAWS[f"{name}/oracle"], judged, case, str), rejected
 
 
 def test_the_oracle_under_its_convention_is_the_peer_at_every_size(peer: str) -> None:
@@ -95,14 +95,14 @@ def test_under_another_convention_it_is_not() -> None:
 
 def find_broken(peer: str, law: str) -> Any:
     """The smallest case on which a law is broken."""
-    result = run_law(LAWS[law], load_implementation(peer), EFFORTS["default"], 0, "")
+    result = run_law(LAWS[law], load_implementation(peer), EFFORTS["default"], 0, str)
     assert result.status == "broken", result
     assert result.counterexample is not None
     return result.counterexample.case
 
 
 def assert_holds(peer: str, law: str) -> None:
-    result = run_law(LAWS[law], load_implementation(peer), EFFORTS["default"], 0, "")
+    result = run_law(LAWS[law], load_implementation(peer), EFFORTS["default"], 0, str)
     assert result.status == "holds", result
     assert result.cases > 0
 

@@ -86,7 +86,7 @@ def test_what_is_refused_is_one_sentence(tmp_path: Path, capsys: Out) -> None:
             str(tmp_path / "picture.jpg"),
             "a file that Pillow reads",
         ),
-        (("--checkpoint", str(good), "--image-size", "40"), str(tmp_path), "a file that Pillow reads"),
+        (("--checkpoint", str(good), "--image-size", "40"), str(tmp_path), "an image is a regular file"),
     ):
         assert predict(*words, image=image) == 2, words
         out, err = capsys.readouterr()

@@ -76,6 +76,30 @@ def test_the_configuration_is_recognised(config: SwinConfig, tmp_path: Path) -> 
     assert parameter_shapes(found) == parameter_shapes(config)
 
 
+def test_two_loads_of_a_file_share_nothing(tmp_path: Path) -> None:
+    path = write(tmp_path / "w.npz", FLAT)
+    first, second = swin_weights.load(path), swin_weights.load(path)
+    for name, x in first.weights.items():
+        assert not np.shares_memory(x, second.weights[name]), name
+
+
+def test_two_networks_of_a_checkpoint_share_nothing(tmp_path: Path) -> None:
+    """Training one leaves the other, and what was loaded, as it was."""
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    import swin_torch
+
+    loaded = swin_weights.load(write(tmp_path / "w.npz", FLAT))
+    images = torch.linspace(-1, 1, 2 * 64 * 64).reshape(2, 1, 64, 64)
+    first, second = swin_torch.from_checkpoint(loaded), swin_torch.from_checkpoint(loaded)
+    with torch.no_grad():
+        before = second(images)
+        for tensor in (*first.parameters(), *first.buffers()):
+            tensor.add_(1.0)
+        assert torch.equal(second(images), before)
+        assert not torch.equal(first(images), before)
+    same(loaded.weights, FLAT)
+
+
 def test_wrappers_are_opened(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch", reason="torch is not installed")
     state = {name: torch.from_numpy(x) for name, x in FLAT.items()}

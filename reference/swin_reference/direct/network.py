@@ -42,13 +42,20 @@ def swin_block(
 
 
 def _stage(
-    x: Any, params: Params, num_heads: int, window_size: Sizes, convention: Convention, qk_scale: Any = None
+    x: Any,
+    params: Params,
+    num_heads: int,
+    window_size: Sizes,
+    convention: Convention,
+    kept: Any = None,
+    qk_scale: float | None = None,
 ) -> Any:
     """Applies the blocks of a stage; every second one is shifted."""
     window, shift = window_and_shift(x.shape[1], x.shape[2], window_size, convention)
-    for number, block in enumerate(params["blocks"]):
+    factors = kept or [None] * len(params["blocks"])
+    for number, (block, kept_block) in enumerate(zip(params["blocks"], factors, strict=True)):
         given = shift if number % 2 == 1 else (0, 0)
-        x = swin_block(x, block, num_heads, window, given, None, qk_scale, convention)
+        x = swin_block(x, block, num_heads, window, given, kept_block, qk_scale, convention)
     return x
 
 
@@ -58,28 +65,31 @@ def swin_stage(
     depth: int,
     num_heads: int,
     window_size: Sizes,
+    kept: Any = None,
+    qk_scale: float | None = None,
     convention: Convention = CANONICAL,
 ) -> Any:
     """Applies one stage: its blocks, and its merge if ``params`` has one."""
-    y = _stage(x, params, num_heads, window_size, convention)
+    y = _stage(x, params, num_heads, window_size, convention, kept, qk_scale)
     return patch_merging(y, params["downsample"]) if "downsample" in params else y
 
 
-def swin_features(images: Any, params: Params, config: SwinConfig) -> list[Any]:
+def swin_features(images: Any, params: Params, config: SwinConfig, kept: Any = None) -> list[Any]:
     """Returns the map of every stage, before its merge and without a norm."""
     convention = convention_named(config.convention)
     x = patch_embed(images, params["patch_embed"], config.patch_size, convention)
     if "absolute_pos_embed" in params:
         x = x + params["absolute_pos_embed"][0].reshape(x.shape[1:])
     maps: list[Any] = []
-    for layer, heads in zip(params["layers"], config.num_heads, strict=True):
-        maps.append(_stage(x, layer, heads, config.window_size, convention, config.qk_scale))
+    factors = kept or [None] * len(config.depths)
+    for layer, heads, kept_stage in zip(params["layers"], config.num_heads, factors, strict=True):
+        maps.append(_stage(x, layer, heads, config.window_size, convention, kept_stage, config.qk_scale))
         x = patch_merging(maps[-1], layer["downsample"]) if "downsample" in layer else maps[-1]
     return maps
 
 
-def swin_transformer(images: Any, params: Params, config: SwinConfig) -> Any:
+def swin_transformer(images: Any, params: Params, config: SwinConfig, kept: Any = None) -> Any:
     """Returns the class logits: the mean of the last map's normed tokens, then the head if there is one."""
-    tokens = layer_norm(swin_features(images, params, config)[-1], params["norm"])
+    tokens = layer_norm(swin_features(images, params, config, kept)[-1], params["norm"])
     pooled = tokens.mean((1, 2))
     return linear(pooled, **params["head"]) if "head" in params else pooled

@@ -10,19 +10,28 @@ Environment variables, read when this module is imported or first used:
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import hashlib
 import os
 import platform
 import shutil
+import stat
 import subprocess
 import tempfile
-from functools import cache
+from contextlib import suppress
+from functools import cache, partial
 from pathlib import Path
 
 from swin_torch.backends.slower import say_once
 
 KERNEL = "its native kernel"
+
+SECONDS = 120
+"""How long the compiler may take."""
+
+LARGEST = 2**26
+"""The most bytes of a compiled file; they have about 2**17."""
 
 USER_FLAGS = tuple(os.environ.get("SWIN_TORCH_CFLAGS", "").split())
 FLAGS = "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC", *USER_FLAGS
@@ -42,26 +51,54 @@ def build_library(source: str, **constants: int) -> ctypes.CDLL | None:
     key = hashlib.sha256(
         b"".join([text, repr((compiler, FLAGS, defined)).encode(), _describe_processor()])
     ).hexdigest()
-    kept = _find_cache() / f"{Path(source).stem}-{key[:24]}.so"
+    name = f"{Path(source).stem}-{key[:24]}"
     try:
-        if not kept.exists():
-            _compile([compiler, *FLAGS, *defined], source, kept)
+        kept = _find_kept(name) or _compile([compiler, *FLAGS, *defined], source, name)
         return ctypes.CDLL(str(kept))
-    except (OSError, subprocess.CalledProcessError) as error:
+    except (OSError, subprocess.SubprocessError) as error:
         say_once(KERNEL, f"{compiler} did not compile it: {error}")
         return None
 
 
-def _compile(command: list[str], source: str, kept: Path) -> None:
-    """Compiles a file into the folder of ``kept``, then renames it: no process sees half a file."""
-    with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
+def _find_kept(name: str) -> Path | None:
+    """Returns the compiled file that was kept under a name, and removes files that are not what was kept.
+
+    A file's name ends in the digest of its bytes: one that is damaged, half written or foreign differs.
+    """
+    for path in sorted(_find_cache().glob(f"{name}-*.so")):
+        about = path.lstat()
+        own = stat.S_ISREG(about.st_mode) and _is_own(about) and about.st_size <= LARGEST
+        if own and path.name == f"{name}-{_digest(path)}.so":
+            return path
+        with suppress(OSError):
+            path.unlink()
+    return None
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _is_own(about: os.stat_result) -> bool:
+    """Returns whether a file or folder belongs to this user, and nobody else may write it."""
+    user = os.getuid() if hasattr(os, "getuid") else about.st_uid
+    return about.st_uid == user and not (hasattr(os, "getuid") and about.st_mode & 0o022)
+
+
+def _compile(command: list[str], source: str, name: str) -> Path:
+    """Compiles a file into the cache, then renames it to what it holds: no process sees half a file."""
+    with tempfile.TemporaryDirectory(dir=_find_cache()) as folder:
         made = Path(folder) / "made.so"
         command = [*command, "-o", str(made), str(Path(__file__).with_name(source))]
         # What is loaded before Python, such as a sanitizer, is not for the compiler.
         env = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
-        if subprocess.run([*command, OPENMP], check=False, capture_output=True, env=env).returncode:
-            subprocess.run(command, check=True, capture_output=True, text=True, env=env)
+        run = partial(subprocess.run, stdin=subprocess.DEVNULL, capture_output=True, env=env, timeout=SECONDS)
+        if run([*command, OPENMP], check=False).returncode:
+            run(command, check=True)
+        made.chmod(0o700)
+        kept = _find_cache() / f"{name}-{_digest(made)}.so"
         made.replace(kept)
+    return kept
 
 
 @cache
@@ -80,13 +117,21 @@ def _find_compiler() -> str | None:
 
 @cache
 def _find_cache() -> Path:
-    """Returns the user's folder for compiled files, or if it cannot be made a temporary one."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    """Returns the folder for compiled files: the user's, or a temporary one if another could write it."""
     try:
-        (home / "swin_torch").mkdir(parents=True, exist_ok=True, mode=0o700)
-        return home / "swin_torch"
-    except OSError:
-        return Path(tempfile.mkdtemp(prefix="swin_torch"))
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        folder = home / "swin_torch"
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        about = folder.lstat()
+        if stat.S_ISDIR(about.st_mode) and _is_own(about):
+            return folder.resolve()
+        reason = f"{folder} is a link, of another user, or writable by others: remove it"
+    except (OSError, RuntimeError, ValueError) as error:  # no home, no right to write, no path
+        reason = f"there is no folder to keep them in, {error}: set XDG_CACHE_HOME"
+    say_once("kept kernels, which each process compiles anew", reason)
+    temporary = tempfile.mkdtemp(prefix="swin_torch")
+    atexit.register(shutil.rmtree, temporary, ignore_errors=True)
+    return Path(temporary)
 
 
 @cache

@@ -5,6 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from swin_reference.outside import refusal
+
+MOST_WORDS = 200
+"""The most words of an expression: it is parsed and asked by functions in each other."""
+
 Matches = Callable[[str], bool]
 """A function that says whether a name matches."""
 
@@ -19,6 +24,8 @@ def parse_expression(expression: str) -> Matches:
     (False, True)
     """
     words = re.findall(r"[()]|[^\s()]+", expression)
+    if len(words) > MOST_WORDS:
+        raise _make_error(f"{len(words)} words")
     rest = list(words)
 
     def parse_or() -> Matches:
@@ -65,7 +72,7 @@ def _join_and(one: Matches, other: Matches) -> Matches:
 
 
 def _make_error(expression: str) -> ValueError:
-    return ValueError(
-        f"-k is words joined by and, or, not and parentheses, got {expression!r}: "
+    return refusal(
+        f"-k is words joined by and, or, not and parentheses, at most {MOST_WORDS}, got {expression!r}: "
         "write such as 'attention and not stage1'"
     )

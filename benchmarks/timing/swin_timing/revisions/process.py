@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
@@ -16,8 +16,9 @@ from tempfile import TemporaryFile
 from time import process_time
 from typing import Any, Self
 
-from swin_timing import interleaved
+from swin_timing import interleaved, message
 from swin_timing.interleaved import Anchor, Sample, Timings
+from swin_timing.message import Message
 from swin_timing.revisions.inputs import Case
 from swin_timing.revisions.judging import BASE, HEAD, PAIRS, PATIENCE
 
@@ -60,7 +61,7 @@ class Process:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,
-            text=True,
+            bufsize=0,
             cwd=tree.folder / tree.inside,
             env=os.environ | ONE_THREAD | {"PYTHONPATH": path},
             start_new_session=True,  # Ctrl-C is the first process's to answer
@@ -81,14 +82,15 @@ class Process:
         """
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        try:
-            print(json.dumps([verb, *words]), file=self.process.stdin, flush=True)
-            line = self.process.stdout.readline()
-        except BrokenPipeError:
-            line = ""
-        answer: dict[str, Any] = json.loads(line) if line else {"error": self._describe_end()}
-        if "error" in answer:
-            raise ValueError(answer["error"])
+        reply: Message | None = None
+        with suppress(BrokenPipeError):
+            message.send(self.process.stdin.fileno(), {"cmd": verb, "arguments": json.dumps(words)})
+            reply = message.receive(self.process.stdout.fileno())
+        if reply is None:
+            raise ValueError(self._describe_end())
+        if "error" in reply.words:
+            raise ValueError(reply.words["error"])
+        answer: dict[str, Any] = json.loads(reply.words["answer"])
         return answer
 
     def load(self, implementation: str) -> dict[str, Any]:

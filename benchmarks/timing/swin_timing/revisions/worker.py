@@ -1,8 +1,8 @@
 """The process of one revision: loads implementations from its tree and runs one case at a time.
 
 It runs as a file and imports nothing but NumPy and the standard library, so that every other module comes
-from the tree.  It reads one JSON message a line and writes one.  What an implementation prints goes to
-standard error.
+from the tree.  It speaks the message of docs/protocol.md: the word ``arguments`` of a request and the word
+``answer`` of a reply are JSON.  What an implementation prints goes to standard error.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter, process_time
 from types import ModuleType
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 
@@ -122,6 +122,18 @@ def load_file(path: str) -> ModuleType:
     return sys.modules[name]
 
 
+def load_message() -> Any:
+    """Loads the message from the file beside this package, and leaves no module of it behind."""
+    file = Path(__file__).resolve().parents[1] / "message.py"
+    spec = importlib.util.spec_from_file_location("swin_timing_message", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)  # a dataclass looks for it there
+    spec.loader.exec_module(module)
+    del sys.modules[spec.name]
+    return module
+
+
 def make_inputs(given: Any, rng: np.random.Generator, dtype: Any) -> Any:
     """Makes the arguments from their description: the same ones in the processes of both revisions.
 
@@ -189,26 +201,27 @@ def count_operators(work: Callable[[], Any], torch: Any) -> dict[str, int]:
 
 
 @contextmanager
-def open_pipes() -> Iterator[tuple[TextIO, TextIO]]:
+def open_pipes() -> Iterator[tuple[int, int]]:
     """Opens the pipes to the other process, where nothing that an implementation prints or reads gets."""
-    with os.fdopen(os.dup(0), "r") as questions, os.fdopen(os.dup(1), "w") as answers:
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.dup2(2, 1)
-        yield questions, answers
+    questions, answers = os.dup(0), os.dup(1)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(2, 1)
+    yield questions, answers
 
 
 def main(tree: str, elsewhere: str) -> None:
     """Answers questions until the input ends."""
+    message = load_message()
     worker = Worker(Path(tree), Path(elsewhere))
     with open_pipes() as (questions, answers):
-        for line in questions:
-            verb, *words = json.loads(line)
+        while (question := message.receive(questions)) is not None:
             try:
-                answer = getattr(worker, verb)(*words)
+                words = json.loads(question.words["arguments"])
+                reply = {"ok": "1", "answer": json.dumps(getattr(worker, question.words["cmd"])(*words))}
             except (Exception, SystemExit) as error:
                 reason = (str(error).strip().splitlines() or ["no message"])[0]
-                answer = {"error": f"{type(error).__name__}: {reason}"}
-            print(json.dumps(answer), file=answers, flush=True)
+                reply = {"error": f"{type(error).__name__}: {reason}"}
+            message.send(answers, reply)
 
 
 if __name__ == "__main__":

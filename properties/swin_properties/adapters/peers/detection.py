@@ -24,6 +24,7 @@ class Detection(Checkout):
     """A backbone: it has no head, so that no logits are offered."""
 
     convention = layout = "detection"
+    scope = {"square_windows": True}  # noqa: RUF012
 
     def patch_embed(self, images: Any, params: Any, patch_size: Any) -> Any:
         """(B, 3, H, W) -> (B, H', W', C)."""

@@ -16,6 +16,7 @@ class Official(Checkout):
     """Blocks, stages and networks are built for one grid, and decide window and shift by it themselves."""
 
     convention = layout = "official"
+    scope = {"square_windows": True, "own_shift": True}  # noqa: RUF012
 
     def shifted_window_mask(self, height: int, width: int, window_size: Any, shift_size: Any) -> Any:
         """(nW, N, N)."""
@@ -95,7 +96,6 @@ class Official(Checkout):
     ) -> Any:
         window, shift = side(window_size, "windows"), side(shift_size, "shifts")
         only(min(grid) >= window, "windows no larger than the grid")
-        only(not shift or min(grid) > window, "shifts on grids larger than the window")
         return self.made(
             self.swin.SwinTransformerBlock,
             dim=channels,

@@ -11,7 +11,6 @@ from swin_properties.adapters.peers.base import (
     OFFICIAL,
     Peer,
     dropping,
-    only,
     package,
     ratio,
     two,
@@ -23,6 +22,7 @@ class Timm(Peer):
     """A block takes its window and shift as given (``always_partition``); stages and above decide."""
 
     convention = layout = "timm"
+    scope = {"patch_norm": "always", "no_qk_scale": True, "no_position_embedding": True}  # noqa: RUF012
     places = OFFICIAL | {"merging": "layers.1.downsample."}
 
     def window_partition(self, x: Any, window_size: Any) -> Any:
@@ -141,9 +141,6 @@ class Timm(Peer):
         )
 
     def _network(self, params: Any, config: Any) -> Any:
-        only(config.patch_norm, "networks with patch_norm")
-        only(not config.absolute_position_embedding, "networks without position embedding")
-        only(config.qk_scale is None, "networks without qk_scale")
         network = self.made(
             self.swin.SwinTransformer,
             img_size=two(config.image_size),

@@ -16,6 +16,13 @@ class Torchvision(Peer):
     """Attention pads, shifts and masks in one function, so that none of these is offered alone."""
 
     convention = layout = "torchvision"
+    scope = {  # noqa: RUF012
+        "qkv_bias": "always",
+        "patch_norm": "always",
+        "own_shift": True,
+        "no_qk_scale": True,
+        "no_position_embedding": True,
+    }
     places = {  # noqa: RUF012
         "network": "",
         "embedding": "features.0.",
@@ -39,8 +46,7 @@ class Torchvision(Peer):
     def shifted_window_attention(
         self, x: Any, params: Any, num_heads: int, window_size: Any, shift_size: Any
     ) -> Any:
-        """(B, H, W, C) -> same."""
-        _shifts_as_given(x, window_size, shift_size)
+        """(B, H, W, C) -> same; attention drops the shift itself on an axis that one window spans."""
         bias = "bias" in params["qkv"]
         attention = self._attention(x.shape[-1], num_heads, window_size, shift_size, qkv_bias=bias)
         return self.with_weights("attention", attention, params)(x)
@@ -61,7 +67,7 @@ class Torchvision(Peer):
         """(B, 3, H, W) -> (B, H', W', C): the first part of a network, up to its norm if there is none."""
         channels, colours = params["proj"]["weight"].shape[:2]
         only(colours == 3, "images of 3 colours")
-        embedding = self._stages(patch_size, channels, (1, 1), (1, 1), (1, 1))[0]
+        embedding = self._stages(patch_size, channels, (0,), (1,), (1, 1))[0]
         embedding = embedding if "norm" in params else embedding[:2]
         return self.with_weights("embedding", embedding, params)(images)
 
@@ -73,8 +79,6 @@ class Torchvision(Peer):
         self, x: Any, params: Any, num_heads: int, window_size: Any, shift_size: Any, kept: Any = None
     ) -> Any:
         """(B, H, W, C), drop path's factors (B,) for both branches -> same."""
-        _shifts_as_given(x, window_size, shift_size)
-        only("bias" in params["attn"]["qkv"], "blocks with a qkv bias")
         block = self.made(
             self.swin.SwinTransformerBlock,
             dim=x.shape[-1],
@@ -89,7 +93,6 @@ class Torchvision(Peer):
 
     def swin_stage(self, x: Any, params: Any, depth: int, num_heads: int, window_size: Any) -> Any:
         """(B, H, W, C) -> the same, merged if ``params`` has a ``downsample``: parts of a network."""
-        only("bias" in params["blocks"][0]["attn"]["qkv"], "stages with a qkv bias")
         sizes = (depth, 1), (num_heads, num_heads), two(window_size)
         network = self._stages(1, x.shape[-1], *sizes, mlp_ratio=ratio(params["blocks"][0]["mlp"]))
         x = self.with_weights("stage", network[1], {"blocks": params["blocks"]})(x)
@@ -138,10 +141,6 @@ class Torchvision(Peer):
 
     def _network(self, params: Any, config: Any) -> Any:
         only(config.num_classes > 0, "networks with a head")
-        only(config.qkv_bias, "networks with a qkv bias")
-        only(config.patch_norm, "networks with patch_norm")
-        only(not config.absolute_position_embedding, "networks without position embedding")
-        only(config.qk_scale is None, "networks without qk_scale")
         only(config.in_channels == 3, "images of 3 colours")
         network = self.made(
             self.swin.SwinTransformer,
@@ -155,13 +154,6 @@ class Torchvision(Peer):
             num_classes=config.num_classes,
         )
         return self.with_weights("network", network, params)
-
-
-def _shifts_as_given(x: Any, window_size: Any, shift_size: Any) -> None:
-    """Its attention drops the shift itself on an axis that one window spans."""
-    spanned = [side <= m for side, m in zip(x.shape[1:3], two(window_size), strict=True)]
-    shifted = [s > 0 for s in two(shift_size)]
-    only(not any(a and b for a, b in zip(spanned, shifted, strict=True)), "shifts on axes of several windows")
 
 
 def __getattr__(name: str) -> Any:

@@ -10,7 +10,6 @@ from swin_properties.adapters.peers.base import (
     Peer,
     dropping,
     embeds_whole_patches,
-    only,
     package,
     ratio,
     side,
@@ -28,6 +27,7 @@ class Transformers(Peer):
     """
 
     convention = layout = "transformers"
+    scope = {"square_windows": True, "patch_norm": "always", "no_qk_scale": True}  # noqa: RUF012
     ways_to_modules = (*Peer.ways_to_modules, "_config")
     places = {  # noqa: RUF012
         "network": "",
@@ -164,8 +164,6 @@ class Transformers(Peer):
         )
 
     def _network(self, params: Any, config: Any) -> Any:
-        only(config.patch_norm, "networks with patch_norm")
-        only(config.qk_scale is None, "networks without qk_scale")
         embeds_whole_patches(config)
         theirs = self._config(
             image_size=two(config.image_size),

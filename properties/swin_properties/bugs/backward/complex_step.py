@@ -51,7 +51,13 @@ def complex_step_vjp(functions: Any) -> Callable[..., tuple[Any, ...]]:
         sizes = [value for value in args if not isinstance(value, (np.ndarray, Mapping))]
         at = list_arrays(name, args)
         arrays = {**at, **{key: x for key, x in kwargs.items() if isinstance(x, np.ndarray)}}
-        point = name, repr(sizes), *((key, x.astype(float).tobytes()) for key, x in arrays.items())
+        kept = {key: value for key, value in kwargs.items() if key not in arrays}
+        point = (
+            name,
+            repr(sizes),
+            repr(kept),
+            *((key, x.astype(float).tobytes()) for key, x in arrays.items()),
+        )
         if point not in remembered:
             remembered.clear()
             remembered[point] = {label: np.array(list(columns(name, args, kwargs, label))) for label in at}

@@ -140,6 +140,28 @@ def rolled_on(cyclic_shift: Callable[..., Any]) -> Callable[..., Any]:
     return changed
 
 
+def factors_forgotten(drop_path: Callable[..., Any]) -> Callable[..., Any]:
+    """Passes the gradient through a branch as if it were kept and not scaled."""
+
+    def changed(branch: Any, kept: Any) -> Any:
+        return drop_path(branch, kept).real + 1j * np.asarray(branch).imag
+
+    return changed
+
+
+def nothing_past_dropped(swin_block: Callable[..., Any]) -> Callable[..., Any]:
+    """Gives samples whose attention is dropped no gradient."""
+
+    def changed(
+        x: Any, params: Any, heads: int, window: Any, shift: Any, kept: Any = None, *rest: Any
+    ) -> Any:
+        y = swin_block(x, params, heads, window, shift, kept, *rest)
+        passed = 1.0 if kept is None else (np.asarray(kept[0]) > 0).reshape(-1, 1, 1, 1)
+        return y.real + 1j * y.imag * passed
+
+    return changed
+
+
 def windows_reversed(function: Callable[..., Any]) -> Callable[..., Any]:
     """Takes the gradient's windows in reverse order."""
 
@@ -257,6 +279,20 @@ BUGS = {
             "Kernel tests that compare outputs never see it.",
             NOT_SEEN,
             {"window_partition": windows_reversed, "window_reverse": windows_reversed},
+        ),
+        GradientBug(
+            "drop path forgotten in backward",
+            "The gradient of a branch is not multiplied by drop path's factors.",
+            "Dropped samples train the branches that they never passed.",
+            NOT_SEEN,
+            {"drop_path": factors_forgotten},
+        ),
+        GradientBug(
+            "dropped samples without gradient",
+            "Where a sample's branch is dropped, no gradient flows past it either.",
+            "Layers before a dropped block learn from fewer samples.",
+            "Kernels that leave out dropped samples and write their gradients nowhere.",
+            {"block.swin_block": nothing_past_dropped},
         ),
         GradientBug(
             "frozen patch embedding",

@@ -1,0 +1,188 @@
+"""Golden vectors: right code passes by two loops, every planted bug that one claims to show is broken."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pytest
+import swin_reference
+from swin_properties.adapters.calls import read_call
+from swin_properties.adapters.contract import CONTRACT
+from swin_properties.adapters.implementation import Implementation
+from swin_properties.adapters.load import load_in_precision
+from swin_properties.budget.precision import PRECISIONS
+from swin_properties.bugs import GALLERY
+from swin_properties.bugs.kills import in_precision
+from swin_properties.commands.cli import main
+from swin_properties.vectors import files, make
+from swin_reference import direct
+from swin_timing.message import decode, encode
+
+EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
+NAMES = "layer_norm,mlp,window_partition,relative_position_index,swin_block"
+Write = Callable[[str], Path]
+
+
+@pytest.fixture(scope="module", params=make.VECTOR_PRECISIONS)
+def vectors(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, deep: bool) -> Path:
+    """A set of vectors of some callables, in each precision."""
+    if request.param == "float16" and not deep:
+        pytest.skip("the profile deep is not asked for: vectors in float16")
+    folder = tmp_path_factory.mktemp(request.param) / "set"
+    words = ["--precision", request.param, "--callables", NAMES]
+    assert main(["vectors", "write", str(folder), *words]) == 0
+    return folder
+
+
+def reply(folder: Path, entry: files.Entry, implementation: Any, out: Path) -> None:
+    """Writes what an implementation answers to a vector."""
+    vector = files.read_vector(folder, entry)
+    arrays = {
+        name: x for name, x in vector.arrays.items() if name.partition(".")[0] not in ("expected", "beta")
+    }
+    args, kwargs, _ = read_call(entry.callable, vector.words, arrays)
+    result = getattr(implementation, entry.callable)(*args, **kwargs)
+    out.mkdir(exist_ok=True)
+    (out / entry.file).write_bytes(b"".join(map(bytes, encode({"ok": "1"}, {"result": np.asarray(result)}))))
+
+
+def test_a_manifest_keeps_its_schema(vectors: Path) -> None:
+    text = resources.files("swin_properties.vectors").joinpath("manifest.schema.json").read_text()
+    manifest = json.loads((vectors / files.MANIFEST).read_text())
+    jsonschema.validate(manifest, json.loads(text))
+    assert {entry["callable"] for entry in manifest["vectors"]} == set(NAMES.split(","))
+
+
+def test_right_code_passes_and_is_not_near_the_limit(vectors: Path, tmp_path: Path) -> None:
+    entries = files.read_manifest(vectors)
+    precision = entries[0].precision
+    torch_code, _ = load_in_precision("swin_torch", precision)
+    both = SimpleNamespace(**{name: getattr(swin_reference, name) for name in CONTRACT})
+    both.__dict__.update({name: getattr(direct, name) for name in CONTRACT if hasattr(direct, name)})
+    second = in_precision(both, PRECISIONS[precision])
+    for number, right in enumerate((Implementation(torch_code), second)):
+        out = tmp_path / str(number)
+        offered = [entry for entry in entries if number == 0 or hasattr(direct, entry.callable)]
+        for entry in offered:
+            reply(vectors, entry, right, out)
+        judged = list(files.judge(vectors, offered, out))
+        assert {one.entry.callable for one in judged} >= {"layer_norm", "mlp", "swin_block"}
+        assert max(one.verdict.rho for one in judged) <= 0.8
+        assert all(one.verdict.holds for one in judged)
+
+
+def test_every_planted_bug_that_is_claimed_is_broken(vectors: Path, tmp_path: Path) -> None:
+    entries = files.read_manifest(vectors)
+    claimed = {bug for entry in entries for bug in entry.hunts}
+    assert len(claimed) > 25
+    for entry in entries:
+        for bug in entry.hunts:
+            wrong = make.make_wrong(GALLERY[bug], PRECISIONS[entry.precision])
+            try:
+                reply(vectors, entry, wrong, tmp_path / bug)
+            except Exception:
+                continue  # it answers nothing: that is broken as well
+            (one,) = files.judge(vectors, [entry], tmp_path / bug)
+            assert not one.verdict.holds, (bug, entry.id)
+
+
+def test_the_bytes_are_the_same_twice(tmp_path: Path) -> None:
+    words = ["--precision", "float32", "--callables", "layer_norm"]
+    for folder in ("one", "two"):
+        assert main(["vectors", "write", str(tmp_path / folder), *words]) == 0
+    for path in (tmp_path / "one").iterdir():
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
+
+
+def test_the_c_program_agrees(tmp_path: Path) -> None:
+    if (compiler := shutil.which("gcc") or shutil.which("cc")) is None:
+        pytest.skip("gcc is not installed")
+    folder = tmp_path / "set"
+    names = ["--callables", "layer_norm,mlp"]
+    assert main(["vectors", "write", str(folder), "--precision", "float32", *names]) == 0
+    paths = sorted(map(str, folder.glob("*.safetensors")))
+    source = str(EXAMPLES / "vectors.c")
+    codes = []
+    for number, words in enumerate(([], ["-DTANH"])):
+        program = str(tmp_path / str(number))
+        line = [compiler, "-std=c99", "-Wall", "-Werror", "-O2", *words, "-o", program, source, "-lm"]
+        subprocess.run(line, check=True)
+        run = subprocess.run([program, *paths], capture_output=True, text=True, check=False)
+        assert len(run.stdout.splitlines()) == len(paths)
+        codes.append(run.returncode)
+    assert codes == [0, 1]
+    assert len((EXAMPLES / "vectors.c").read_text().splitlines()) < 120
+
+
+def test_a_missing_or_unreadable_reply_is_broken_and_a_damaged_set_is_no_set(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = tmp_path / "set", tmp_path / "replies"
+    words = ["--precision", "float32", "--callables", "relative_position_index"]
+    assert main(["vectors", "write", str(folder), *words]) == 0
+    entries = files.read_manifest(folder)
+    for entry in entries:
+        reply(folder, entry, swin_reference, out)
+    judge = ["vectors", "judge", str(folder), str(out)]
+    assert main(judge) == 0
+    first = out / entries[0].file
+    right = first.read_bytes()
+    for wrong in (b"", b"x" * 100, b"".join(map(bytes, encode({"ok": "1"})))):
+        first.write_bytes(wrong)
+        assert main(judge) == 1
+    first.unlink()
+    assert main(judge) == 1
+    assert "cannot: No such file" in capsys.readouterr().out
+    first.write_bytes(right)
+    vector = folder / entries[0].file
+    image = vector.read_bytes()
+    for damage in (image[:-1], image[:-1] + bytes([image[-1] ^ 1])):
+        vector.write_bytes(damage)
+        assert main(judge) == 2
+        assert "has other bytes" in capsys.readouterr().err
+    vector.write_bytes(image)
+    manifest = folder / files.MANIFEST
+    for text in ("", "[]", '{"schema": 2}', '{"schema": 1, "vectors": [1]}', "[" * 10**5):
+        manifest.write_text(text)
+        assert main(judge) == 2
+        assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["write", "set", "--precision", "tf32"], "got 'tf32'"),
+        (["write", "set", "--callables", "mlq"], "got mlq"),
+        (["write", "."], "has files"),
+        (["judge", "absent", "absent"], "manifest.json cannot: No such file"),
+    ],
+)
+def test_words_that_cannot_be(
+    words: list[str],
+    sentence: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    assert main(["vectors", *words]) == 2
+    error = capsys.readouterr().err
+    assert sentence in error
+    assert error.count("\n") == 1
+
+
+def test_a_vector_is_a_request(vectors: Path) -> None:
+    entry = files.read_manifest(vectors)[0]
+    found = decode((vectors / entry.file).read_bytes())
+    assert found.words["cmd"] == entry.callable
+    assert found.words["id"] == entry.id == entry.file.removesuffix(".safetensors")
