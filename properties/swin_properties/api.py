@@ -11,6 +11,7 @@ from swin_properties.adapters.load import find_name
 from swin_properties.bugs import diagnosis, kills
 from swin_properties.judging import jobs as shared
 from swin_properties.judging.implementation import load_implementation
+from swin_properties.judging.one_law import SHRINK
 from swin_properties.judging.own_process import OwnProcess
 from swin_properties.judging.report import Report
 from swin_properties.judging.run import InProcess, Request, Runner, Watcher, ask_laws, make_request
@@ -52,11 +53,13 @@ def check(
     convention: str | None = None,
     own_process: bool = False,
     jobs: int = 1,
+    shrink: float = SHRINK,
 ) -> Report:
     """Judges an implementation, an import string or an object, by the laws; needs no pytest.
 
     It judges in this process.  With ``own_process`` the implementation, which is then an import string, has a
-    process of its own, and ``jobs`` such pairs share the laws, as in the command.
+    process of its own, and ``jobs`` such pairs share the laws, as in the command.  Smaller cases of a broken
+    law are looked for ``shrink`` seconds.
 
     Errors: ``ValueError`` in one sentence for an implementation that does not load or words that are wrong.
 
@@ -80,6 +83,7 @@ def check(
         convention=convention,
         own_process=own_process,
         jobs=jobs,
+        shrink=shrink,
     )
     with closing(make_runner(request, implementation)) as runner:
         return judge(request, runner, Watcher())

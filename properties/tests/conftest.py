@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +16,11 @@ import pytest
 # Tests run side by side, one on each core: a second thread in each would wait more than it works.
 # Set here, before PyTorch is imported; commands that tests start inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A shell ignores these for what it starts in the background, and commands that tests start would inherit it.
+for number in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL)
 
 collect_ignore_glob = ["suite/wild/*"]  # what test_wild loads
 

@@ -177,6 +177,11 @@ class Perturbed:
         given, kwargs = _rounding(args, self.rounding), _rounding(kwargs, self.rounding)
         return given, getattr(self.oracle, name)(*given, **kwargs)
 
+    def shares_memory(self, given: Any, result: Any) -> list[bool]:
+        """Tells for each array of the arguments whether a result shares memory with it."""
+        parts = [np.asarray(one) for one in (result if isinstance(result, list) else [result])]
+        return [any(np.shares_memory(x, part) for part in parts) for x in _list_arrays(given)]
+
     def __getattr__(self, name: str) -> Callable[..., Any]:
         getattr(self.oracle, name)  # what the oracle has not, this has not
 
@@ -214,3 +219,12 @@ def _rounding(value: Any, rounding: Rounding) -> Any:
     if isinstance(value, (list, tuple)):
         return type(value)(_rounding(child, rounding) for child in value)
     return value
+
+
+def _list_arrays(value: Any) -> list[Any]:
+    """Returns the arrays of arguments, at any level."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        return [x for child in value for x in _list_arrays(child)]
+    return [np.asarray(value)] if isinstance(value, np.ndarray) else []

@@ -18,7 +18,7 @@ from swin_properties.api import judge, make_runner
 from swin_properties.commands.screen import complain
 from swin_properties.commands.words import Work, add_convention, add_dtype, add_implementation
 from swin_properties.judging.jobs import MOST, PairGone
-from swin_properties.judging.one_law import EFFORTS
+from swin_properties.judging.one_law import EFFORTS, SHRINK
 from swin_properties.judging.report import Report
 from swin_properties.judging.run import make_request
 from swin_properties.reports import files, html, json, junit, known_failures, terminal
@@ -57,6 +57,8 @@ def add(commands: Any) -> None:
     check.add_argument("--in-process", action="store_true", help=here)
     seconds = f"how long a call may take, the first of its sizes ten times as long (default {TIMEOUT:g})"
     check.add_argument("--timeout", type=float, metavar="SECONDS", help=seconds)
+    shrink = f"how long smaller cases of a broken law are looked for (default {SHRINK:g})"
+    check.add_argument("--shrink", type=float, metavar="SECONDS", default=SHRINK, help=shrink)
     jobs = f"how many pairs of processes share the laws (default: the cores, at most {MOST}; 1 on a GPU)"
     check.add_argument("-j", "--jobs", type=int, metavar="N", default=0, help=jobs)
     check.add_argument("--json", metavar="FILE", help="also write the report as JSON")
@@ -83,6 +85,7 @@ def prepare(args: argparse.Namespace) -> Work:
         find_program(args.program) if args.program else (),
         own_process,
         args.jobs,
+        args.shrink,
     )
     failures = [] if args.known_failures is None else known_failures.read(args.known_failures)
     shipped = known_failures.read_shipped(request.implementation)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import reduce
+from math import inf
 from typing import Any
 from zlib import crc32
 
@@ -62,6 +64,9 @@ EFFORTS = {
 """The efforts by name."""
 
 
+SHRINK = 60.0
+"""How many seconds smaller cases of a broken law are looked for."""
+
 PARTS_OF_BLOCK = ("layer_norm", "mlp", "window_attention", "shifted_window_attention")
 """The callables whose work a block does as well."""
 
@@ -85,8 +90,12 @@ def run_law(
     seed: int,
     reproduce: Reproduce,
     before_case: BeforeCase = ignore_case,
+    shrink: float = SHRINK,
 ) -> LawResult:
-    """Asks a law on drawn or enumerated cases; a broken law carries the smallest case found."""
+    """Asks a law on drawn or enumerated cases; a broken law carries the smallest case found.
+
+    ``shrink``: how many seconds smaller cases are looked for.
+    """
     result = LawResult(law.name, law.sentence, "holds")
     if missing := law.missing(implementation):
         return replace(result, status="not offered", missing=tuple(missing))
@@ -95,11 +104,19 @@ def run_law(
     declined: list[str] = []
     outside: list[Case] = []
     sizes = [measured.NO_SIZES]
+    broken: dict[Case, CaseResult] = {}
+    end = inf
 
     def ask(drawn: Case) -> None:
+        nonlocal end
         case = implementation.fit_case(drawn, law.needs)
         if isinstance(law.cases, Listed) and case != implementation.adapt_case(drawn):
             outside.append(case)  # and the one it would become is listed itself
+            return
+        if time.monotonic() > end:  # the smallest one so far is asked once more, at the end
+            if case in broken:
+                last.append((case, broken[case]))
+                raise _Broken
             return
         before_case(case)
         try:
@@ -110,6 +127,8 @@ def run_law(
         rhos.append(outcome.rho)
         sizes.append(measured.measure(case))
         if outcome.seen is not None:
+            end = min(end, time.monotonic() + shrink)
+            broken[case] = outcome
             last.append((case, outcome))
             raise _Broken
 
@@ -128,7 +147,7 @@ def run_law(
     if not rhos and declined:
         return replace(result, status="not offered", missing=("any case drawn",))
     if last:
-        return mark_broken(result, *last[-1], reproduce)
+        return mark_broken(result, *last[-1], reproduce, smallest=time.monotonic() <= end)
     planned = count_planned(law, effort, implementation) - len(outside)
     return replace(result, planned=planned) if declined and len(rhos) < planned else result
 
@@ -163,11 +182,14 @@ def run_case(
     return result if outcome.seen is None else mark_broken(result, case, outcome, reproduce)
 
 
-def mark_broken(result: LawResult, case: Case, outcome: CaseResult, reproduce: Reproduce) -> LawResult:
-    """Returns the result of a law that is broken on a case."""
+def mark_broken(
+    result: LawResult, case: Case, outcome: CaseResult, reproduce: Reproduce, smallest: bool = True
+) -> LawResult:
+    """Returns the result of a law that is broken on a case, the smallest unless there was no time to look."""
     line = reproduce(f"--only {quote_law(result.law)} --case {shlex.quote(str(case))}")
     seen = printable(outcome.seen or "")
-    return replace(result, status="broken", counterexample=Counterexample(case, seen, line, outcome.evidence))
+    found = Counterexample(case, seen, line, outcome.evidence, smallest)
+    return replace(result, status="broken", counterexample=found)
 
 
 def quote_law(name: str) -> str:

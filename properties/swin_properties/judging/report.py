@@ -23,12 +23,16 @@ NOT_ASKED = "not asked: "
 
 @dataclass(frozen=True)
 class Counterexample:
-    """The smallest case that breaks a law, what was seen there, and the command that shows it again."""
+    """The smallest case that breaks a law, what was seen there, and the command that shows it again.
+
+    ``smallest``: whether there was time to find a smaller one.
+    """
 
     case: Case
     seen: str
     reproduce: str
     evidence: Evidence | None = None
+    smallest: bool = True
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,12 @@ class LawResult:
             ("law", self.sentence),
             ("code", self.where),
             ("seen", self.counterexample.seen),
-            ("smallest case", str(self.counterexample.case) or "every size is 1"),
+            (
+                "smallest case"
+                if self.counterexample.smallest
+                else "not the smallest case, for lack of time",
+                str(self.counterexample.case) or "every size is 1",
+            ),
             ("again", self.counterexample.reproduce),
         ]
 

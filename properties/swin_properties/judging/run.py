@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,10 +15,13 @@ from swin_properties.adapters.answers import read_reason
 from swin_properties.adapters.contract import CONTRACT
 from swin_properties.adapters.implementation import Implementation
 from swin_properties.cases.case import Case
-from swin_properties.judging.one_law import EFFORTS, run_case, run_law
+from swin_properties.judging.one_law import EFFORTS, SHRINK, run_case, run_law
 from swin_properties.judging.report import LawResult, Report
 from swin_properties.laws import choosing
 from swin_properties.laws.law import Law
+
+SHRINK_IN_ALL = 300.0
+"""How many seconds smaller cases are looked for in a run."""
 
 MOST_JOBS = 64
 """The most processes that share the laws."""
@@ -29,7 +33,8 @@ class Request:
 
     ``program`` is the command of an implementation that is no Python.  ``own_process``: the implementation
     has its own, where a call may take ``timeout`` seconds.  ``jobs``: how many pairs share the laws, 0 for as
-    many as this machine has room for.
+    many as this machine has room for.  ``shrink``: how many seconds smaller cases of a broken law are looked
+    for.
     """
 
     implementation: str
@@ -45,6 +50,7 @@ class Request:
     own_process: bool = False
     jobs: int = 1
     only: str | None = None
+    shrink: float = SHRINK
 
     def make_command(self, precision: str, convention: str, words: str = "") -> str:
         """Returns the command that judges the same implementation again, by the laws that ``words`` name.
@@ -69,6 +75,7 @@ def make_request(
     program: tuple[str, ...] = (),
     own_process: bool = False,
     jobs: int = 1,
+    shrink: float = SHRINK,
 ) -> Request:
     """Checks the words of a request; loads nothing yet.
 
@@ -93,6 +100,8 @@ def make_request(
     parsed = None if case is None else laws[0].kind.parse(case)
     if timeout is not None and not 0 < timeout <= 86400:
         raise ValueError(f"--timeout is over 0 and at most 86400 seconds, got {timeout:g}: give another")
+    if not 0 <= shrink <= 86400:
+        raise ValueError(f"--shrink is at least 0 and at most 86400 seconds, got {shrink:g}: give another")
     if not 0 <= jobs <= MOST_JOBS:
         raise ValueError(f"--jobs is at least 1 and at most {MOST_JOBS}, got {jobs}: give another")
     return Request(
@@ -109,6 +118,7 @@ def make_request(
         own_process or bool(program),
         jobs,
         only,
+        shrink,
     )
 
 
@@ -155,6 +165,8 @@ class InProcess:
         self.request = request
         self.explain = explain
         self.implementation = implementation
+        self.shrunk = 0.0
+        """How many seconds broken laws took."""
         self.precision = implementation.precision.name
         self.convention, self.chosen = implementation.convention.name, implementation.chosen
         self.scope = str(implementation.scope)
@@ -178,9 +190,13 @@ class InProcess:
         reproduce = partial(make_command, request, self)
         if request.case is not None:
             return run_case(law, self.implementation, request.case, reproduce, before_case)
-        return run_law(
-            law, self.implementation, EFFORTS[request.effort], request.seed, reproduce, before_case
-        )
+        start = time.monotonic()
+        seconds = min(request.shrink, SHRINK_IN_ALL - self.shrunk)
+        effort, seed = EFFORTS[request.effort], request.seed
+        result = run_law(law, self.implementation, effort, seed, reproduce, before_case, max(0.0, seconds))
+        if result.status == "broken":
+            self.shrunk += time.monotonic() - start
+        return result
 
     def diagnosis(self, report: Report) -> str:
         """Names the planted bug that does what the implementation does, or the component with the fault."""

@@ -30,7 +30,7 @@ import swin_torch
 LEAKS = {f"shifted_window_attention/{law}" for law in ("hard-mask", "true-windows", "hull", "extreme-logits")}
 """What is broken under every convention whose mask is a number, some of it only on more cases than here."""
 AFTER_ROLL = {
-    *(f"shifted_window_attention/{law}" for law in ("locality", "mean", "padding")),
+    *(f"shifted_window_attention/{law}" for law in ("locality", "mean", "padded", "padding")),
     "swin_stage/receptive-field",
 }
 """What is broken besides where padding comes after the roll: tokens of opposite edges meet."""

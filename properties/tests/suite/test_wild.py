@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import importlib
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from swin_properties import check
+from swin_properties.adapters.implementation import Implementation
+from swin_properties.judging import one_law
 from swin_properties.judging.run import Report
+from swin_properties.laws.law import LAWS
 
 WILD = Path(__file__).with_name("wild")
 
@@ -28,7 +32,7 @@ BROKEN = {
     "roll_twice": "shifted_window_attention/oracle",
     "scale_by_heads": "window_attention/oracle",
     "shared_blocks": "swin_stage/oracle",
-    "softmax_block_of_64": "window_attention/oracle",
+    "softmax_block_of_64": "swin_block/oracle",
     "table_in_half": "relative_position_bias/definition",
     "table_in_half_inference": "relative_position_bias/definition",
     "window_number_by_height": "window_partition/definition",
@@ -54,7 +58,7 @@ def load(name: str) -> Any:
 
 
 def judge(adapter: Any, law: str, **options: Any) -> Report:
-    return check(adapter, only=law, **{"effort": "quick", **options})
+    return check(adapter, only=law, **{"effort": "quick", "shrink": 3.0, **options})
 
 
 @pytest.mark.parametrize("name", BROKEN)
@@ -73,14 +77,24 @@ def test_a_block_that_is_right_up_to_a_size_is_broken(name: str) -> None:
     assert judge(getattr(load("limits"), name), "swin_block/oracle").of("broken")
 
 
-def test_a_block_that_is_wrong_from_many_windows_on_is_broken() -> None:
-    limits = load("limits")
-    laws = "swin_block/oracle"
-    assert judge(limits.batch_windows_4096, laws, effort="default").of("broken")
+def test_a_block_that_is_wrong_where_32_does_not_divide_the_tokens_is_broken() -> None:
+    odd = load("limits").limited(lambda sizes: sizes["tokens"] % 32 != 0)
+    assert judge(odd, "swin_block/oracle").of("broken")
+
+
+def test_a_block_that_is_wrong_from_many_windows_on_is_broken(deep: bool) -> None:
+    """Default effort asks the cases by which it is broken; the profile deep asks it all."""
+    law, limits = LAWS["swin_block/oracle"], load("limits")
     beyond = limits.limited(lambda sizes: sizes["windows"] >= 65536)
-    assert judge(beyond, laws, effort="default").of("broken")
-    odd = limits.limited(lambda sizes: sizes["tokens"] % 32 != 0)
-    assert judge(odd, laws).of("broken")
+    if deep:
+        for adapter in (limits.batch_windows_4096, beyond):
+            assert judge(adapter, law.name, effort="default").of("broken")
+    effort, judged = one_law.EFFORTS["default"], Implementation(beyond)
+    assert "4097 windows" in one_law.choose_large(law, effort, judged)
+    (many,) = [case for case in one_law.choose_life_size(law, effort) if case.batch > 65536]
+    assert one_law.run_case(law, judged, many, str).status == "broken"
+    fewer = Implementation(limits.batch_windows_4096)
+    assert one_law.run_case(law, fewer, replace(many, batch=4097), str).status == "broken"
 
 
 @pytest.mark.parametrize("name", ["clean", "four_regions_control"])
