@@ -26,7 +26,7 @@ def make_runner(request: Request, implementation: Any = None) -> Runner:
     if not request.own_process:
         found = request.implementation if implementation is None else implementation
         return InProcess(
-            request, load_implementation(found, request.dtype, request.convention), diagnosis.explain
+            request, load_implementation(found, request.dtype, request.convention, request.device), diagnosis.explain
         )
     first = OwnProcess(request, diagnosis.explain)
     number = shared.choose_jobs(request, first.device)
@@ -52,10 +52,11 @@ def check(
     convention: str | None = None,
     own_process: bool = False,
     jobs: int = 1,
+    device: str | None = None,
 ) -> Report:
     """Judges an implementation, an import string or an object, by the laws; needs no pytest.
 
-    It judges in this process.  With ``own_process`` the implementation, which is then an import string, has a
+    It judges in this process, on the implementation's own device or on ``device``.  With ``own_process`` the implementation, which is then an import string, has a
     process of its own, and ``jobs`` such pairs share the laws, as in the command.
 
     Errors: ``ValueError`` in one sentence for an implementation that does not load or words that are wrong.
@@ -80,6 +81,7 @@ def check(
         convention=convention,
         own_process=own_process,
         jobs=jobs,
+        device=device,
     )
     with closing(make_runner(request, implementation)) as runner:
         return judge(request, runner, Watcher())

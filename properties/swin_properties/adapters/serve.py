@@ -21,7 +21,7 @@ from swin_properties.adapters.answers import BadAnswer, Declined, make_plain, re
 from swin_properties.adapters.calls import list_keywords, read_call
 from swin_properties.adapters.contract import CONTRACT
 from swin_properties.adapters.implementation import is_reference, takes_keyword, vjp
-from swin_properties.adapters.load import load_in_precision
+from swin_properties.adapters.load import DEVICES, load_in_precision, load_network
 from swin_properties.adapters.scope import read_scope, write_scope
 from swin_properties.budget.precision import PRECISIONS
 
@@ -42,17 +42,21 @@ class Served:
         words = message.words
         command = words.get("cmd", "")
         if command == "start":
-            return self.start(), {}
+            return self.start(modules=words.get("modules") == "1"), {}
         if command == "with":
             return self.set(words), {}
+        if command == "record":
+            return self.record(message)
         if command in CONTRACT or command == "vjp":
             return self.call(command, message)
         return {"error": f"an unknown command, {command[:60]!r}"}, {}
 
-    def start(self) -> dict[str, str]:
-        """Loads the adapter, and says what it offers."""
+    def start(self, modules: bool = False) -> dict[str, str]:
+        """Loads the adapter, or with ``modules`` a network in its place, and says what it offers."""
         try:
-            self.adapter, _ = load_in_precision(self.name)
+            self.adapter = load_network(self.name) if modules else None
+            if self.adapter is None:
+                self.adapter, _ = load_in_precision(self.name)
             return self.describe()
         except ValueError as error:
             return {"error": str(error)}
@@ -60,7 +64,8 @@ class Served:
     def describe(self) -> dict[str, str]:
         """Returns the fields of the reply to ``start``."""
         adapter = self.adapter
-        offers = [name for name in (*CONTRACT, "vjp") if callable(getattr(adapter, name, None))]
+        layout = str(getattr(adapter, "layout", "")) if callable(getattr(adapter, "record", None)) else ""
+        offers = [name for name in (*CONTRACT, "vjp") if callable(getattr(adapter, name, None)) and not layout]
         found = {
             "protocol": PROTOCOL,
             "precision": str(getattr(adapter, "precision", "float32")),
@@ -74,6 +79,10 @@ class Served:
             found["precisions"] = " ".join(PRECISIONS)
         if callable(getattr(adapter, "with_convention", None)):
             found["conventions"] = " ".join(CONVENTIONS)
+        if callable(getattr(adapter, "with_device", None)):
+            found["devices"] = " ".join(DEVICES)
+        if layout:
+            found["layout"] = layout
         if (convention := getattr(adapter, "convention", None)) is not None:
             found["convention"] = str(convention)
         if is_reference(adapter):
@@ -92,15 +101,26 @@ class Served:
         return found
 
     def set(self, words: Mapping[str, str]) -> dict[str, str]:
-        """Takes the adapter in another precision or under another convention."""
+        """Takes the adapter in another precision, under another convention, or on another device."""
         try:
             if "precision" in words:
                 self.adapter = self.adapter.with_precision(words["precision"])
             if "convention" in words:
                 self.adapter = self.adapter.with_convention(words["convention"])
+            if "device" in words:
+                self.adapter = self.adapter.with_device(words["device"])
         except Exception as error:
             return {"declined": read_reason(error)}
         return {"ok": "1", **self.describe()}
+
+    def record(self, message: Message) -> Reply:
+        """Runs a network, and returns what its blocks were given and gave."""
+        start = "weights."
+        weights = {key[len(start) :]: x for key, x in message.arrays.items() if key.startswith(start)}
+        try:
+            return {"ok": "1"}, self.adapter.record(message.arrays["images"], weights)
+        except ValueError as error:
+            return {"error": str(error)}, {}
 
     def call(self, command: str, message: Message) -> Reply:
         """Calls a callable, and says what it gave, changed and kept."""

@@ -45,6 +45,7 @@ class Request:
     own_process: bool = False
     jobs: int = 1
     only: str | None = None
+    device: str | None = None
 
     def make_command(self, precision: str, convention: str, words: str = "") -> str:
         """Returns the command that judges the same implementation again, by the laws that ``words`` name.
@@ -53,6 +54,7 @@ class Request:
         """
         line = "swin-oracle check" + (f" {shlex.quote(self.implementation)}" if not self.program else "")
         line += f" --dtype {precision}" + f" --convention {convention}" * bool(convention)
+        line += f" --device {self.device}" * bool(self.device)
         return f"{line} {words}".rstrip() + (f" -- {shlex.join(self.program)}" if self.program else "")
 
 
@@ -69,6 +71,7 @@ def make_request(
     program: tuple[str, ...] = (),
     own_process: bool = False,
     jobs: int = 1,
+    device: str | None = None,
 ) -> Request:
     """Checks the words of a request; loads nothing yet.
 
@@ -109,6 +112,7 @@ def make_request(
         own_process or bool(program),
         jobs,
         only,
+        device,
     )
 
 
@@ -126,6 +130,7 @@ class Runner(Protocol):
     """Where an implementation is asked: in this process, or in its own."""
 
     precision: str
+    device: str
     convention: str
     chosen: str
     scope: str
@@ -156,6 +161,7 @@ class InProcess:
         self.explain = explain
         self.implementation = implementation
         self.precision = implementation.precision.name
+        self.device = implementation.device
         self.convention, self.chosen = implementation.convention.name, implementation.chosen
         self.scope = str(implementation.scope)
         self.missing = tuple(name for name in request.required if not implementation.offers(name))
@@ -213,4 +219,5 @@ def ask_laws(request: Request, runner: Runner, watcher: Watcher) -> Report:
         convention=runner.convention,
         chosen=runner.chosen,
         scope=runner.scope,
+        device=runner.device,
     )
