@@ -26,7 +26,9 @@ def make_runner(request: Request, implementation: Any = None) -> Runner:
     if not request.own_process:
         found = request.implementation if implementation is None else implementation
         return InProcess(
-            request, load_implementation(found, request.dtype, request.convention, request.device), diagnosis.explain
+            request,
+            load_implementation(found, request.dtype, request.convention, request.device),
+            diagnosis.explain,
         )
     first = OwnProcess(request, diagnosis.explain)
     number = shared.choose_jobs(request, first.device)
@@ -56,8 +58,9 @@ def check(
 ) -> Report:
     """Judges an implementation, an import string or an object, by the laws; needs no pytest.
 
-    It judges in this process, on the implementation's own device or on ``device``.  With ``own_process`` the implementation, which is then an import string, has a
-    process of its own, and ``jobs`` such pairs share the laws, as in the command.
+    It judges in this process.  With ``own_process`` the implementation, which is then an import string, has a
+    process of its own, and ``jobs`` such pairs share the laws, as in the command.  ``device`` is where a
+    torch adapter computes, if not where it is.
 
     Errors: ``ValueError`` in one sentence for an implementation that does not load or words that are wrong.
 

@@ -65,7 +65,7 @@ def find_name(implementation: Any) -> str:
 
 
 def load_network(name: str) -> Any:
-    """The network, an nn.Module, that an import string names or that what it names makes; None for an adapter.
+    """The network, an nn.Module, that an import string names or whose factory it names; None for an adapter.
 
     Errors: ``ValueError`` as for `load`, and for a network that cannot be watched.
     """

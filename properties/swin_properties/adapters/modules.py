@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from swin_properties.adapters.answers import read_reason
 from swin_properties.adapters.digests import digest
-from swin_properties.adapters.torch import PRECISIONS, TorchAdapter
+from swin_properties.adapters.torch import PRECISIONS, TorchAdapter, forbid_tf32
 
 MASKS = ("mask", "attention_mask", "attn_mask")
 """What an attention calls its mask, where it is given by name."""
@@ -39,7 +39,7 @@ class RecordedModule(TorchAdapter):
         if not known:
             found = ", ".join(sorted(str(one) for one in types)) or "no parameters"
             raise ValueError(
-                f"a module computes in one of {', '.join(PRECISIONS)}, {name} has {found}: convert it with .to()"
+                f"a module is in one of {', '.join(PRECISIONS)}, {name} has {found}: convert it by .to()"
             )
         super().__init__(known[0], next(module.parameters()).device.type)
         self.module = module.eval()
@@ -51,20 +51,23 @@ class RecordedModule(TorchAdapter):
             self.prefix = _find_prefix(module.state_dict(), flat)
             self.weights = self._read_weights()
         except ValueError as error:
-            raise ValueError(f"a module has the names of a public Swin's weights, {name} has not: {error}") from None
+            raise ValueError(
+                f"a module names its weights as a public Swin does, {name} does not: {error}"
+            ) from None
         own = getattr(module, "convention", None)
         self.convention = str(getattr(own, "name", own or self.layout))
 
     def record(self, images: Any, weights: Mapping[str, Any]) -> dict[str, Any]:
         """Runs the module on images, without hooks and with them, and returns what it computed.
 
-        The maps are named as in `swin_properties.locate.compare`; ``digest.`` and the name of a weight is a
-        digest of the weight that it held.  ``weights``, by official names, are loaded first, if there are any.
+        The maps are named as in `swin_properties.locate.compare`; ``digest.`` and a weight's name is a digest
+        of the weight.  ``weights``, by official names, are loaded first, if any.
 
         Errors: ``ValueError`` in one sentence for weights that do not fit, or a run that fails or gives what
         no Swin gives.
         """
         self.module.to(self.device, PRECISIONS[self.precision])
+        forbid_tf32(self.device)
         if weights:
             self._load(weights)
         given = self._tensor(images)
@@ -82,7 +85,7 @@ class RecordedModule(TorchAdapter):
             return self.module(images)
         except (Exception, SystemExit) as error:
             raise ValueError(
-                f"a module takes the photograph, {self.name} raised {type(error).__name__}: {read_reason(error)}"
+                f"a module takes images, {self.name} raised {type(error).__name__}: {read_reason(error)}"
             ) from None
 
     def _load(self, weights: Mapping[str, Any]) -> None:
@@ -118,8 +121,12 @@ class RecordedModule(TorchAdapter):
         try:
             for official, parts in self._find_blocks().items():
                 for part, module in parts.items():
-                    record = partial(_record, recorded, f"{official}{part}")
-                    handles.append(module.register_forward_hook(record, with_kwargs=True))
+                    before, after = (
+                        partial(record, recorded, f"{official}{part}")
+                        for record in (_record_input, _record_output)
+                    )
+                    handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
+                    handles.append(module.register_forward_hook(after))
             yield recorded
         finally:
             for handle in handles:
@@ -183,30 +190,34 @@ def _is_output_norm(name: str) -> bool:
     return first.startswith("norm") and first != "norm"
 
 
-def _record(
-    recorded: dict[str, Tensor], name: str, _: nn.Module, args: Any, kwargs: Mapping[str, Any], output: Any
+def _record_input(
+    recorded: dict[str, Tensor], name: str, _: nn.Module, args: Any, kwargs: Mapping[str, Any]
 ) -> None:
-    """Keeps the first tensor that a module was given and gave; of an attention in windows the mask too."""
-    given = next((x for x in (*args, *kwargs.values()) if isinstance(x, Tensor)), None)
-    gave = output if isinstance(output, Tensor) else next((x for x in output if isinstance(x, Tensor)), None)
-    if given is None or gave is None:
+    """Keeps a copy of what a module is given: the first tensor, and the mask of an attention in windows."""
+    tensors = [x for x in args if isinstance(x, Tensor)] or [
+        x for x in kwargs.values() if isinstance(x, Tensor)
+    ]
+    if not tensors:
         return
     if f"{name}.in" in recorded:
-        raise ValueError(f"each block runs once, {name} ran twice")
-    if not name.endswith(".attn"):
-        recorded |= {f"{name}.in": given.detach().clone(), f"{name}.out": gave.detach().clone()}
-    elif given.ndim == 3 and gave.shape == given.shape:
+        raise ValueError(f"each block runs once, {name} runs twice")
+    given = tensors[0]
+    recorded[f"{name}.in"] = given.detach().clone()
+    if name.endswith(".attn") and given.ndim == 3:
         named = [kwargs[key] for key in MASKS if isinstance(kwargs.get(key), Tensor)]
-        masks = [*(x for x in args[1:] if isinstance(x, Tensor)), *named]
-        tokens = given.shape[1]
-        mask = masks[0] if masks else given.new_zeros(1, tokens, tokens)
-        if mask.ndim == 3 and mask.shape[1:] == (tokens, tokens):
-            made = {"in": given, "out": gave, "mask": mask}
-            recorded |= {f"{name}.{key}": x.detach().clone() for key, x in made.items()}
+        masks = [*tensors[1:], *named, given.new_zeros(1, given.shape[1], given.shape[1])]
+        recorded[f"{name}.mask"] = masks[0].detach().clone()
+
+
+def _record_output(recorded: dict[str, Tensor], name: str, _: nn.Module, __: Any, output: Any) -> None:
+    """Keeps a copy of what a module gives: a tensor, or the first one of several."""
+    several = output if isinstance(output, (tuple, list)) else (output,)
+    gave = next((x for x in several if isinstance(x, Tensor)), None)
+    if gave is not None:
+        recorded[f"{name}.out"] = gave.detach().clone()
 
 
 def _find_logits(output: Any) -> Tensor | None:
-    """Returns the logits in what a network gives: a tensor (B, classes), or a ``logits`` of such; else None."""
+    """Returns the logits in what a network gives: a tensor (B, classes), or its ``logits``; else None."""
     found = getattr(output, "logits", output)
     return found if isinstance(found, Tensor) and found.ndim == 2 else None
-

@@ -65,7 +65,9 @@ class Served:
         """Returns the fields of the reply to ``start``."""
         adapter = self.adapter
         layout = str(getattr(adapter, "layout", "")) if callable(getattr(adapter, "record", None)) else ""
-        offers = [name for name in (*CONTRACT, "vjp") if callable(getattr(adapter, name, None)) and not layout]
+        offers = [
+            name for name in (*CONTRACT, "vjp") if callable(getattr(adapter, name, None)) and not layout
+        ]
         found = {
             "protocol": PROTOCOL,
             "precision": str(getattr(adapter, "precision", "float32")),

@@ -93,9 +93,7 @@ class TorchAdapter:
         if not there.get(name, False):
             seen = ", ".join(device for device, is_there in there.items() if is_there)
             raise ValueError(f"a device is one that torch sees, here {seen}, got {name!r}: use one of these")
-        if name == "cuda":
-            torch.backends.cuda.matmul.fp32_precision = "ieee"
-            torch.backends.cudnn.conv.fp32_precision = "ieee"
+        forbid_tf32(name)
         other = copy(self)
         TorchAdapter.__init__(other, self.precision, name)
         return other
@@ -225,6 +223,13 @@ class TorchAdapter:
         wide = torch.float64 if self.precision == "float64" else torch.float32
         tensor = value.detach().to(wide) if value.is_floating_point() else value
         return tensor.cpu().numpy()
+
+
+def forbid_tf32(device: str) -> None:
+    """Makes products and convolutions on a GPU compute in float32 where they are given float32."""
+    if device.partition(":")[0] == "cuda":
+        cudnn: Any = torch.backends.cudnn
+        torch.backends.cuda.matmul.fp32_precision = cudnn.conv.fp32_precision = "ieee"
 
 
 def _on_arrays(on_tensors: Callable[..., Any]) -> Callable[..., Any]:

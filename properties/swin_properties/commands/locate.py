@@ -35,10 +35,10 @@ from swin_properties.reports import files, location
 from swin_properties.reports.drawing import svg
 from swin_properties.reports.drawing.depth import draw_depth
 
-DESCRIPTION = """Runs one photograph through an implementation and compares what it computes on the way with the
-oracle: from the image on, where errors accumulate, and each block alone, on the very input that it got. Names
-every block beyond its error budget, and which part of it. Exit code: 0 all is within the budget; 1 a step is
-beyond it; 2 nothing could be compared."""
+DESCRIPTION = """Runs one photograph through an implementation and compares what it computes on the way with
+the oracle: from the image on, where errors accumulate, and each block alone, on the very input that it got.
+Names every block beyond its error budget, and which part of it. Exit code: 0 all is within the budget; 1 a
+step is beyond it; 2 nothing could be compared."""
 
 
 def add(commands: Any) -> None:

@@ -37,7 +37,9 @@ def ask_adapter(
         else:
             notes.append("it offers no swin_block: only stages can be told apart")
         if implementation.offers("swin_features"):
-            _ask(lambda: _ask_stages(implementation, images, params, steps, maps), "swin_features", maps, notes)
+            _ask(
+                lambda: _ask_stages(implementation, images, params, steps, maps), "swin_features", maps, notes
+            )
         else:
             notes.append("it offers no swin_features: what is between its blocks is not compared")
         if implementation.offers("swin_transformer"):
@@ -45,9 +47,13 @@ def ask_adapter(
             if "head.in" in maps:
                 maps["head.out"] = maps["logits"]
     except (BadAnswer, Declined) as bad:
-        raise ValueError(f"an implementation computes maps of a photograph, this one did not: {bad}") from None
+        raise ValueError(
+            f"an implementation computes maps of a photograph, this one did not: {bad}"
+        ) from None
     if not maps:
-        raise ValueError(f"an implementation takes the photograph's size, this one does not: {'; '.join(notes)}")
+        raise ValueError(
+            f"an implementation takes the photograph's size, this one does not: {'; '.join(notes)}"
+        )
     return maps, notes
 
 
@@ -85,7 +91,7 @@ def _ask_blocks(
 def _ask_parts(
     implementation: Implementation, own: Steps, place: Place, x: Any, params: Any, maps: dict[str, Any]
 ) -> None:
-    """Asks the callables of a block's parts, each from what the one before gave, as far as they are offered."""
+    """Asks the callables of a block's parts, each from what the one before gave, if all are offered."""
     if not all(implementation.offers(name) for name in ("layer_norm", "shifted_window_attention", "mlp")):
         return
     rounded = implementation.precision.rounded

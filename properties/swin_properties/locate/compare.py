@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
+from math import prod
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from swin_reference.config import SwinConfig
 
 from swin_properties.budget.budget import UNEQUAL, Deviation, budget, deviation
 from swin_properties.budget.precision import Precision
@@ -32,14 +33,11 @@ PARTS = (
     ("MLP", "fed", "out", ("norm2.in", "norm2.out")),
     ("MLP", "mlp", "mlp.out", ("norm2.out",)),
 )
-"""The parts of a block: for each its name, the method of `Steps`, the map that it made, and what it was given.
+"""The parts of a block: each with its name, the method of `Steps`, the map that it made, what it was given.
 
-A row is asked where its maps are known.  ``norm2.in`` is the sum behind the attention as the implementation
-made it, ``sum`` one that was made for it, where its parts were asked one by one.
+A row is asked where its maps are known.  ``norm2.in`` is the sum behind the attention as the
+implementation made it, ``sum`` one that was made for it where its parts were asked alone.
 """
-
-INSIDE = ("inside", "attn.out", ("attn.in", "attn.mask"))
-"""The same for the attention inside windows, which tells it from the windows, their roll and their mask."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,8 @@ class Found:
 
     ``whole`` compares with the oracle's own run on the image: errors accumulate.  ``alone`` compares with the
     oracle's step on the very input that the implementation's had.  ``handed``: that input is not what the
-    step before gave, by so much.  ``parts`` are asked of a block beyond its budget.
+    step before gave, by so much.  ``parts`` are asked of a block beyond its budget; ``inside`` is its attention in
+   side the windows that it was given, which tells it from their order, their roll and their mask.
     """
 
     place: Place
@@ -100,8 +99,8 @@ def compare(
 ) -> Location:
     """Compares every step whose maps are known with the oracle's.
 
-    ``steps`` are the oracle's, whose perturbed runs make the budgets, and ``exact`` those it is compared with.
-    Images and parameters are exact in the precision.
+    ``steps`` are the oracle's, whose perturbed runs make the budgets; ``exact`` give what is right.  Images and
+    parameters are exact in the precision.
 
     Errors: ``ValueError`` where no step's maps are known.
 
@@ -160,9 +159,10 @@ def compare(
             for part, method, made, gave in PARTS
             if block[made] is not None and all(block[key] is not None for key in gave)
         )
-        method, made, gave = INSIDE
-        known = [maps.get(f"{place.name}.{key}") for key in (made, *gave)]
-        inside = None if any(x is None for x in known) else alone(method, known[0], place, *known[1:], own)
+        windows = [maps.get(f"{place.name}.attn.{key}") for key in ("out", "in", "mask")]
+        tokens = prod(steps.windows[place.stage])
+        fits = all(x is not None and x.ndim == 3 and x.shape[1] == tokens for x in windows)
+        inside = alone("inside", windows[0], place, *windows[1:], own) if fits else None
         return Found(place, whole, apart, handed, parts, inside)
 
     last_blocks = {place.stage: place.name for place in places if place.kind == "block"}
@@ -176,7 +176,7 @@ def compare(
 
 
 def complete(maps: Maps, steps: Steps) -> dict[str, Any]:
-    """Returns the maps of blocks on their grids, with what they tell of the embedding, the merges and the head.
+    """Returns the maps of blocks on their grids, and what they tell of embedding, merges and head.
 
     A map may be (B, H, W, C), (B, H W, C) or (B, C, H, W).  A merge is given what the last block of a stage
     gives, and gives what the next block is given.
@@ -193,7 +193,7 @@ def complete(maps: Maps, steps: Steps) -> dict[str, Any]:
                     found[name] = _put_on_grid(found[name], name, steps.grids[place.stage])
                 elif key in ("in", "out"):
                     raise ValueError(f"locate compares every block, {place.name} did not run: run it once")
-    for before, place in zip(places, places[1:], strict=False):
+    for before, place in pairwise(places):
         if place.kind != "block" and f"{before.name}.out" in found:
             found[f"{place.name}.in"] = found[f"{before.name}.out"]
         if before.kind != "block" and f"{place.name}.in" in found:
@@ -209,8 +209,8 @@ def _put_on_grid(x: Any, name: str, grid: tuple[int, int]) -> Any:
     if x.ndim == 4 and x.shape[2:] == grid:
         return x.transpose(0, 2, 3, 1)
     raise ValueError(
-        f"a block's map has the tokens of a grid {grid[0]}x{grid[1]}, {name} has the shape {x.shape}: check the "
-        "image size and the convention"
+        f"a block's map has the tokens of a grid {grid[0]}x{grid[1]}, {name} has the shape {x.shape}: check "
+        "the image size and the convention"
     )
 
 

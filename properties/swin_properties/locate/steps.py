@@ -81,7 +81,9 @@ def find_params(params: Mapping[str, Any], place: Place) -> Any:
         return stage["blocks"][place.block]
     if place.kind == "merge":
         return stage["downsample"]
-    before = find_params(params, Place("embedding")) if place.stage == 0 else params["layers"][place.stage - 1]
+    before = (
+        find_params(params, Place("embedding")) if place.stage == 0 else params["layers"][place.stage - 1]
+    )
     return {"before": before.get("downsample", before), "blocks": stage["blocks"]}
 
 
@@ -100,7 +102,8 @@ class Steps:
     >>> images = np.ones((1, 3, 8, 8))
     >>> [y.shape for y in steps.walk(images, params)]
     [(1, 2, 2, 4), (1, 2, 2, 4), (1, 3)]
-    >>> bool((steps.walk(images, params)[-1] == swin_reference.swin_transformer(images, params, config)).all())
+    >>> logits = swin_reference.swin_transformer(images, params, config)
+    >>> bool((steps.walk(images, params)[-1] == logits).all())
     True
     """
 

@@ -35,7 +35,7 @@ def find_other_weights(recorded: Mapping[str, Any], flat: Mapping[str, Any], nam
     matrices = [key for key, x in flat.items() if x.ndim > 1]
     if matrices and set(matrices) <= set(others):
         raise refusal(
-            f"a module holds the weights of the checkpoint, in {name} all {len(matrices)} matrices are others: "
-            "load them where it is made, or give --load-weights"
+            f"a module holds the weights of the checkpoint, in {name} all {len(matrices)} matrices are "
+            "others: load them where it is made, or give --load-weights"
         )
     return others

@@ -73,28 +73,38 @@ def describe(report: Report) -> list[str]:
         lines.append(
             f"other weights than the checkpoint's: {named}" + (f" and {more} more" if more > 0 else "")
         )
-    lines += [_describe_step(one) for one in location.beyond]
+    asked = {one.place.stage for one in location.steps if one.place.kind == "block"}
+    lines += [_describe_step(one, one.place.stage in asked) for one in location.beyond]
     logits = location.logits
     if logits is not None:
-        lines.append(f"logits of a run that nobody watches: {_measure(logits)}")
+        lines.append(f"logits{' without hooks' * bool(report.layout)}: {_measure(logits)}")
         if not logits.holds and not location.beyond:
             lines.append(
                 "no step is beyond its budget, these logits are: look at what hooks switch off, and at what "
                 "stands between the steps"
             )
     names = " and ".join(one.place.words for one in location.beyond)
-    verdict = f"differs at {names}" if names else "differs" if report.exit_code else "is within its budget throughout"
+    verdict = (
+        f"differs at {names}"
+        if names
+        else "differs"
+        if report.exit_code
+        else "is within its budget throughout"
+    )
     where = f"{report.precision}{name_device(report.device)}, {report.convention} convention"
     return [*lines, f"{report.implementation} in {where}: {verdict}"]
 
 
-def _describe_step(one: Found) -> str:
+def _describe_step(one: Found, by_blocks: bool) -> str:
+    """Returns what is wrong with a step; ``by_blocks``: the blocks of its stage were asked as well."""
     head = f"{one.place.words} ({one.place.name})"
     sentences = []
     if one.handed is not None and not one.handed.holds:
         sentences.append(f"{head} is given something else than the step before gave: {_measure(one.handed)}")
     if one.alone is not None and not one.alone.holds:
-        sentences.append(f"{head} is beyond its budget on its own input: {_measure(one.alone)}{_explain(one)}")
+        sentences.append(
+            f"{head} is beyond its budget on its own input: {_measure(one.alone)}{_explain(one, by_blocks)}"
+        )
     return "; ".join(sentences)
 
 
@@ -106,8 +116,10 @@ def _measure(found: Deviation) -> str:
     )
 
 
-def _explain(one: Found) -> str:
-    """Returns which part of a block is wrong, as the end of a sentence."""
+def _explain(one: Found, by_blocks: bool) -> str:
+    """Returns what in a block or a stage is wrong, as the end of a sentence."""
+    if one.place.kind == "stage" and by_blocks:
+        return "; its blocks are right when they are asked alone: look at what the stage gives them"
     if one.place.kind != "block":
         return ""
     if not one.parts:

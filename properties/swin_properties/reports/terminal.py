@@ -179,7 +179,8 @@ def verdict(report: Report) -> str:
     laws = f"{holding} law holds" if holding == 1 else f"{holding} laws hold"
     known_failures = f"{known} known failure{'s' * (known != 1)}, " if known else ""
     counts = f"{laws}, {broken} broken, {known_failures}{absent} not offered"
+    where = f"{report.precision}{name_device(report.device)}"
     return (
-        f"{report.implementation} in {report.precision}{name_device(report.device)}: {word} ({counts}; {report.convention} convention, "
+        f"{report.implementation} in {where}: {word} ({counts}; {report.convention} convention, "
         f"{report.chosen}; effort {report.effort}, seed {report.seed}, laws of {report.catalogue})"
     )

@@ -42,8 +42,8 @@ def draw_depth(location: Location, title: str, sizes: str) -> Element:
     return draw_card(
         title,
         sizes,
-        "The share of the budget that is used: the larger of rho and of an eighth of the worst element. A ring is a "
-        "step that computes something else than the oracle on the same input; errors go on from there.",
+        "How many error budgets a step is off. A ring is a step that computes something else than the oracle "
+        "from the same input; from there on the error goes through the network.",
         [Panel("Error in budgets, step by step", width, HEIGHT + BELOW, parts, left=LEFT)],
         [
             Key("from the image on", line=WHOLE),
@@ -85,9 +85,7 @@ def _write_names(found: Sequence[Found], columns: Sequence[float]) -> list[Eleme
     for x, step in zip(columns, found, strict=True):
         colour, weight = (WRONG, "bold") if step.beyond else (FAINT, "normal")
         turned = f"translate({x + 4:.1f} {HEIGHT + 10:.1f}) rotate(90)"
-        parts.append(
-            make_label(step.place.words, 0, 0, LETTER, colour, transform=turned, font_weight=weight)
-        )
+        parts.append(make_label(step.place.words, 0, 0, LETTER, colour, transform=turned, font_weight=weight))
     return parts
 
 
