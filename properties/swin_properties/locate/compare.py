@@ -46,8 +46,8 @@ class Found:
 
     ``whole`` compares with the oracle's own run on the image: errors accumulate.  ``alone`` compares with the
     oracle's step on the very input that the implementation's had.  ``handed``: that input is not what the
-    step before gave, by so much.  ``parts`` are asked of a block beyond its budget; ``inside`` is its attention in
-   side the windows that it was given, which tells it from their order, their roll and their mask.
+    step before gave, by so much.  ``parts`` are asked of a block beyond its budget.  ``inside``
+    is its attention in the windows that it was given, which tells it from their order, roll and mask.
     """
 
     place: Place
@@ -99,8 +99,8 @@ def compare(
 ) -> Location:
     """Compares every step whose maps are known with the oracle's.
 
-    ``steps`` are the oracle's, whose perturbed runs make the budgets; ``exact`` give what is right.  Images and
-    parameters are exact in the precision.
+    ``steps`` are the oracle's, whose perturbed runs make the budgets; ``exact`` give what is right.  Images
+    and parameters are exact in the precision.
 
     Errors: ``ValueError`` where no step's maps are known.
 

@@ -54,9 +54,15 @@ def make_table(location: Location) -> Table:
         table.add_column(name, justify="right")
     table.add_column("", no_wrap=True)
     for one in (*location.steps, *location.stages):
-        wrong = f"[bold red]beyond: {', '.join(one.wrong_parts) or 'its budget'}[/]" if one.beyond else ""
+        wrong = f"[bold red]beyond: {_name_fault(one)}[/]" if one.beyond else ""
         table.add_row(one.place.words, one.place.name, _write(one.whole), _write(one.alone), wrong)
     return table
+
+
+def _name_fault(one: Found) -> str:
+    """Returns in few words what is beyond its budget."""
+    own = one.alone is not None and not one.alone.holds
+    return ", ".join(one.wrong_parts) or ("its budget" if own else "what it is given")
 
 
 def _write(found: Deviation | None) -> str:
@@ -71,13 +77,15 @@ def describe(report: Report) -> list[str]:
         named = ", ".join(report.others[:MOST_NAMES])
         more = len(report.others) - MOST_NAMES
         lines.append(
-            f"other weights than the checkpoint's: {named}" + (f" and {more} more" if more > 0 else "")
+            f"other weights than the oracle was given: {named}" + (f" and {more} more" if more > 0 else "")
         )
     asked = {one.place.stage for one in location.steps if one.place.kind == "block"}
     lines += [_describe_step(one, one.place.stage in asked) for one in location.beyond]
     logits = location.logits
     if logits is not None:
-        lines.append(f"logits{' without hooks' * bool(report.layout)}: {_measure(logits)}")
+        word = "within" if logits.holds else "beyond"
+        name = "logits without hooks" if report.layout else "logits"
+        lines.append(f"{name}: {_measure(logits)}: {word} the budget")
         if not logits.holds and not location.beyond:
             lines.append(
                 "no step is beyond its budget, these logits are: look at what hooks switch off, and at what "
@@ -85,11 +93,7 @@ def describe(report: Report) -> list[str]:
             )
     names = " and ".join(one.place.words for one in location.beyond)
     verdict = (
-        f"differs at {names}"
-        if names
-        else "differs"
-        if report.exit_code
-        else "is within its budget throughout"
+        f"differs at {names}" if names else "differs" if report.exit_code else "within its budget throughout"
     )
     where = f"{report.precision}{name_device(report.device)}, {report.convention} convention"
     return [*lines, f"{report.implementation} in {where}: {verdict}"]
@@ -109,10 +113,9 @@ def _describe_step(one: Found, by_blocks: bool) -> str:
 
 
 def _measure(found: Deviation) -> str:
-    word = "within" if found.holds else "beyond"
     return (
         f"rho {write_rho(found.rho)} (limit {RHO_LIMIT:g}), worst element {write_rho(found.rho_max)} budgets "
-        f"(limit {RHO_MAX_LIMIT:g}), {word} the budget"
+        f"(limit {RHO_MAX_LIMIT:g})"
     )
 
 
