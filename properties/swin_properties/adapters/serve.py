@@ -35,6 +35,7 @@ class Served:
         """``name`` is its import string."""
         self.name = name
         self.adapter: Any = None
+        self.is_network = False
         self.earlier: tuple[Any, bytes] | None = None
 
     def answer(self, message: Message) -> Reply:
@@ -55,7 +56,8 @@ class Served:
         """Loads the adapter, or with ``modules`` a network in its place, and says what it offers."""
         try:
             self.adapter = load_network(self.name) if modules else None
-            if self.adapter is None:
+            self.is_network = self.adapter is not None
+            if not self.is_network:
                 self.adapter, _ = load_in_precision(self.name)
             return self.describe()
         except ValueError as error:
@@ -64,10 +66,7 @@ class Served:
     def describe(self) -> dict[str, str]:
         """Returns the fields of the reply to ``start``."""
         adapter = self.adapter
-        layout = str(getattr(adapter, "layout", "")) if callable(getattr(adapter, "record", None)) else ""
-        offers = [
-            name for name in (*CONTRACT, "vjp") if callable(getattr(adapter, name, None)) and not layout
-        ]
+        offers = [name for name in (*CONTRACT, "vjp") if callable(getattr(adapter, name, None))]
         found = {
             "protocol": PROTOCOL,
             "precision": str(getattr(adapter, "precision", "float32")),
@@ -83,8 +82,8 @@ class Served:
             found["conventions"] = " ".join(CONVENTIONS)
         if callable(getattr(adapter, "with_device", None)):
             found["devices"] = " ".join(DEVICES)
-        if layout:
-            found["layout"] = layout
+        if self.is_network:
+            found |= {"offers": "", "keywords": "", "layout": str(adapter.layout)}
         if (convention := getattr(adapter, "convention", None)) is not None:
             found["convention"] = str(convention)
         if is_reference(adapter):

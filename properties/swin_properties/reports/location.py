@@ -131,7 +131,10 @@ def _explain(one: Found, by_blocks: bool) -> str:
         return "; its parts are right, each alone: look at what joins them"
     text = f"; what is wrong is its {' and its '.join(one.wrong_parts)}"
     if "attention" in one.wrong_parts and one.inside is not None:
-        right = "right inside the windows that it is given: look at their roll, their order and their mask"
+        right = (
+            "right inside the windows that it is given: look at their roll, their order and their mask, or "
+            "whether it follows another --convention"
+        )
         text += f" ({right if one.inside.holds else 'inside the windows'})"
     return text
 

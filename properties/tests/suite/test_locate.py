@@ -133,6 +133,28 @@ def unwatched():
     return model
 
 
+class Backbone(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.patch_embed, self.layers = model.patch_embed, model.layers
+        for stage, channels in enumerate(WEIGHTS.config.channels):
+            setattr(self, f"norm{stage}", torch.nn.LayerNorm(channels))
+        self.norm3 = model.norm
+
+    def forward(self, images):
+        x, maps = self.patch_embed(images), []
+        for stage, layer in enumerate(self.layers):
+            x = layer.apply_blocks(x)
+            maps.append(getattr(self, f"norm{stage}")(x).permute(0, 3, 1, 2))
+            x = layer.downsample(x)
+        return tuple(maps)
+
+
+def backbone():
+    blocks[7].norm1.eps = 1e-3
+    return Backbone()
+
+
 def wrapped():
     return torch.nn.ModuleDict({"module": model})
 
@@ -221,7 +243,9 @@ def transformers_eps():
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the weights, and files of networks that hold them."""
     folder = tmp_path_factory.mktemp("locate")
-    swin_weights.save(folder / "w.npz", hot_parameters(parameter_shapes(CONFIG)))
+    params = hot_parameters(parameter_shapes(CONFIG))
+    swin_weights.save(folder / "w.npz", params)
+    swin_weights.save(folder / "headless.npz", {name: x for name, x in params.items() if name != "head"})
     (folder / "networks.py").write_text(NETWORKS)
     (folder / "peers.py").write_text(PEERS)
     return folder
@@ -316,6 +340,16 @@ def test_names_may_have_a_prefix(folder: Path) -> None:
 
     network = load_network(f"{folder / 'networks.py'}:wrapped")
     assert (network.prefix, network.layout) == ("module.", "official")
+
+
+@pytest.mark.parametrize("words", [(), ("--load-weights",)])
+def test_a_backbone_without_logits(words: tuple[str, ...], locate: Locate, folder: Path) -> None:
+    headless = ("--checkpoint", str(folder / "headless.npz"), "--convention", "canonical")
+    found = locate(f"{folder / 'networks.py'}:backbone", *headless, *words)
+    assert (found["layout"], found["logits"]) == ("detection", None)
+    assert list_wrong_parts(found) == {"block 7": ["norm1"]}
+    assert found["notes"] == ["it gives no logits (B, classes): its head is not compared"]
+    assert found["steps"][-1]["name"] != "head"
 
 
 @pytest.mark.parametrize("name", ["timm", "torchvision", "transformers"])
