@@ -62,7 +62,9 @@ def add(commands: Any) -> None:
 def prepare(args: argparse.Namespace) -> Work:
     """Runs the implementation and compares; the work writes and prints what was found."""
     paths = [path for path in (args.json, args.svg) if path is not None]
-    files.check_paths(paths, [args.implementation.partition(":")[0], args.image, args.checkpoint])
+    files.check_paths(
+        paths, [args.implementation.partition(":")[0], args.image, args.checkpoint, args.config]
+    )
     weights = photo.load_weights(args.checkpoint, args.config, args.image_size, args.seed)
     found = start_implementation(args, modules=True)
     network = load_network(found) if isinstance(found, str) else found if found.layout else None

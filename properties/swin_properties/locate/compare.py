@@ -159,10 +159,9 @@ def compare(
             for part, method, made, gave in PARTS
             if block[made] is not None and all(block[key] is not None for key in gave)
         )
-        windows = [maps.get(f"{place.name}.attn.{key}") for key in ("out", "in", "mask")]
-        tokens = prod(steps.windows[place.stage])
-        fits = all(x is not None and x.ndim == 3 and x.shape[1] == tokens for x in windows)
-        inside = alone("inside", windows[0], place, *windows[1:], own) if fits else None
+        windows, tokens = find_windows(maps, place), prod(steps.windows[place.stage])
+        fits = windows is not None and windows[0].shape[1] == tokens
+        inside = alone("inside", windows[0], place, *windows[1:], own) if windows and fits else None
         return Found(place, whole, apart, handed, parts, inside)
 
     last_blocks = {place.stage: place.name for place in places if place.kind == "block"}
@@ -212,6 +211,19 @@ def _put_on_grid(x: Any, name: str, grid: tuple[int, int]) -> Any:
         f"a block's map has the tokens of a grid {grid[0]}x{grid[1]}, {name} has the shape {x.shape}: check "
         "the image size and the convention"
     )
+
+
+def find_windows(maps: Maps, place: Place) -> tuple[Any, Any, Any] | None:
+    """Returns what a block's attention gave, was given and was masked by, if it works on windows.
+
+    Shapes: (B nW, N, C) twice, and a mask (nW, N, N).
+    """
+    gave, given, mask = (maps.get(f"{place.name}.attn.{key}") for key in ("out", "in", "mask"))
+    if gave is None or given is None or mask is None or given.ndim != 3 or mask.ndim != 3:
+        return None
+    tokens = given.shape[1]
+    fits = mask.shape[1:] == (tokens, tokens) and len(given) % len(mask) == 0
+    return (gave, given, mask) if fits else None
 
 
 def _find_previous(place: Place) -> str:

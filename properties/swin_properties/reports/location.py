@@ -50,9 +50,9 @@ def make_table(location: Location) -> Table:
     table = Table(box=None, pad_edge=False)
     for name in ("step", "name"):
         table.add_column(name, no_wrap=True)
-    for name in ("rho from the image", "rho alone"):
+    for name in ("rho from image", "rho alone"):
         table.add_column(name, justify="right")
-    table.add_column("", no_wrap=True)
+    table.add_column("", overflow="fold")
     for one in (*location.steps, *location.stages):
         wrong = f"[bold red]beyond: {_name_fault(one)}[/]" if one.beyond else ""
         table.add_row(one.place.words, one.place.name, _write(one.whole), _write(one.alone), wrong)
