@@ -541,6 +541,7 @@ def test_a_device_that_is_not_there_is_one_sentence(command: str, folder: Path, 
 def test_reports_name_the_device() -> None:
     import torch
     from swin_properties import TorchAdapter, check
+    from swin_properties.judging.run import make_request
     from swin_properties.reports import terminal
 
     class Mine(TorchAdapter):
@@ -557,6 +558,8 @@ def test_reports_name_the_device() -> None:
     report = check(Mine(), only="layer_norm/eps", effort="quick", device="cuda")
     assert (report.exit_code, report.device) == (0, "cuda")
     assert "in float32 on cuda: conforms" in terminal.verdict(report)
+    again = make_request("mine.py", device="cuda").make_command("float32", "")
+    assert again == "swin-oracle check mine.py --dtype float32 --device cuda"
 
 
 def test_digests_tell_shapes_and_numbers() -> None:
