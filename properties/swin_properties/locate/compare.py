@@ -106,7 +106,7 @@ def compare(
 
     >>> import swin_reference
     >>> from swin_properties.budget.precision import PRECISIONS
-    >>> config = SwinConfig(16, embed_dim=8, depths=(2,), num_heads=(2,), window_size=2, num_classes=3)
+    >>> config = swin_reference.SwinConfig(16, embed_dim=8, depths=(2,), num_heads=(2,), window_size=2)
     >>> params = swin_reference.hot_parameters(swin_reference.parameter_shapes(config))
     >>> steps = Steps(swin_reference, config, swin_reference.CONVENTIONS["canonical"])
     >>> images = np.ones((1, 3, 16, 16))
