@@ -62,7 +62,7 @@ def make_table(location: Location) -> Table:
 def _name_fault(one: Found) -> str:
     """Returns in few words what is beyond its budget."""
     own = one.alone is not None and not one.alone.holds
-    return ", ".join(one.wrong_parts) or ("its budget" if own else "what it is given")
+    return ", ".join(one.wrong_parts) or ("its budget" if own else "its input")
 
 
 def _write(found: Deviation | None) -> str:

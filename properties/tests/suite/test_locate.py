@@ -324,7 +324,7 @@ def test_what_stands_between_blocks_is_named(locate: Locate, folder: Path, capsy
     found = locate(f"{folder / 'networks.py'}:between")
     assert found["beyond"] == ["layers.1.blocks.1"]
     out = capsys.readouterr().out
-    assert "beyond: what it is given" in out
+    assert "beyond: its input" in out
     assert "is given something else than the step before gave" in out
     (step,) = [step for step in found["steps"] if step["beyond"]]
     assert step["alone"]["holds"]
