@@ -96,6 +96,7 @@ pictures: .venv/installed     ## draws anew what the documentation shows
 	mkdir -p docs/pictures
 	$(BIN)/swin-oracle show regions --size 8x8 --window 4 --shift 2 -o docs/pictures/regions.svg
 	$(BIN)/swin-oracle show mask --size 8x8 --window 4 --shift 2 -o docs/pictures/mask.svg
+	-$(BIN)/swin-oracle locate examples/two_faults.py:make --config examples/small.json --image examples/pattern.png --svg docs/pictures/depth.svg
 	$(BIN)/swin-oracle show receptive-field --size 16x16 --window 4 --shift 2 -o docs/pictures/receptive-field.svg
 
 clean:

@@ -353,8 +353,10 @@ def image(random: Random, folder: Path) -> Input:
 
 OPTIONS = {
     "check": ("--only", "--case", "--dtype", "--convention", "--seed", "--effort", "--require",
-              "--known-failures", "--timeout", "--json", "--junit", "--html"),
-    "predict": ("--config", "--image", "--checkpoint", "--image-size", "--dtype", "--seed"),
+              "--known-failures", "--timeout", "--device", "--json", "--junit", "--html"),
+    "predict": ("--config", "--image", "--checkpoint", "--image-size", "--dtype", "--seed", "--device"),
+    "locate": ("--config", "--image", "--checkpoint", "--image-size", "--dtype", "--seed", "--device",
+               "--convention", "--json", "--svg"),
     "show": ("--size", "--window", "--shift", "--token", "-o"),
     "identify": ("--dtype",),
 }  # fmt: skip
@@ -388,6 +390,9 @@ def command_line(random: Random, folder: Path) -> Input:
         "predict": [
             "swin_reference", "--image", str(folder / "photo.png"), "--config", str(folder / "c.json")
         ],
+        "locate": [
+            "swin_reference", "--image", str(folder / "photo.png"), "--config", str(folder / "c.json")
+        ],
         "show": ["mask", "-o", str(folder / "x.svg")],
         "identify": ["json"],
     }[command]  # fmt: skip
@@ -406,7 +411,7 @@ def command_line(random: Random, folder: Path) -> Input:
         return Said(code, out.getvalue(), err.getvalue())
 
     def is_whole(said: Said) -> bool:
-        written = option in ("--json", "--junit", "--html", "-o")
+        written = option in ("--json", "--junit", "--html", "--svg", "-o")
         fine = odd in ("é", "\u202e", "-1", "None", "true", "'", "{}", "%s", " ", "[/b]", "[bold]x[/]", "nan",
                        "\x1b[31mred\x1b[0m", "\udcff", places["absent"], "9" * 400)  # fmt: skip
         empty = odd == "" and option in ("--case", "--require")

@@ -16,7 +16,7 @@ from swin_reference.config import SwinConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
-PAGES = (README, ROOT / "docs" / "read-a-report.md")
+PAGES = (README, *(ROOT / "docs" / name for name in ("read-a-report.md", "find-where-it-differs.md")))
 CALLABLES = ROOT / "docs" / "callables.md"
 CALLABLES_HEAD = """# The callables of an adapter
 

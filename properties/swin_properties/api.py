@@ -27,7 +27,9 @@ def make_runner(request: Request, implementation: Any = None) -> Runner:
     if not request.own_process:
         found = request.implementation if implementation is None else implementation
         return InProcess(
-            request, load_implementation(found, request.dtype, request.convention), diagnosis.explain
+            request,
+            load_implementation(found, request.dtype, request.convention, request.device),
+            diagnosis.explain,
         )
     first = OwnProcess(request, diagnosis.explain)
     number = shared.choose_jobs(request, first.device)
@@ -54,12 +56,13 @@ def check(
     own_process: bool = False,
     jobs: int = 1,
     shrink: float = SHRINK,
+    device: str | None = None,
 ) -> Report:
     """Judges an implementation, an import string or an object, by the laws; needs no pytest.
 
     It judges in this process.  With ``own_process`` the implementation, which is then an import string, has a
     process of its own, and ``jobs`` such pairs share the laws, as in the command.  Smaller cases of a broken
-    law are looked for ``shrink`` seconds.
+    law are looked for ``shrink`` seconds.  ``device`` is where a torch adapter computes, if not where it is.
 
     Errors: ``ValueError`` in one sentence for an implementation that does not load or words that are wrong.
 
@@ -84,6 +87,7 @@ def check(
         own_process=own_process,
         jobs=jobs,
         shrink=shrink,
+        device=device,
     )
     with closing(make_runner(request, implementation)) as runner:
         return judge(request, runner, Watcher())

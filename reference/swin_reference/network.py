@@ -97,7 +97,21 @@ def swin_transformer(
     >>> swin_transformer(np.ones((1, 3, 16, 16)), params, config).shape
     (1, 3)
     """
-    last = layer_norm(swin_features(images, params, config, kept, convention)[-1], params["norm"])
+    return classify(swin_features(images, params, config, kept, convention)[-1], params, config)
+
+
+def classify(
+    x: Inexact[np.ndarray, "batch height width channels"], params: Params, config: SwinConfig
+) -> Inexact[np.ndarray, "batch classes"]:
+    """Returns head(mean over tokens of norm(x)): what follows the last stage's map.
+
+    With ``num_classes`` 0 there is no head and the mean, (B, C), is returned.
+
+    >>> norm = {"weight": np.ones(2), "bias": np.array([0.0, 1.0])}
+    >>> classify(np.array([[[[1.0, 3.0]]]]), {"norm": norm}, SwinConfig(num_classes=0)).round(3)
+    array([[-1.,  2.]])
+    """
+    last = layer_norm(x, params["norm"])
     batch, height, width, channels = last.shape
     pooled = last.reshape(batch, height * width, channels).sum(axis=1) / (height * width)  # (B, C)
     return linear(pooled, **params["head"]) if config.num_classes else pooled

@@ -52,6 +52,11 @@ class Implementation:
         self.source: Any = swin_reference.direct if is_oracle else swin_reference
         self.expected = apply_convention(convention, self.source)
 
+    @property
+    def device(self) -> str:
+        """Returns where the implementation computes."""
+        return str(getattr(self.adapter, "device", "cpu"))
+
     def adapt_case(self, case: Any) -> Any:
         """Returns a case under the convention of the implementation; only cases of networks have one."""
         return replace(case, convention=self.convention.name) if hasattr(case, "convention") else case

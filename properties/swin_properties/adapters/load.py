@@ -15,6 +15,9 @@ from swin_properties.adapters.contract import CONTRACT
 from swin_properties.adapters.scope import read_scope
 from swin_properties.budget.precision import PRECISIONS, Precision
 
+DEVICES = ("cpu", "cuda", "mps")
+"""The devices that torch adapters compute on."""
+
 
 def load(name: str) -> Any:
     """The object that ``module``, ``module:attribute``, ``file.py`` or ``file.py:attribute`` names.
@@ -61,11 +64,27 @@ def find_name(implementation: Any) -> str:
     return f"<{type(implementation).__qualname__} object>"
 
 
-def load_in_precision(implementation: Any, dtype: str | None = None) -> tuple[Any, Precision]:
+def load_network(name: str) -> Any:
+    """The network, an nn.Module, that an import string names or whose factory it names; None for an adapter.
+
+    Errors: ``ValueError`` as for `load`, and for a network that cannot be watched.
+    """
+    found = load(name)
+    if "torch" not in sys.modules:
+        return None
+    modules = importlib.import_module("swin_properties.adapters.modules")
+    return modules.find_module(found, name)
+
+
+def load_in_precision(
+    implementation: Any, dtype: str | None = None, device: str | None = None
+) -> tuple[Any, Precision]:
     """The implementation, an object or its import string, and the precision: its own or the one asked for.
 
+    It computes on its own device or on the one asked for.
+
     Errors: ``ValueError`` for what does not load or offers nothing a law needs, for an unknown precision, or
-    one that the implementation does not offer, and for a scope that is none.
+    a precision or device that the implementation does not offer, and for a scope that is none.
     """
     name = find_name(implementation)
     found = load(implementation) if isinstance(implementation, str) else _resolve(implementation)
@@ -75,6 +94,29 @@ def load_in_precision(implementation: Any, dtype: str | None = None) -> tuple[An
             f"give it one named {', '.join(CONTRACT)}"
         )
     read_scope(getattr(found, "scope", None))
+    return set_precision(set_device(found, device, name), dtype, name)
+
+
+def set_device(found: Any, device: str | None, name: str) -> Any:
+    """The implementation, by name, on the device asked for; None for its own.
+
+    Errors: ``ValueError`` for a device that is not there, or an implementation that is not torch's.
+    """
+    if device is None or device == getattr(found, "device", "cpu"):
+        return found
+    if not callable(getattr(found, "with_device", None)):
+        raise ValueError(
+            f"another device needs with_device, {name} has none: leave --device out, or offer it "
+            "(a TorchAdapter does)"
+        )
+    return found.with_device(device)
+
+
+def set_precision(found: Any, dtype: str | None, name: str) -> tuple[Any, Precision]:
+    """The implementation, by name, in its own precision or the one asked for, and the precision.
+
+    Errors: ``ValueError`` for an unknown precision, or one that the implementation does not offer.
+    """
     declared = getattr(found, "precision", "float32")
     wanted = declared if dtype is None else dtype
     for precision in (declared, wanted):

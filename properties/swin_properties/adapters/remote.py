@@ -48,6 +48,8 @@ class Launch:
     adapter: str = ""
     suite: str = ""
     """The version of the suite, as the start tells it."""
+    modules: bool = False
+    """Whether an import string may name a network, an nn.Module, in an adapter's place."""
 
     @property
     def name(self) -> str:
@@ -99,6 +101,7 @@ class Remote:
         self.shapes.clear()
         self.process = self.launch.start()
         words = {"cmd": "start", "protocol": PROTOCOL, "suite": self.launch.suite}
+        words |= {"modules": "1"} if self.launch.modules else {}
         reply = self.process.ask(words, timeout=max(self.timeout, TIMEOUT)).words
         if "error" in reply:
             self.close()
@@ -138,6 +141,7 @@ class Remote:
         self.keywords = set(reply.get("keywords", "").split())
         self.name = clean(" ".join(filter(None, (reply.get("name"), reply.get("version")))))
         self.device = reply.get("device", "cpu")
+        self.layout = clean(reply.get("layout", ""), 40)
         self.is_oracle = reply.get("oracle") == "1"
         self.scope = clean(reply.get("scope", ""), 2000)
         self.convention = clean(reply.get("convention", ""), 40) or None
@@ -145,9 +149,11 @@ class Remote:
             self.with_precision = partial(self._set, "precision")
         if reply.get("conventions"):
             self.with_convention = partial(self._set, "convention")
+        if reply.get("devices"):
+            self.with_device = partial(self._set, "device")
 
     def _set(self, what: str, word: str) -> Remote:
-        """Asks the implementation to compute in a precision or under a convention from now on.
+        """Asks the implementation to compute in a precision, under a convention, on a device from now on.
 
         Errors: ``ValueError`` where it does not.
         """
@@ -232,6 +238,17 @@ class Remote:
                     raise BadAnswer(f"vjp of {name} answered without grad.{label}")
                 gradients.append(reply.arrays[f"grad.{label}"])
         return tuple(gradients)
+
+    def record(self, images: Any, weights: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns what a network that is an nn.Module computes on images, as `RecordedModule.record`.
+
+        Errors: ``ValueError`` in one sentence, `ProcessGone`.
+        """
+        arrays = {"images": images, **{f"weights.{name}": x for name, x in weights.items()}}
+        reply = self._ask({"cmd": "record"}, arrays, self.timeout * FIRST)
+        if "ok" not in reply.words:
+            raise ValueError(clean(reply.words.get("error", "the module's process gave no maps"), 2000))
+        return dict(reply.arrays)
 
     def _call(self, name: str, words: dict[str, str], arrays: Mapping[str, Any]) -> Message:
         """Sends a call and returns the reply to it, if it is ok."""

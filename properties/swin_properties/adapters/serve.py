@@ -21,7 +21,7 @@ from swin_properties.adapters.answers import BadAnswer, Declined, make_plain, re
 from swin_properties.adapters.calls import list_keywords, read_call
 from swin_properties.adapters.contract import CONTRACT
 from swin_properties.adapters.implementation import is_reference, takes_keyword, vjp
-from swin_properties.adapters.load import load_in_precision
+from swin_properties.adapters.load import DEVICES, load_in_precision, load_network
 from swin_properties.adapters.scope import read_scope, write_scope
 from swin_properties.budget.precision import PRECISIONS
 
@@ -35,6 +35,7 @@ class Served:
         """``name`` is its import string."""
         self.name = name
         self.adapter: Any = None
+        self.is_network = False
         self.earlier: tuple[Any, bytes] | None = None
 
     def answer(self, message: Message) -> Reply:
@@ -42,17 +43,22 @@ class Served:
         words = message.words
         command = words.get("cmd", "")
         if command == "start":
-            return self.start(), {}
+            return self.start(modules=words.get("modules") == "1"), {}
         if command == "with":
             return self.set(words), {}
+        if command == "record":
+            return self.record(message)
         if command in CONTRACT or command == "vjp":
             return self.call(command, message)
         return {"error": f"an unknown command, {command[:60]!r}"}, {}
 
-    def start(self) -> dict[str, str]:
-        """Loads the adapter, and says what it offers."""
+    def start(self, modules: bool = False) -> dict[str, str]:
+        """Loads the adapter, or with ``modules`` a network in its place, and says what it offers."""
         try:
-            self.adapter, _ = load_in_precision(self.name)
+            self.adapter = load_network(self.name) if modules else None
+            self.is_network = self.adapter is not None
+            if not self.is_network:
+                self.adapter, _ = load_in_precision(self.name)
             return self.describe()
         except ValueError as error:
             return {"error": str(error)}
@@ -74,6 +80,10 @@ class Served:
             found["precisions"] = " ".join(PRECISIONS)
         if callable(getattr(adapter, "with_convention", None)):
             found["conventions"] = " ".join(CONVENTIONS)
+        if callable(getattr(adapter, "with_device", None)):
+            found["devices"] = " ".join(DEVICES)
+        if self.is_network:
+            found |= {"offers": "", "keywords": "", "layout": str(adapter.layout)}
         if (convention := getattr(adapter, "convention", None)) is not None:
             found["convention"] = str(convention)
         if is_reference(adapter):
@@ -92,15 +102,26 @@ class Served:
         return found
 
     def set(self, words: Mapping[str, str]) -> dict[str, str]:
-        """Takes the adapter in another precision or under another convention."""
+        """Takes the adapter in another precision, under another convention, or on another device."""
         try:
             if "precision" in words:
                 self.adapter = self.adapter.with_precision(words["precision"])
             if "convention" in words:
                 self.adapter = self.adapter.with_convention(words["convention"])
+            if "device" in words:
+                self.adapter = self.adapter.with_device(words["device"])
         except Exception as error:
             return {"declined": read_reason(error)}
         return {"ok": "1", **self.describe()}
+
+    def record(self, message: Message) -> Reply:
+        """Runs a network, and returns what its blocks were given and gave."""
+        start = "weights."
+        weights = {key[len(start) :]: x for key, x in message.arrays.items() if key.startswith(start)}
+        try:
+            return {"ok": "1"}, self.adapter.record(message.arrays["images"], weights)
+        except ValueError as error:
+            return {"error": str(error)}, {}
 
     def call(self, command: str, message: Message) -> Reply:
         """Calls a callable, and says what it gave, changed and kept."""

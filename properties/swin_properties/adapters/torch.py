@@ -58,6 +58,8 @@ class TorchAdapter:
             raise ValueError(
                 f"torch computes in {', '.join(self.precisions)}, got {precision!r}: use one of these"
             )
+        if precision == "float64" and torch.device(device).type == "mps":
+            raise ValueError("torch has no float64 on mps, got float64: use another --dtype or --device")
         self.precision = precision
         self.device = device
 
@@ -75,6 +77,25 @@ class TorchAdapter:
         """
         other = copy(self)
         TorchAdapter.__init__(other, name, self.device)
+        return other
+
+    def with_device(self, name: str) -> Any:
+        """The same adapter on another device: cpu, cuda or mps.
+
+        On a GPU float32 is float32 from now on, in products and convolutions, not tf32.
+
+        Errors: ``ValueError`` for a device that torch does not see here.
+
+        >>> TorchAdapter().with_device("cpu").device
+        'cpu'
+        """
+        there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        if not there.get(name, False):
+            seen = ", ".join(device for device, is_there in there.items() if is_there)
+            raise ValueError(f"a device is one that torch sees, here {seen}, got {name!r}: use one of these")
+        forbid_tf32(name)
+        other = copy(self)
+        TorchAdapter.__init__(other, self.precision, name)
         return other
 
     def loaded(
@@ -202,6 +223,13 @@ class TorchAdapter:
         wide = torch.float64 if self.precision == "float64" else torch.float32
         tensor = value.detach().to(wide) if value.is_floating_point() else value
         return tensor.cpu().numpy()
+
+
+def forbid_tf32(device: str) -> None:
+    """Makes products and convolutions on a GPU compute in float32 where they are given float32."""
+    if device.partition(":")[0] == "cuda":
+        cudnn: Any = torch.backends.cudnn
+        torch.backends.cuda.matmul.fp32_precision = cudnn.conv.fp32_precision = "ieee"
 
 
 def _on_arrays(on_tensors: Callable[..., Any]) -> Callable[..., Any]:

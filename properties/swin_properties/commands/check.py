@@ -16,7 +16,7 @@ from swin_properties.adapters.process import clean
 from swin_properties.adapters.remote import TIMEOUT, find_program
 from swin_properties.api import judge, make_runner
 from swin_properties.commands.screen import complain
-from swin_properties.commands.words import Work, add_convention, add_dtype, add_implementation
+from swin_properties.commands.words import Work, add_convention, add_device, add_dtype, add_implementation
 from swin_properties.judging.jobs import MOST, PairGone
 from swin_properties.judging.one_law import EFFORTS, SHRINK
 from swin_properties.judging.report import Report
@@ -43,6 +43,7 @@ def add(commands: Any) -> None:
     case = "ask on one case alone, as the line `again:` of a broken law writes it; needs --only"
     check.add_argument("--case", help=case)
     add_dtype(check)
+    add_device(check)
     add_convention(check)
     check.add_argument("--seed", type=int, default=0, help="the seed that the cases are drawn by (default 0)")
     effort = "how many cases each law is asked on (default: default)"
@@ -86,6 +87,7 @@ def prepare(args: argparse.Namespace) -> Work:
         own_process,
         args.jobs,
         args.shrink,
+        args.device,
     )
     failures = [] if args.known_failures is None else known_failures.read(args.known_failures)
     shipped = known_failures.read_shipped(request.implementation)

@@ -10,13 +10,16 @@ from rich.console import Console
 from swin_properties.adapters.process import ProcessGone
 from swin_properties.commands.words import (
     Work,
+    add_device,
     add_dtype,
     add_implementation,
+    add_photograph,
     add_process,
     start_implementation,
 )
 from swin_properties.judging.implementation import load_implementation
 from swin_properties.predict import photo
+from swin_properties.reports.terminal import name_device
 
 DESCRIPTION = """Runs one photograph through an implementation and through the oracle with the same weights.
 Prints rho, the five largest logits of both, and the times. Exit code: 0 the logits agree within the error
@@ -29,26 +32,15 @@ def add(commands: Any) -> None:
     predict = commands.add_parser("predict", help=words, description=DESCRIPTION)
     predict.set_defaults(prepare=prepare)
     add_implementation(predict, "it must offer swin_transformer")
-    predict.add_argument(
-        "--config",
-        help="the network: a name such as swin_t, or a JSON file (default: the checkpoint's, else swin_t)",
-    )
-    image = "the photograph: JPEG, PNG, WebP, TIFF, GIF, BMP or PPM"
-    predict.add_argument("--image", required=True, metavar="FILE", help=image)
-    predict.add_argument(
-        "--checkpoint", metavar="PATH", help="the weights, a file or a folder (default: random weights)"
-    )
-    predict.add_argument(
-        "--image-size", type=int, metavar="PIXELS", help="the image's side, if the checkpoint does not say it"
-    )
+    add_photograph(predict)
     add_dtype(predict)
+    add_device(predict)
     add_process(predict)
-    predict.add_argument("--seed", type=int, default=0, help="the seed of the random weights (default 0)")
 
 
 def prepare(args: argparse.Namespace) -> Work:
     """Runs the implementation and the oracle; the work prints how far apart they are."""
-    implementation = load_implementation(start_implementation(args), args.dtype)
+    implementation = load_implementation(start_implementation(args), args.dtype, device=args.device)
     weights = photo.load_weights(args.checkpoint, args.config, args.image_size, args.seed)
     try:
         prediction = photo.predict(implementation, weights, args.image)
@@ -58,7 +50,7 @@ def prepare(args: argparse.Namespace) -> Work:
         ) from None
 
     def work(console: Console) -> int:
-        text = photo.describe(prediction, args.implementation)
+        text = photo.describe(prediction, f"{args.implementation}{name_device(implementation.device)}")
         console.print(text, markup=False, highlight=False, soft_wrap=True)
         return 0 if prediction.deviation.holds else 1
 

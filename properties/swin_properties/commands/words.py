@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from swin_reference.config import CONVENTIONS
 
+from swin_properties.adapters.load import DEVICES
 from swin_properties.adapters.peers import PEERS
 from swin_properties.adapters.remote import TIMEOUT, Launch, Remote
 from swin_properties.budget.precision import PRECISIONS
@@ -48,23 +49,42 @@ def check_timeout(seconds: float) -> float:
     return seconds
 
 
-def start_implementation(args: argparse.Namespace) -> Any:
+def start_implementation(args: argparse.Namespace, modules: bool = False) -> Any:
     """Returns what stands for the implementation: its import string, or its own process, which is started.
 
-    The command's end ends the process.
+    The command's end ends the process.  ``modules``: it may be a network, an nn.Module.
 
     Errors: ``ValueError`` in one sentence for a process that does not start.
     """
     timeout = check_timeout(args.timeout)
     if args.in_process:
         return args.implementation
-    return Remote(Launch(adapter=args.implementation, suite=__version__), timeout)
+    return Remote(Launch(adapter=args.implementation, suite=__version__, modules=modules), timeout)
 
 
 def add_dtype(command: argparse.ArgumentParser) -> None:
     """Adds ``--dtype``, the precision to judge in."""
     words = f"the precision to judge in: {', '.join(PRECISIONS)} (default: the implementation's own)"
     command.add_argument("--dtype", metavar="PRECISION", help=words)
+
+
+def add_device(command: argparse.ArgumentParser) -> None:
+    """Adds ``--device``, where a torch adapter computes."""
+    words = "where a torch adapter or module computes (default: where it is)"
+    command.add_argument("--device", choices=DEVICES, help=words)
+
+
+def add_photograph(command: argparse.ArgumentParser) -> None:
+    """Adds the arguments that say which photograph a network is given, and which network it is."""
+    config = "the network: a name such as swin_t, or a JSON file (default: the checkpoint's, else swin_t)"
+    command.add_argument("--config", help=config)
+    image = "the photograph: JPEG, PNG, WebP, TIFF, GIF, BMP or PPM"
+    command.add_argument("--image", required=True, metavar="FILE", help=image)
+    checkpoint = "the weights, a file or a folder (default: random weights)"
+    command.add_argument("--checkpoint", metavar="PATH", help=checkpoint)
+    size = "the image's side, if the checkpoint does not say it"
+    command.add_argument("--image-size", type=int, metavar="PIXELS", help=size)
+    command.add_argument("--seed", type=int, default=0, help="the seed of the random weights (default 0)")
 
 
 def add_convention(command: argparse.ArgumentParser) -> None:

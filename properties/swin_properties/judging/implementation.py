@@ -12,16 +12,21 @@ from swin_properties.identify import identify
 
 
 def load_implementation(
-    implementation: Any, dtype: str | None = None, convention: str | None = None
+    implementation: Any,
+    dtype: str | None = None,
+    convention: str | None = None,
+    device: str | None = None,
 ) -> Implementation:
     """The implementation, an object or its import string, in its own precision or the one asked for.
+
+    It computes on its own ``device`` or on the one asked for.
 
     The convention that it is judged by is the one asked for, else the one it declares, else the one it is
     found to follow, else the oracle's own.
 
     Errors: ``ValueError`` as for `load_in_precision`, and for an unknown convention.
     """
-    found, precision = load_in_precision(implementation, dtype)
+    found, precision = load_in_precision(implementation, dtype, device)
     if convention is not None:
         asked = convention_named(convention)
         if callable(getattr(found, "with_convention", None)):

@@ -62,21 +62,20 @@ class OwnProcess(InProcess):
             self.remote.close()
             raise
         super().__init__(request, implementation, explain)
-        self.device = self.remote.device
 
     def _load(self, request: Request, judged_by: tuple[str, str] | None) -> Implementation:
         try:
             if judged_by is None:
-                return load_implementation(self.remote, request.dtype, request.convention)
+                return load_implementation(self.remote, request.dtype, request.convention, request.device)
             convention, chosen = judged_by
-            found, precision = load_in_precision(self.remote, request.dtype)
+            found, precision = load_in_precision(self.remote, request.dtype, request.device)
             if chosen == "as asked" and callable(getattr(found, "with_convention", None)):
                 found = found.with_convention(convention)
             return Implementation(found, precision, convention_named(convention), chosen)
         except ProcessGone as gone:
             if request.convention is not None or judged_by is not None:
                 raise ValueError(f"an implementation starts, {self.remote.import_string}: {gone}") from None
-            found, precision = load_in_precision(self.remote, request.dtype)
+            found, precision = load_in_precision(self.remote, request.dtype, request.device)
             return Implementation(found, precision, CANONICAL, "assumed: it died when networks were asked")
 
     def ask(self, law: Law, watcher: Watcher) -> LawResult:

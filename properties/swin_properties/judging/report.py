@@ -116,7 +116,7 @@ class Report:
     that no longer fail.  ``catalogue`` is the version of the laws.  ``cause`` says what explains the broken
     laws, and ``caught`` which planted bugs these laws would have caught.  ``convention`` is the one that
     the implementation is judged by, and ``chosen`` says where it comes from.  ``scope`` is what the
-    implementation states that it takes, empty for everything.
+    implementation states that it takes, empty for everything.  ``device`` is where it computed.
     """
 
     implementation: str
@@ -132,6 +132,7 @@ class Report:
     convention: str = "canonical"
     chosen: str = "assumed"
     scope: str = ""
+    device: str = "cpu"
 
     def of(self, status: Status) -> list[LawResult]:
         """Returns the results with this status."""

@@ -51,6 +51,7 @@ class Request:
     jobs: int = 1
     only: str | None = None
     shrink: float = SHRINK
+    device: str | None = None
 
     def make_command(self, precision: str, convention: str, words: str = "") -> str:
         """Returns the command that judges the same implementation again, by the laws that ``words`` name.
@@ -59,6 +60,7 @@ class Request:
         """
         line = "swin-oracle check" + (f" {shlex.quote(self.implementation)}" if not self.program else "")
         line += f" --dtype {precision}" + f" --convention {convention}" * bool(convention)
+        line += f" --device {self.device}" * bool(self.device)
         return f"{line} {words}".rstrip() + (f" -- {shlex.join(self.program)}" if self.program else "")
 
 
@@ -76,6 +78,7 @@ def make_request(
     own_process: bool = False,
     jobs: int = 1,
     shrink: float = SHRINK,
+    device: str | None = None,
 ) -> Request:
     """Checks the words of a request; loads nothing yet.
 
@@ -119,6 +122,7 @@ def make_request(
         jobs,
         only,
         shrink,
+        device,
     )
 
 
@@ -136,6 +140,7 @@ class Runner(Protocol):
     """Where an implementation is asked: in this process, or in its own."""
 
     precision: str
+    device: str
     convention: str
     chosen: str
     scope: str
@@ -168,6 +173,7 @@ class InProcess:
         self.shrunk = 0.0
         """How many seconds broken laws took."""
         self.precision = implementation.precision.name
+        self.device = implementation.device
         self.convention, self.chosen = implementation.convention.name, implementation.chosen
         self.scope = str(implementation.scope)
         self.missing = tuple(name for name in request.required if not implementation.offers(name))
@@ -229,4 +235,5 @@ def ask_laws(request: Request, runner: Runner, watcher: Watcher) -> Report:
         convention=runner.convention,
         chosen=runner.chosen,
         scope=runner.scope,
+        device=runner.device,
     )

@@ -21,6 +21,7 @@ from swin_reference.sizes import pair
 from swin_properties.adapters.answers import BadAnswer, Declined
 from swin_properties.adapters.implementation import Implementation
 from swin_properties.budget.budget import Deviation
+from swin_properties.budget.precision import Precision
 from swin_properties.predict.logits import compare_logits
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -95,15 +96,7 @@ def predict(implementation: Implementation, weights: Weights, image: str) -> Pre
     if not implementation.offers("swin_transformer"):
         raise ValueError("predict calls swin_transformer, this implementation does not offer it: add it")
     config = weights.config
-    if max(pair(config.image_size)) > LARGEST_SIDE:
-        raise ValueError(
-            f"a photograph is resized to at most {LARGEST_SIDE} pixels a side, got {config.image_size}: give "
-            "a smaller image_size"
-        )
-    images = implementation.precision.rounded(photograph(image, pair(config.image_size)))
-    params = swin_weights.unflatten(
-        {name: implementation.precision.rounded(x) for name, x in weights.flat.items()}
-    )
+    images, params = make_inputs(weights, image, implementation.precision)
     expected, oracle_seconds = _timed(
         lambda: implementation.expected.swin_transformer(images, params, config)
     )
@@ -116,6 +109,21 @@ def predict(implementation: Implementation, weights: Weights, image: str) -> Pre
     given = images, params, config, implementation.precision, implementation.oracle
     apart = compare_logits(got, expected, *given).deviation
     return Prediction(got[0], expected[0], apart, seconds, oracle_seconds, weights.source)
+
+
+def make_inputs(weights: Weights, image: str, precision: Precision) -> tuple[Any, dict[str, Any]]:
+    """Returns a photograph as a network's input, and the network's parameters, both exact in a precision.
+
+    Errors: ``ValueError`` for a file that is no image, or for an image size that is too large.
+    """
+    size = pair(weights.config.image_size)
+    if max(size) > LARGEST_SIDE:
+        raise ValueError(
+            f"a photograph is resized to at most {LARGEST_SIDE} pixels a side, got "
+            f"{weights.config.image_size}: give a smaller image_size"
+        )
+    params = {name: precision.rounded(x) for name, x in weights.flat.items()}
+    return precision.rounded(photograph(image, size)), swin_weights.unflatten(params)
 
 
 def photograph(path: str, size: tuple[int, int]) -> Any:

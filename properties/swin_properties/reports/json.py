@@ -29,6 +29,7 @@ def _report(report: Report) -> dict[str, Any]:
         "catalogue": report.catalogue,
         "implementation": report.implementation,
         "precision": report.precision,
+        "device": report.device,
         "convention": report.convention,
         "convention_chosen": report.chosen,
         "scope": report.scope,

@@ -96,9 +96,7 @@ def _table(report: Report) -> Table:
     table.add_column("cases", justify="right")
     table.add_column("worst rho", justify="right")
     for result in report.results:
-        measured = (
-            "" if result.rho is None else f"{result.rho:.2f}" if result.rho < 1000 else f"{result.rho:.1e}"
-        )
+        measured = "" if result.rho is None else write_rho(result.rho)
         table.add_row(
             result.law,
             MARKS[result.status],
@@ -106,6 +104,15 @@ def _table(report: Report) -> Table:
             ("exact" if LAWS[result.law].tier == "exact" else measured) if result.cases else "",
         )
     return table
+
+
+def write_rho(rho: float) -> str:
+    """Returns a rho as tables show it.
+
+    >>> write_rho(0.428), write_rho(6.81e6)
+    ('0.43', '6.8e+06')
+    """
+    return f"{rho:.2f}" if rho < 1000 else f"{rho:.1e}"
 
 
 def _print_broken(result: LawResult, console: Console) -> None:
@@ -148,6 +155,15 @@ def declined(report: Report) -> list[str]:
     return lines
 
 
+def name_device(device: str) -> str:
+    """Returns a device in words, where it is not the CPU.
+
+    >>> name_device("cpu"), name_device("cuda")
+    ('', ' on cuda')
+    """
+    return "" if device == "cpu" else f" on {device}"
+
+
 def verdict(report: Report) -> str:
     """Returns the verdict of a run in one line.
 
@@ -163,7 +179,8 @@ def verdict(report: Report) -> str:
     laws = f"{holding} law holds" if holding == 1 else f"{holding} laws hold"
     known_failures = f"{known} known failure{'s' * (known != 1)}, " if known else ""
     counts = f"{laws}, {broken} broken, {known_failures}{absent} not offered"
+    where = f"{report.precision}{name_device(report.device)}"
     return (
-        f"{report.implementation} in {report.precision}: {word} ({counts}; {report.convention} convention, "
+        f"{report.implementation} in {where}: {word} ({counts}; {report.convention} convention, "
         f"{report.chosen}; effort {report.effort}, seed {report.seed}, laws of {report.catalogue})"
     )

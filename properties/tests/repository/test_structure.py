@@ -11,7 +11,7 @@ LIMITS = {
     # package: the most rooms, floors, arrows, circles
     "swin_reference": (18, 7, 61, 0),
     "swin_weights": (12, 5, 24, 0),
-    "swin_properties": (16, 10, 60, 0),
+    "swin_properties": (17, 10, 60, 0),
     "swin_timing": (5, 3, 3, 0),
     "swin_torch": (7, 7, 25, 0),
     "benchmarks": (10, 4, 18, 0),

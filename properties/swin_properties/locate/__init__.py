@@ -1,0 +1,1 @@
+"""Finds where in its network an implementation differs from the oracle: which block, and which part of it."""

@@ -1,0 +1,118 @@
+"""Asks an adapter for the maps of its network: block by block where it offers blocks, else stage by stage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from swin_properties.adapters.answers import BadAnswer, Declined
+from swin_properties.adapters.implementation import Implementation
+from swin_properties.locate.steps import Place, Steps, find_params, list_places
+
+CALLABLES = {"embedding": "patch_embed", "block": "swin_block", "merge": "patch_merging"}
+"""The callable that computes each kind of step."""
+
+
+def ask_adapter(
+    implementation: Implementation, images: Any, params: Mapping[str, Any], steps: Steps
+) -> tuple[dict[str, Any], list[str]]:
+    """Returns the maps that an adapter computes, and notes on what could not be asked.
+
+    Each callable is given what the adapter's own callables made before it; the oracle's ``steps`` take the
+    place of those that it does not offer.
+
+    Errors: ``ValueError`` for an adapter that offers neither ``swin_block`` nor ``swin_features``, or answers
+    what no Swin answers.
+    """
+    if not implementation.offers("swin_block") and not implementation.offers("swin_features"):
+        raise ValueError(
+            "locate compares blocks or stages, this implementation offers neither swin_block nor "
+            "swin_features: add one of them"
+        )
+    maps: dict[str, Any] = {}
+    notes: list[str] = []
+    try:
+        if implementation.offers("swin_block"):
+            _ask(lambda: _ask_blocks(implementation, images, params, steps, maps), "swin_block", maps, notes)
+        else:
+            notes.append("it offers no swin_block: only stages can be told apart")
+        if implementation.offers("swin_features"):
+            _ask(
+                lambda: _ask_stages(implementation, images, params, steps, maps), "swin_features", maps, notes
+            )
+        else:
+            notes.append("it offers no swin_features: what is between its blocks is not compared")
+        if implementation.offers("swin_transformer"):
+            maps["logits"] = implementation.swin_transformer(images, params, steps.config)
+            if "head.in" in maps:
+                maps["head.out"] = maps["logits"]
+    except (BadAnswer, Declined) as bad:
+        raise ValueError(
+            f"an implementation computes maps of a photograph, this one did not: {bad}"
+        ) from None
+    if not maps:
+        raise ValueError(
+            f"an implementation takes the photograph's size, this one does not: {'; '.join(notes)}"
+        )
+    return maps, notes
+
+
+def _ask(ask: Callable[[], None], name: str, maps: dict[str, Any], notes: list[str]) -> None:
+    """Asks; what is declined is noted, and what was asked before it is forgotten."""
+    before = dict(maps)
+    try:
+        ask()
+    except Declined as reason:
+        maps.clear()
+        maps.update(before)
+        notes.append(f"it declined {name}: {reason}")
+
+
+def _ask_blocks(
+    implementation: Implementation,
+    images: Any,
+    params: Mapping[str, Any],
+    steps: Steps,
+    maps: dict[str, Any],
+) -> None:
+    rounded = implementation.precision.rounded
+    own = Steps(implementation, steps.config, implementation.convention)
+    x = images
+    for place in list_places(steps.config)[:-1]:
+        offered, given = implementation.offers(CALLABLES[place.kind]), find_params(params, place)
+        y = rounded((own if offered else steps).step(place, x, given))
+        if offered:
+            maps |= {f"{place.name}.in": x, f"{place.name}.out": y}
+        if place.kind == "block":
+            _ask_parts(implementation, own, place, x, given, maps)
+        x = y
+
+
+def _ask_parts(
+    implementation: Implementation, own: Steps, place: Place, x: Any, params: Any, maps: dict[str, Any]
+) -> None:
+    """Asks the callables of a block's parts, each from what the one before gave, if all are offered."""
+    if not all(implementation.offers(name) for name in ("layer_norm", "shifted_window_attention", "mlp")):
+        return
+    rounded = implementation.precision.rounded
+    normed = rounded(own.norm1(place, x, params))
+    attended = rounded(own.attention(place, normed, params))
+    summed = rounded(x + attended)
+    normed_again = rounded(own.norm2(place, summed, params))
+    fed = rounded(own.mlp(place, normed_again, params))
+    made = {"norm1": normed, "attention": attended, "norm2": normed_again, "mlp": fed}
+    maps |= {f"{place.name}.{part}.out": y for part, y in made.items()} | {f"{place.name}.sum": summed}
+
+
+def _ask_stages(
+    implementation: Implementation,
+    images: Any,
+    params: Mapping[str, Any],
+    steps: Steps,
+    maps: dict[str, Any],
+) -> None:
+    x = images
+    for stage, y in enumerate(implementation.swin_features(images, params, steps.config)):
+        maps |= {f"layers.{stage}.in": x, f"layers.{stage}.out": implementation.precision.rounded(y)}
+        x = maps[f"layers.{stage}.out"]
+    maps["head.in"] = x
