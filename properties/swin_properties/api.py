@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from swin_properties.adapters.load import find_name
-from swin_properties.bugs import diagnosis, kills
+from swin_properties.bugs import kills
+from swin_properties.bugs.causes.explain import explain
 from swin_properties.judging import jobs as shared
 from swin_properties.judging.implementation import load_implementation
 from swin_properties.judging.one_law import SHRINK
@@ -29,11 +30,11 @@ def make_runner(request: Request, implementation: Any = None) -> Runner:
         return InProcess(
             request,
             load_implementation(found, request.dtype, request.convention, request.device),
-            diagnosis.explain,
+            explain,
         )
-    first = OwnProcess(request, diagnosis.explain)
+    first = OwnProcess(request, explain)
     number = shared.choose_jobs(request, first.device)
-    return first if number == 1 else shared.Jobs(first, request, diagnosis.explain, number)
+    return first if number == 1 else shared.Jobs(first, request, explain, number)
 
 
 def judge(request: Request, runner: Runner, watcher: Watcher) -> Report:

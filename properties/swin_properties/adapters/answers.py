@@ -11,6 +11,14 @@ class BadAnswer(Exception):
     """The implementation raised, or returned no proper array: whatever law asked it is broken."""
 
 
+class Raised(BadAnswer):
+    """The implementation raised an exception."""
+
+
+class Refused(BadAnswer):
+    """The implementation answered what its convention rejects."""
+
+
 class Declined(Exception):
     """Sizes that the implementation says it does not take, or that its convention rejects as it does.
 

@@ -13,7 +13,7 @@ import swin_reference
 from swin_reference.config import CONVENTIONS, Convention
 from swin_weights import flatten
 
-from swin_properties.adapters.answers import BadAnswer, Declined, check_answer, read_reason
+from swin_properties.adapters.answers import BadAnswer, Declined, Raised, Refused, check_answer, read_reason
 from swin_properties.adapters.arguments import copy_as, label_arguments, list_arrays, walk_arrays
 from swin_properties.adapters.contract import CONTRACT, ByName, find_refusal, result_shape
 from swin_properties.adapters.process import ProcessGone
@@ -118,9 +118,9 @@ class Implementation:
                 raise Declined(reason) from error
             if isinstance(error, BadAnswer):
                 raise
-            raise BadAnswer(f"{name} raised {type(error).__name__}: {read_reason(error)}") from error
+            raise Raised(f"{name} raised {type(error).__name__}: {read_reason(error)}") from error
         if reason:
-            raise BadAnswer(f"{name} answered what its convention rejects: {reason}")
+            raise Refused(f"{name} answered what its convention rejects: {reason}")
         return given, result
 
     def shares_memory(self, given: Any, result: Any) -> list[bool]:

@@ -15,7 +15,7 @@ import numpy as np
 from swin_timing.message import PROTOCOL, Message
 from swin_weights import unflatten
 
-from swin_properties.adapters.answers import BadAnswer, Declined
+from swin_properties.adapters.answers import BadAnswer, Declined, Raised
 from swin_properties.adapters.arguments import label_arguments
 from swin_properties.adapters.calls import write_call
 from swin_properties.adapters.contract import CONTRACT
@@ -265,7 +265,7 @@ class Remote:
             raise Declined(clean(reply.words["declined"]))
         if "error" in reply.words:
             text = clean(reply.words["error"])
-            raise BadAnswer(text if text.startswith(name) else f"{name} answered an error: {text}")
+            raise Raised(text if text.startswith(name) else f"{name} answered an error: {text}")
         if "ok" not in reply.words:
             said = clean(", ".join(reply.words)) or "nothing"
             raise BadAnswer(f"{name} answered neither ok, declined nor error but {said}")

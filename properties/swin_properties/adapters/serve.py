@@ -17,7 +17,7 @@ import numpy as np
 from swin_reference.config import CONVENTIONS
 from swin_timing.message import PROTOCOL, Message, find_type, receive, send
 
-from swin_properties.adapters.answers import BadAnswer, Declined, make_plain, read_reason
+from swin_properties.adapters.answers import BadAnswer, Declined, Raised, make_plain, read_reason
 from swin_properties.adapters.calls import list_keywords, read_call
 from swin_properties.adapters.contract import CONTRACT
 from swin_properties.adapters.implementation import is_reference, takes_keyword, vjp
@@ -189,7 +189,7 @@ class Direct:
         except Declined:
             raise
         except BaseException as error:
-            raise BadAnswer(f"{name} raised {type(error).__name__}: {read_reason(error)}") from error
+            raise Raised(f"{name} raised {type(error).__name__}: {read_reason(error)}") from error
 
 
 def make_sendable(array: Any) -> Any:

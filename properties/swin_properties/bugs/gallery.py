@@ -82,16 +82,22 @@ def replaces(*paths: str) -> Callable[[Callable[..., Any]], Plant]:
 
 
 @cache
-def _reach() -> tuple[dict[str, ModuleType], dict[str, set[str]]]:
-    """Returns a copy of the oracle, and the functions that each callable reaches in it."""
+def _copy() -> tuple[dict[str, ModuleType], dict[str, Any]]:
+    """Returns a copy of the oracle's modules, and its callables."""
     modules = oracle_copy.copy_modules()
-    functions = vars(oracle_copy.callables(modules))
-    return modules, {name: oracle_copy.reached(functions[name]) for name in CONTRACT}
+    return modules, vars(oracle_copy.callables(modules))
+
+
+@cache
+def list_reach() -> dict[str, set[str]]:
+    """Returns the functions of the oracle, as ``module.function``, that each callable reaches."""
+    _, functions = _copy()
+    return {name: oracle_copy.reached(functions[name]) for name in CONTRACT}
 
 
 @cache
 def touched(name: str) -> frozenset[str]:
     """Returns the callables whose result a bug can change: those that reach a function it replaces."""
-    modules, reach = _reach()
+    modules, reach = _copy()[0], list_reach()
     changed = set(GALLERY[name].plant(SimpleNamespace(**modules)))
     return frozenset(start for start, functions in reach.items() if changed & functions)

@@ -151,23 +151,20 @@ def caught(
 
 
 def catches(report: Report) -> str:
-    """What a pass at a report's cases is worth, in one sentence; empty where nothing was asked.
+    """Returns what a pass at a report's cases is worth, in one sentence; empty where it is no pass.
 
-    Broken laws have judged, so they count as well; known failures do not.
+    Known failures have not judged: they do not count.
     """
-    asked = [result for result in report.results if result.status in ("holds", "broken")]
-    if not asked:
+    asked = [result for result in report.results if result.status == "holds"]
+    if report.exit_code or not asked:
         return ""
     if report.seed != 0 or report.effort not in shipped() or report.convention != "canonical":
-        return (
-            f"which planted bugs a pass catches is computed for {SHIPPED[0]} effort at seed 0 "
-            "under the canonical convention, not for this run"
-        )
+        return ""
     offered = {need.partition(".")[0] for result in asked for need in LAWS[result.law].needs}
     found, missed = caught((result.law for result in asked), offered, report.precision, report.effort)
+    declined = " (estimated without the cases that you declined)" if report.declined or report.scope else ""
     listed = f"; not: {', '.join(missed)}" if missed else ""
-    declined = ", but for the cases that were not asked" if report.declined or report.scope else ""
     return (
-        f"a pass here would have caught {len(found)} of the {len(found) + len(missed)} planted bugs that can "
-        f"show in what was asked, at this precision and these sizes{declined}{listed}"
+        f"these laws would notice {len(found)} of the {len(found) + len(missed)} planted bugs that could "
+        f"affect what you offer{declined}{listed}"
     )

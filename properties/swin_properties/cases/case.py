@@ -289,6 +289,38 @@ class ScheduleCase(Case):
         return self.eighths / 8
 
 
+ALWAYS = {
+    "GridCase": ("batch", "grid", "window", "shift"),
+    "NetCase": ("batch", "image", "patch", "window", "depths"),
+}
+"""The words that are told of a case also where they have their default value."""
+
+
+def describe_case(case: Case, component: str = "") -> str:
+    """Returns a case as a reader is told it: the sizes that matter always, the others where they differ.
+
+    A patch embedding's window is its patch, and its grid the image; a merge has no window.
+
+    >>> describe_case(GridCase(grid=(1, 2), heads=2))
+    'batch=1 grid=1x2 window=1x1 shift=0x0 heads=2'
+    >>> describe_case(GridCase(grid=(3, 1), window=(3, 1)), "patch_embed")
+    'batch=1 image=3x1 patch=3x1'
+    """
+    always = ALWAYS.get(type(case).__name__, ())
+    left_out: tuple[str, ...] = ("shift",)
+    renamed = {"grid": "image", "window": "patch"}
+    if component == "patch_merging":
+        left_out, renamed = ("window", "shift"), {}
+    elif component != "patch_embed":
+        left_out, renamed = (), {}
+    words = []
+    for name, (_, default) in case.words().items():
+        value = getattr(case, name)
+        if value != default or (name in always and name not in left_out):
+            words.append(f"{renamed.get(name, name)}={_written(value)}")
+    return " ".join(words)
+
+
 def _written(value: Any) -> str:
     """A value of a case as one word; pairs and longer tuples are joined by x."""
     return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)

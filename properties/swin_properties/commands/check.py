@@ -62,6 +62,8 @@ def add(commands: Any) -> None:
     check.add_argument("--shrink", type=float, metavar="SECONDS", default=SHRINK, help=shrink)
     jobs = f"how many pairs of processes share the laws (default: the cores, at most {MOST}; 1 on a GPU)"
     check.add_argument("-j", "--jobs", type=int, metavar="N", default=0, help=jobs)
+    every = "also show a row for each law that is not offered"
+    check.add_argument("--all", action="store_true", help=every)
     check.add_argument("--json", metavar="FILE", help="also write the report as JSON")
     check.add_argument("--junit", metavar="FILE", help="also write the report as JUnit XML, for CI")
     check.add_argument("--html", metavar="FILE", help="also write the report as an HTML page with pictures")
@@ -109,7 +111,7 @@ def prepare(args: argparse.Namespace) -> Work:
             file = peers.declared(args.implementation)
             note = f"{args.implementation} may break {len(shipped)} laws, for the reasons in {file}"
             console.print(note, markup=False, highlight=False, soft_wrap=True)
-        terminal.print_report(report, console)
+        terminal.print_report(report, console, args.all)
         return failed or report.exit_code
 
     return work

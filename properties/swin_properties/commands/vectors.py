@@ -107,7 +107,7 @@ def prepare_judge(args: argparse.Namespace) -> Work:
         lines = []
         for one in broken:
             lines.append(f"{one.entry.id} is broken: {one.why}")
-            lines.append(f"  law: {one.entry.law}; case: {one.entry.case or 'every size is 1'}")
+            lines.append(f"  law: {one.entry.law}; case: {one.entry.case or 'the smallest of all'}")
             if one.entry.hunts:
                 lines.append(f"  shows: {', '.join(one.entry.hunts)}")
         lines += [f"{one.entry.id} is declined: {one.declined}" for one in declined]

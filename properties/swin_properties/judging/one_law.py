@@ -188,7 +188,7 @@ def mark_broken(
     """Returns the result of a law that is broken on a case, the smallest unless there was no time to look."""
     line = reproduce(f"--only {quote_law(result.law)} --case {shlex.quote(str(case))}")
     seen = printable(outcome.seen or "")
-    found = Counterexample(case, seen, line, outcome.evidence, smallest)
+    found = Counterexample(case, seen, line, outcome.evidence, smallest, outcome.kind)
     return replace(result, status="broken", counterexample=found)
 
 
@@ -222,7 +222,7 @@ def choose_large(law: Law, effort: Effort, implementation: Implementation) -> li
     assert isinstance(law.cases, Drawn)
     if effort == EFFORTS["deep"]:
         return list(law.cases.large)
-    sizes = [size for size in law.cases.large if not _is_slow(law, size)]
+    sizes = [size for size in law.cases.large if not is_slow(law, size)]
     quick, gradient = effort == EFFORTS["quick"], law.tier == "gradient"
     whole = law.name.endswith(("/oracle", "/definition", "/formula"))
     inside = law.name.partition("/")[0] in PARTS_OF_BLOCK and implementation.offers("swin_block")
@@ -241,10 +241,10 @@ def choose_life_size(law: Law, effort: Effort) -> list[Case]:
         return [SWIN_T]
     deep = effort == EFFORTS["deep"]
     recipe = "gentle" if law.name.endswith("/locality") else "generic"
-    return [replace(case, recipe=recipe) for name, case in AT_ONCE.items() if deep or not _is_slow(law, name)]
+    return [replace(case, recipe=recipe) for name, case in AT_ONCE.items() if deep or not is_slow(law, name)]
 
 
-def _is_slow(law: Law, size: str) -> bool:
+def is_slow(law: Law, size: str) -> bool:
     """Tells whether a law takes over 2 seconds on a large size, or one of its kind does."""
     if size == MOST_CHANNELS and not law.name.endswith("/oracle"):
         return True

@@ -8,9 +8,9 @@ from typing import Literal
 
 from swin_reference.outside import escape
 
-from swin_properties.cases.case import Case
+from swin_properties.cases.case import Case, describe_case
 from swin_properties.cases.measured import NO_SIZES, Sizes, largest
-from swin_properties.judging.compare import Evidence
+from swin_properties.judging.compare import Evidence, Kind
 from swin_properties.laws.law import LAWS
 from swin_properties.laws.version import __version__
 
@@ -33,6 +33,7 @@ class Counterexample:
     reproduce: str
     evidence: Evidence | None = None
     smallest: bool = True
+    kind: Kind = "wrong"
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ class LawResult:
                 "smallest case"
                 if self.counterexample.smallest
                 else "not the smallest case, for lack of time",
-                str(self.counterexample.case) or "every size is 1",
+                describe_case(self.counterexample.case, self.law.partition("/")[0]),
             ),
             ("again", self.counterexample.reproduce),
         ]

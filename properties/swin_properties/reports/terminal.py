@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.markup import escape
@@ -59,15 +60,19 @@ class Bar(Watcher):
         self.progress.update(self.task, advance=1, description=f"{law.name} {result.status}")
 
 
-def print_report(report: Report, console: Console) -> None:
-    """Prints the table of the laws, every broken law with its smallest case, and the verdict."""
-    console.print(_table(report))
-    for result in report.of("broken"):
-        _print_broken(result, console)
-    for result in report.of("known failure"):
-        console.print(
-            f"\n[yellow]known failure:[/] {escape(f'{result.law}: {result.known}')}", soft_wrap=True
-        )
+def print_report(report: Report, console: Console, every: bool = False) -> None:
+    """Prints the table of the laws, every broken law with its smallest case, and the verdict.
+
+    ``every``: also a row for each law that is not offered.
+    """
+    console.print(_table(report, every))
+    if report.cause:
+        console.print("\n[bold]cause:[/] ", end="", soft_wrap=True)
+        console.print(report.cause, markup=False, highlight=False, soft_wrap=True)
+    for results in group_alike(report.of("broken")):
+        _print_broken(results, console)
+    for reason, laws in group_known(report).items():
+        console.print(f"\n[yellow]known failure:[/] {escape(f'{reason}: {laws}')}", soft_wrap=True)
     for entry in report.stale:
         text = f"{entry.law}: no law of it is broken any more, remove this entry; its reason was: {entry}"
         console.print(f"\n[bold red]stale known failure:[/] {escape(text)}", soft_wrap=True)
@@ -81,7 +86,7 @@ def print_report(report: Report, console: Console) -> None:
     for text in declined(report):
         console.print(f"\n[bold]not asked:[/] {escape(text)}", soft_wrap=True, highlight=False)
     sizes = "" if report.sizes == NO_SIZES else str(report.sizes)
-    for label, text in (("cause", report.cause), ("caught", report.caught), ("sizes", sizes)):
+    for label, text in (("caught", report.caught), ("sizes", sizes)):
         if text:
             console.print(f"\n[bold]{label}:[/] {escape(text)}", soft_wrap=True, highlight=False)
     console.print()
@@ -89,20 +94,15 @@ def print_report(report: Report, console: Console) -> None:
     console.print(verdict(report), style=style, markup=False, soft_wrap=True)
 
 
-def _table(report: Report) -> Table:
+def _table(report: Report, every: bool) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("law", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     table.add_column("cases", justify="right")
     table.add_column("worst rho", justify="right")
     for result in report.results:
-        measured = "" if result.rho is None else write_rho(result.rho)
-        table.add_row(
-            result.law,
-            MARKS[result.status],
-            result.counted,
-            ("exact" if LAWS[result.law].tier == "exact" else measured) if result.cases else "",
-        )
+        if every or result.status != "not offered":
+            table.add_row(result.law, MARKS[result.status], result.counted, describe_rho(result))
     return table
 
 
@@ -115,10 +115,44 @@ def write_rho(rho: float) -> str:
     return f"{rho:.2f}" if rho < 1000 else f"{rho:.1e}"
 
 
-def _print_broken(result: LawResult, console: Console) -> None:
-    console.print(f"\n[bold red]{escape(result.law)}[/] is broken")
-    for label, text in result.account:
+def describe_rho(result: LawResult) -> str:
+    """Returns what the column of rho shows: the largest, or why there is none.
+
+    >>> describe_rho(LawResult("mlp/oracle", "A law.", "holds", 3, 12345.0))
+    '1.2e+04'
+    """
+    found = result.counterexample
+    if found is not None and found.kind != "wrong":
+        return found.kind
+    if LAWS[result.law].tier == "exact":
+        return "exact" if result.cases else ""
+    return "" if result.rho is None else write_rho(result.rho)
+
+
+def group_alike(results: Sequence[LawResult]) -> list[list[LawResult]]:
+    """Returns broken laws, those together in which the same was seen; wrong numbers first."""
+    groups: dict[str, list[LawResult]] = {}
+    for result in results:
+        groups.setdefault(result.counterexample.seen if result.counterexample else "", []).append(result)
+    return sorted(groups.values(), key=lambda alike: describe_rho(alike[0]) in ("raised", "refused"))
+
+
+def group_known(report: Report) -> dict[str, str]:
+    """Returns the laws that may be broken, by the reason."""
+    groups: dict[str, list[str]] = {}
+    for result in report.of("known failure"):
+        groups.setdefault(str(result.known), []).append(result.law)
+    return {reason: ", ".join(laws) for reason, laws in groups.items()}
+
+
+def _print_broken(results: Sequence[LawResult], console: Console) -> None:
+    first, *others = results
+    console.print(f"\n[bold red]{escape(first.law)}[/] is broken")
+    for label, text in first.account:
         console.print(f"  {label}: {escape(text)}", soft_wrap=True, highlight=False)
+        if label == "seen" and others:
+            alike = ", ".join(result.law for result in others)
+            console.print(f"  the same in: {escape(alike)}", soft_wrap=True, highlight=False)
 
 
 def not_offered(report: Report) -> str:
@@ -129,6 +163,12 @@ def not_offered(report: Report) -> str:
     'vjp (2 laws), mlp (2 laws)'
     """
     needs = Counter(need for result in report.of("not offered") for need in result.missing)
+    declined = needs.pop("any case drawn", 0)
+    told = f"of {declined} law{'s' * (declined != 1)} every case that was tried is one that you declined"
+    return "; ".join(filter(None, [told * bool(declined), _list_needs(needs)]))
+
+
+def _list_needs(needs: Counter[str]) -> str:
     return ", ".join(
         f"{need} ({laws} law{'s' * (laws != 1)})"
         for need, laws in needs.most_common()

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any
-
 import numpy as np
 import pytest
 import swin_reference
-from swin_properties.adapters.implementation import Implementation
 from swin_properties.budget.precision import PRECISIONS
-from swin_properties.bugs import GALLERY, diagnosis, kills, oracle_copy
-from swin_properties.bugs.diagnosis import diagnose
-from swin_properties.judging import run
-from swin_properties.judging.report import Report
+from swin_properties.bugs import GALLERY, kills, oracle_copy
 from swin_properties.laws import choosing
 from swin_properties.laws.law import LAWS
 
@@ -29,18 +22,6 @@ SMALL = {
     "patch_merging",
 }
 """Callables whose laws are cheap to ask."""
-
-
-def only(implementation: Any, *names: str) -> Implementation:
-    """An implementation that offers some of another's callables."""
-    offered = {name: getattr(implementation, name) for name in names}
-    return Implementation(SimpleNamespace(precision="float32", **offered))
-
-
-def asked(judged: Implementation, only: str | None = None) -> Report:
-    """What all laws, or some, find at quick effort, undiagnosed."""
-    request = run.make_request("it", only, effort="quick")
-    return run.ask_laws(request, run.InProcess(request, judged, diagnosis.explain), run.Watcher())
 
 
 def test_the_gallery_is_large_and_every_bug_is_described() -> None:
@@ -92,63 +73,6 @@ def test_replacing_reaches_names_that_other_modules_imported() -> None:
     assert swin_reference.cyclic_shift(x, 1)[0, 0, 0, 0] == 5
     with pytest.raises(LookupError, match="the oracle has no windows"):
         oracle_copy.replace(modules, {"windows.cyclic_shaft": lambda x: x})
-
-
-@pytest.mark.parametrize(
-    ("bug", "offered"),
-    [
-        ("mask-dropped", "swin_block"),
-        ("roll-sign", "swin_block"),
-        ("bias-transposed", "swin_block"),
-        ("merge-columns-first", "swin_stage"),
-    ],
-)
-def test_a_classic_fault_is_named_from_one_callable(bug: str, offered: str) -> None:
-    implementation = kills.planted(GALLERY[bug], PRECISIONS["float32"]).adapter
-    judged = only(implementation, offered)
-    report = asked(judged)
-    assert report.exit_code == 1
-    found = diagnose(judged, report)
-    assert found is not None
-    assert bug in [explaining.name for explaining in found.bugs]
-    assert len(found.bugs) <= 2  # a transposed index and a transposed bias are one fault, seen from outside
-    assert GALLERY[bug].wrong in str(found)
-
-
-def test_an_unknown_fault_is_located() -> None:
-    def odd(x: Any, *args: Any) -> Any:
-        return 1.5 * swin_reference.shifted_window_attention(x, *args)
-
-    implementation = SimpleNamespace(**vars(swin_reference.variant()) | {"shifted_window_attention": odd})
-    judged = only(implementation, "window_attention", "shifted_window_attention", "mlp")
-    found = diagnose(judged, asked(judged, "*attention/*"))
-    assert found is not None
-    assert (found.bugs, found.holding, found.broken) == (
-        (),
-        ("window_attention",),
-        ("shifted_window_attention",),
-    )
-    assert "in what shifted_window_attention adds" in str(found)
-
-
-def test_what_writes_to_its_inputs_in_a_way_of_its_own_is_diagnosed() -> None:
-    """The bug's own rounding is asked also for laws that look at the arguments after the call."""
-
-    def layer_norm(x: Any, params: Any, eps: float = 1e-5) -> Any:
-        result = swin_reference.layer_norm(x, params, eps)
-        x *= np.float32(1.0009765625)
-        return result
-
-    judged = only(SimpleNamespace(layer_norm=layer_norm), "layer_norm")
-    found = diagnose(judged, asked(judged, "layer_norm/keeps-inputs"))
-    assert found is not None
-    assert found.bugs == ()
-
-
-def test_a_conforming_implementation_needs_no_diagnosis() -> None:
-    judged = only(swin_reference, "layer_norm", "mlp")
-    report = asked(judged, "mlp/*")
-    assert diagnose(judged, report) is None
 
 
 def test_what_a_pass_would_have_caught_depends_on_what_is_offered() -> None:

@@ -1,0 +1,87 @@
+"""Which component is wrong first, in the order of use: what it uses is right, or is not offered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+
+from swin_properties.adapters.contract import CONTRACT
+from swin_properties.bugs.gallery import list_reach
+from swin_properties.judging.report import LawResult, Report
+from swin_properties.laws.law import LAWS
+
+THROUGH_BLOCKS = ("swin_features", "swin_transformer")
+"""The callables that use a stage, though in the oracle they call what is inside it."""
+
+
+@cache
+def list_used(name: str) -> frozenset[str]:
+    """Returns the callables that a callable uses, directly or not, as the oracle does; itself is none.
+
+    >>> sorted(list_used("window_attention"))
+    ['relative_position_bias', 'relative_position_index']
+    """
+    used = {path.rpartition(".")[2] for path in list_reach()[name]}
+    used |= {"swin_stage", "swin_block"} if name in THROUGH_BLOCKS else set()
+    return frozenset(used & CONTRACT.keys() - {name})
+
+
+def order_by_use(names: Iterable[str]) -> list[str]:
+    """Returns callables so that each stands behind those that it uses.
+
+    >>> order_by_use(["swin_block", "mlp", "window_attention"])
+    ['window_attention', 'mlp', 'swin_block']
+    """
+    order = list(CONTRACT)
+    return sorted(names, key=lambda name: (len(list_used(name)), order.index(name)))
+
+
+@dataclass(frozen=True)
+class Place:
+    """The first component that is wrong, and which of those that it uses hold, and which are not offered."""
+
+    name: str
+    holding: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        text = f"{self.name} is the first component that is wrong"
+        if self.unknown and not self.holding:
+            return f"{text}; nothing of what it uses is offered"
+        if self.holding and not self.unknown:
+            return f"{text}; what it uses is right"
+        if self.holding:
+            text += f"; of what it uses, {', '.join(self.holding)} are right"
+        if self.unknown:
+            text += f"; not offered, so not known: {', '.join(self.unknown)}"
+        return text
+
+
+def find_own_needs(result: LawResult) -> set[str]:
+    """Returns the callables that a law asks."""
+    return {need.partition(".")[0] for need in LAWS[result.law].needs} & CONTRACT.keys()
+
+
+def find_first_wrong(report: Report, results: Iterable[LawResult]) -> Place | None:
+    """Returns the first component, in the order of use, whose own laws are broken.
+
+    A law that asks two callables, such as that one undoes the other, tells nothing of which of them is wrong
+    as long as a law of one alone is broken.
+    """
+    needs = [find_own_needs(result) for result in results]
+    alone = {next(iter(names)) for names in needs if len(names) == 1}
+    wrong = alone or {name for names in needs for name in names}
+    if not wrong:
+        return None
+    if not alone:  # the one whose own laws do not all hold
+        held = {next(iter(n)) for result in report.of("holds") if len(n := find_own_needs(result)) == 1}
+        wrong = (wrong - held) or wrong
+    first = order_by_use(wrong)[0]
+    offered = {name for result in report.results if result.cases for name in find_own_needs(result)}
+    used = order_by_use(list_used(first))
+    return Place(
+        first,
+        tuple(name for name in used if name in offered and name not in wrong),
+        tuple(name for name in used if name not in offered),
+    )

@@ -1,0 +1,198 @@
+"""Says why laws are broken, in a few sentences: where, on which cases, by which planted bug."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from swin_properties.adapters.implementation import Implementation
+from swin_properties.bugs import GALLERY
+from swin_properties.bugs.causes.components import Place, find_first_wrong, find_own_needs
+from swin_properties.bugs.causes.match import Exhibit, Found, find_cover, make_exhibit
+from swin_properties.bugs.causes.parts import find_part
+from swin_properties.bugs.causes.sampling import Asked, draw_sample
+from swin_properties.bugs.causes.traits import Trait, find_trait
+from swin_properties.cases.case import Case, GridCase, NetCase
+from swin_properties.judging.report import LawResult, Report
+from swin_properties.laws.law import LAWS
+
+MOST_LAWS, MOST_CASES = 6, 5
+"""How many broken laws, and drawn cases of each, a planted bug must explain."""
+
+LARGEST = 10_000
+"""The most numbers of a drawn case that planted bugs are tried on."""
+
+MOST_CANDIDATES = 3
+"""How many planted bugs are told where several do the same."""
+
+
+@dataclass(frozen=True)
+class Cause:
+    """What is known of a fault.
+
+    ``crashes`` are what the implementation raised, each with how many laws it broke; ``refused`` what it
+    answered though its convention rejects it.  ``place`` is the first wrong component, ``part`` the part of
+    it, ``trait`` the property of the cases, and ``law`` the law that was asked for it.  ``cover`` are planted
+    bugs, the causes that are needed together, of each all that do the same; ``broken`` counts the laws that
+    they had to explain.
+    """
+
+    crashes: tuple[tuple[str, int], ...] = ()
+    refused: tuple[tuple[str, int], ...] = ()
+    place: Place | None = None
+    part: str = ""
+    law: str = ""
+    trait: Trait | None = None
+    cover: tuple[tuple[Found, ...], ...] = ()
+    broken: int = 0
+
+    def __str__(self) -> str:
+        lines = [f"It raises: {text} ({_count(laws, 'law')})." for text, laws in self.crashes]
+        lines += [f"{text} ({_count(laws, 'law')}). {INTENDED}" for text, laws in self.refused]
+        if self.place is not None:
+            lines.append(f"{self.place}. Look there.")
+        if self.trait is not None:
+            lines.append(f"{self.law} is {self.trait}.")
+        if self.part:
+            lines.append(f"{self.part[0].upper()}{self.part[1:]}.")
+        lines += self._describe_cover()
+        return "\n".join(lines)
+
+    def _describe_cover(self) -> list[str]:
+        explained = frozenset(law for alike in self.cover for law in alike[0].laws)
+        lines = []
+        for alike in self.cover:
+            laws = len(alike[0].laws)
+            of = "" if laws == self.broken else f" (explains {laws} of {_count(self.broken, 'broken law')})"
+            told = " Or: ".join(describe_bugs(one.bugs) for one in alike[:MOST_CANDIDATES])
+            more = len(alike) - MOST_CANDIDATES
+            rest = f" Or {_count(more, 'other planted bug')}." if more > 0 else ""
+            lines.append(f"It does the same as{of}: {told}{rest}")
+            if len(alike) > 1:
+                lines.append("These do the same on all cases that were asked.")
+        if self.broken and len(explained) < self.broken:
+            what = (
+                "it" if not explained else f"the other {_count(self.broken - len(explained), 'broken law')}"
+            )
+            lines.append(f"No planted bug, and no two together, explain {what}.")
+        return lines
+
+
+INTENDED = "If that is intended, judge it under another convention."
+
+
+def describe_bugs(names: Sequence[str]) -> str:
+    """Returns planted bugs as a user is told them: what is wrong, and where it was seen."""
+    bugs = [GALLERY[name] for name in names]
+    return " And: ".join(f"{bug.note} [{bug.name}; seen: {bug.seen}]" for bug in bugs)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
+def explain(implementation: Implementation, report: Report) -> str:
+    """Says why the laws of a report are broken; empty where none is."""
+    cause = find_cause(implementation, report)
+    return "" if cause is None else str(cause)
+
+
+def find_cause(implementation: Implementation, report: Report, without: Iterable[str] = ()) -> Cause | None:
+    """Returns what is known of why laws of a report are broken; None where none is.
+
+    ``without`` names planted bugs that are not tried.
+    """
+    results = [result for result in report.of("broken") if result.counterexample]
+    if not results:
+        return None
+    crashed = [result for result in results if _kind(result) == "raised"]
+    refused = [result for result in results if _kind(result) == "refused"]
+    numeric = [result for result in results if _kind(result) == "wrong"]
+    told = numeric or crashed
+    place = find_first_wrong(report, told) if told else None
+    part, law, trait = "", "", None
+    cover: list[list[Found]] = []
+    samples: dict[str, list[Asked]] = {}
+    if place is not None:
+        law = choose_law(place, told)
+        samples[law] = draw_sample(LAWS[law], implementation, report.seed)
+        trait = find_trait([(one.case, one.broken) for one in samples[law]], place.name)
+        oracle = f"{place.name}/oracle"
+        if numeric and oracle in {result.law for result in numeric}:
+            if oracle not in samples:
+                samples[oracle] = draw_sample(LAWS[oracle], implementation, report.seed)
+            wrong = [one.case for one in samples[oracle] if one.broken]
+            part = find_part(place.name, implementation, wrong)
+    exhibits = list_exhibits(implementation, report, numeric, samples)
+    if exhibits:
+        cover = find_cover(implementation, report, exhibits, without)
+    return Cause(
+        _group(crashed),
+        _group(refused),
+        place,
+        part,
+        law,
+        trait,
+        tuple(tuple(alike) for alike in cover),
+        len(exhibits),
+    )
+
+
+def _kind(result: LawResult) -> str:
+    """Returns "raised", "refused" for an answer that the convention rejects, or "wrong"."""
+    assert result.counterexample is not None
+    return result.counterexample.kind
+
+
+def _group(results: Sequence[LawResult]) -> tuple[tuple[str, int], ...]:
+    """Returns what was seen of laws, each text once, with how many laws saw it."""
+    texts = [result.counterexample.seen for result in results if result.counterexample]
+    return tuple((text, texts.count(text)) for text in dict.fromkeys(texts))[:MOST_CANDIDATES]
+
+
+def choose_law(place: Place, results: Sequence[LawResult]) -> str:
+    """Returns the broken law of a component that tells most: the comparison with the oracle, if any."""
+    own = [result.law for result in results if find_own_needs(result) == {place.name}]
+    own = own or [result.law for result in results if place.name in find_own_needs(result)]
+    forward = [name for name in own if LAWS[name].tier != "gradient"] or own
+    whole = [name for name in forward if name.endswith(("/oracle", "/definition", "/formula"))]
+    return (whole or forward)[0]
+
+
+def list_exhibits(
+    implementation: Implementation,
+    report: Report,
+    results: Sequence[LawResult],
+    samples: dict[str, list[Asked]],
+) -> dict[str, list[Exhibit]]:
+    """Returns what the implementation gives on the smallest case and some others of the first broken laws.
+
+    A gradient law that is broken says itself what is wrong.
+    """
+    found: dict[str, list[Exhibit]] = {}
+    for result in results:
+        law = LAWS[result.law]
+        if law.tier == "gradient" or result.counterexample is None or len(found) == MOST_LAWS:
+            continue
+        sample = samples.get(law.name) or draw_sample(law, implementation, report.seed, seconds=1.0)
+        small = [one for one in sample if count_numbers(one.case) <= LARGEST]
+        cases = dict.fromkeys([result.counterexample.case, *(one.case for one in _spread(small))])
+        made: list[Any] = [make_exhibit(law, implementation, case) for case in cases]
+        found[law.name] = [one for one in made if one is not None]
+    return {name: exhibits for name, exhibits in found.items() if exhibits}
+
+
+def count_numbers(case: Case) -> int:
+    """Returns how many numbers the tokens of a case have."""
+    if isinstance(case, GridCase):
+        return case.batch * prod(case.grid) * case.channels
+    return case.batch * prod(case.image) if isinstance(case, NetCase) else 1
+
+
+def _spread(sample: Sequence[Asked]) -> list[Asked]:
+    """Returns some broken cases of a sample and some that hold: a bug has to be right there as well."""
+    broken = [one for one in sample if one.broken]
+    holding = [one for one in sample if not one.broken]
+    return broken[: MOST_CASES - 2] + holding[: MOST_CASES - len(broken[: MOST_CASES - 2])]

@@ -1,0 +1,176 @@
+"""What explains broken laws: the component, the trait of the cases, the part, and the planted bugs."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import swin_reference
+from swin_properties.adapters.implementation import Implementation
+from swin_properties.budget.precision import PRECISIONS
+from swin_properties.bugs import GALLERY, kills
+from swin_properties.bugs.causes.components import find_first_wrong, list_used, order_by_use
+from swin_properties.bugs.causes.explain import Cause, explain, find_cause
+from swin_properties.bugs.causes.match import plant
+from swin_properties.bugs.causes.traits import find_trait
+from swin_properties.cases.case import GridCase
+from swin_properties.judging import run
+from swin_properties.judging.report import Report
+
+
+def offer(implementation: Any, *names: str) -> Implementation:
+    """Returns an implementation that offers some of another's callables."""
+    offered = {name: getattr(implementation, name) for name in names}
+    return Implementation(SimpleNamespace(precision="float32", **offered))
+
+
+def ask(judged: Implementation, only: str | None = None) -> Report:
+    """Returns what all laws, or some, find at quick effort, without a cause."""
+    request = run.make_request("it", only, effort="quick", shrink=2.0)
+    return run.ask_laws(request, run.InProcess(request, judged, explain), run.Watcher())
+
+
+def find(judged: Implementation, only: str | None = None, without: tuple[str, ...] = ()) -> Cause:
+    cause = find_cause(judged, ask(judged, only), without)
+    assert cause is not None
+    return cause
+
+
+def list_bugs(cause: Cause) -> list[str]:
+    return [name for alike in cause.cover for found in alike for name in found.bugs]
+
+
+ATTENTION = "fault is in the attention branch"
+
+
+@pytest.mark.parametrize(
+    ("bug", "offered", "words"),
+    [
+        ("mask-dropped", "swin_block", ["all", "cases with a shift, holds", ATTENTION, "the shift"]),
+        ("roll-sign", "swin_block", [ATTENTION, "holds on all"]),
+        (
+            "bias-transposed",
+            "swin_block",
+            ["a window of more than one token", "the fault is in the position bias"],
+        ),
+        ("merge-columns-first", "swin_stage", ["with all blocks switched off it is still wrong"]),
+        ("gelu-tanh", "swin_block", ["the fault is in the MLP branch"]),
+    ],
+)
+def test_a_classic_fault_is_named_from_one_callable(bug: str, offered: str, words: list[str]) -> None:
+    judged = offer(kills.planted(GALLERY[bug], PRECISIONS["float32"]).adapter, offered)
+    cause = find(judged, f"{offered}/[bdloprs]*")
+    assert bug in list_bugs(cause)
+    assert (
+        len(list_bugs(cause)) <= 2
+    )  # a transposed index and a transposed bias are one fault, seen from outside
+    assert GALLERY[bug].wrong in str(cause)
+    assert f"{offered} is the first component that is wrong" in str(cause)
+    for word in words:
+        assert word.lower() in str(cause).lower()
+
+
+def test_a_fault_that_the_gallery_does_not_hold_is_placed() -> None:
+    def odd(x: Any, *args: Any) -> Any:
+        return 1.5 * swin_reference.shifted_window_attention(x, *args)
+
+    implementation = SimpleNamespace(**vars(swin_reference.variant()) | {"shifted_window_attention": odd})
+    judged = offer(implementation, "window_attention", "shifted_window_attention", "mlp")
+    cause = find(judged, "*attention/[olm]*")
+    assert cause.cover == ()
+    assert cause.place is not None
+    assert (cause.place.name, cause.place.holding) == ("shifted_window_attention", ("window_attention",))
+    assert "of what it uses, window_attention are right" in str(cause)
+    assert "No planted bug, and no two together, explain it." in str(cause)
+
+
+def test_a_fault_is_put_down_to_what_is_used_not_to_what_uses_it() -> None:
+    judged = offer(plant(("index-transposed",)), "relative_position_index", "window_attention", "swin_block")
+    cause = find(judged, "*/[fo]*")
+    assert cause.place is not None
+    assert cause.place.name == "relative_position_index"
+    assert order_by_use(["swin_block", "window_reverse", "window_partition"])[:2] == [
+        "window_partition",
+        "window_reverse",
+    ]
+    assert {"swin_stage", "patch_embed"} <= list_used("swin_transformer")
+
+
+def test_the_callable_whose_own_laws_are_broken_is_meant_where_a_law_asks_two() -> None:
+    def reverse(windows: Any, *args: Any) -> Any:
+        return swin_reference.window_reverse(windows, *args)[::-1]
+
+    wrong = SimpleNamespace(**vars(swin_reference.variant()) | {"window_reverse": reverse})
+    judged = offer(wrong, "window_partition", "window_reverse")
+    report = ask(judged, "window_*/[di]*")
+    place = find_first_wrong(report, report.of("broken"))
+    assert place is not None
+    assert place.name == "window_reverse"
+
+
+def test_two_faults_are_named_together_or_each_with_its_laws() -> None:
+    judged = offer(plant(("gelu-tanh", "mask-dropped")), "mlp", "shifted_window_attention", "swin_block")
+    cause = find(judged, "*/[bo]*")
+    assert {"gelu-tanh", "mask-dropped"} <= set(list_bugs(cause))
+
+
+def test_a_crash_is_told_once_and_as_a_crash() -> None:
+    def crash(x: Any, params: Any, *args: Any) -> Any:
+        if x.shape[1] != x.shape[2]:
+            raise TypeError("square grids only")
+        return swin_reference.swin_block(x, params, *args)
+
+    cause = find(offer(SimpleNamespace(swin_block=crash), "swin_block"), "swin_block/[bop]*")
+    text = str(cause)
+    assert text.count("square grids only") == 1
+    assert "It raises: swin_block raised TypeError: square grids only" in text
+    assert "a height different from the width" in text
+    assert cause.cover == ()
+
+
+def test_what_its_convention_rejects_is_told_as_that() -> None:
+    offered = {name: getattr(swin_reference, name) for name in ("swin_block", "patch_merging")}
+    judged = Implementation(
+        SimpleNamespace(precision="float64", **offered), convention=run.convention_named("official")
+    )
+    cause = find(judged, "*/oracle")
+    assert "answered what its convention rejects" in str(cause)
+    assert "judge it under another convention" in str(cause)
+    assert cause.cover == ()
+
+
+def test_a_bug_that_is_left_out_is_not_named_nor_another() -> None:
+    report = ask(judged := offer(plant(("bias-transposed",)), "relative_position_bias"))
+    assert "bias-transposed" in list_bugs(find_cause(judged, report) or Cause())
+    alike = {"bias-transposed", "index-transposed"}
+    cause = find_cause(judged, report, alike)
+    assert cause is not None
+    assert cause.cover == ()
+    assert "a window of more than one token" in str(cause)
+
+
+def test_what_writes_to_its_inputs_in_a_way_of_its_own_is_explained_by_no_bug() -> None:
+    """The bug's own rounding is asked also for laws that look at the arguments after the call."""
+
+    def layer_norm(x: Any, params: Any, eps: float = 1e-5) -> Any:
+        result = swin_reference.layer_norm(x, params, eps)
+        x *= np.float32(1.0009765625)
+        return result
+
+    judged = offer(SimpleNamespace(layer_norm=layer_norm), "layer_norm")
+    assert find(judged, "layer_norm/keeps-inputs").cover == ()
+
+
+def test_a_conforming_implementation_has_no_cause() -> None:
+    judged = offer(swin_reference, "layer_norm", "mlp")
+    assert find_cause(judged, ask(judged, "mlp/*")) is None
+
+
+def test_a_trait_needs_several_cases_of_each_kind() -> None:
+    few = [(GridCase(grid=(1, 2)), True), (GridCase(grid=(2, 2)), False)]
+    assert str(find_trait(few)) == "broken on 1 of 2 cases that were tried"
+    sizes = [(GridCase(grid=(side, side)), side > 5) for side in range(1, 12)]
+    assert "a side of the grid above 5, holds on all 5 others" in str(find_trait(sizes))
+    assert find_trait([(GridCase(), False)]) is None
