@@ -63,21 +63,25 @@ GRADIENTS = (
         ("images", "proj.bias", "norm.weight"),
     ),
     Asked("patch_merging/gradient", "seed=1 batch=4 grid=4x3 heads=1 head_dim=2"),
-    Asked("window_attention/gradient", "seed=1 batch=2 grid=4x6 window=2x3 heads=1 head_dim=4"),
+    Asked(
+        "window_attention/gradient",
+        "seed=4 batch=2 grid=4x6 window=2x3 heads=1 head_dim=4",
+        ("x", "qkv.weight", "qkv.bias", "proj.weight"),
+    ),
     Asked("window_attention/mask-gradient", "seed=1 batch=2 grid=4x6 window=2x3 heads=2 head_dim=2", ("x",)),
     Asked(
         "shifted_window_attention/gradient",
-        "seed=1 batch=2 grid=4x5 window=2x3 shift=1x1 heads=1 head_dim=4",
-        ("x", "relative_position_bias_table"),
+        "seed=6 batch=2 grid=4x5 window=2x3 shift=1x1 heads=1 head_dim=4",
+        ("x",),
     ),
     Asked(
         "swin_block/gradient",
-        "seed=1 batch=2 grid=4x4 window=2x2 shift=1x1 heads=1 head_dim=4",
-        ("x", "attn.relative_position_bias_table", "attn.proj.weight", "mlp.fc1.weight"),
+        "batch=2 recipe=gentle seed=4 grid=4x4 window=2x2 shift=1x1 heads=1 head_dim=4",
+        ("x", "attn.proj.weight", "mlp.fc1.weight"),
     ),
     Asked(
         "swin_block/drop-path-gradient",
-        "seed=1 batch=4 grid=4x4 window=2x2 shift=1x1 heads=1 head_dim=4",
+        "seed=6 batch=2 grid=4x4 window=2x2 shift=1x1 heads=1 head_dim=4",
         ("x",),
     ),
 )
