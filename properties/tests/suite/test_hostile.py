@@ -15,9 +15,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from conftest import Command
+from conftest import DEEP, Command
 from swin_properties import check
 from swin_properties.adapters.process import Process
+from swin_properties.judging.jobs import choose_jobs
+from swin_properties.judging.run import make_request
 from swin_properties.judging.sequence import find_shortest
 
 PREFIX = """
@@ -229,6 +231,37 @@ def test_what_harms_nobody_conforms(name: str, tmp_path: Path) -> None:
     )
     assert report.exit_code == 0, report.results[0].counterexample
     assert not Process.living
+
+
+SEVERAL = ",swin_transformer/*"
+"""Laws that are not offered: with another one they are as many as two pairs share."""
+
+BY_TWO = ("segfault", "no stdout")
+"""What two pairs are asked outside the profile deep."""
+
+
+def test_two_pairs_share_these_laws() -> None:
+    request = make_request("swin_reference", "layer_norm/oracle" + SEVERAL, own_process=True, jobs=2)
+    assert choose_jobs(request, "cpu") == 2
+
+
+@pytest.mark.parametrize("name", DIES | RAISES | RETURNS | PATCHES | HARMLESS if DEEP else BY_TWO)
+def test_two_pairs_give_the_same_verdict_and_exit_code(name: str, command: Command, tmp_path: Path) -> None:
+    body, sentence = (DIES | RAISES | RETURNS).get(name, ((PATCHES | HARMLESS).get(name), "rho"))
+    assert body is not None
+    write(tmp_path, body, WRONG if name in PATCHES else "return right(x, params, eps)")
+    law = "layer_norm/oracle" if name in PATCHES else LAW.get(name, "layer_norm/per-token")
+    words = ("--effort", "quick", "--timeout", "0.4", "-j", "2", "--json", "report.json")
+    run = command("check", "hostile.py", "--only", law + SEVERAL, *words)
+    assert run.returncode == (0 if name in HARMLESS else 1), run.stdout + run.stderr
+    assert "Traceback" not in run.stderr
+    found = json.loads((tmp_path / "report.json").read_text())
+    assert found["exit_code"] == run.returncode
+    status = {one["name"]: one["status"] for one in found["laws"]}
+    assert status.pop(law) == ("holds" if name in HARMLESS else "broken")
+    assert set(status.values()) == {"not offered"}
+    if name not in HARMLESS:
+        assert sentence in found["laws"][0]["counterexample"]["seen"]
 
 
 STATE = """
