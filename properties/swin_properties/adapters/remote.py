@@ -58,7 +58,7 @@ class Launch:
     @property
     def short(self) -> str:
         """What a sentence calls it that has more to say."""
-        return clean(self.name, 40)
+        return clean(self.name, 40 if self.program else 100)
 
     def start(self) -> Process:
         """Starts the process."""
