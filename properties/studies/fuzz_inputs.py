@@ -11,7 +11,7 @@ import json
 import os
 import struct
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,12 +21,21 @@ from typing import Any
 import numpy as np
 import swin_weights
 from PIL import Image
+from swin_properties.adapters.answers import BadAnswer, Declined
+from swin_properties.adapters.calls import list_keywords, write_call
+from swin_properties.adapters.contract import CONTRACT
+from swin_properties.adapters.implementation import Implementation
+from swin_properties.adapters.process import ProcessGone
+from swin_properties.adapters.remote import Launch, Remote
+from swin_properties.budget.precision import PRECISIONS
 from swin_properties.commands.cli import main
+from swin_properties.judging.implementation import load_implementation
 from swin_properties.laws import choosing
 from swin_properties.predict.photo import photograph
 from swin_properties.reports import known_failures
-from swin_reference.config import SwinConfig, config_values, load_config
+from swin_reference.config import CONVENTIONS, SwinConfig, config_values, load_config
 from swin_reference.parameters import hot_parameters, parameter_shapes
+from swin_timing.message import decode, encode, frame
 from swin_timing.revisions.expression import parse_expression
 
 
@@ -315,6 +324,131 @@ def list_of_known_failures(random: Random, folder: Path) -> Input:
         return all(entry.reason.strip() and choosing.choose_laws(entry.law) for entry in found)
 
     return Input(lambda: known_failures.read(str(path)), is_whole)
+
+
+# Messages, and replies of an implementation's process.
+
+
+def join(words: Mapping[str, str], arrays: Mapping[str, Any] | None = None) -> bytes:
+    """Returns the image of a message."""
+    return b"".join(map(bytes, encode(words, arrays)))
+
+
+@kind
+def message(random: Random, _folder: Path) -> Input:
+    """The image of a message, damaged; what of it is read has the same bytes again."""
+    arrays = {"x": np.ones((2, 3), np.float32), "i": np.arange(4), "empty": np.ones((0, 2))}
+    image = join({"cmd": "mlp", "odd": random.choice(ODD_WORDS)}, arrays)
+    damaged = damage_header(random, image) if random.random() < 0.7 else damage(random, image)
+
+    def is_whole(found: Any) -> bool:
+        again = decode(join(found.words, found.arrays))
+        same = {name: x.tobytes() for name, x in found.arrays.items()}
+        return again.words == found.words and {n: x.tobytes() for n, x in again.arrays.items()} == same
+
+    return Input(lambda: decode(damaged), is_whole)
+
+
+START = {
+    "protocol": "1",
+    "precision": "float32",
+    "offers": "layer_norm mlp window_attention vjp",
+    "name": "mine",
+    "version": "1",
+    "language": "c",
+    "precisions": "float32 float16",
+    "convention": "canonical",
+    "conventions": "canonical timm",
+    "keywords": "window_attention.mask",
+    "device": "cpu",
+    "scope": "square_windows shift=half",
+}
+"""A good reply to ``start``."""
+
+
+def damage_reply(random: Random, words: Mapping[str, str], arrays: Mapping[str, Any]) -> bytes:
+    """Returns a reply on a pipe with one odd word, or with damage to its bytes."""
+    changed = dict(words)
+    if (choice := random.randrange(4)) == 0:
+        changed[random.choice([*words, "error", "declined", "dtype", "changed", "shared"])] = random.choice(
+            (*ODD_WORDS, "float32 float32", "mlp", "2", "canonical", "float16")
+        )
+    elif choice == 1:
+        changed.pop(random.choice(list(words)))
+    image = join(changed, arrays)
+    if choice == 2:
+        image = damage_header(random, image)
+    whole = struct.pack("<Q", len(image)) + image
+    return damage(random, whole) if choice == 3 else whole
+
+
+def answer_with(folder: Path, requests: list[bytes], replies: list[bytes]) -> Launch:
+    """Returns a program that reads so many bytes, and answers with these."""
+    lines = []
+    for number, (request, reply) in enumerate(zip(requests, replies, strict=True)):
+        (folder / f"reply{number}").write_bytes(reply)
+        lines.append(f"head -c {len(request)} > /dev/null; cat {folder}/reply{number}")
+    return Launch(("sh", "-c", "; ".join(lines)))
+
+
+def request(words: Mapping[str, str], arrays: Mapping[str, Any] | None = None) -> bytes:
+    """Returns a message as it goes through a pipe."""
+    return b"".join(map(bytes, frame(encode(words, arrays))))
+
+
+@contextlib.contextmanager
+def refused() -> Iterator[None]:
+    """Turns what breaks a law, or ends the process, into the error that other inputs give."""
+    try:
+        yield
+    except (BadAnswer, Declined, ProcessGone) as error:
+        raise ValueError(str(error)) from None
+
+
+ASKED = request({"cmd": "start", "protocol": "1", "suite": ""})
+"""What a process is asked first."""
+
+
+@kind
+def start_reply(random: Random, folder: Path) -> Input:
+    """The reply to ``start``, damaged or with an odd field."""
+    launch = answer_with(folder, [ASKED], [damage_reply(random, START, {})])
+
+    def read() -> Implementation:
+        with refused(), contextlib.closing(Remote(launch)) as remote:
+            return load_implementation(remote, None)
+
+    def is_whole(found: Any) -> bool:
+        offered = found.adapter.offers <= {*CONTRACT, "vjp"} and found.adapter.keywords <= {*list_keywords()}
+        return offered and found.precision.name in PRECISIONS and found.convention.name in CONVENTIONS
+
+    return Input(read, is_whole)
+
+
+@kind
+def reply(random: Random, folder: Path) -> Input:
+    """The reply to a call, damaged or with an odd word or array."""
+    x, params = (
+        np.ones((2, 3), np.float32),
+        {"weight": np.ones(3, np.float32), "bias": np.ones(3, np.float32)},
+    )
+    words, arrays = write_call("layer_norm", (x, params), {})
+    call = request({"cmd": "layer_norm", **words}, arrays)
+    odd = (x.astype("f8"), x[:1], x.astype(int), x * np.nan, np.ones(()), np.ones((0, 3)), x > 0)
+    result = x if random.random() < 0.5 else random.choice(odd)
+    more = {"changed.x": x[0], "earlier": x, "result.0": x} if random.random() < 0.2 else {}
+    answer = damage_reply(random, {"ok": "1"}, {"result": result, **more})
+    start = {name: START[name] for name in ("protocol", "precision", "offers")}
+    launch = answer_with(folder, [ASKED, call], [request(start), answer])
+
+    def read() -> Any:
+        with refused(), contextlib.closing(Remote(launch, 5.0)) as remote:
+            return Implementation(remote).layer_norm(x, params)
+
+    def is_whole(found: Any) -> bool:
+        return found.shape == x.shape and not np.isnan(found).any()  # its type is a law's matter
+
+    return Input(read, is_whole)
 
 
 # Images.

@@ -176,7 +176,7 @@ class Process:
         try:
             message = decode(reply)
         except ValueError as error:
-            raise self._gone(f"sent a reply that is no message: {clean(str(error))}") from None
+            raise self._gone(f"sent a reply that is no message: {clean(str(error), 120)}") from None
         rest = self.replies[8 + length :]
         self.replies = bytearray(rest)
         return message

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import partial
 from typing import Any
 from weakref import ref
@@ -17,7 +18,7 @@ from swin_weights import unflatten
 
 from swin_properties.adapters.answers import BadAnswer, Declined, Raised
 from swin_properties.adapters.arguments import label_arguments
-from swin_properties.adapters.calls import write_call
+from swin_properties.adapters.calls import list_keywords, write_call
 from swin_properties.adapters.contract import CONTRACT
 from swin_properties.adapters.process import Process, ProcessGone, clean
 
@@ -56,6 +57,11 @@ class Launch:
         """What sentences call it."""
         return self.adapter or clean(" ".join(self.program))
 
+    @property
+    def short(self) -> str:
+        """What a sentence calls it that has more to say."""
+        return clean(self.name, 40 if self.program else 100)
+
     def start(self) -> Process:
         """Starts the process."""
         if self.program:
@@ -93,7 +99,7 @@ class Remote:
             self._start()
         except ProcessGone as gone:
             advice = "check what it imports" if launch.adapter else "swin-oracle doctor shows more"
-            raise ValueError(f"an implementation starts, {launch.name} did not: {gone}: {advice}") from None
+            raise ValueError(f"an implementation starts, {launch.short} did not: {gone}: {advice}") from None
 
     def _start(self) -> None:
         """Starts a process, and sets it as the last one was."""
@@ -120,25 +126,18 @@ class Remote:
         if missing:
             self.close()
             raise ValueError(
-                f"the reply to start has protocol, precision and offers, that of {self.launch.name} lacks "
-                f"{', '.join(missing)}: it has {clean(', '.join(reply)) or 'nothing'}"
+                f"the reply to start has protocol, precision and offers, that of {self.launch.short} lacks "
+                f"{', '.join(missing)}: it has {clean(', '.join(reply), 100) or 'nothing'}"
             )
         if reply["protocol"] != PROTOCOL:
             self.close()
             raise ValueError(
-                f"the protocol is {PROTOCOL}, {self.launch.name} speaks {clean(reply['protocol'], 40)!r}: "
+                f"the protocol is {PROTOCOL}, {self.launch.short} speaks {clean(reply['protocol'], 40)!r}: "
                 "use a client of this version"
             )
-        offers = reply["offers"].split()
-        if unknown := [name for name in offers if name not in CONTRACT and name != "vjp"]:
-            self.close()
-            raise ValueError(
-                f"offers names callables, {self.launch.name} offers {clean(', '.join(unknown))}: use some of "
-                f"{', '.join(CONTRACT)}, vjp"
-            )
-        self.offers = set(offers)
+        self.offers = self._read_names(reply, "offers", [*CONTRACT, "vjp"])
         self.precision = clean(reply["precision"], 40)
-        self.keywords = set(reply.get("keywords", "").split())
+        self.keywords = self._read_names(reply, "keywords", list_keywords())
         self.name = clean(" ".join(filter(None, (reply.get("name"), reply.get("version")))))
         self.device = reply.get("device", "cpu")
         self.layout = clean(reply.get("layout", ""), 40)
@@ -151,6 +150,19 @@ class Remote:
             self.with_convention = partial(self._set, "convention")
         if reply.get("devices"):
             self.with_device = partial(self._set, "device")
+
+    def _read_names(self, reply: Mapping[str, str], field: str, known: Sequence[str]) -> set[str]:
+        """Returns the names in a field, once all are known: a misspelt one would be left out in silence."""
+        names = reply.get(field, "").split()
+        if unknown := [name for name in names if name not in known]:
+            self.close()
+            near = get_close_matches(unknown[0], known, n=1)
+            hint = f"did you mean {near[0]}?" if near else "docs/protocol.md and docs/callables.md have all"
+            raise ValueError(
+                f"{field} has names of docs/callables.md, that of {self.launch.short} has "
+                f"{clean(', '.join(unknown), 60)}: {hint}"
+            )
+        return set(names)
 
     def _set(self, what: str, word: str) -> Remote:
         """Asks the implementation to compute in a precision, under a convention, on a device from now on.
@@ -262,12 +274,12 @@ class Remote:
         self._change_earlier(reply)
         self.shared = set(reply.words.get("shared", "").split())
         if "declined" in reply.words:
-            raise Declined(clean(reply.words["declined"]))
+            raise Declined(clean(reply.words["declined"], 240) or "no reason given")
         if "error" in reply.words:
-            text = clean(reply.words["error"])
+            text = clean(reply.words["error"], 240) or "no message"
             raise Raised(text if text.startswith(name) else f"{name} answered an error: {text}")
         if "ok" not in reply.words:
-            said = clean(", ".join(reply.words)) or "nothing"
+            said = clean(", ".join(reply.words), 200) or "nothing"
             raise BadAnswer(f"{name} answered neither ok, declined nor error but {said}")
         return reply
 

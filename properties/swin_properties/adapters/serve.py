@@ -209,7 +209,23 @@ def main(name: str) -> None:
     with open(os.devnull) as nothing:
         os.dup2(nothing.fileno(), 0)
     os.dup2(2, 1)
-    own, served = os.getpid(), Served(name)
+    try:
+        answer_all(Served(name), requests, replies)
+    except OSError as error:  # what the implementation does to the pipes
+        with suppress(OSError):
+            os.write(2, f"the pipe of the messages is gone: {error.strerror}\n".encode())
+        os._exit(1)
+    with suppress(OSError):
+        os.close(replies)
+    os._exit(0)
+
+
+def answer_all(served: Served, requests: int, replies: int) -> None:
+    """Answers messages from one pipe into another until the first ends.
+
+    Errors: ``OSError`` for a pipe that is closed.
+    """
+    own = os.getpid()
     while (message := receive(requests)) is not None and message.words.get("cmd") != "stop":
         try:
             words, arrays = served.answer(message)
@@ -223,9 +239,6 @@ def main(name: str) -> None:
         if os.getpid() != own:  # a copy of this process, which the implementation made
             os._exit(0)
         send(replies, {key: make_text(word) for key, word in words.items()}, arrays)
-    with suppress(OSError):
-        os.close(replies)
-    os._exit(0)
 
 
 def end_with_parent() -> None:

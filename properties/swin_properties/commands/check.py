@@ -38,7 +38,10 @@ def add(commands: Any) -> None:
     check = commands.add_parser("check", help=words, description=DESCRIPTION)
     check.set_defaults(prepare=prepare)
     add_implementation(check, program=True)
-    only = "ask one law, or those that match a pattern such as 'swin_block/*' (swin-oracle laws lists all)"
+    only = (
+        "ask one law, or those that match a pattern such as 'swin_block/*' (swin-oracle laws lists all); "
+        "several are separated by commas, and asked in this order"
+    )
     check.add_argument("--only", metavar="LAW", help=only)
     case = "ask on one case alone, as the line `again:` of a broken law writes it; needs --only"
     check.add_argument("--case", help=case)

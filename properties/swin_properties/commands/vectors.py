@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from swin_properties.budget.precision import PRECISIONS
 from swin_properties.commands.words import Work
 from swin_properties.laws import choosing
 from swin_properties.laws.version import __version__
-from swin_properties.vectors import files, make
+from swin_properties.vectors import files, gradients, make
 
 DESCRIPTION = """Writes calls with their exact results and error budgets as files, and judges files of replies
 to them: for code that neither Python nor a pipe can call. docs/vectors.md says what a file holds. Exit code:
@@ -33,7 +34,7 @@ def add(commands: Any) -> None:
     write.add_argument("folder", metavar="DIR", help="a folder that does not exist yet, or is empty")
     precisions = f"one of {', '.join(make.VECTOR_PRECISIONS)} (default: all of them)"
     write.add_argument("--precision", metavar="NAME", help=precisions)
-    names = "the callables, separated by commas (default: all that have vectors)"
+    names = "the callables, separated by commas; vjp among them adds their gradients (default: all, with vjp)"
     write.add_argument("--callables", metavar="NAME,...", default="", help=names)
     judge = actions.add_parser("judge", help="judge replies to a set of vectors")
     judge.set_defaults(prepare=prepare_judge)
@@ -57,6 +58,8 @@ def prepare_write(args: argparse.Namespace) -> Work:
         raise ValueError(
             f"vectors are of callables, got {clean(', '.join(unknown))}: use some of {', '.join(make.NAMES)}"
         )
+    if names == ["vjp"]:
+        raise ValueError("vjp adds the gradients of callables, got it alone: name callables too, as mlp,vjp")
     folder = Path(args.folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -71,13 +74,14 @@ def prepare_write(args: argparse.Namespace) -> Work:
     def work(console: Console) -> int:
         entries, total = [], 0
         for precision in precisions:
-            for call in make.choose_calls(PRECISIONS[precision], names):
+            chosen = make.choose_calls, gradients.choose_gradients
+            for call in chain.from_iterable(choose(PRECISIONS[precision], names) for choose in chosen):
                 name, image = make.write_vector(call, precision)
                 path = folder / f"{name}.safetensors"
                 path.write_bytes(image)
                 total += len(image)
                 digest = hashlib.sha256(image).hexdigest()
-                words = precision, call.name, call.law, call.case, call.hunts
+                words = precision, call.command, call.name, call.law, call.case, call.hunts
                 entries.append(files.Entry(name, path.name, digest, len(image), *words))
         files.write_manifest(folder, entries, __version__)
         hunted = {bug for entry in entries for bug in entry.hunts}

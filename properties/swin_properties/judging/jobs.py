@@ -19,6 +19,7 @@ from swin_properties.cases.case import NetCase
 from swin_properties.judging.own_process import OwnProcess, keeps_state, make_unasked, split_broken
 from swin_properties.judging.report import LawResult, Report
 from swin_properties.judging.run import Explain, Request, Watcher
+from swin_properties.judging.sequence import list_earlier
 from swin_properties.laws.law import LAWS, Law
 
 MOST = 4
@@ -68,6 +69,7 @@ class Pair:
         )
         self.living.add(self)
         self.asked: list[Law] = []
+        self.history: list[str] = []
         self.say((request, explain, judged_by))
 
     def say(self, what: Any) -> None:
@@ -130,6 +132,7 @@ class Jobs:
         self.precision, self.convention, self.chosen = first.precision, first.convention, first.chosen
         self.missing, self.scope, self.device = first.missing, first.scope, first.device
         self.pairs: list[Pair] = []
+        self.asked_by: dict[str, Pair] = {}
         self.deaths = 0
 
     def _start(self) -> None:
@@ -151,7 +154,13 @@ class Jobs:
             watcher.after_law(law, result)
 
         found: dict[str, LawResult] = {}
-        self._share(sorted(laws, key=_measure, reverse=True), lambda law: ("ask", law.name), keep)
+
+        def ask(law: Law, pair: Pair) -> Any:
+            pair.history.append(law.name)
+            self.asked_by[law.name] = pair
+            return "ask", law.name
+
+        self._share(sorted(laws, key=_measure, reverse=True), ask, keep)
         return [found[law.name] for law in laws]
 
     def ask_again(self, results: list[LawResult]) -> list[LawResult]:
@@ -164,13 +173,17 @@ class Jobs:
             def keep(law: Law, answer: Any) -> None:
                 found[law.name] = answer[0]
 
-            self._share([LAWS[name] for name in batch], lambda law: ("again", found[law.name]), keep)
+            def ask(law: Law, _: Pair) -> Any:
+                history = self.asked_by[law.name].history
+                return "again", (found[law.name], list_earlier(law.name, history, self.first.gone))
+
+            self._share([LAWS[name] for name in batch], ask, keep)
             if not any(keeps_state(found[name]) for name in batch):
                 break
         return list(found.values())
 
     def _share(
-        self, laws: list[Law], question: Callable[[Law], Any], keep: Callable[[Law, Any], None]
+        self, laws: list[Law], question: Callable[[Law, Pair], Any], keep: Callable[[Law, Any], None]
     ) -> None:
         """Gives each pair that is free the next law, and takes the answers as they come."""
         self._start()
@@ -189,7 +202,7 @@ class Jobs:
                     keep(pair.asked.pop(0), answer)
                     waiting += self._give(pair, left, question, keep)
 
-    def _give(self, pair: Pair, left: list[Law], question: Callable[[Law], Any], keep: Any) -> int:
+    def _give(self, pair: Pair, left: list[Law], question: Callable[[Law, Pair], Any], keep: Any) -> int:
         """Gives a pair the next law; where the process died too often, the laws left are not asked."""
         most = self.first.remote.most_deaths
         while left and self.deaths >= most:
@@ -198,7 +211,7 @@ class Jobs:
         if not left:
             return 0
         pair.asked.append(left.pop(0))
-        pair.say(question(pair.asked[-1]))
+        pair.say(question(pair.asked[-1], pair))
         return 1
 
     def diagnosis(self, report: Report) -> str:
@@ -250,7 +263,7 @@ def _answer(questions: BinaryIO, answers: BinaryIO) -> None:
             result = runner.ask(LAWS[what], Watcher())
             gone = what in runner.gone
         else:
-            result, gone = runner.ask_alone(what), False
+            result, gone = runner.ask_alone(*what), False
         pickle.dump((result, runner.remote.deaths - deaths, gone), answers)
         answers.flush()
 

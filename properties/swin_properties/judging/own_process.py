@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from time import monotonic
 
 from swin_reference.config import convention_named
 
@@ -19,11 +20,18 @@ from swin_properties.judging.implementation import load_implementation
 from swin_properties.judging.one_law import mark_broken, quote_law, run_case
 from swin_properties.judging.report import NOT_ASKED, LawResult, Report
 from swin_properties.judging.run import Explain, InProcess, Request, Watcher, make_command
+from swin_properties.judging.sequence import find_shortest, list_earlier
 from swin_properties.laws.law import LAWS, Law
 from swin_properties.laws.version import __version__
 
 MOST_CONFIRMED = 8
 """How many broken laws are asked once more, each alone, before the others are taken to be like them."""
+
+SHORTEN = 120.0
+"""The seconds of a run in which shorter sequences of laws are tried for those that keep state."""
+
+MOST_NAMED = 20
+"""The most laws that the line ``again:`` names; where there are more, it asks all that were asked."""
 
 KEEPS_STATE = "broken only after other calls: it keeps state; then "
 """What is said of a law that is not broken in a fresh process."""
@@ -54,8 +62,13 @@ class OwnProcess(InProcess):
         """
         adapter = "" if request.program else request.implementation
         self.remote = Remote(Launch(request.program, adapter, __version__), request.timeout or TIMEOUT)
+        self.asked: list[str] = []
+        """The laws that the process was asked, in this order."""
         self.gone: set[str] = set()
         """The laws on which the process was gone."""
+        self.seconds = SHORTEN
+        self.sequences: list[list[str]] = []
+        """The sequences that were found for other laws: they are tried first."""
         try:
             implementation = self._load(request, judged_by)
         except BaseException:
@@ -83,6 +96,7 @@ class OwnProcess(InProcess):
         if self.remote.exhausted:
             return make_unasked(law, self.remote.deaths)
         last = LastCase(watcher)
+        self.asked.append(law.name)
         try:
             return super().ask(law, last)
         except ProcessGone as gone:
@@ -109,19 +123,21 @@ class OwnProcess(InProcess):
             return results
         found = {result.law: result for result in results}
         for batch in split_broken(results, self.gone):
-            again = [self.ask_alone(found[name]) for name in batch]
+            again = [self.ask_alone(found[name], list_earlier(name, self.asked, self.gone)) for name in batch]
             found |= {result.law: result for result in again}
             if not any(keeps_state(result) for result in again):
                 break
         return list(found.values())
 
-    def ask_alone(self, result: LawResult) -> LawResult:
-        """Asks a broken law on its smallest case in a fresh process; says if it holds there."""
+    def ask_alone(self, result: LawResult, earlier: Sequence[str]) -> LawResult:
+        """Asks a broken law on its smallest case in a fresh process; says if it holds there.
+
+        ``earlier`` are the laws that the process had been asked before.
+        """
         law, counterexample = LAWS[result.law], result.counterexample
         assert counterexample is not None
         if self.remote.exhausted:
             return result
-        only = f"--only {quote_law(law.name)}"
         effort, seed = f"--effort {self.request.effort}", f"--seed {self.request.seed}"
         try:
             self.remote.restart()
@@ -130,15 +146,40 @@ class OwnProcess(InProcess):
                 return result
             self.remote.restart()
             alone = super().ask(law, Watcher())
-            words = f"{only} {effort} {seed}"
+            only: str | None = law.name
             if alone.status != "broken":
-                asked = f" --only {shlex.quote(self.request.only)}" if self.request.only else ""
-                words = f"{effort} {seed}{asked}"
+                shortest = self.shorten(law, earlier)
+                only = self.request.only
+                if shortest and len(shortest) <= MOST_NAMED:
+                    only = ",".join([*shortest, law.name])
         except ProcessGone:
             return result
-        line = make_command(self.request, self, words + " --jobs 1")
+        words = f"--only {shlex.quote(only)} {effort}" if only else effort
+        line = make_command(self.request, self, f"{words} {seed} --jobs 1")
         seen = KEEPS_STATE + counterexample.seen
         return replace(result, counterexample=replace(counterexample, seen=seen, reproduce=line))
+
+    def shorten(self, law: Law, earlier: Sequence[str]) -> list[str] | None:
+        """Returns the fewest earlier laws found after which a law is broken in a fresh process."""
+
+        def shows(laws: Sequence[str]) -> bool:
+            try:
+                self.remote.restart()
+                for name in laws:
+                    super(OwnProcess, self).ask(LAWS[name], Watcher())
+                return super(OwnProcess, self).ask(law, Watcher()).status == "broken"
+            except ProcessGone:
+                return False
+
+        start = monotonic()
+        until = start + self.seconds
+        known = [some for some in self.sequences if set(some) <= set(earlier)]
+        found = (find_shortest(some, shows, until) for some in [*known, earlier])
+        shortest = next((some for some in found if some), None)
+        if shortest and shortest not in self.sequences:
+            self.sequences.append(shortest)
+        self.seconds -= min(self.seconds, monotonic() - start)
+        return shortest
 
     def diagnosis(self, report: Report) -> str:
         """Says what explains the broken laws, but for those on which the process was gone."""

@@ -97,7 +97,7 @@ def make_request(
         raise ValueError(f"a seed is at least 0, got {seed}: use a larger one")
     if effort not in EFFORTS:
         raise ValueError(f"an effort is one of {', '.join(EFFORTS)}, got {effort!r}: use one of them")
-    laws = tuple(choosing.choose_laws(only))
+    laws = tuple(choosing.choose_in_order(only))
     if case is not None and len(laws) != 1:
         raise ValueError(f"--case asks one law, --only chose {len(laws)}: name one law with --only")
     parsed = None if case is None else laws[0].kind.parse(case)

@@ -23,3 +23,15 @@ def choose_laws(only: str | None = None) -> list[Law]:
         hint = f"did you mean {' or '.join(near)}?" if near else "see `swin-oracle laws`"
         raise ValueError(f"a law is one of the catalogue, got {only!r}: {hint}")
     return laws
+
+
+def choose_in_order(only: str | None = None) -> list[Law]:
+    """All laws, or those that names or patterns choose; patterns are separated by commas, in the order asked.
+
+    Errors: as for `choose_laws`.
+
+    >>> [law.name for law in choose_in_order("layer_norm/eps,mlp/gelu,layer_norm/e*")]
+    ['layer_norm/eps', 'mlp/gelu']
+    """
+    patterns = [None] if only is None else only.split(",")
+    return list({law.name: law for pattern in patterns for law in choose_laws(pattern)}.values())

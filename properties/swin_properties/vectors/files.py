@@ -26,19 +26,23 @@ SCHEMA = 1
 LARGEST_FILE = 64 << 20
 """The most bytes of a file that is read."""
 
-TEXTS = ("id", "file", "sha256", "precision", "callable", "law", "case")
+TEXTS = ("id", "file", "sha256", "precision", "command", "callable", "law", "case")
 """The texts of an entry."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What the manifest says of a vector; ``hunts`` names the planted bugs that it shows."""
+    """What the manifest says of a vector; ``hunts`` names the planted bugs that it shows.
+
+    ``command`` is the request's: the callable, or ``vjp`` for its gradients.
+    """
 
     id: str
     file: str
     sha256: str
     bytes: int
     precision: str
+    command: str
     callable: str
     law: str
     case: str
@@ -166,19 +170,28 @@ def judge_reply(entry: Entry, vector: Message, reply: Message) -> Judged:
         return Judged(entry, BROKEN, clean(reply.words["error"]))
     worst = Verdict(0.0, 0.0)
     for name, expected in vector.arrays.items():
-        head, dot, number = name.partition(".")
+        head, dot, end = name.partition(".")
         if head != "expected":
             continue
-        got = reply.arrays.get(f"result{dot}{number}")
+        asked = end if end.startswith("grad.") else f"result{dot}{end}"
+        got = reply.arrays.get(asked)
         if got is None:
-            return Judged(entry, BROKEN, f"the reply has no result{dot}{number}")
+            return Judged(entry, BROKEN, f"the reply has no {asked}")
         if got.shape != expected.shape:
-            return Judged(entry, BROKEN, f"the result has shape {got.shape}, expected {expected.shape}")
-        verdict = compare(got, expected, vector.arrays[f"beta{dot}{number}"])
+            return Judged(entry, BROKEN, f"{asked} has shape {got.shape}, expected {expected.shape}")
+        verdict = compare(got, expected, vector.arrays[f"beta{dot}{end}"])
+        if not verdict.holds:
+            return Judged(entry, verdict, describe(asked, verdict))
         worst = Verdict(max(worst.rho, verdict.rho), max(worst.rho_max, verdict.rho_max))
-    why = (
-        ""
-        if worst.holds
-        else f"rho {worst.rho:.3g}, limit 1; an element {worst.rho_max:.3g} times its budget, limit 8"
+    return Judged(entry, worst)
+
+
+def describe(name: str, verdict: Verdict) -> str:
+    """Returns what is said of an array that is not accepted.
+
+    >>> describe("grad.x", Verdict(2.0, 9.0))
+    'grad.x: rho 2, limit 1; an element 9 times its budget, limit 8'
+    """
+    return (
+        f"{name}: rho {verdict.rho:.3g}, limit 1; an element {verdict.rho_max:.3g} times its budget, limit 8"
     )
-    return Judged(entry, worst, why)

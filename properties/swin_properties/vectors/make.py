@@ -31,8 +31,11 @@ LARGEST = 200_000
 CASES_OF_A_LAW = 6
 """How many cases of a law are tried for a bug."""
 
-NAMES = [name for name in CONTRACT if name != "shifted_window_mask"]
+CALLABLES = [name for name in CONTRACT if name != "shifted_window_mask"]
 """The callables that have vectors: a mask is any negative number where it hides, so none is expected."""
+
+NAMES = [*CALLABLES, "vjp"]
+"""What a set is made of: calls, and with ``vjp`` the gradients of those that are chosen."""
 
 USUAL: list[tuple[str, Case]] = [
     *(
@@ -53,23 +56,35 @@ USUAL: list[tuple[str, Case]] = [
 
 @dataclass
 class Call:
-    """A call that a law makes: which callable, with what, in which law and case."""
+    """A call that a law makes: which callable, with what, in which law and case.
+
+    With a ``cotangent`` it asks for gradients.  ``expected`` and ``beta`` are by the end of their names:
+    ``""`` for the one result, ``.0`` and so on for a list, ``.grad.x`` for a gradient.
+    """
 
     name: str
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     law: str
     case: str
-    expected: list[Any] = field(default_factory=list)
-    beta: list[Any] = field(default_factory=list)
+    cotangent: Any = None
+    expected: dict[str, Any] = field(default_factory=dict)
+    beta: dict[str, Any] = field(default_factory=dict)
     hunts: list[str] = field(default_factory=list)
+
+    @property
+    def command(self) -> str:
+        """Returns the command of the request: the callable, or ``vjp``."""
+        return self.name if self.cotangent is None else "vjp"
 
     def write(self) -> tuple[dict[str, str], dict[str, Any]]:
         """Returns the words and arrays of the call."""
         words, arrays = write_call(self.name, self.args, self.kwargs)
         for word in ("positional", "keywords", *[word for word in words if word.startswith("layout.")]):
             words.pop(word, None)
-        return {"cmd": self.name, **words}, arrays
+        if self.cotangent is None:
+            return {"cmd": self.name, **words}, arrays
+        return {"cmd": "vjp", "of": self.name, **words}, {**arrays, "cotangent": self.cotangent}
 
     @property
     def size(self) -> int:
@@ -113,7 +128,7 @@ def record_calls(law: Law, case: Case, precision: Precision) -> list[Call]:
     return [
         Call(name, _make_contiguous(args), _make_contiguous(kwargs), law.name, str(case))
         for name, args, kwargs in recorder.calls
-        if name in NAMES
+        if name in CALLABLES
     ]
 
 
@@ -128,10 +143,14 @@ def _make_contiguous(value: Any) -> Any:
     return value
 
 
-def list_results(result: Any) -> list[Any]:
-    """Returns the arrays of a result as float64."""
-    maps = result if isinstance(result, list) else [result]
-    return [np.asarray(one, np.float64) for one in maps]
+def list_results(result: Any) -> dict[str, Any]:
+    """Returns the arrays of a result as float64, by the end of their names.
+
+    >>> list_results(np.ones(1)), list(list_results([np.ones(1), np.ones(2)]))
+    ({'': array([1.])}, ['.0', '.1'])
+    """
+    found = {f".{i}": one for i, one in enumerate(result)} if isinstance(result, list) else {"": result}
+    return {end: np.asarray(one, np.float64) for end, one in found.items()}
 
 
 def complete(call: Call, precision: Precision, wrong: Implementation | None = None) -> bool:
@@ -142,11 +161,11 @@ def complete(call: Call, precision: Precision, wrong: Implementation | None = No
     if call.size > LARGEST:
         return False
     call.expected = list_results(getattr(swin_reference, call.name)(*call.args, **call.kwargs))
-    if not all(one.size and np.isfinite(one).all() for one in call.expected):
+    if not all(one.size and np.isfinite(one).all() for one in call.expected.values()):
         return False
     for runs in (2, MORE_RUNS):  # two runs leave out most calls that cannot
         call.beta = _find_beta(call, precision, runs)
-        if not all(_can_be_judged(*pair, precision) for pair in zip(call.beta, call.expected, strict=True)):
+        if not all(_can_be_judged(call.beta[end], one, precision) for end, one in call.expected.items()):
             return False
         if wrong is not None and not is_broken_by(call, wrong):
             return False
@@ -159,16 +178,21 @@ def _can_be_judged(beta: Any, exact: Any, precision: Precision) -> bool:
     return is_steady(beta) or bool(np.all(beta <= rounded_once))
 
 
-def _find_beta(call: Call, precision: Precision, runs: int) -> list[Any]:
-    residuals = []
+def _find_beta(call: Call, precision: Precision, runs: int) -> dict[str, Any]:
+    found = []
     for number in range(runs):
-        rounding = Rounding(precision, np.random.default_rng([number, 6]), True)
+        rounding = make_rounding(precision, number)
         run = Perturbed(swin_reference, rounding).raw(call.name, *call.args, **call.kwargs)[1]
-        residuals.append([got - one for got, one in zip(list_results(run), call.expected, strict=True)])
-    return [
-        np.minimum(budget([run[i] for run in residuals], one, precision), np.finfo(np.float64).max)
-        for i, one in enumerate(call.expected)
-    ]
+        found.append(list_results(run))
+    return {
+        end: np.minimum(budget([run[end] - one for run in found], one, precision), np.finfo(np.float64).max)
+        for end, one in call.expected.items()
+    }
+
+
+def make_rounding(precision: Precision, number: int) -> Rounding:
+    """Returns the roundings of a run, as large as they can be, the same ones for the same number."""
+    return Rounding(precision, np.random.default_rng([number, 6]), True)
 
 
 def is_broken_by(call: Call, implementation: Implementation) -> bool:
@@ -180,11 +204,11 @@ def is_broken_by(call: Call, implementation: Implementation) -> bool:
     return not accepts(call, list_results(result))
 
 
-def accepts(call: Call, results: list[Any]) -> bool:
-    """Tells whether the two loops accept results."""
-    if len(results) != len(call.expected):
+def accepts(call: Call, results: Mapping[str, Any]) -> bool:
+    """Tells whether the two loops accept results; gradients that are not expected are not compared."""
+    if not results.keys() >= call.expected.keys():
         return False
-    return all(compare(got, e, b).holds for got, e, b in zip(results, call.expected, call.beta, strict=True))
+    return all(compare(results[end], one, call.beta[end]).holds for end, one in call.expected.items())
 
 
 def make_wrong(bug: Bug, precision: Precision) -> Implementation:
@@ -192,13 +216,13 @@ def make_wrong(bug: Bug, precision: Precision) -> Implementation:
     return in_precision(bug.implementation(), precision)
 
 
-def choose_calls(precision: Precision, names: Iterable[str] = NAMES) -> Iterator[Call]:
+def choose_calls(precision: Precision, names: Iterable[str] = CALLABLES) -> Iterator[Call]:
     """Yields the vectors of a precision: usual sizes, and for each planted bug a call that shows it, if any.
 
     There is one for each callable that shows it.  A call that shows several bugs is chosen once; its
     ``hunts`` has them all.
     """
-    names = list(names)
+    names = [name for name in names if name in CALLABLES]
     chosen = []
     for name, case in USUAL:
         if name in names:
@@ -243,18 +267,17 @@ def write_vector(call: Call, precision: str) -> tuple[str, bytes]:
     wide = np.float64 if precision == "float64" else np.float32
     arrays = {name: x.astype(wide) for name, x in arrays.items()}
     said = b"".join(map(bytes, encode(words, arrays)))
-    name = f"{call.name}-{precision}-{hashlib.sha256(said).hexdigest()[:10]}"
+    gradient = "" if call.cotangent is None else "gradient-"
+    name = f"{call.name}-{gradient}{precision}-{hashlib.sha256(said).hexdigest()[:10]}"
     words |= {
         "id": name,
         "precision": precision,
         "law": call.law,
         "case": call.case,
-        "hunts": " ".join(call.hunts),
+        "hunts": ", ".join(call.hunts),
     }
-    whole = len(call.expected) == 1 and call.name != "swin_features"
-    for number, (expected, beta) in enumerate(zip(call.expected, call.beta, strict=True)):
-        end = "" if whole else f".{number}"
-        arrays |= {f"expected{end}": expected, f"beta{end}": beta}
+    for end, expected in call.expected.items():
+        arrays |= {f"expected{end}": expected, f"beta{end}": call.beta[end]}
     return name, b"".join(map(bytes, encode(words, arrays)))
 
 

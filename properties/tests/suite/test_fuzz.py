@@ -20,6 +20,10 @@ ONCE_FAULTS = [
     ("case", 26),  # 400 digits in a sentence
     ("expression", 0),  # nested 20 000 deep
     ("expression", 40),  # 100 000 characters in a sentence
+    ("start_reply", 176),  # a long sentence
+    ("start_reply", 183),
+    ("reply", 179),
+    ("reply", 242),  # no reason given
 ]
 """Inputs that were a traceback, a silent pass, a hang or a bad sentence when `make fuzz` first met them."""
 

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from conftest import Command
+from conftest import DEEP, Command
 from swin_properties import check
 from swin_properties.adapters.process import Process
+from swin_properties.judging.jobs import choose_jobs
+from swin_properties.judging.run import make_request
+from swin_properties.judging.sequence import find_shortest
 
 PREFIX = """
 import atexit, ctypes, gc, os, random, resource, signal, sys, threading, time, warnings
@@ -227,6 +233,37 @@ def test_what_harms_nobody_conforms(name: str, tmp_path: Path) -> None:
     assert not Process.living
 
 
+SEVERAL = ",swin_transformer/*"
+"""Laws that are not offered: with another one they are as many as two pairs share."""
+
+BY_TWO = ("segfault", "no stdout")
+"""What two pairs are asked outside the profile deep."""
+
+
+def test_two_pairs_share_these_laws() -> None:
+    request = make_request("swin_reference", "layer_norm/oracle" + SEVERAL, own_process=True, jobs=2)
+    assert choose_jobs(request, "cpu") == 2
+
+
+@pytest.mark.parametrize("name", DIES | RAISES | RETURNS | PATCHES | HARMLESS if DEEP else BY_TWO)
+def test_two_pairs_give_the_same_verdict_and_exit_code(name: str, command: Command, tmp_path: Path) -> None:
+    body, sentence = (DIES | RAISES | RETURNS).get(name, ((PATCHES | HARMLESS).get(name), ""))
+    assert body is not None
+    write(tmp_path, body, WRONG if name in PATCHES else "return right(x, params, eps)")
+    law = "layer_norm/oracle" if name in PATCHES else LAW.get(name, "layer_norm/per-token")
+    words = ("--effort", "quick", "--timeout", "0.4", "-j", "2", "--json", "report.json")
+    run = command("check", "hostile.py", "--only", law + SEVERAL, *words)
+    assert run.returncode == (0 if name in HARMLESS else 1), run.stdout + run.stderr
+    assert "Traceback" not in run.stderr
+    found = json.loads((tmp_path / "report.json").read_text())
+    assert found["exit_code"] == run.returncode
+    status = {one["name"]: one["status"] for one in found["laws"]}
+    assert status.pop(law) == ("holds" if name in HARMLESS else "broken")
+    assert set(status.values()) == {"not offered"}
+    if name not in HARMLESS:
+        assert sentence in found["laws"][0]["counterexample"]["seen"]
+
+
 STATE = """
 calls, buffer = [0], np.zeros(10**6)
 def layer_norm(x, params, eps=1e-5): return right(x, params, eps)
@@ -279,6 +316,74 @@ def test_what_is_broken_only_after_other_calls_is_said_so(command: Command, tmp_
     assert "--case" not in found["reproduce"]
     again = command(*found["reproduce"].split()[1:])
     assert again.returncode == 1
+
+
+AFTER_OTHERS = """
+precision = "float64"
+import swin_reference as s
+calls = dict.fromkeys(("partition", "shift", "mlp"), 0)
+window_reverse = s.window_reverse
+def mlp(x, params):
+    calls["mlp"] += 1
+    return s.mlp(x, params)
+def window_partition(x, window_size):
+    calls["partition"] += 1
+    return s.window_partition(x, window_size)
+def cyclic_shift(x, shift_size):
+    calls["shift"] += 1
+    return s.cyclic_shift(x, shift_size)
+def layer_norm(x, params, eps=1e-5):
+    return s.layer_norm(x, params, eps) * (1.1 if all(calls[name] for name in (STATE,)) else 1.0)
+"""
+
+
+@pytest.mark.parametrize(
+    ("jobs", "state", "only", "count"),
+    [
+        (
+            "1",
+            '"partition", "shift"',
+            "window_partition/inv*,mlp/per*,cyclic_shift/def*,layer_norm/variance",
+            3,
+        ),
+        ("2", '"mlp"', "window_*/*,cyclic_shift/*,mlp/*,layer_norm/variance", 2),
+    ],
+)
+def test_the_line_again_has_the_shortest_sequence_of_laws(
+    jobs: str, state: str, only: str, count: int, command: Command, tmp_path: Path, deep: bool
+) -> None:
+    if jobs == "2" and not deep:
+        pytest.skip("the profile deep is not asked for: as many laws as two pairs share")
+    (tmp_path / "after.py").write_text(AFTER_OTHERS.replace("STATE", state))
+    words = ("--effort", "quick", "--json", "report.json", "-j", jobs, "--only", only)
+    run = command("check", "after.py", *words)
+    assert run.returncode == 1, run.stderr
+    laws = {law["name"]: law for law in json.loads((tmp_path / "report.json").read_text())["laws"]}
+    found = laws["layer_norm/variance"]["counterexample"]
+    assert found["seen"].startswith("broken only after other calls: it keeps state")
+    names = shlex.split(found["reproduce"])
+    sequence = names[names.index("--only") + 1].split(",")
+    assert sequence[-1] == "layer_norm/variance"
+    assert len(sequence) == count
+    assert command(*names[1:]).returncode == 1
+    for shorter in (sequence[1:], sequence[:1] * (count - 2) + sequence[-1:]) if deep else ():
+        words_of_shorter = [",".join(shorter) if name == ",".join(sequence) else name for name in names[1:]]
+        assert command(*words_of_shorter).returncode == 0
+
+
+def test_the_shortest_sequence_is_found_in_few_trials_and_in_time() -> None:
+    laws = [f"law {number}" for number in range(200)]
+    tried: list[int] = []
+
+    def shows(some: Sequence[str]) -> bool:
+        tried.append(len(some))
+        return {"law 7", "law 150", "law 151"} <= set(some)
+
+    assert find_shortest(laws, shows, math.inf) == ["law 7", "law 150", "law 151"]
+    assert len(tried) < 80
+    assert find_shortest(laws, lambda _: False, math.inf) is None
+    assert find_shortest(laws, shows, 0.0) is None
+    assert find_shortest([], shows, math.inf) is None
 
 
 MANY = """

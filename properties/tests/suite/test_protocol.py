@@ -130,7 +130,17 @@ PROGRAMS = {
     "no result": ("serve(MINIMAL, lambda w, a: {})", 1, "answered ok without a result"),
     "another shape": ("serve(MINIMAL, lambda w, a: {'result': a['x'][..., None]})", 1, "it should be"),
     "nothing to offer": ("serve({'precision': 'float32', 'offers': ''}, right)", 2, "offers none"),
-    "an unknown callable": ("serve({**MINIMAL, 'offers': 'x'}, right)", 2, "offers names callables"),
+    "an unknown callable": ("serve({**MINIMAL, 'offers': 'x'}, right)", 2, "offers has names of docs/"),
+    "a misspelt callable": (
+        "serve({**MINIMAL, 'offers': 'layer_nrm'}, right)",
+        2,
+        "did you mean layer_norm?",
+    ),
+    "a misspelt keyword": (
+        "serve({**MINIMAL, 'keywords': 'swin_block.kpt'}, right)",
+        2,
+        "did you mean swin_block.kept?",
+    ),
     "an unknown precision": ("serve({**MINIMAL, 'precision': 'int8'}, right)", 2, "got 'int8'"),
     "another version": ("serve({**MINIMAL, 'protocol': '7'}, right)", 2, "speaks '7'"),
     "a field less": ("serve({'protocol': '1', 'offers': 'mlp'}, right)", 2, "lacks precision"),

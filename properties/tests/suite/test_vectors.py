@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
@@ -17,17 +19,23 @@ import pytest
 import swin_reference
 from swin_properties.adapters.calls import read_call
 from swin_properties.adapters.contract import CONTRACT
-from swin_properties.adapters.implementation import Implementation
+from swin_properties.adapters.implementation import Implementation, vjp
 from swin_properties.adapters.load import load_in_precision
 from swin_properties.budget.precision import PRECISIONS
 from swin_properties.bugs import GALLERY
+from swin_properties.bugs.backward.gallery import BUGS
 from swin_properties.bugs.kills import in_precision
 from swin_properties.commands.cli import main
 from swin_properties.vectors import files, make
+from swin_properties.vectors.gradients import GRADIENTS, Asked, complete, make_call
 from swin_reference import direct
 from swin_timing.message import decode, encode
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
+REWRITE = EXAMPLES / "answer_vectors.py"
+OFFSET = "(a - c + mh - 1)"
+"""What the rewrite computes of two tokens' rows."""
+
 NAMES = "layer_norm,mlp,window_partition,relative_position_index,swin_block"
 Write = Callable[[str], Path]
 
@@ -43,16 +51,36 @@ def vectors(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return folder
 
 
+@pytest.fixture(scope="module")
+def gradients(tmp_path_factory: pytest.TempPathFactory, deep: bool) -> Path:
+    """A set of vectors with gradients in float32, in the profile deep of every callable that has them."""
+    folder = tmp_path_factory.mktemp("gradients") / "set"
+    names = (
+        ",".join({asked.callable for asked in GRADIENTS})
+        if deep
+        else "cyclic_shift,window_partition,layer_norm"
+    )
+    words = ["--precision", "float32", "--callables", f"{names},vjp"]
+    assert main(["vectors", "write", str(folder), *words]) == 0
+    return folder
+
+
 def reply(folder: Path, entry: files.Entry, implementation: Any, out: Path) -> None:
     """Writes what an implementation answers to a vector."""
     vector = files.read_vector(folder, entry)
     arrays = {
-        name: x for name, x in vector.arrays.items() if name.partition(".")[0] not in ("expected", "beta")
+        name: x
+        for name, x in vector.arrays.items()
+        if name.partition(".")[0] not in ("expected", "beta", "cotangent")
     }
     args, kwargs, _ = read_call(entry.callable, vector.words, arrays)
-    result = getattr(implementation, entry.callable)(*args, **kwargs)
+    if entry.command == "vjp":
+        found = vjp(implementation, entry.callable, vector.arrays["cotangent"], *args, **kwargs)
+        answer = {f"grad.{name if name in arrays else f'params.{name}'}": x for name, x in found.items()}
+    else:
+        answer = {"result": np.asarray(getattr(implementation, entry.callable)(*args, **kwargs))}
     out.mkdir(exist_ok=True)
-    (out / entry.file).write_bytes(b"".join(map(bytes, encode({"ok": "1"}, {"result": np.asarray(result)}))))
+    (out / entry.file).write_bytes(b"".join(map(bytes, encode({"ok": "1"}, answer))))
 
 
 def test_a_manifest_keeps_its_schema(vectors: Path) -> None:
@@ -95,6 +123,58 @@ def test_every_planted_bug_that_is_claimed_is_broken(vectors: Path, tmp_path: Pa
             assert not one.verdict.holds, (bug, entry.id)
 
 
+def test_a_right_backward_pass_is_accepted_and_is_not_near_the_limit(
+    gradients: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entries = files.read_manifest(gradients)
+    asked = [entry for entry in entries if entry.command == "vjp"]
+    assert {entry.callable for entry in asked} == {entry.callable for entry in entries}
+    right = Implementation(load_in_precision("swin_torch", "float32")[0])
+    for entry in entries:
+        reply(gradients, entry, right, tmp_path / "right")
+    judged = list(files.judge(gradients, entries, tmp_path / "right"))
+    assert all(one.verdict.holds for one in judged)
+    assert max(one.verdict.rho for one in judged) <= 0.8
+    assert main(["vectors", "judge", str(gradients), str(tmp_path / "right")]) == 0
+    assert f"{len(entries)} accepted" in capsys.readouterr().out
+
+
+def test_every_planted_backward_pass_that_is_claimed_is_broken(
+    gradients: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], deep: bool
+) -> None:
+    entries = [entry for entry in files.read_manifest(gradients) if entry.command == "vjp"]
+    claimed = {bug for entry in entries for bug in entry.hunts}
+    assert claimed == set(BUGS) if deep else "constant mean in norm" in claimed
+    for entry in entries:
+        for bug in entry.hunts:
+            out = tmp_path / bug.replace(" ", "-")
+            reply(gradients, entry, Implementation(BUGS[bug].implementation("float32")), out)
+            (one,) = files.judge(gradients, [entry], out)
+            assert not one.verdict.holds, (bug, entry.id)
+    assert main(["vectors", "judge", str(gradients), str(tmp_path / "gamma-without-gradient")]) == 1
+    assert "is broken: grad.params.weight: rho" in capsys.readouterr().out
+
+
+def test_a_vector_of_gradients_is_a_request_of_the_protocol(gradients: Path) -> None:
+    (entry,) = (
+        entry
+        for entry in files.read_manifest(gradients)
+        if (entry.command, entry.callable) == ("vjp", "layer_norm")
+    )
+    found = decode((gradients / entry.file).read_bytes())
+    assert (found.words["cmd"], found.words["of"], found.words["eps"]) == ("vjp", "layer_norm", "1e-05")
+    assert {"x", "params.weight", "params.bias", "cotangent"} < found.arrays.keys()
+    ends = "grad.x", "grad.params.weight", "grad.params.bias"
+    assert {name for name in found.arrays if name.startswith(("expected", "beta"))} == {
+        f"{word}.{end}" for word in ("expected", "beta") for end in ends
+    }
+
+
+def test_gradients_that_few_numbers_decide_are_no_vector() -> None:
+    call = make_call(Asked("layer_norm/gradient", "seed=1 grid=1x2 heads=1 head_dim=3"))
+    assert not complete(call, PRECISIONS["float32"])
+
+
 def test_the_bytes_are_the_same_twice(tmp_path: Path) -> None:
     words = ["--precision", "float32", "--callables", "layer_norm"]
     for folder in ("one", "two"):
@@ -121,6 +201,56 @@ def test_the_c_program_agrees(tmp_path: Path) -> None:
         codes.append(run.returncode)
     assert codes == [0, 1]
     assert len((EXAMPLES / "vectors.c").read_text().splitlines()) < 120
+
+
+def answer(program: Path, folder: Path, out: Path) -> list[files.Judged]:
+    """Lets the rewrite in NumPy answer a set, and judges its replies."""
+    line = [sys.executable, "-W", "error", str(program), str(folder), str(out)]
+    subprocess.run(line, check=True)
+    return list(files.judge(folder, files.read_manifest(folder), out))
+
+
+def test_the_rewrite_in_numpy_passes_and_a_fault_in_it_is_broken(vectors: Path, tmp_path: Path) -> None:
+    judged = answer(REWRITE, vectors, tmp_path / "right")
+    assert not [one for one in judged if one.declined or not one.verdict.holds]
+    assert max(one.verdict.rho for one in judged) <= 0.8
+    text = REWRITE.read_text()
+    assert text.count(OFFSET) == 1
+    (tmp_path / "wrong.py").write_text(text.replace(OFFSET, "(c - a + mh - 1)"))
+    broken = {
+        one.entry.callable
+        for one in answer(tmp_path / "wrong.py", vectors, tmp_path / "wrong")
+        if not one.verdict.holds
+    }
+    assert broken == {"relative_position_index", "swin_block"}
+
+
+@pytest.mark.parametrize("precision", make.VECTOR_PRECISIONS)
+def test_the_rewrite_in_numpy_passes_every_vector(precision: str, tmp_path: Path, deep: bool) -> None:
+    if not deep:
+        pytest.skip("the profile deep is not asked for: vectors of all callables")
+    folder = tmp_path / "set"
+    words = ["--precision", precision, "--callables", ",".join(make.CALLABLES)]
+    assert main(["vectors", "write", str(folder), *words]) == 0
+    judged = answer(REWRITE, folder, tmp_path / "replies")
+    assert {one.entry.callable for one in judged} == set(make.CALLABLES)
+    assert not [one for one in judged if one.declined or not one.verdict.holds]
+    assert max(one.verdict.rho for one in judged) <= 0.8
+
+
+def test_the_rewrite_shares_no_mathematics_with_the_oracle_and_declines_gradients(
+    gradients: Path, tmp_path: Path
+) -> None:
+    tree = ast.walk(ast.parse(REWRITE.read_text()))
+    names = [
+        node.module if isinstance(node, ast.ImportFrom) else node.names[0].name
+        for node in tree
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+    ]
+    assert set(names) == {"sys", "math", "pathlib", "numpy", "swin_timing.message"}
+    judged = answer(REWRITE, gradients, tmp_path / "replies")
+    assert {one.entry.command for one in judged if one.declined} == {"vjp"}
+    assert sum(bool(one.declined) for one in judged) == sum(one.entry.command == "vjp" for one in judged)
 
 
 def test_a_missing_or_unreadable_reply_is_broken_and_a_damaged_set_is_no_set(
@@ -162,6 +292,7 @@ def test_a_missing_or_unreadable_reply_is_broken_and_a_damaged_set_is_no_set(
     [
         (["write", "set", "--precision", "tf32"], "got 'tf32'"),
         (["write", "set", "--callables", "mlq"], "got mlq"),
+        (["write", "set", "--callables", "vjp"], "got it alone"),
         (["write", "."], "has files"),
         (["judge", "absent", "absent"], "manifest.json cannot: No such file"),
     ],
