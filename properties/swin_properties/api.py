@@ -24,7 +24,7 @@ def make_runner(request: Request, implementation: Any = None) -> Runner:
     Errors: ``ValueError`` in one sentence for an implementation that does not load.
     """
     if not request.own_process:
-        found = request.implementation if implementation is None else implementation
+        found = request.import_string if implementation is None else implementation
         return InProcess(
             request, load_implementation(found, request.dtype, request.convention), diagnosis.explain
         )

@@ -85,6 +85,8 @@ class Remote:
         self.earlier: Any = lambda: None
         self.shared: set[str] = set()
         self.last_arrays: list[str] = []
+        self.own_weights: Any = None
+        """The weights that came with the implementation, where it takes no others."""
         self.scope = ""
         """What the implementation says it takes, in the words of `contract.SCOPE`."""
         try:
@@ -99,7 +101,10 @@ class Remote:
         self.shapes.clear()
         self.process = self.launch.start()
         words = {"cmd": "start", "protocol": PROTOCOL, "suite": self.launch.suite}
-        reply = self.process.ask(words, timeout=max(self.timeout, TIMEOUT)).words
+        message = self.process.ask(words, timeout=max(self.timeout, TIMEOUT))
+        reply, own = message.words, message.arrays
+        if own and self.own_weights is None:
+            self.own_weights = unflatten({name.removeprefix("own."): x for name, x in own.items()})
         if "error" in reply:
             self.close()
             raise ValueError(clean(reply["error"], 2000))
@@ -138,6 +143,10 @@ class Remote:
         self.keywords = set(reply.get("keywords", "").split())
         self.name = clean(" ".join(filter(None, (reply.get("name"), reply.get("version")))))
         self.device = reply.get("device", "cpu")
+        self.notes, self.faults = (
+            [clean(line, 2000) for line in reply.get(word, "").splitlines()] for word in ("notes", "faults")
+        )
+        self.quantised = reply.get("quantised") == "1"
         self.is_oracle = reply.get("oracle") == "1"
         self.scope = clean(reply.get("scope", ""), 2000)
         self.convention = clean(reply.get("convention", ""), 40) or None

@@ -60,6 +60,7 @@ class Scope:
             "config.absolute_position_embedding": self.no_position_embedding or bool(self.network),
             "params.qkv.bias": self.qkv_bias == "never",
             "config.depths": bool(self.network),
+            "config.image_size": bool(self.network) and len(self.image_sizes) == 1,
         }.get(part, False)
 
     def find_reason(

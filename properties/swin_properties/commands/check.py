@@ -16,7 +16,7 @@ from swin_properties.adapters.process import clean
 from swin_properties.adapters.remote import TIMEOUT, find_program
 from swin_properties.api import judge, make_runner
 from swin_properties.commands.screen import complain
-from swin_properties.commands.words import Work, add_convention, add_dtype, add_implementation
+from swin_properties.commands.words import Work, add_convention, add_dtype, add_export, add_implementation, read_options
 from swin_properties.judging.jobs import MOST, PairGone
 from swin_properties.judging.one_law import EFFORTS
 from swin_properties.judging.report import Report
@@ -59,6 +59,7 @@ def add(commands: Any) -> None:
     check.add_argument("--timeout", type=float, metavar="SECONDS", help=seconds)
     jobs = f"how many pairs of processes share the laws (default: the cores, at most {MOST}; 1 on a GPU)"
     check.add_argument("-j", "--jobs", type=int, metavar="N", default=0, help=jobs)
+    add_export(check)
     check.add_argument("--json", metavar="FILE", help="also write the report as JSON")
     check.add_argument("--junit", metavar="FILE", help="also write the report as JUnit XML, for CI")
     check.add_argument("--html", metavar="FILE", help="also write the report as an HTML page with pictures")
@@ -70,6 +71,7 @@ def prepare(args: argparse.Namespace) -> Work:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     required = [name for name in args.require.split(",") if name]
     own_process = choose_process(args)
+    options = read_options(args)
     request = make_request(
         args.implementation or clean(shlex.join(args.program)),
         args.only,
@@ -83,12 +85,13 @@ def prepare(args: argparse.Namespace) -> Work:
         find_program(args.program) if args.program else (),
         own_process,
         args.jobs,
+        options,
     )
     failures = [] if args.known_failures is None else known_failures.read(args.known_failures)
     shipped = known_failures.read_shipped(request.implementation)
     paths = {form: path for form in FORMS if (path := getattr(args, form)) is not None}
     source = request.implementation.partition(":")[0]
-    files.check_paths(paths.values(), [source, *args.program, args.known_failures])
+    files.check_paths(paths.values(), [source, *args.program, args.known_failures, args.checkpoint])
     runner = make_runner(request)
 
     def work(console: Console) -> int:

@@ -114,9 +114,10 @@ def choose_networks(implementation: Implementation) -> Iterable[SmallNetwork]:
     scope = implementation.scope
     if not scope.network:
         return FEW
-    only = replace(scope.only_network, image=scope.image_sizes[0])
+    cases = [replace(scope.only_network, image=image) for image in scope.image_sizes]
     # Under `peaked`, whose logits are far apart, a mask of -100 lets tokens of other regions be seen.
-    return [OnlyNetwork(only.image, recipe=recipe, only=only.config) for recipe in ("generic", "peaked")]
+    asked = [("generic", case) for case in cases] + [("peaked", cases[0])]
+    return [OnlyNetwork(case.image, recipe=recipe, only=case.config) for recipe, case in asked]
 
 
 def _ask_network(implementation: Implementation, name: str, network: SmallNetwork, explain: bool) -> Answer:

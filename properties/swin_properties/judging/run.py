@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
 from swin_reference.config import convention_named
 
+from swin_properties.adapters import exports
 from swin_properties.adapters.answers import read_reason
 from swin_properties.adapters.contract import CONTRACT
 from swin_properties.adapters.implementation import Implementation
@@ -29,7 +30,7 @@ class Request:
 
     ``program`` is the command of an implementation that is no Python.  ``own_process``: the implementation
     has its own, where a call may take ``timeout`` seconds.  ``jobs``: how many pairs share the laws, 0 for as
-    many as this machine has room for.
+    many as this machine has room for.  ``options`` are those of an exported file.
     """
 
     implementation: str
@@ -45,6 +46,12 @@ class Request:
     own_process: bool = False
     jobs: int = 1
     only: str | None = None
+    options: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def import_string(self) -> str:
+        """What names the implementation where it is loaded: an exported file has its options in it."""
+        return exports.add_options(self.implementation, dict(self.options))
 
     def make_command(self, precision: str, convention: str, words: str = "") -> str:
         """Returns the command that judges the same implementation again, by the laws that ``words`` name.
@@ -52,6 +59,7 @@ class Request:
         ``convention`` is the one it was judged by, empty if it declares it itself.
         """
         line = "swin-oracle check" + (f" {shlex.quote(self.implementation)}" if not self.program else "")
+        line += "".join(f" --{word} {shlex.quote(value)}" for word, value in self.options)
         line += f" --dtype {precision}" + f" --convention {convention}" * bool(convention)
         return f"{line} {words}".rstrip() + (f" -- {shlex.join(self.program)}" if self.program else "")
 
@@ -69,6 +77,7 @@ def make_request(
     program: tuple[str, ...] = (),
     own_process: bool = False,
     jobs: int = 1,
+    options: Mapping[str, str] | None = None,
 ) -> Request:
     """Checks the words of a request; loads nothing yet.
 
@@ -109,6 +118,7 @@ def make_request(
         own_process or bool(program),
         jobs,
         only,
+        tuple((options or {}).items()),
     )
 
 
@@ -122,6 +132,15 @@ class Watcher:
         """Is called after the last case of a law."""
 
 
+@dataclass(frozen=True)
+class FileRead:
+    """What was read of an exported file: notes, faults, and whether it is quantised; else nothing."""
+
+    notes: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
+    quantised: bool = False
+
+
 class Runner(Protocol):
     """Where an implementation is asked: in this process, or in its own."""
 
@@ -130,6 +149,7 @@ class Runner(Protocol):
     chosen: str
     scope: str
     missing: tuple[str, ...]
+    read: FileRead
 
     def ask_each(self, laws: Sequence[Law], watcher: Watcher) -> list[LawResult]:
         """Asks laws, and returns what each found, in their order."""
@@ -159,6 +179,8 @@ class InProcess:
         self.convention, self.chosen = implementation.convention.name, implementation.chosen
         self.scope = str(implementation.scope)
         self.missing = tuple(name for name in request.required if not implementation.offers(name))
+        notes, faults = (tuple(getattr(implementation.adapter, word, ())) for word in ("notes", "faults"))
+        self.read = FileRead(notes, faults, getattr(implementation.adapter, "quantised", False) is True)
 
     def ask_each(self, laws: Sequence[Law], watcher: Watcher) -> list[LawResult]:
         """Asks laws one after the other."""
@@ -213,4 +235,7 @@ def ask_laws(request: Request, runner: Runner, watcher: Watcher) -> Report:
         convention=runner.convention,
         chosen=runner.chosen,
         scope=runner.scope,
+        notes=runner.read.notes,
+        faults=runner.read.faults,
+        quantised=runner.read.quantised,
     )
