@@ -38,7 +38,10 @@ def judge(request: Request, runner: Runner, watcher: Watcher) -> Report:
     report = ask_laws(request, runner, watcher)
     if request.case is not None:
         return report
-    return replace(report, cause=runner.diagnosis(report), caught=kills.catches(report))
+    implementation = runner.implementation
+    one_network = bool(implementation.scope.network)
+    caught = kills.catches_in_network(report, implementation) if one_network else kills.catches(report)
+    return replace(report, cause=runner.diagnosis(report), caught=caught)
 
 
 def check(

@@ -81,7 +81,7 @@ class Served:
             found["convention"] = str(convention)
         if is_reference(adapter):
             found["oracle"] = "1"
-        for word in ("notes", "faults"):
+        for word in ("notes", "faults", "absent"):
             if said := getattr(adapter, word, ()):
                 found[word] = "\n".join(said)
         if getattr(adapter, "quantised", False) is True:

@@ -37,6 +37,8 @@ def add_export(command: argparse.ArgumentParser) -> None:
     """Adds what may be said of an exported file."""
     checkpoint = "the weights of an exported file, where they cannot be recovered from it, or to compare with"
     command.add_argument("--checkpoint", metavar="PATH", help=checkpoint)
+    size = "the images of a TorchScript file, 224 or 192x256, which the file does not say"
+    command.add_argument("--image-size", metavar="PIXELS", help=size)
     runtime = f"what runs an ONNX file: {' or '.join(RUNTIMES)} (default {RUNTIMES[0]})"
     command.add_argument("--runtime", choices=RUNTIMES, help=runtime)
     provider = "onnxruntime's provider, such as CUDAExecutionProvider (default CPUExecutionProvider)"
@@ -48,11 +50,11 @@ def read_options(args: argparse.Namespace) -> dict[str, str]:
 
     Errors: ``ValueError`` where they are given for another implementation.
     """
-    options = {word: getattr(args, word) for word in ("checkpoint", "runtime", "provider")}
+    options = {word: getattr(args, word) for word in ("checkpoint", "image_size", "runtime", "provider")}
     given = {word: value for word, value in options.items() if value is not None}
     if given and not exports.is_export(args.implementation or ""):
         raise ValueError(
-            f"--{next(iter(given))} is said of an exported file, {args.implementation or 'a program'} is none: "
+            f"--{next(iter(given)).replace('_', '-')} is said of an exported file, {args.implementation or 'a program'} is none: "
             "leave it out"
         )
     return given

@@ -102,11 +102,11 @@ def find_convention(implementation: Implementation) -> tuple[Convention, str]:
         seen = Identity([*seen.answers, answer])
         if len(seen.fits) < 2:
             break
-    return (
-        (convention_named(seen.fits[0]), "identified")
-        if seen.fits
-        else (CANONICAL, "assumed: it follows none")
-    )
+    if not seen.fits:
+        return CANONICAL, "assumed: it follows none"
+    first, *others = seen.fits
+    alike = f"identified; at its sizes the same as {', '.join(others)}" if others else "identified"
+    return convention_named(first), alike if implementation.scope.network else "identified"
 
 
 def choose_networks(implementation: Implementation) -> Iterable[SmallNetwork]:

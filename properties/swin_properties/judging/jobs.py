@@ -128,6 +128,7 @@ class Jobs:
         """``first`` has loaded the implementation; the others load it as it was found to be."""
         self.first, self.request, self.explain, self.number = first, request, explain, number
         self.precision, self.convention, self.chosen = first.precision, first.convention, first.chosen
+        self.implementation = first.implementation
         self.missing, self.scope, self.read = first.missing, first.scope, first.read
         self.pairs: list[Pair] = []
         self.deaths = 0

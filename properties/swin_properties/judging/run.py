@@ -59,7 +59,7 @@ class Request:
         ``convention`` is the one it was judged by, empty if it declares it itself.
         """
         line = "swin-oracle check" + (f" {shlex.quote(self.implementation)}" if not self.program else "")
-        line += "".join(f" --{word} {shlex.quote(value)}" for word, value in self.options)
+        line += "".join(f" --{word.replace('_', '-')} {shlex.quote(value)}" for word, value in self.options)
         line += f" --dtype {precision}" + f" --convention {convention}" * bool(convention)
         return f"{line} {words}".rstrip() + (f" -- {shlex.join(self.program)}" if self.program else "")
 
@@ -96,6 +96,8 @@ def make_request(
         raise ValueError(f"a seed is at least 0, got {seed}: use a larger one")
     if effort not in EFFORTS:
         raise ValueError(f"an effort is one of {', '.join(EFFORTS)}, got {effort!r}: use one of them")
+    if only is None and exports.is_export(implementation):
+        only = "swin_transformer/*"  # a file has one network, and none of its parts
     laws = tuple(choosing.choose_laws(only))
     if case is not None and len(laws) != 1:
         raise ValueError(f"--case asks one law, --only chose {len(laws)}: name one law with --only")
@@ -150,6 +152,7 @@ class Runner(Protocol):
     scope: str
     missing: tuple[str, ...]
     read: FileRead
+    implementation: Implementation
 
     def ask_each(self, laws: Sequence[Law], watcher: Watcher) -> list[LawResult]:
         """Asks laws, and returns what each found, in their order."""

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlencode
 ONNX, TORCH = (".onnx",), (".pt2", ".pt", ".ts", ".torchscript")
 """The ends of the names of exported files."""
 
-OPTIONS = ("checkpoint", "runtime", "provider", "optimisation")
+OPTIONS = ("checkpoint", "image_size", "runtime", "provider", "optimisation")
 """What may be said of an exported file besides its path, as options of the command or in its import string."""
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import swin_weights
 from swin_reference.config import SwinConfig
+from swin_reference.outside import parse_integers
 from swin_reference.sizes import pair
 from swin_weights import flatten, unflatten
 
@@ -69,6 +70,9 @@ class Exported:
         images = np.ascontiguousarray(images, self.precision if self.half_input else np.float32)
         return np.concatenate([self._run(run, part) for part in self._split(images)]).astype(np.float32)
 
+    absent: tuple[str, ...] = ()
+    """The callables of the contract that the file does not compute: an exporter computed them before."""
+
     half_input = False
     """Whether the file takes images in half precision."""
 
@@ -126,6 +130,7 @@ def choose_images(sides: tuple[int | None, ...], sizes: Mapping[str, Any]) -> li
 def open_export(
     path: str,
     checkpoint: str = "",
+    image_size: str = "",
     runtime: str = "onnxruntime",
     provider: str = "CPUExecutionProvider",
     optimisation: str = "on",
@@ -136,7 +141,7 @@ def open_export(
     """
     if path.endswith(ONNX):
         return _open_onnx(path, checkpoint, runtime, provider, optimisation != "off")
-    return _open_torch(path, checkpoint)
+    return _open_torch(path, checkpoint, image_size)
 
 
 def _open_onnx(path: str, checkpoint: str, runtime: str, provider: str, optimise: bool) -> Exported:
@@ -170,6 +175,8 @@ def _open_onnx(path: str, checkpoint: str, runtime: str, provider: str, optimise
         weights, sizes = found.weights, found.sizes
         faults += found.faults
         notes.append(f"{len(weights)} weights recovered from the file")
+        if found.folded:
+            notes.append("the bias is stored for each pair of tokens: the file has no relative position index")
         notes += describe_weights(weights, precision)
         if given is not None:
             faults += compare_weights(weights, given.weights, checkpoint)
@@ -179,6 +186,8 @@ def _open_onnx(path: str, checkpoint: str, runtime: str, provider: str, optimise
     if quantised:
         notes.append("the file is quantised to 8 bits: rho is a measure, no verdict")
     exported = Exported(precision, sizes, shape, run, write, weights, notes, faults, quantised)
+    if found is not None and found.folded:
+        exported.absent = ("relative_position_index",)
     exported.half_input = model.graph.input[0].type.tensor_type.elem_type == 10
     return exported
 
@@ -190,9 +199,12 @@ def _make_writer(
     return lambda weights: onnx_file.make_session(found.write(weights), name, runtime, provider, optimise)
 
 
-def _open_torch(path: str, checkpoint: str) -> Exported:
+def _open_torch(path: str, checkpoint: str, image_size: str) -> Exported:
     run, shape, state, write, precision = torch_file.open_torch(path)
     name = Path(path).name
+    if image_size:
+        sides = parse_integers("--image-size", image_size)
+        shape = (*shape[:2], sides[0], sides[-1])
     held = swin_weights.load(checkpoint, **_image_size(shape)) if checkpoint else None
     reason = ""
     found = None
@@ -207,6 +219,12 @@ def _open_torch(path: str, checkpoint: str) -> Exported:
         )
     known = found or held
     assert known is not None
+    if None in shape[2:] and path.endswith(torch_file.SCRIPT):
+        if "image_size" in known.unknown:
+            raise ValueError(
+                f"a TorchScript file does not say how large its images are, {name} is one: give --image-size"
+            )
+        shape = (*shape[:2], *pair(known.config.image_size))
     notes, faults = [f"batch {shape[0] or 'dynamic'}, image {_tell_sides(shape[2:])}"], []
     if found is None:
         notes.append(f"weights are those of {checkpoint}; they are not recovered from the file: {reason}")

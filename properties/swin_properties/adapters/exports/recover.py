@@ -68,7 +68,7 @@ class Place:
 class Recovered:
     """The weights of a graph under their official names, the place of each, and the sizes of the network.
 
-    ``sizes`` are fields of `NetCase`.  ``faults`` are sentences on what is wrong in the file itself.
+    ``folded``: the file has the bias of each pair of tokens in place of a table.  ``sizes`` are fields of `NetCase`.  ``faults`` are sentences on what is wrong in the file itself.
     """
 
     graph: Graph
@@ -76,6 +76,7 @@ class Recovered:
     places: dict[str, Place] = field(default_factory=dict)
     sizes: dict[str, Any] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
+    folded: bool = False
 
     def add(
         self, name: str, slot: Slot, read: Callable[[Any], Any], make: Callable[[Any], Any] | None = None
@@ -390,6 +391,7 @@ class _Reader:
         if (own := self._find_table(slot.name, table.shape)) is not None:
             self.found.add(weight, own, lambda x: x)
         else:
+            self.found.folded = True
             self.found.add(weight, slot, lambda x: table.astype(x.dtype), make)
         return heads, window
 

@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 from swin_reference.outside import one_sentence, open_file
 
+SCRIPT = (".pt", ".ts", ".torchscript")
+"""The ends of the names of TorchScript files."""
+
 PRECISIONS = {"torch.float32": "float32", "torch.float16": "float16"}
 """The precisions in which exported files are judged."""
 
@@ -57,8 +60,7 @@ def open_torch(path: str) -> tuple[Any, tuple[int | None, ...], State, Any, str]
         with one_sentence(f"a TorchScript file is read by torch {torch.__version__}, {name} is not"):
             module = torch.jit.load(path, map_location="cpu")
         module.eval()
-        # A traced file does not say which sizes it takes.
-        shape = (None, 3, *_find_sides(module))
+        shape = (None, 3, None, None)  # such a file does not say what it takes
     held = dict(module.state_dict())
     floats = [x for x in held.values() if x.is_floating_point()]
     kind = str(floats[0].dtype) if floats else "none"
@@ -100,11 +102,3 @@ def _find_shape(torch: Any, program: Any) -> tuple[int | None, ...]:
     value = next(node.meta["val"] for node in program.graph.nodes if node.name == name)
     return tuple(side if isinstance(side, int) else None for side in value.shape)
 
-
-def _find_sides(module: Any) -> tuple[int | None, int | None]:
-    """Returns the sides of the images that a traced file was made with, where it says so."""
-    for node in module.graph.inputs():
-        sizes = node.type().sizes() if hasattr(node.type(), "sizes") else None
-        if sizes and len(sizes) == 4:
-            return sizes[2], sizes[3]
-    return None, None
