@@ -18,8 +18,8 @@ from swin_properties.adapters.arguments import copy_as, label_arguments, list_ar
 from swin_properties.adapters.contract import CONTRACT, ByName, find_refusal, result_shape
 from swin_properties.adapters.process import ProcessGone
 from swin_properties.adapters.scope import read_scope
-from swin_properties.cases.case import Own
 from swin_properties.budget.precision import PRECISIONS, Precision
+from swin_properties.cases.case import Own
 
 CANONICAL = CONVENTIONS["canonical"]
 

@@ -19,8 +19,8 @@ from swin_properties.budget.precision import PRECISIONS, Precision
 def load(name: str) -> Any:
     """The object that ``module``, ``module:attribute``, ``file.py`` or ``file.py:attribute`` names.
 
-    A module with an attribute ``adapter`` stands for that.  ``peer:NAME`` is a public implementation, and ``model.onnx``,
-    ``model.pt2`` or a TorchScript file an exported model.
+    A module with an attribute ``adapter`` stands for that.  ``peer:NAME`` is a public implementation,
+    and ``model.onnx``, ``model.pt2`` or a TorchScript file an exported model.
 
     Errors: ``ValueError`` in one sentence when it does not load.
     """

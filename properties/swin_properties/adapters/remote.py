@@ -144,7 +144,8 @@ class Remote:
         self.name = clean(" ".join(filter(None, (reply.get("name"), reply.get("version")))))
         self.device = reply.get("device", "cpu")
         self.notes, self.faults, self.absent = (
-            [clean(line, 2000) for line in reply.get(word, "").splitlines()] for word in ("notes", "faults", "absent")
+            [clean(line, 2000) for line in reply.get(word, "").splitlines()]
+            for word in ("notes", "faults", "absent")
         )
         self.quantised = reply.get("quantised") == "1"
         self.is_oracle = reply.get("oracle") == "1"

@@ -155,8 +155,8 @@ def caught(
 def catches_in_network(report: Report, implementation: Implementation) -> str:
     """What a pass of an implementation of one network is worth, in one sentence, computed for its sizes.
 
-    Each planted bug is asked for the logits of that network, with the weights that the implementation was asked
-    with.  Of a large one the channels are fewer and the weights are the laws' own: the grids are the same.
+    Each planted bug is asked for the logits of that network, with the weights that the implementation was
+    asked with.  Of a large one the channels are fewer and the weights are the laws' own: its grids stay.
     """
     law = LAWS["swin_transformer/oracle"]
     if not any(result.law == law.name and result.status in ("holds", "broken") for result in report.results):
@@ -179,10 +179,14 @@ def catches_in_network(report: Report, implementation: Implementation) -> str:
     weights = "the laws' weights" if large or not implementation.own else "the weights of the file"
     sizes = "its grids with fewer channels" if large else "its sizes"
     listed = f"; not: {', '.join(missed)}" if missed else ""
-    hidden = f"; {len(reach) - len(possible)} cannot show: the file has no {', '.join(sorted(without))}" if without else ""
+    hidden = (
+        f"; {len(reach) - len(possible)} cannot show: the file has no {', '.join(sorted(without))}"
+        if without
+        else ""
+    )
     return (
-        f"a pass of this network would have caught {len(possible) - len(missed)} of {len(possible)} planted bugs, "
-        f"computed at {sizes} with {weights}{listed}{hidden}"
+        f"a pass of this network would have caught {len(possible) - len(missed)} of {len(possible)} planted "
+        f"bugs, computed at {sizes} with {weights}{listed}{hidden}"
     )
 
 

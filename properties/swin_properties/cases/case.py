@@ -275,7 +275,9 @@ class NetCase(Case):
         shapes = parameters.parameter_shapes(self.config)
         if self.recipe == "own":
             if self.own is None:
-                raise ValueError("the recipe own is of an implementation with weights of its own: use another")
+                raise ValueError(
+                    "the recipe own is of an implementation with weights of its own: use another"
+                )
             return self.own.params
         return recipes.weights(self.recipe, self.hot(shapes))
 

@@ -25,7 +25,9 @@ def add_implementation(command: argparse.ArgumentParser, needs: str = "", progra
 
     ``program``: it may be a program instead, with its arguments after ``--``.
     """
-    forms = "module, module:attribute, file.py, file.py:attribute, model.onnx, model.pt2, a TorchScript file, or "
+    forms = (
+        "module, module:attribute, file.py, file.py:attribute, model.onnx, model.pt2, a TorchScript file, or "
+    )
     forms += "peer:NAME for a public one"
     words = f"what to judge: {forms} ({', '.join(PEERS)})"
     words += "; or -- and the command of a program that speaks docs/protocol.md" * program
@@ -39,6 +41,8 @@ def add_export(command: argparse.ArgumentParser) -> None:
     command.add_argument("--checkpoint", metavar="PATH", help=checkpoint)
     size = "the images of a TorchScript file, 224 or 192x256, which the file does not say"
     command.add_argument("--image-size", metavar="PIXELS", help=size)
+    optimisation = "off: a runtime changes nothing of an ONNX file before it runs it (default on)"
+    command.add_argument("--optimisation", choices=("on", "off"), help=optimisation)
     runtime = f"what runs an ONNX file: {' or '.join(RUNTIMES)} (default {RUNTIMES[0]})"
     command.add_argument("--runtime", choices=RUNTIMES, help=runtime)
     provider = "onnxruntime's provider, such as CUDAExecutionProvider (default CPUExecutionProvider)"
@@ -50,12 +54,15 @@ def read_options(args: argparse.Namespace) -> dict[str, str]:
 
     Errors: ``ValueError`` where they are given for another implementation.
     """
-    options = {word: getattr(args, word) for word in ("checkpoint", "image_size", "runtime", "provider")}
+    options = {
+        word: getattr(args, word)
+        for word in ("checkpoint", "image_size", "optimisation", "runtime", "provider")
+    }
     given = {word: value for word, value in options.items() if value is not None}
     if given and not exports.is_export(args.implementation or ""):
+        word = next(iter(given)).replace("_", "-")
         raise ValueError(
-            f"--{next(iter(given)).replace('_', '-')} is said of an exported file, {args.implementation or 'a program'} is none: "
-            "leave it out"
+            f"--{word} is of an exported file, {args.implementation or 'a program'} is none: leave it out"
         )
     return given
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from swin_reference.config import SwinConfig
+from swin_reference.config import SwinConfig, swin_t
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class SmallNetwork:
 class OnlyNetwork(SmallNetwork):
     """The one network of an implementation that has no other."""
 
-    only: SwinConfig = SwinConfig()
+    only: SwinConfig = swin_t
 
     @property
     def config(self) -> SwinConfig:

@@ -137,7 +137,7 @@ def run_law(
 
 
 def limit_effort(effort: Effort, implementation: Implementation) -> Effort:
-    """Returns the effort for an implementation: few cases of one large network, for which the oracle takes long."""
+    """Returns the effort for an implementation: of one large network few cases, as the oracle takes long."""
     scope, quick = implementation.scope, EFFORTS["quick"]
     if scope.network and scope.only_network.config.count > LARGE_NETWORK:
         return replace(effort, networks=quick.networks, full=min(effort.full, quick.full))

@@ -107,8 +107,8 @@ class Report:
     that no longer fail.  ``catalogue`` is the version of the laws.  ``cause`` says what explains the broken
     laws, and ``caught`` which planted bugs these laws would have caught.  ``convention`` is the one that
     the implementation is judged by, and ``chosen`` says where it comes from.  ``scope`` is what the
-    implementation states that it takes, empty for everything.  ``notes`` say what was read of an exported file,
-    ``faults`` what is wrong in it whatever it computes, and ``quantised`` that rho is only a measure there.
+    implementation states that it takes, empty for everything.  ``notes`` say what was read of an exported
+    file, ``faults`` what is wrong in it whatever it computes, and ``quantised`` that rho is a measure.
     """
 
     implementation: str

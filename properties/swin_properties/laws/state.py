@@ -27,7 +27,9 @@ CASES: dict[type[Case], tuple[Cases, Cases]] = {
 """For each type of case: small ones for exact laws, and ones large enough for a budget."""
 
 
-def each(*names: str, tier: Tier = "exact", part: str = "") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def each(
+    *names: str, tier: Tier = "exact", part: str = ""
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Adds one law for each name; {} in the sentence stands for the callable that the name begins with.
 
     ``part``: what of the callable the laws need.

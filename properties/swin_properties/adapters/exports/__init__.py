@@ -10,7 +10,7 @@ ONNX, TORCH = (".onnx",), (".pt2", ".pt", ".ts", ".torchscript")
 """The ends of the names of exported files."""
 
 OPTIONS = ("checkpoint", "image_size", "runtime", "provider", "optimisation")
-"""What may be said of an exported file besides its path, as options of the command or in its import string."""
+"""What may be said of an exported file besides its path: options of the command and of its import string."""
 
 
 def is_export(name: str) -> bool:
@@ -29,6 +29,11 @@ def add_options(path: str, options: Mapping[str, str]) -> str:
     'model.onnx?provider=CPUExecutionProvider'
     """
     return f"{path}?{urlencode(options)}" if options else path
+
+
+def is_onnx(name: str) -> bool:
+    """Tells whether an import string names an ONNX file, which a runtime may change before it runs it."""
+    return _split(name)[0].endswith(ONNX)
 
 
 def find(name: str) -> Any:

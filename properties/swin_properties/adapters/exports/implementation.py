@@ -176,7 +176,9 @@ def _open_onnx(path: str, checkpoint: str, runtime: str, provider: str, optimise
         faults += found.faults
         notes.append(f"{len(weights)} weights recovered from the file")
         if found.folded:
-            notes.append("the bias is stored for each pair of tokens: the file has no relative position index")
+            notes.append(
+                "the bias is stored for each pair of tokens: the file has no relative position index"
+            )
         notes += describe_weights(weights, precision)
         if given is not None:
             faults += compare_weights(weights, given.weights, checkpoint)
@@ -200,7 +202,8 @@ def _make_writer(
 
 
 def _open_torch(path: str, checkpoint: str, image_size: str) -> Exported:
-    run, shape, state, write, precision = torch_file.open_torch(path)
+    file = torch_file.open_torch(path)
+    shape, precision = file.shape, file.precision
     name = Path(path).name
     if image_size:
         sides = parse_integers("--image-size", image_size)
@@ -209,12 +212,12 @@ def _open_torch(path: str, checkpoint: str, image_size: str) -> Exported:
     reason = ""
     found = None
     try:
-        found = swin_weights.understand(state.weights, name, **_image_size(shape))
+        found = swin_weights.understand(file.weights, name, **_image_size(shape))
     except ValueError as why:
         reason = str(why)
     if found is None and held is None:
         raise ValueError(
-            f"the weights of a Swin are recovered from the names in a file, those in {name} are not: {reason}: "
+            f"the weights of a Swin are recovered by the names in a file, those of {name} are not: {reason}: "
             "give its checkpoint with --checkpoint"
         )
     known = found or held
@@ -233,14 +236,17 @@ def _open_torch(path: str, checkpoint: str, image_size: str) -> Exported:
         notes += describe_weights(found.weights, precision)
         if held is not None:
             faults += compare_weights(found.weights, held.weights, checkpoint)
-    writer = None
-    if found is not None and write is not None:
+    write = None
+    if found is not None:
         layout = found.layout
-        writer = lambda weights: write(swin_weights.to_layout(weights, layout))  # noqa: E731
+
+        def write(weights: Mapping[str, Any]) -> Run:
+            return file.write(swin_weights.to_layout(weights, layout))
+
         notes.append("the laws write weights of their own into it")
     sizes = describe_sizes(known.config, known.weights)
-    exported = Exported(precision, sizes, shape, run, writer, known.weights, notes, faults)
-    exported.half_input = state.half_input
+    exported = Exported(precision, sizes, shape, file.run, write, known.weights, notes, faults)
+    exported.half_input = precision == "float16"
     return exported
 
 
@@ -278,13 +284,15 @@ def describe_weights(weights: Mapping[str, Any], precision: str) -> list[str]:
     matrices = {name: x for name, x in weights.items() if x.ndim > 1}
     if precision == "float32" and all(_is_half(x) for x in matrices.values()):
         notes.append(
-            f"the {len(matrices)} matrices are stored in float32 and are exact in float16: they were rounded to half "
-            "precision before"
+            f"the {len(matrices)} matrices are stored in float32 and are exact in float16: they were "
+            "rounded to half precision before"
         )
     norms = [x for name, x in weights.items() if "norm" in name and name.endswith("weight")]
     biases = [x for name, x in weights.items() if name.endswith(".bias") and "patch_embed" not in name]
     if all(np.all(x == 1) for x in norms) and all(np.all(x == 0) for x in biases):
-        notes.append("all norms are 1 and all biases 0: the weights are as constructed, no checkpoint was loaded")
+        notes.append(
+            "all norms are 1 and all biases 0: the weights are as constructed, no checkpoint was loaded"
+        )
     return notes
 
 
@@ -321,4 +329,3 @@ def compare_weights(weights: Mapping[str, Any], given: Mapping[str, Any], checkp
 
 def _tell_sides(sides: tuple[int | None, ...]) -> str:
     return "x".join(str(side) if side else "dynamic" for side in sides)
-

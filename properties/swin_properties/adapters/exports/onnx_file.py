@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 from swin_reference.outside import one_sentence, open_file, refusal
 
-QUANTISED = ("QuantizeLinear", "DynamicQuantizeLinear", "QLinearMatMul", "MatMulInteger", "ConvInteger", "QLinearConv")
+QUANTISED = (
+    "QuantizeLinear",
+    "DynamicQuantizeLinear",
+    "QLinearMatMul",
+    "MatMulInteger",
+    "ConvInteger",
+    "QLinearConv",
+)
 """The operators that only quantised models have."""
 
 RUNTIMES = ("onnxruntime", "openvino")
@@ -24,7 +31,9 @@ def import_onnx() -> Any:
     try:
         import onnx
     except ImportError:
-        raise ValueError("an ONNX file is read by onnx, it is not installed: pip install 'swin-oracle[onnx]'") from None
+        raise ValueError(
+            "an ONNX file is read by onnx, it is not installed: pip install 'swin-oracle[onnx]'"
+        ) from None
     return onnx
 
 
@@ -41,7 +50,7 @@ def read_model(path: str) -> Any:
         model = onnx.load(path, load_external_data=False)
         if not model.graph.node or not model.opset_import:
             raise ValueError("it has no graph")
-        check_complete(model, Path(path).name)
+        check_complete(model)
     for tensor in model.graph.initializer:
         _check_place(tensor, Path(path))
     with one_sentence(f"the weights of an ONNX file are whole, those of {Path(path).name} are not"):
@@ -51,7 +60,7 @@ def read_model(path: str) -> Any:
     return model
 
 
-def check_complete(model: Any, name: str) -> None:
+def check_complete(model: Any) -> None:
     """Checks that every value that is used is made: a file that was cut may still parse.
 
     Errors: ``ValueError`` that names the first value that is missing.
@@ -173,8 +182,8 @@ def find_input_shape(model: Any, name: str) -> tuple[int | None, ...]:
     shape = tuple(side.dim_value or None for side in inputs[0].type.tensor_type.shape.dim) if inputs else ()
     if len(inputs) != 1 or len(shape) != 4:
         raise ValueError(
-            f"an exported classifier takes images (B, 3, H, W), {name} takes {len(inputs)} inputs, the first of "
-            f"{len(shape)} axes: export the whole network"
+            f"an exported classifier takes images (B, 3, H, W), {name} takes {len(inputs)} inputs, the first "
+            f"of {len(shape)} axes: export the whole network"
         )
     return shape
 
@@ -193,8 +202,8 @@ def find_precision(graph: Graph) -> str:
     found = max(counted, key=lambda kind: counted[kind])
     if found not in names:
         raise ValueError(
-            f"exported files are judged in float32 and float16, most weights are {types.DataType.Name(found)}: "
-            "export it in one of these"
+            f"exported files are judged in float32 and float16, most weights are {types.DataType.Name(found)}"
+            ": export it in one of these"
         )
     return names[found]
 
@@ -217,8 +226,8 @@ def make_session(model: Any, name: str, runtime: str, provider: str, optimise: b
         ) from None
     if provider not in (known := onnxruntime.get_available_providers()):
         raise ValueError(
-            f"a provider of this onnxruntime is one of {', '.join(known)}, got {provider!r}: use one of these, "
-            "or install the onnxruntime that has it"
+            f"a provider of this onnxruntime is one of {', '.join(known)}, got {provider!r}: use one of "
+            "these, or install the onnxruntime that has it"
         )
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
@@ -235,7 +244,9 @@ def _openvino(model: Any, name: str) -> Any:
     try:
         import openvino
     except ImportError:
-        raise ValueError("--runtime openvino is openvino's, it is not installed: pip install openvino") from None
+        raise ValueError(
+            "--runtime openvino is openvino's, it is not installed: pip install openvino"
+        ) from None
     with one_sentence(f"openvino takes an ONNX file, it does not take {name}"):
         core = openvino.Core()
         compiled = core.compile_model(core.read_model(model.SerializeToString()), "CPU")

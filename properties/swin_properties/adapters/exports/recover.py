@@ -68,7 +68,8 @@ class Place:
 class Recovered:
     """The weights of a graph under their official names, the place of each, and the sizes of the network.
 
-    ``folded``: the file has the bias of each pair of tokens in place of a table.  ``sizes`` are fields of `NetCase`.  ``faults`` are sentences on what is wrong in the file itself.
+    ``sizes`` are fields of `NetCase`.  ``faults`` are sentences on what is wrong in the file itself.
+    ``folded``: the file has the bias of each pair of tokens in place of a table.
     """
 
     graph: Graph
@@ -221,7 +222,9 @@ class _Reader:
             norm = self._take("norm")
             if self._next_is("linear") and self.at + 1 < len(self.steps):
                 self.found.add_layer(f"layers.{stage}.downsample.norm", norm)
-                self.found.add_layer(f"layers.{stage}.downsample.reduction", self._take("linear"), biased=False)
+                self.found.add_layer(
+                    f"layers.{stage}.downsample.reduction", self._take("linear"), biased=False
+                )
                 self.depths.append(depth)
                 depth = 0
                 continue
@@ -272,7 +275,7 @@ class _Reader:
         self._read_positions(channels)
 
     def _read_flat_embedding(self, step: Step, slot: Slot) -> None:
-        """Reads an embedding that is a product with the pixels of each patch: colours, then rows, then columns."""
+        """Reads an embedding that is a product with a patch's pixels: colours, then rows, then columns."""
         stored = self.graph.value(slot.name)
         rows = stored.shape[0] if step.flip else stored.shape[1]
         side = isqrt(rows // 3)
@@ -305,7 +308,9 @@ class _Reader:
                 if node.op_type == "Add" and name in self.graph.constants:
                     shape = self.graph.value(name).shape
                     if len(shape) > 2 and shape[-1] == channels and max(shape[:-1]) > 1:
-                        self.found.add("absolute_pos_embed", Slot(node, number), lambda x: x.reshape(1, -1, channels))
+                        self.found.add(
+                            "absolute_pos_embed", Slot(node, number), lambda x: x.reshape(1, -1, channels)
+                        )
                         return
 
     def _read_block(self, name: str, stage: int, block: int) -> None:
@@ -336,7 +341,12 @@ class _Reader:
     def _order(self, softmax: Step, linear: list[Step]) -> list[Step]:
         """Returns three layers as those of queries, keys and values, by what the softmax's product takes."""
         product = next(
-            (n for n in self.graph.behind(softmax.node.input[0]) if n.op_type == "MatMul" and self._varies(n)), None
+            (
+                n
+                for n in self.graph.behind(softmax.node.input[0])
+                if n.op_type == "MatMul" and self._varies(n)
+            ),
+            None,
         )
         made = {step.node.output[0]: step for step in linear}
 
@@ -371,7 +381,7 @@ class _Reader:
                 self.found.places[f"{name}.{leaf} {number}"] = apart.places[f"{number}.{leaf}"]
 
     def _read_bias(self, name: str, softmax: Step) -> tuple[int, Pair]:
-        """Reads the bias of an attention, of which the graph may have only the values for each pair of tokens."""
+        """Reads the bias of an attention: the graph may have only its values for each pair of tokens."""
         slot = self._find_bias(name, softmax)
         stored = self.graph.value(slot.name)
         heads, tokens = stored.shape[-3], stored.shape[-1]
@@ -434,9 +444,9 @@ class _Reader:
         index = relative_position_index(windows[0])
         head, (i, j), (k, m) = _find_disagreement(bias, index)  # type: ignore[misc]
         self.found.faults.append(
-            f"pairs of tokens of one offset have one bias: in {name} head {head} has {bias[head, i, j]:.6g} for "
-            f"the tokens {i} and {j} of a window {windows[0][0]}x{windows[0][1]}, and {bias[head, k, m]:.6g} for "
-            f"{k} and {m}, which lie alike"
+            f"pairs of tokens of one offset have one bias: in {name} head {head} has "
+            f"{bias[head, i, j]:.6g} for the tokens {i} and {j} of a window "
+            f"{windows[0][0]}x{windows[0][1]}, and {bias[head, k, m]:.6g} for {k} and {m}, which lie alike"
         )
         return windows[0], index
 
@@ -451,7 +461,9 @@ class _Reader:
     def _describe(self) -> None:
         """Reads the sizes of the network from its weights."""
         weights = self.found.weights
-        without = [name for name in weights if name.endswith("qkv.weight") and name[:-6] + "bias" not in weights]
+        without = [
+            name for name in weights if name.endswith("qkv.weight") and name[:-6] + "bias" not in weights
+        ]
         if without and any(name.endswith("qkv.bias") for name in weights):
             raise NotRecovered(f"{without[0]} has no bias, others have one")
         channels, colours, *patch = weights["patch_embed.proj.weight"].shape

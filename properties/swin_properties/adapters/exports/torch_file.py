@@ -17,14 +17,6 @@ PRECISIONS = {"torch.float32": "float32", "torch.float16": "float16"}
 """The precisions in which exported files are judged."""
 
 
-@dataclass(frozen=True)
-class State:
-    """The weights of a file by their own names, and whether it takes images in half precision."""
-
-    weights: dict[str, Any]
-    half_input: bool
-
-
 def import_torch() -> Any:
     """Returns the package torch.
 
@@ -34,16 +26,29 @@ def import_torch() -> Any:
         import torch
     except ImportError:
         raise ValueError(
-            "a .pt2 or TorchScript file is run by torch, it is not installed: pip install 'swin-oracle[torch]'"
+            "a .pt2 or TorchScript file is run by torch, it is not installed: "
+            "pip install 'swin-oracle[torch]'"
         ) from None
     return torch
 
 
-def open_torch(path: str) -> tuple[Any, tuple[int | None, ...], State, Any, str]:
-    """Returns what a file has: a function that runs it, the shape of its images, its weights, and its precision.
+@dataclass(frozen=True)
+class TorchFile:
+    """A file of torch: how it runs, the shape (B, 3, H, W) that it takes, and its weights by their own names.
 
-    Between the last two stands a function that writes other weights, by the file's own names, and returns what
-    runs them.
+    Of ``shape`` None is a side that may be any, or of which the file says nothing.  ``write`` puts other
+    weights in place, by the file's names, and returns what runs them.
+    """
+
+    run: Callable[[Any], Any]
+    shape: tuple[int | None, ...]
+    weights: Mapping[str, Any]
+    write: Callable[[Mapping[str, Any]], Callable[[Any], Any]]
+    precision: str
+
+
+def open_torch(path: str) -> TorchFile:
+    """Returns the program or the TorchScript module that a file holds.
 
     Errors: ``ValueError`` in one sentence for a file that does not read, or whose precision is not judged.
     """
@@ -54,7 +59,7 @@ def open_torch(path: str) -> tuple[Any, tuple[int | None, ...], State, Any, str]
     if path.endswith(".pt2"):
         with one_sentence(f"a .pt2 file is read by torch {torch.__version__}, {name} is not"):
             program = torch.export.load(path)
-            shape = _find_shape(torch, program)
+            shape = _find_shape(program)
             module = program.module()
     else:
         with one_sentence(f"a TorchScript file is read by torch {torch.__version__}, {name} is not"):
@@ -65,7 +70,10 @@ def open_torch(path: str) -> tuple[Any, tuple[int | None, ...], State, Any, str]
     floats = [x for x in held.values() if x.is_floating_point()]
     kind = str(floats[0].dtype) if floats else "none"
     if kind not in PRECISIONS:
-        raise ValueError(f"exported files are judged in float32 and float16, the weights of {name} are {kind}: export it again")
+        raise ValueError(
+            f"exported files are judged in float32 and float16, the weights of {name} are {kind}: "
+            "export it again"
+        )
     precision = PRECISIONS[kind]
 
     def run(images: Any) -> Any:
@@ -82,8 +90,12 @@ def open_torch(path: str) -> tuple[Any, tuple[int | None, ...], State, Any, str]
         return run
 
     own = {strip(one, held): one for one in held}
-    weights = {strip(one, held): x.detach().numpy() for one, x in held.items() if x.is_floating_point() or "index" in one}
-    return run, shape, State(weights, precision == "float16"), write, precision
+    weights = {
+        strip(one, held): x.detach().numpy()
+        for one, x in held.items()
+        if x.is_floating_point() or "index" in one
+    }
+    return TorchFile(run, shape, weights, write, precision)
 
 
 def strip(name: str, names: Mapping[str, Any]) -> str:
@@ -96,9 +108,8 @@ def strip(name: str, names: Mapping[str, Any]) -> str:
     return name.partition(".")[2] if len(first) == 1 else name
 
 
-def _find_shape(torch: Any, program: Any) -> tuple[int | None, ...]:
+def _find_shape(program: Any) -> tuple[int | None, ...]:
     """Returns the shape of the images of a program, None for a side that may be any."""
     (name,) = program.graph_signature.user_inputs
     value = next(node.meta["val"] for node in program.graph.nodes if node.name == name)
     return tuple(side if isinstance(side, int) else None for side in value.shape)
-
