@@ -206,9 +206,12 @@ def fill_cell(name: str, exporter: str, folder: Path) -> Cell:
     try:
         with quiet():
             path = export(model, folder / "model", any_batch)
-    except Exception as error:
-        reason = str(error).partition("\n")[0].replace("\x1b[96m", "")
-        return Cell(shorten(f"{type(error).__name__}: {reason}", 120))
+    except Exception as raised:
+        error: BaseException = raised
+        while error.__cause__ is not None:  # an exporter's own error only says that there was one
+            error = error.__cause__
+        reason = str(error).strip().partition("\n")[0]
+        return Cell(shorten(f"{type(error).__name__}: {reason}", 160))
     try:
         report = check(path, only=LAWS, effort="quick", convention=convention)
     except ValueError as why:
@@ -227,8 +230,9 @@ def fill_cell(name: str, exporter: str, folder: Path) -> Cell:
 INTRODUCTION = f"""# What exporters make of each Swin
 
 `make exports` writes this page. Each implementation makes one small network ({SIDE}x{SIDE} images, patch 2,
-window 4, depths 2 and 1, {CONFIG.num_classes} classes), as constructed; each exporter writes it; `swin-oracle check`
-judges the file, with weights that the laws write into it. *weights* is how many were recovered from the file.
+window 4, depths 2 and 1, {CONFIG.num_classes} classes), as constructed; each exporter writes it;
+`swin-oracle check` judges the file, with weights that the laws write into it. *weights* is how many were
+recovered from the file.
 [Judge an exported model](judge-an-exported-model.md) explains how.
 
 """
