@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import swin_reference
 from swin_reference.config import CONVENTIONS, Convention
-from swin_weights import flatten
+from swin_weights import flatten, unflatten
 
 from swin_properties.adapters.answers import BadAnswer, Declined, check_answer, read_reason
 from swin_properties.adapters.arguments import copy_as, label_arguments, list_arrays, walk_arrays
@@ -49,7 +49,7 @@ class Implementation:
         self.chosen = chosen
         self.scope = read_scope(getattr(adapter, "scope", None))
         own = getattr(adapter, "own_weights", None)
-        self.own = None if own is None else Own(own)
+        self.own = None if own is None else Own(_widen(own))
         self.oracle = apply_convention(convention, swin_reference)
         self.truth = apply_convention(without_faults(convention), swin_reference)
         is_oracle = is_reference(adapter)
@@ -149,6 +149,11 @@ class Implementation:
         if isinstance(value, (list, tuple)):
             return type(value)(self._convert(child) for child in value)
         return value
+
+
+def _widen(params: Any) -> Any:
+    """Returns nested parameters in float64, in which the oracle computes."""
+    return unflatten({name: np.asarray(x, np.float64) for name, x in flatten(params).items()})
 
 
 @cache

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from swin_properties.adapters.answers import Declined
 from swin_properties.adapters.exports import add_options
 from swin_properties.adapters.exports.implementation import choose_images, compare_weights, describe_weights
 from swin_properties.adapters.load import load
@@ -23,6 +24,7 @@ from swin_properties.judging.report import LawResult, Report
 from swin_properties.laws.law import LAWS
 from swin_properties.reports.terminal import verdict
 from swin_reference.config import SwinConfig
+from swin_weights import unflatten
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
@@ -254,6 +256,36 @@ def test_a_quantised_file_is_measured_and_never_conforms(ours: str, weights: str
     report = Report("int8.onnx", "float32", "quick", 0, judged.results, quantised=True)
     assert report.exit_code == 2
     assert "is quantised: measured, not judged (worst rho" in verdict(report)
+
+
+class HeadAtRunTime(torch.nn.Module):  # type: ignore[misc, name-defined, unused-ignore]
+    """A network whose head is computed from the images: a weight that stands nowhere in the file."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = make_ours()
+
+    def forward(self, x: Any) -> Any:
+        one = 1 + 0 * x[0, 0, 0, 0]
+        head = self.inner.head
+        self.inner.head = torch.nn.Identity()
+        y = self.inner(x) @ (head.weight * one).T + head.bias
+        self.inner.head = head
+        return y
+
+
+def test_where_weights_are_not_recovered_the_checkpoint_is_asked_for(weights: str, tmp_path: Path) -> None:
+    path = export(HeadAtRunTime(), tmp_path / "head.onnx")
+    with pytest.raises(ValueError, match=r"it gives 50 numbers.*give its checkpoint with --checkpoint"):
+        load(path)
+    judged = judge(path, checkpoint=weights)
+    assert judged.holds, judged.results
+    assert judged.file.own_weights is not None
+    own = dict(judged.file.weights)
+    own["head.bias"] = own["head.bias"] + 1
+    images = np.zeros((1, 3, SIDE, SIDE), np.float32)
+    with pytest.raises(Declined, match="other weights cannot be written"):
+        judged.file.swin_transformer(images, unflatten(own), CONFIG)
 
 
 def test_a_float16_file_is_judged_by_its_own_budget(ours: str, tmp_path: Path) -> None:

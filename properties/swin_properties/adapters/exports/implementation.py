@@ -169,7 +169,8 @@ def _open_onnx(path: str, checkpoint: str, runtime: str, provider: str, optimise
     write = None
     if found is None:
         assert given is not None
-        weights, sizes = given.weights, describe_sizes(given.config, given.weights)
+        weights = {name: x.astype(precision) for name, x in given.weights.items()}
+        sizes = describe_sizes(given.config, given.weights)
         notes.append(f"weights are those of {checkpoint}; they are not recovered from the file: {reason}")
     else:
         weights, sizes = found.weights, found.sizes
@@ -222,6 +223,7 @@ def _open_torch(path: str, checkpoint: str, image_size: str) -> Exported:
         )
     known = found or held
     assert known is not None
+    weights = {name: x.astype(precision) for name, x in known.weights.items()}
     if None in shape[2:] and path.endswith(torch_file.SCRIPT):
         if "image_size" in known.unknown:
             raise ValueError(
@@ -245,7 +247,7 @@ def _open_torch(path: str, checkpoint: str, image_size: str) -> Exported:
 
         notes.append("the laws write weights of their own into it")
     sizes = describe_sizes(known.config, known.weights)
-    exported = Exported(precision, sizes, shape, file.run, write, known.weights, notes, faults)
+    exported = Exported(precision, sizes, shape, file.run, write, weights, notes, faults)
     exported.half_input = precision == "float16"
     return exported
 

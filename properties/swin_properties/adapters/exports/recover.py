@@ -458,6 +458,16 @@ class _Reader:
                     return Slot(node, number)
         return None
 
+    def _check_output(self, classes: int, channels: int) -> None:
+        """Checks that the graph gives as many numbers as the last weights."""
+        sides = [side.dim_value for side in self.graph.model.graph.output[0].type.tensor_type.shape.dim]
+        given = classes or channels << len(self.depths) - 1
+        if sides and sides[-1] not in (0, given):
+            last = self.steps[-1].label
+            raise NotRecovered(
+                f"it gives {sides[-1]} numbers for each image, {last} is last and gives {given}"
+            )
+
     def _describe(self) -> None:
         """Reads the sizes of the network from its weights."""
         weights = self.found.weights
@@ -481,6 +491,7 @@ class _Reader:
             "position_embedding": int("absolute_pos_embed" in weights),
             "classes": weights["head.weight"].shape[0] if "head.weight" in weights else 0,
         }
+        self._check_output(self.found.sizes["classes"], channels)
 
 
 def _find_disagreement(bias: Any, index: Any) -> tuple[int, Pair, Pair] | None:
