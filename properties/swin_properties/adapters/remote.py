@@ -147,6 +147,7 @@ class Remote:
             [clean(line, 2000) for line in reply.get(word, "").splitlines()]
             for word in ("notes", "faults", "absent")
         )
+        self.mask_value = clean(reply.get("mask_value", ""), 40)
         self.quantised = reply.get("quantised") == "1"
         self.is_oracle = reply.get("oracle") == "1"
         self.scope = clean(reply.get("scope", ""), 2000)

@@ -131,16 +131,23 @@ class Scope:
         """The case that has the sizes of the one network."""
         return NetCase.parse(self.network.replace(",", " "))
 
+    @property
+    def is_large(self) -> bool:
+        """Whether the oracle takes seconds for an image of the one network."""
+        return bool(self.network) and self.only_network.config.count > LARGE_NETWORK
+
     def _fit_sizes(self, case: NetCase) -> Any:
         """Returns the case of the one network, for about as many logits as before."""
         only = self.only_network
         logits = case.batch * (case.classes or case.embed_dim << len(case.depths) - 1)
         each = only.classes or only.embed_dim << len(only.depths) - 1
-        image = self.image_sizes[case.seed % len(self.image_sizes)] if self.image_sizes else only.image
+        images = self.image_sizes or (only.image,)
+        image = images[case.seed // len(BATCHES) % len(images)]
+        least = BATCHES[case.seed % len(BATCHES)]
         most = max(BATCHES[-1], MOST_NUMBERS * prod(only.patch) // (prod(image) * only.embed_dim))
         return replace(
             only,
-            batch=max(BATCHES[case.seed % len(BATCHES)], min(-(-logits // each), most)),
+            batch=1 + case.seed % 2 if self.is_large else max(least, min(-(-logits // each), most)),
             recipe="own" if self.own_weights else case.recipe,
             seed=case.seed,
             image=image,
@@ -178,6 +185,9 @@ class Scope:
 
 BATCHES = (1, 2, 3, 5)
 """How many images an implementation of one network is given at least, in turns."""
+
+LARGE_NETWORK = 2**22
+"""The parameters from which on the one network is asked few cases, of one or two images."""
 
 MOST_NUMBERS = 2**15
 """The most numbers of the first map of all images that one network is given, but for the first `BATCHES`."""

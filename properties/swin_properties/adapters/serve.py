@@ -84,6 +84,8 @@ class Served:
         for word in ("notes", "faults", "absent"):
             if said := getattr(adapter, word, ()):
                 found[word] = "\n".join(said)
+        if said := getattr(adapter, "mask_value", ""):
+            found["mask_value"] = str(said)
         if getattr(adapter, "quantised", False) is True:
             found["quantised"] = "1"
         if scope := write_scope(read_scope(getattr(adapter, "scope", None))):

@@ -16,6 +16,7 @@ import swin_reference
 
 from swin_properties.adapters.contract import CONTRACT
 from swin_properties.adapters.implementation import Implementation
+from swin_properties.adapters.scope import BATCHES
 from swin_properties.budget.precision import PRECISIONS, Precision
 from swin_properties.budget.within import Residuals, perturb
 from swin_properties.bugs import GALLERY, Bug, touched
@@ -161,8 +162,10 @@ def catches_in_network(report: Report, implementation: Implementation) -> str:
     law = LAWS["swin_transformer/oracle"]
     if not any(result.law == law.name and result.status in ("holds", "broken") for result in report.results):
         return ""
-    asked = [implementation.fit_case(NetCase(recipe=recipe), law.needs) for recipe in ("generic", "peaked")]
-    large = asked[0].config.count > SMALL_NETWORK
+    images = max(1, len(implementation.scope.image_sizes))
+    drawn = [NetCase(seed=len(BATCHES) * number) for number in range(images)] + [NetCase(recipe="peaked")]
+    large = implementation.scope.only_network.config.count > SMALL_NETWORK
+    asked = [implementation.fit_case(case, law.needs) for case in drawn[: 1 if large else None]]
     cases = [reduce_network(case) if large else replace(case, convention="canonical") for case in asked]
     cases = list(dict.fromkeys(cases))
     precision = implementation.precision

@@ -102,9 +102,12 @@ def find_convention(implementation: Implementation) -> tuple[Convention, str]:
         seen = Identity([*seen.answers, answer])
         if len(seen.fits) < 2:
             break
-    if not seen.fits:
+    fits = seen.fits
+    if shown := getattr(implementation.adapter, "mask_value", ""):  # of an exported file
+        fits = [name for name in fits if f"{CONVENTIONS[name].mask_value:g}" == shown] or fits
+    if not fits:
         return CANONICAL, "assumed: it follows none"
-    first, *others = seen.fits
+    first, *others = fits
     alike = f"identified; at its sizes the same as {', '.join(others)}" if others else "identified"
     return convention_named(first), alike if implementation.scope.network else "identified"
 
@@ -116,7 +119,9 @@ def choose_networks(implementation: Implementation) -> Iterable[SmallNetwork]:
         return FEW
     cases = [replace(scope.only_network, image=image) for image in scope.image_sizes]
     # Under `peaked`, whose logits are far apart, a mask of -100 lets tokens of other regions be seen.
-    asked = [("generic", case) for case in cases] + [("peaked", cases[0])]
+    asked = [("generic", case) for case in cases]
+    if not getattr(implementation.adapter, "mask_value", ""):
+        asked.append(("peaked", cases[0]))
     return [OnlyNetwork(case.image, recipe=recipe, only=case.config) for recipe, case in asked]
 
 

@@ -62,9 +62,6 @@ EFFORTS = {
 """The efforts by name."""
 
 
-LARGE_NETWORK = 2**22
-"""The parameters from which on an implementation of one network is asked few cases."""
-
 PARTS_OF_BLOCK = ("layer_norm", "mlp", "window_attention", "shifted_window_attention")
 """The callables whose work a block does as well."""
 
@@ -138,8 +135,8 @@ def run_law(
 
 def limit_effort(effort: Effort, implementation: Implementation) -> Effort:
     """Returns the effort for an implementation: of one large network few cases, as the oracle takes long."""
-    scope, quick = implementation.scope, EFFORTS["quick"]
-    if scope.network and scope.only_network.config.count > LARGE_NETWORK:
+    quick = EFFORTS["quick"]
+    if implementation.scope.is_large:
         return replace(effort, networks=quick.networks, full=min(effort.full, quick.full))
     return effort
 

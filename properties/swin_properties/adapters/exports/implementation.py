@@ -16,12 +16,10 @@ from swin_weights import flatten, unflatten
 from swin_properties.adapters.answers import Declined
 from swin_properties.adapters.exports import ONNX, onnx_file, torch_file
 from swin_properties.adapters.exports.recover import NotRecovered, Recovered, recover
+from swin_properties.adapters.scope import BATCHES
 
 Run = Callable[[Any], Any]
 """From images to logits."""
-
-BATCHES = (1, 2, 3, 5)
-"""The first batches in which many images are given to a file that says it takes any."""
 
 
 class Exported:
@@ -72,6 +70,9 @@ class Exported:
 
     absent: tuple[str, ...] = ()
     """The callables of the contract that the file does not compute: an exporter computed them before."""
+
+    mask_value = ""
+    """What hides a token, ``-100`` or ``-inf``, where the file shows it."""
 
     half_input = False
     """Whether the file takes images in half precision."""
@@ -165,7 +166,7 @@ def _open_onnx(path: str, checkpoint: str, runtime: str, provider: str, optimise
             f"the weights of a Swin are recovered from an ONNX file, those of {name} are not: {reason}: "
             "give its checkpoint with --checkpoint"
         )
-    notes, faults = [f"batch {shape[0] or 'dynamic'}, image {_tell_sides(shape[2:])}"], []
+    notes, faults = [f"batch {shape[0] or 'any'}, image {_tell_sides(shape[2:])}"], []
     write = None
     if found is None:
         assert given is not None
@@ -189,6 +190,7 @@ def _open_onnx(path: str, checkpoint: str, runtime: str, provider: str, optimise
     if quantised:
         notes.append("the file is quantised to 8 bits: rho is a measure, no verdict")
     exported = Exported(precision, sizes, shape, run, write, weights, notes, faults, quantised)
+    exported.mask_value = (found.mask_value if found else "") or onnx_file.find_mask_value(graph)
     if found is not None and found.folded:
         exported.absent = ("relative_position_index",)
     exported.half_input = model.graph.input[0].type.tensor_type.elem_type == 10
@@ -230,7 +232,7 @@ def _open_torch(path: str, checkpoint: str, image_size: str) -> Exported:
                 f"a TorchScript file does not say how large its images are, {name} is one: give --image-size"
             )
         shape = (*shape[:2], *pair(known.config.image_size))
-    notes, faults = [f"batch {shape[0] or 'dynamic'}, image {_tell_sides(shape[2:])}"], []
+    notes, faults = [f"batch {shape[0] or 'any'}, image {_tell_sides(shape[2:])}"], []
     if found is None:
         notes.append(f"weights are those of {checkpoint}; they are not recovered from the file: {reason}")
     else:
@@ -330,4 +332,4 @@ def compare_weights(weights: Mapping[str, Any], given: Mapping[str, Any], checkp
 
 
 def _tell_sides(sides: tuple[int | None, ...]) -> str:
-    return "x".join(str(side) if side else "dynamic" for side in sides)
+    return "x".join(str(side) if side else "any" for side in sides)

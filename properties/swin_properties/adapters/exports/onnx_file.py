@@ -172,6 +172,21 @@ class Graph:
                     row.append(one)
 
 
+def find_mask_value(graph: Graph) -> str:
+    """Returns what hides a token, ``-100`` or ``-inf``, where a graph has one of them; else nothing."""
+    stored = [graph.onnx.numpy_helper.to_array(tensor) for tensor in graph.initializers.values()]
+    stored += [
+        graph.value(node.output[0])
+        for node in graph.nodes
+        if node.op_type in ("Constant", "ConstantOfShape") and node.output[0] in graph.constants
+    ]
+    lowest = {
+        float(x.min()) for x in stored if x.dtype.kind == "f" and x.size and set(np.unique(x)[1:]) <= {0}
+    }
+    found = [word for word, value in (("-100", -100.0), ("-inf", -np.inf)) if value in lowest]
+    return found[0] if len(found) == 1 else ""
+
+
 def find_input_shape(model: Any, name: str) -> tuple[int | None, ...]:
     """Returns the shape (B, 3, H, W) of a model's images, None for a side that may be any.
 

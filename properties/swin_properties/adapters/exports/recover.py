@@ -70,6 +70,7 @@ class Recovered:
 
     ``sizes`` are fields of `NetCase`.  ``faults`` are sentences on what is wrong in the file itself.
     ``folded``: the file has the bias of each pair of tokens in place of a table.
+    ``mask_value``: what hides a token, where a mask was added to the bias.
     """
 
     graph: Graph
@@ -78,6 +79,7 @@ class Recovered:
     sizes: dict[str, Any] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
     folded: bool = False
+    mask_value: str = ""
 
     def add(
         self, name: str, slot: Slot, read: Callable[[Any], Any], make: Callable[[Any], Any] | None = None
@@ -389,6 +391,8 @@ class _Reader:
         bias = each.max(0)
         with np.errstate(invalid="ignore"):
             mask = np.where(each - bias < HIDDEN, np.round(each - bias), 0.0)
+        if np.any(mask):
+            self.found.mask_value = f"{mask.min():g}"
         window, index = self._find_window(name, bias)
         first = np.unique(index, return_index=True)[1]
         table = np.zeros((index.max() + 1, heads))
