@@ -406,6 +406,13 @@ def test_the_command_takes_a_file_and_its_options(command: Any, ours: str, weigh
     assert "a provider of this onnxruntime is one of" in provider.stderr
 
 
+def test_the_mask_tells_conventions_apart_that_agree_on_sizes(peer: Peer, tmp_path: Path) -> None:
+    found = load_implementation(export(make_timm(peer), tmp_path / "timm.onnx"))
+    assert found.adapter.mask_value == "-100"
+    assert found.convention.mask_value == -100
+    assert "timm" in f"{found.convention.name} {found.chosen}"
+
+
 def test_what_weights_show_by_themselves() -> None:
     rough = {"a.weight": np.full((2, 2), 0.1, np.float32), "norm.weight": np.full(2, 0.5, np.float32)}
     assert not any("half" in note for note in describe_weights(rough, "float32"))
