@@ -22,6 +22,7 @@ from swin_properties.judging.implementation import load_implementation
 from swin_properties.judging.one_law import run_case
 from swin_properties.judging.report import LawResult, Report
 from swin_properties.laws.law import LAWS
+from swin_properties.reports import html, json, junit
 from swin_properties.reports.terminal import verdict
 from swin_reference.config import SwinConfig
 from swin_weights import unflatten
@@ -411,6 +412,13 @@ def test_the_mask_tells_conventions_apart_that_agree_on_sizes(peer: Peer, tmp_pa
     assert found.adapter.mask_value == "-100"
     assert found.convention.mask_value == -100
     assert "timm" in f"{found.convention.name} {found.chosen}"
+
+
+def test_every_report_says_what_is_wrong_in_a_file() -> None:
+    report = Report("a.onnx", "float32", "quick", 0, notes=("batch 1",), faults=("two weights differ",))
+    for text in (junit.text(report), html.page(report), json.text(report)):
+        assert "two weights differ" in text
+    assert 'failures="1"' in junit.text(report)
 
 
 def test_what_weights_show_by_themselves() -> None:
