@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .PHONY: check test lint deep fuzz mutants sanitize honest kill-matrix peers bench bench-heavy bench-save bench-cpu \
-        standing history claims gpu compare tracker-power examples readme vectors pictures clean
+        standing history claims gpu compare tracker-power examples exports readme vectors pictures clean
 
 check: .venv/installed        ## the main job: our PyTorch Swin, judged by the oracle
 	$(BIN)/swin-oracle check swin_torch
@@ -82,6 +82,9 @@ kill-matrix: .venv/installed  ## which law kills which planted bug: slow
 
 peers: .venv/installed        ## what the laws find in timm, torchvision, transformers and microsoft's: slow
 	$(BIN)/python properties/studies/peers_table.py $(CHECKOUTS)
+
+exports: .venv/installed      ## exports each implementation and judges the files: writes docs/exports.md
+	OMP_NUM_THREADS=1 $(BIN)/python properties/studies/exports_table.py
 
 readme: .venv/installed       ## prints anew what the README shows
 	$(BIN)/python properties/studies/readme.py

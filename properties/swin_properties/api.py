@@ -26,7 +26,7 @@ def make_runner(request: Request, implementation: Any = None) -> Runner:
     Errors: ``ValueError`` in one sentence for an implementation that does not load.
     """
     if not request.own_process:
-        found = request.implementation if implementation is None else implementation
+        found = request.import_string if implementation is None else implementation
         return InProcess(
             request,
             load_implementation(found, request.dtype, request.convention, request.device),
@@ -42,7 +42,10 @@ def judge(request: Request, runner: Runner, watcher: Watcher) -> Report:
     report = ask_laws(request, runner, watcher)
     if request.case is not None:
         return report
-    return replace(report, cause=runner.diagnosis(report), caught=kills.catches(report))
+    implementation = runner.implementation
+    one_network = bool(implementation.scope.network)
+    caught = kills.catches_in_network(report, implementation) if one_network else kills.catches(report)
+    return replace(report, cause=runner.diagnosis(report), caught=caught)
 
 
 def check(

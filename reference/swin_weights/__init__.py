@@ -2,7 +2,7 @@
 
 from swin_weights.layout_names import LAYOUTS
 from swin_weights.layouts import from_layout, to_layout
-from swin_weights.loading import Checkpoint, load
+from swin_weights.loading import Checkpoint, load, understand
 from swin_weights.names import RECOMPUTED, flatten, matched, unflatten
 from swin_weights.writing import save
 
@@ -16,5 +16,6 @@ __all__ = [
     "matched",
     "save",
     "to_layout",
+    "understand",
     "unflatten",
 ]

@@ -77,6 +77,24 @@ def load(path: str | Path, **known: Any) -> Checkpoint:
         return _checkpoint(flat, [*notes, *left_out], described, fields_from(known, "the arguments"))
 
 
+def understand(flat: Mapping[str, Any], source: str, **known: Any) -> Checkpoint:
+    """Returns what weights are that have the names of one of the `LAYOUTS`, as `load` does for a file.
+
+    ``source`` begins the sentences of the errors.
+
+    Errors: ``ValueError`` as for `load`.
+
+    >>> understand({"a.weight": np.ones(2)}, "mine")
+    Traceback (most recent call last):
+    ...
+    ValueError: mine: a checkpoint holds the stages of a Swin, none of its 1 names is of one, the first is \
+a.weight: check that it is a Swin's
+    """
+    with one_sentence(source):
+        inside, left_out = unwrap(flat, source)
+        return _checkpoint(inside, left_out, {}, fields_from(known, "the arguments"))
+
+
 def _checkpoint(
     flat: dict[str, Any], notes: list[str], described: Mapping[str, Any], known: Mapping[str, Any]
 ) -> Checkpoint:

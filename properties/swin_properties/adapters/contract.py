@@ -178,6 +178,8 @@ SCOPE = {
     "shift": '`"half"`: a shift is 0 or floor(M / 2), on both axes',
     "own_shift": "a shift is dropped where the convention drops that of a stage",
     "image_sizes": "a list: the sizes of the images that networks take",
+    "network": "a text such as `depths=2x2,heads=2x4`: the sizes of the only network, words of a case",
+    "own_weights": "networks have the weights in the attribute `own_weights`, and no others",
     "no_qk_scale": "no `qk_scale` is taken, neither as an argument nor in a configuration",
     "no_position_embedding": "no network has an absolute position embedding",
 }

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import swin_reference
 from swin_reference.config import CONVENTIONS, Convention
-from swin_weights import flatten
+from swin_weights import flatten, unflatten
 
 from swin_properties.adapters.answers import BadAnswer, Declined, Raised, Refused, check_answer, read_reason
 from swin_properties.adapters.arguments import copy_as, label_arguments, list_arrays, walk_arrays
@@ -19,6 +19,7 @@ from swin_properties.adapters.contract import CONTRACT, ByName, find_refusal, re
 from swin_properties.adapters.process import ProcessGone
 from swin_properties.adapters.scope import read_scope
 from swin_properties.budget.precision import PRECISIONS, Precision
+from swin_properties.cases.case import Own
 
 CANONICAL = CONVENTIONS["canonical"]
 
@@ -30,6 +31,7 @@ class Implementation:
     second oracle.  ``oracle`` is the oracle under the convention, whose perturbed runs make the budget.
     ``truth`` stands in its place for what is true of Swin under every convention: the oracle under the same
     decisions on sizes, without the convention's faults.
+    ``own`` are the weights that came with the adapter, if it takes no others.
     """
 
     def __init__(
@@ -46,6 +48,8 @@ class Implementation:
         self.convention = convention
         self.chosen = chosen
         self.scope = read_scope(getattr(adapter, "scope", None))
+        own = getattr(adapter, "own_weights", None)
+        self.own = None if own is None else Own(_widen(own))
         self.oracle = apply_convention(convention, swin_reference)
         self.truth = apply_convention(without_faults(convention), swin_reference)
         is_oracle = is_reference(adapter)
@@ -59,7 +63,10 @@ class Implementation:
 
     def adapt_case(self, case: Any) -> Any:
         """Returns a case under the convention of the implementation; only cases of networks have one."""
-        return replace(case, convention=self.convention.name) if hasattr(case, "convention") else case
+        if not hasattr(case, "convention"):
+            return case
+        own = self.own if case.recipe == "own" else None
+        return replace(case, convention=self.convention.name, own=own)
 
     def fit_case(self, case: Any, needs: Iterable[str]) -> Any:
         """Returns a case, under the convention, moved inside the scope of the implementation.
@@ -67,7 +74,7 @@ class Implementation:
         ``needs`` are those of the law that is asked.
         """
         names = {need.partition(".")[0] for need in needs} & CONTRACT.keys()
-        return self.scope.fit(self.adapt_case(case), names, self.convention)
+        return self.adapt_case(self.scope.fit(self.adapt_case(case), names, self.convention))
 
     def fresh(self) -> None:
         """Tells an adapter that keeps models between calls that a new case begins."""
@@ -147,6 +154,11 @@ class Implementation:
         if isinstance(value, (list, tuple)):
             return type(value)(self._convert(child) for child in value)
         return value
+
+
+def _widen(params: Any) -> Any:
+    """Returns nested parameters in float64, in which the oracle computes."""
+    return unflatten({name: np.asarray(x, np.float64) for name, x in flatten(params).items()})
 
 
 @cache

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from swin_properties.adapters import peers
+from swin_properties.adapters import exports, peers
 from swin_properties.adapters.answers import read_reason
 from swin_properties.adapters.contract import CONTRACT
 from swin_properties.adapters.scope import read_scope
@@ -22,10 +22,13 @@ DEVICES = ("cpu", "cuda", "mps")
 def load(name: str) -> Any:
     """The object that ``module``, ``module:attribute``, ``file.py`` or ``file.py:attribute`` names.
 
-    A module with an attribute ``adapter`` stands for that.  ``peer:NAME`` is a public implementation.
+    A module with an attribute ``adapter`` stands for that.  ``peer:NAME`` is a public implementation,
+    and ``model.onnx``, ``model.pt2`` or a TorchScript file an exported model.
 
     Errors: ``ValueError`` in one sentence when it does not load.
     """
+    if exports.is_export(name):
+        return exports.find(name)
     source, _, attribute = name.partition(":")
     if not source:
         raise ValueError(

@@ -93,6 +93,8 @@ class Remote:
         self.earlier: Any = lambda: None
         self.shared: set[str] = set()
         self.last_arrays: list[str] = []
+        self.own_weights: Any = None
+        """The weights that came with the implementation, where it takes no others."""
         self.scope = ""
         """What the implementation says it takes, in the words of `contract.SCOPE`."""
         try:
@@ -108,7 +110,10 @@ class Remote:
         self.process = self.launch.start()
         words = {"cmd": "start", "protocol": PROTOCOL, "suite": self.launch.suite}
         words |= {"modules": "1"} if self.launch.modules else {}
-        reply = self.process.ask(words, timeout=max(self.timeout, TIMEOUT)).words
+        message = self.process.ask(words, timeout=max(self.timeout, TIMEOUT))
+        reply, own = message.words, message.arrays
+        if own and self.own_weights is None:
+            self.own_weights = unflatten({name.removeprefix("own."): x for name, x in own.items()})
         if "error" in reply:
             self.close()
             raise ValueError(clean(reply["error"], 2000))
@@ -141,6 +146,12 @@ class Remote:
         self.name = clean(" ".join(filter(None, (reply.get("name"), reply.get("version")))))
         self.device = reply.get("device", "cpu")
         self.layout = clean(reply.get("layout", ""), 40)
+        self.notes, self.faults, self.absent = (
+            [clean(line, 2000) for line in reply.get(word, "").splitlines()]
+            for word in ("notes", "faults", "absent")
+        )
+        self.mask_value = clean(reply.get("mask_value", ""), 40)
+        self.quantised = reply.get("quantised") == "1"
         self.is_oracle = reply.get("oracle") == "1"
         self.scope = clean(reply.get("scope", ""), 2000)
         self.convention = clean(reply.get("convention", ""), 40) or None

@@ -40,6 +40,8 @@ class Scope:
     shift: str = ""
     own_shift: bool = False
     image_sizes: tuple[Pair, ...] = ()
+    network: str = ""
+    own_weights: bool = False
     no_qk_scale: bool = False
     no_position_embedding: bool = False
 
@@ -55,8 +57,10 @@ class Scope:
         return {
             "qk_scale": self.no_qk_scale,
             "config.qk_scale": self.no_qk_scale,
-            "config.absolute_position_embedding": self.no_position_embedding,
+            "config.absolute_position_embedding": self.no_position_embedding or bool(self.network),
             "params.qkv.bias": self.qkv_bias == "never",
+            "config.depths": bool(self.network),
+            "config.image_size": bool(self.network) and len(self.image_sizes) == 1,
         }.get(part, False)
 
     def find_reason(
@@ -88,7 +92,7 @@ class Scope:
         if isinstance(case, GridCase):
             fitted = self._fit_grid(case, names, convention)
         elif isinstance(case, NetCase):
-            fitted = self._fit_network(case)
+            fitted = self._fit_sizes(case) if self.network else self._fit_network(case)
         return cast("C", fitted)
 
     def _fit_grid(self, case: GridCase, names: Collection[str], convention: Convention) -> Any:
@@ -122,6 +126,34 @@ class Scope:
             qkv_bias=_choose(self.qkv_bias, case.qkv_bias),
         )
 
+    @property
+    def only_network(self) -> NetCase:
+        """The case that has the sizes of the one network."""
+        return NetCase.parse(self.network.replace(",", " "))
+
+    @property
+    def is_large(self) -> bool:
+        """Whether the oracle takes seconds for an image of the one network."""
+        return bool(self.network) and self.only_network.config.count > LARGE_NETWORK
+
+    def _fit_sizes(self, case: NetCase) -> Any:
+        """Returns the case of the one network, for about as many logits as before."""
+        only = self.only_network
+        logits = case.batch * (case.classes or case.embed_dim << len(case.depths) - 1)
+        each = only.classes or only.embed_dim << len(only.depths) - 1
+        images = self.image_sizes or (only.image,)
+        image = images[case.seed // len(BATCHES) % len(images)]
+        least = BATCHES[case.seed % len(BATCHES)]
+        most = max(BATCHES[-1], MOST_NUMBERS * prod(only.patch) // (prod(image) * only.embed_dim))
+        return replace(
+            only,
+            batch=1 + case.seed % 2 if self.is_large else max(least, min(-(-logits // each), most)),
+            recipe="own" if self.own_weights else case.recipe,
+            seed=case.seed,
+            image=image,
+            convention=case.convention,
+        )
+
     def _fit_network(self, case: NetCase) -> Any:
         merges, patch = len(case.depths) - 1, case.patch
         grid = [-(-side // p) for side, p in zip(case.image, patch, strict=True)]
@@ -151,6 +183,15 @@ class Scope:
         )
 
 
+BATCHES = (1, 2, 3, 5)
+"""How many images an implementation of one network is given at least, in turns."""
+
+LARGE_NETWORK = 2**22
+"""The parameters from which on the one network is asked few cases, of one or two images."""
+
+MOST_NUMBERS = 2**15
+"""The most numbers of the first map of all images that one network is given, but for the first `BATCHES`."""
+
 EVERYTHING = Scope()
 """The scope of an adapter that states none."""
 
@@ -164,7 +205,8 @@ def read_scope(stated: Any) -> Scope:
 
     >>> read_scope({"shift": "half", "image_sizes": [224]})
     Scope(square_windows=False, square_grids=False, whole_windows=False, qkv_bias='', patch_norm='', \
-shift='half', own_shift=False, image_sizes=((224, 224),), no_qk_scale=False, no_position_embedding=False)
+shift='half', own_shift=False, image_sizes=((224, 224),), network='', own_weights=False, no_qk_scale=False, \
+no_position_embedding=False)
     """
     if isinstance(stated, str):
         stated = _parse(stated)
@@ -224,6 +266,12 @@ def _read(word: str, value: Any) -> Any:
                 f"image_sizes of a scope is a list of sizes, got {value!r}: write [224, (192, 256)]"
             )
         return sizes
+    if word == "network":
+        try:
+            NetCase.parse(str(value).replace(",", " "))
+        except ValueError as error:
+            raise ValueError(f"network of a scope has words of a case, got {value!r}: {error}") from None
+        return str(value)
     allowed: tuple[Any, ...] = CHOICES.get(word, (True, False))
     if not any(value is one or (isinstance(value, str) and value == one) for one in allowed):
         raise ValueError(
@@ -331,6 +379,12 @@ class _Call:
         return int(self.name == "patch_merging" or "downsample" in self.given.get("params", ()))
 
 
+def _is_network(config: SwinConfig, only: SwinConfig) -> bool:
+    """Tells whether a configuration is that of a network, whatever its images and its convention are."""
+    same = replace(config, image_size=only.image_size, convention=only.convention, qk_scale=only.qk_scale)
+    return same == only
+
+
 def _unequal(sizes: Iterable[Pair | None]) -> bool:
     return any(size is not None and size[0] != size[1] for size in sizes)
 
@@ -365,6 +419,8 @@ FINDS: dict[str, Callable[[Scope, _Call], Any]] = {
     "shift": _shifts_otherwise,
     "own_shift": _shifts_where_dropped,
     "image_sizes": _sized_otherwise,
+    "network": lambda scope, call: call.config and not _is_network(call.config, scope.only_network.config),
+    "own_weights": lambda *_: False,  # whoever has the weights tells whether they are others
     "no_qk_scale": lambda _, call: (
         call.given.get("qk_scale") is not None or (call.config and call.config.qk_scale is not None)
     ),

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from swin_reference.config import CONVENTIONS
 from swin_timing.message import PROTOCOL, Message, find_type, receive, send
+from swin_weights import flatten
 
 from swin_properties.adapters.answers import BadAnswer, Declined, Raised, make_plain, read_reason
 from swin_properties.adapters.calls import list_keywords, read_call
@@ -43,7 +44,9 @@ class Served:
         words = message.words
         command = words.get("cmd", "")
         if command == "start":
-            return self.start(modules=words.get("modules") == "1"), {}
+            words = self.start(modules=words.get("modules") == "1")
+            own = getattr(self.adapter, "own_weights", None)
+            return words, {f"own.{name}": x for name, x in flatten(own or {}).items()}
         if command == "with":
             return self.set(words), {}
         if command == "record":
@@ -88,6 +91,13 @@ class Served:
             found["convention"] = str(convention)
         if is_reference(adapter):
             found["oracle"] = "1"
+        for word in ("notes", "faults", "absent"):
+            if said := getattr(adapter, word, ()):
+                found[word] = "\n".join(said)
+        if said := getattr(adapter, "mask_value", ""):
+            found["mask_value"] = str(said)
+        if getattr(adapter, "quantised", False) is True:
+            found["quantised"] = "1"
         if scope := write_scope(read_scope(getattr(adapter, "scope", None))):
             found["scope"] = scope
         return found

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache, partial, wraps
 from importlib import resources
+from math import lcm
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,10 +16,11 @@ import swin_reference
 
 from swin_properties.adapters.contract import CONTRACT
 from swin_properties.adapters.implementation import Implementation
+from swin_properties.adapters.scope import BATCHES
 from swin_properties.budget.precision import PRECISIONS, Precision
 from swin_properties.budget.within import Residuals, perturb
 from swin_properties.bugs import GALLERY, Bug, touched
-from swin_properties.cases.case import Case
+from swin_properties.cases.case import Case, NetCase
 from swin_properties.judging import one_law
 from swin_properties.judging.compare import evaluate
 from swin_properties.judging.report import Report
@@ -147,6 +150,70 @@ def caught(
     return (
         [name for name in possible if asked & set(kills[name])],
         [name for name in possible if not asked & set(kills[name])],
+    )
+
+
+def catches_in_network(report: Report, implementation: Implementation) -> str:
+    """Returns what a pass of an implementation of one network is worth, computed for its sizes; else nothing.
+
+    Each planted bug is asked for the logits of that network, with the weights that the implementation was
+    asked with.  Of a large one the channels are fewer and the weights are the laws' own: its grids stay.
+    """
+    law = LAWS["swin_transformer/oracle"]
+    if report.exit_code or not any(result.law == law.name for result in report.of("holds")):
+        return ""
+    images = max(1, len(implementation.scope.image_sizes))
+    drawn = [NetCase(seed=len(BATCHES) * number) for number in range(images)] + [NetCase(recipe="peaked")]
+    large = implementation.scope.only_network.config.count > SMALL_NETWORK
+    asked = [implementation.fit_case(case, law.needs) for case in drawn[: 1 if large else None]]
+    cases = [reduce_network(case) if large else replace(case, convention="canonical") for case in asked]
+    cases = list(dict.fromkeys(cases))
+    precision = implementation.precision
+    known = [residuals(law, case, precision) for case in cases]
+    without = set(getattr(implementation.adapter, "absent", ()))
+    reach = [bug for bug in GALLERY.values() if "swin_transformer" in touched(bug.name)]
+    possible = [bug for bug in reach if not without & touched(bug.name)]
+
+    def is_caught(bug: Bug) -> bool:
+        given = zip(cases, known, strict=True)
+        return any(evaluate(law, planted(bug, precision), case, one).seen is not None for case, one in given)
+
+    missed = [bug.name for bug in possible if not is_caught(bug)]
+    weights = "the laws' weights" if large or not implementation.own else "the weights of the file"
+    sizes = "its grids with fewer channels" if large else "its sizes"
+    listed = f"; not: {', '.join(missed)}" if missed else ""
+    hidden = (
+        f"; {len(reach) - len(possible)} cannot show: the file has no {', '.join(sorted(without))}"
+        if without
+        else ""
+    )
+    return (
+        f"these laws would notice {len(possible) - len(missed)} of {len(possible)} planted "
+        f"bugs in this network, computed at {sizes} with {weights}{listed}{hidden}"
+    )
+
+
+SMALL_NETWORK = 2**17
+"""The most parameters of a network whose planted bugs are computed at its own channels."""
+
+
+def reduce_network(case: NetCase) -> NetCase:
+    """Returns a case of a network with the same grids, windows, depths and heads, and few channels.
+
+    >>> print(reduce_network(NetCase(embed_dim=96, heads=(3, 6), depths=(2, 2), hidden=384, classes=1000)))
+    depths=2x2 heads=3x6 embed_dim=6 classes=200
+    """
+    channels = case.heads[0] * 2
+    fits = all((channels << stage) % heads == 0 for stage, heads in enumerate(case.heads))
+    return replace(
+        case,
+        batch=min(case.batch, 3),
+        recipe="generic" if case.recipe == "own" else case.recipe,
+        embed_dim=channels if fits else lcm(*case.heads),
+        hidden=0,
+        classes=min(case.classes, 200),
+        convention="canonical",
+        own=None,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from math import prod
+from math import inf, nextafter, prod
 from typing import Any, Self
 
 import numpy as np
@@ -18,6 +18,13 @@ LARGEST = 2**27
 """The most numbers of an array of a case: 1 GiB in float64."""
 
 
+@dataclass(frozen=True, eq=False)
+class Own:
+    """Weights that came with an implementation, nested: two are equal if they are one object."""
+
+    params: Any
+
+
 @dataclass(frozen=True)
 class Case:
     """What every case has: it prints as ``name=value`` words, and parses from them."""
@@ -27,6 +34,8 @@ class Case:
     seed: int
     precision: str = field(default="float64", kw_only=True)
     """The precision whose bits the recipe ``full`` uses, which is no word of the case: a report names it."""
+    own: Own | None = field(default=None, kw_only=True, repr=False)
+    """The weights of the recipe ``own``, which are no word of the case: the implementation has them."""
 
     def __post_init__(self) -> None:
         if self.batch < 1 or self.seed < 0:
@@ -46,7 +55,7 @@ class Case:
     @classmethod
     def words(cls) -> dict[str, tuple[str, Any]]:
         """The type and the default of each word of a case."""
-        return {f.name: (str(f.type), f.default) for f in fields(cls) if f.name != "precision"}
+        return {f.name: (str(f.type), f.default) for f in fields(cls) if f.name not in ("precision", "own")}
 
     def in_precision(self, precision: str) -> Self:
         """The same case, whose numbers, if they are ``full``, are those of a precision."""
@@ -197,6 +206,8 @@ class NetCase(Case):
     patch_norm: int = 1
     position_embedding: int = 0
     classes: int = 1
+    hidden: int = 0
+    """The width of the first stage's MLPs; 0 is twice the channels."""
     convention: str = "canonical"
 
     def __post_init__(self) -> None:
@@ -216,7 +227,7 @@ class NetCase(Case):
             depths=self.depths,
             num_heads=self.heads,
             window_size=self.window,
-            mlp_ratio=2.0,
+            mlp_ratio=find_ratio(self.hidden, self.embed_dim) if self.hidden else 2.0,
             qkv_bias=bool(self.qkv_bias),
             patch_norm=bool(self.patch_norm),
             absolute_position_embedding=bool(self.position_embedding),
@@ -262,7 +273,23 @@ class NetCase(Case):
     def network(self) -> Any:
         """Parameters of the network by the recipe."""
         shapes = parameters.parameter_shapes(self.config)
+        if self.recipe == "own":
+            if self.own is None:
+                raise ValueError(
+                    "the recipe own is of an implementation with weights of its own: use another"
+                )
+            return self.own.params
         return recipes.weights(self.recipe, self.hot(shapes))
+
+
+def find_ratio(hidden: int, channels: int) -> float:
+    """Returns the ratio of an MLP's width to its channels, for which int(channels * ratio) is the width.
+
+    >>> find_ratio(32, 8), int(49 * find_ratio(103, 49))
+    (4.0, 103)
+    """
+    ratio = hidden / channels
+    return ratio if int(channels * ratio) == hidden else nextafter(ratio, inf)
 
 
 @dataclass(frozen=True)

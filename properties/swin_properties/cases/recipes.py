@@ -20,6 +20,7 @@ RECIPES = {
     "peaked": "logits spread over 150 and more",
     "big": "tokens of up to 254, whose squares overflow float16",
     "gentle": "logits spread over a few units: every token visibly weighs on every other",
+    "own": "tokens on the grid k/64; the weights that came with the implementation",
     "full": "tokens and weights that use all bits of the tested precision",
 }
 """Every recipe's name and what it is."""

@@ -7,21 +7,35 @@ import os
 import shlex
 import sys
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
 
-from swin_properties.adapters import peers
+from swin_properties.adapters import exports, peers
+from swin_properties.adapters.exports.onnx_file import RUNTIMES
 from swin_properties.adapters.process import clean
 from swin_properties.adapters.remote import TIMEOUT, find_program
 from swin_properties.api import judge, make_runner
 from swin_properties.commands.screen import complain
-from swin_properties.commands.words import Work, add_convention, add_device, add_dtype, add_implementation
+from swin_properties.commands.words import (
+    Work,
+    add_convention,
+    add_device,
+    add_dtype,
+    add_export,
+    add_implementation,
+    read_options,
+)
 from swin_properties.judging.jobs import MOST, PairGone
 from swin_properties.judging.one_law import EFFORTS, SHRINK
 from swin_properties.judging.report import Report
-from swin_properties.judging.run import make_request
+from swin_properties.judging.run import Request, Watcher, ask_laws, make_request
+from swin_properties.laws.law import LAWS
 from swin_properties.reports import files, html, json, junit, known_failures, terminal
+
+LOGITS = "swin_transformer/oracle"
+"""The law of a network's logits."""
 
 FORMS = {"json": json.text, "junit": junit.text, "html": html.page}
 """For each option that names a file: the function that returns the text of a report."""
@@ -67,6 +81,7 @@ def add(commands: Any) -> None:
     check.add_argument("-j", "--jobs", type=int, metavar="N", default=0, help=jobs)
     every = "also show a row for each law that is not offered"
     check.add_argument("--all", action="store_true", help=every)
+    add_export(check)
     check.add_argument("--json", metavar="FILE", help="also write the report as JSON")
     check.add_argument("--junit", metavar="FILE", help="also write the report as JUnit XML, for CI")
     check.add_argument("--html", metavar="FILE", help="also write the report as an HTML page with pictures")
@@ -78,6 +93,7 @@ def prepare(args: argparse.Namespace) -> Work:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     required = [name for name in args.require.split(",") if name]
     own_process = choose_process(args)
+    options = read_options(args)
     request = make_request(
         args.implementation or clean(shlex.join(args.program)),
         args.only,
@@ -93,12 +109,13 @@ def prepare(args: argparse.Namespace) -> Work:
         args.jobs,
         args.shrink,
         args.device,
+        options,
     )
     failures = [] if args.known_failures is None else known_failures.read(args.known_failures)
     shipped = known_failures.read_shipped(request.implementation)
     paths = {form: path for form in FORMS if (path := getattr(args, form)) is not None}
     source = request.implementation.partition(":")[0]
-    files.check_paths(paths.values(), [source, *args.program, args.known_failures])
+    files.check_paths(paths.values(), [source, *args.program, args.known_failures, args.checkpoint])
     runner = make_runner(request)
 
     def work(console: Console) -> int:
@@ -115,9 +132,33 @@ def prepare(args: argparse.Namespace) -> Work:
             note = f"{args.implementation} may break {len(shipped)} laws, for the reasons in {file}"
             console.print(note, markup=False, highlight=False, soft_wrap=True)
         terminal.print_report(report, console, args.all)
-        return failed or report.exit_code
+        return failed or report.exit_code or check_unoptimised(request, console)
 
     return work
+
+
+def check_unoptimised(request: Request, console: Console) -> int:
+    """Asks an ONNX file for its logits with the runtime's graph optimisation off; returns the exit code.
+
+    What an optimisation gets wrong differs from one version of a runtime to the next.
+    """
+    asked = any(law.name == LOGITS for law in request.laws) and request.case is None
+    runtime = dict(request.options).get("runtime", RUNTIMES[0])
+    if not asked or "optimisation" in dict(request.options) or runtime != RUNTIMES[0]:
+        return 0
+    if not exports.is_onnx(request.implementation):
+        return 0
+    options = (*request.options, ("optimisation", "off"))
+    again = replace(request, laws=(LAWS[LOGITS],), effort="quick", options=options, jobs=1)
+    with closing(make_runner(again)) as runner:
+        report = ask_laws(again, runner, Watcher())
+    (result,) = report.results
+    rho = "" if result.rho is None else f", worst rho {result.rho:.2f}"
+    text = f"graph optimisation off: {LOGITS} {result.status} on {result.cases} cases{rho}"
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    if result.counterexample is not None:
+        console.print(f"  seen: {result.counterexample.seen}", markup=False, highlight=False, soft_wrap=True)
+    return report.exit_code
 
 
 def choose_process(args: argparse.Namespace) -> bool:

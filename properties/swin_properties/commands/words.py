@@ -9,6 +9,8 @@ from typing import Any
 from rich.console import Console
 from swin_reference.config import CONVENTIONS
 
+from swin_properties.adapters import exports
+from swin_properties.adapters.exports.onnx_file import RUNTIMES
 from swin_properties.adapters.load import DEVICES
 from swin_properties.adapters.peers import PEERS
 from swin_properties.adapters.remote import TIMEOUT, Launch, Remote
@@ -24,11 +26,46 @@ def add_implementation(command: argparse.ArgumentParser, needs: str = "", progra
 
     ``program``: it may be a program instead, with its arguments after ``--``.
     """
-    forms = "module, module:attribute, file.py, file.py:attribute, or peer:NAME for a public one"
+    forms = (
+        "module, module:attribute, file.py, file.py:attribute, model.onnx, model.pt2, a TorchScript file, or "
+    )
+    forms += "peer:NAME for a public one"
     words = f"what to judge: {forms} ({', '.join(PEERS)})"
     words += "; or -- and the command of a program that speaks docs/protocol.md" * program
     help_text = f"{words}; {needs}" if needs else words
     command.add_argument("implementation", nargs="?" if program else None, help=help_text)
+
+
+def add_export(command: argparse.ArgumentParser) -> None:
+    """Adds what may be said of an exported file."""
+    checkpoint = "the weights of an exported file, where they cannot be recovered from it, or to compare with"
+    command.add_argument("--checkpoint", metavar="PATH", help=checkpoint)
+    size = "the images of a TorchScript file, 224 or 192x256, which the file does not say"
+    command.add_argument("--image-size", metavar="PIXELS", help=size)
+    optimisation = "off: a runtime changes nothing of an ONNX file before it runs it (default on)"
+    command.add_argument("--optimisation", choices=("on", "off"), help=optimisation)
+    runtime = f"what runs an ONNX file: {' or '.join(RUNTIMES)} (default {RUNTIMES[0]})"
+    command.add_argument("--runtime", choices=RUNTIMES, help=runtime)
+    provider = "onnxruntime's provider, such as CUDAExecutionProvider (default CPUExecutionProvider)"
+    command.add_argument("--provider", metavar="NAME", help=provider)
+
+
+def read_options(args: argparse.Namespace) -> dict[str, str]:
+    """Returns the options of an exported file that were given.
+
+    Errors: ``ValueError`` where they are given for another implementation.
+    """
+    options = {
+        word: getattr(args, word)
+        for word in ("checkpoint", "image_size", "optimisation", "runtime", "provider")
+    }
+    given = {word: value for word, value in options.items() if value is not None}
+    if given and not exports.is_export(args.implementation or ""):
+        word = next(iter(given)).replace("_", "-")
+        raise ValueError(
+            f"--{word} is of an exported file, {args.implementation or 'a program'} is none: leave it out"
+        )
+    return given
 
 
 def add_process(command: argparse.ArgumentParser) -> None:

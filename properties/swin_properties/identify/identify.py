@@ -20,7 +20,7 @@ from swin_properties.adapters.implementation import CANONICAL, Implementation, a
 from swin_properties.adapters.process import ProcessGone
 from swin_properties.budget.within import Residuals, perturb, within_budget
 from swin_properties.cases import recipes
-from swin_properties.identify.sizes import FEW, SWEEP, SmallNetwork
+from swin_properties.identify.sizes import FEW, SWEEP, OnlyNetwork, SmallNetwork
 
 NETWORKS = ("swin_transformer", "swin_features")
 """The callables by which a convention is identified: the first that is offered."""
@@ -98,15 +98,31 @@ def find_convention(implementation: Implementation) -> tuple[Convention, str]:
     if not any(implementation.offers(name) for name in NETWORKS):
         return CANONICAL, "assumed"
     seen = Identity()
-    for answer in ask_networks(implementation, FEW, explain=False):
+    for answer in ask_networks(implementation, choose_networks(implementation), explain=False):
         seen = Identity([*seen.answers, answer])
         if len(seen.fits) < 2:
             break
-    return (
-        (convention_named(seen.fits[0]), "identified")
-        if seen.fits
-        else (CANONICAL, "assumed: it follows none")
-    )
+    fits = seen.fits
+    if shown := getattr(implementation.adapter, "mask_value", ""):  # of an exported file
+        fits = [name for name in fits if f"{CONVENTIONS[name].mask_value:g}" == shown] or fits
+    if not fits:
+        return CANONICAL, "assumed: it follows none"
+    first, *others = fits
+    alike = f"identified; at its sizes the same as {', '.join(others)}" if others else "identified"
+    return convention_named(first), alike if implementation.scope.network else "identified"
+
+
+def choose_networks(implementation: Implementation) -> Iterable[SmallNetwork]:
+    """Returns the networks by which a convention is found: for an implementation of one network, that one."""
+    scope = implementation.scope
+    if not scope.network:
+        return FEW
+    cases = [replace(scope.only_network, image=image) for image in scope.image_sizes]
+    # Under `peaked`, whose logits are far apart, a mask of -100 lets tokens of other regions be seen.
+    asked = [("generic", case) for case in cases]
+    if not getattr(implementation.adapter, "mask_value", ""):
+        asked.append(("peaked", cases[0]))
+    return [OnlyNetwork(case.image, recipe=recipe, only=case.config) for recipe, case in asked]
 
 
 def _ask_network(implementation: Implementation, name: str, network: SmallNetwork, explain: bool) -> Answer:
@@ -125,6 +141,7 @@ class _Comparing:
     def __init__(self, implementation: Implementation, name: str, network: SmallNetwork) -> None:
         self.implementation = implementation
         self.name = name
+        self.network = network
         self.config = network.config
         images = recipes.tokens("generic", (1, *network.image, 3), np.random.default_rng(0))
         self.images = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
@@ -134,7 +151,10 @@ class _Comparing:
 
     def make_parameters(self, convention: Convention) -> Any:
         """Returns hot parameters of the shapes that a convention gives the network."""
-        return hot_parameters(parameter_shapes(self.config, convention))
+        own = self.implementation.own
+        if own:
+            return own.params
+        return recipes.weights(self.network.recipe, hot_parameters(parameter_shapes(self.config, convention)))
 
     def get(self, params: Any) -> Any:
         """Returns what the implementation gives, flat, or the sentence with which it refused."""

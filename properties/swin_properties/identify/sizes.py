@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from swin_reference.config import SwinConfig
+from swin_reference.config import SwinConfig, swin_t
 
 
 @dataclass(frozen=True)
@@ -13,6 +13,7 @@ class SmallNetwork:
 
     image: tuple[int, int]
     window: int = 4
+    recipe: str = "generic"
 
     def __str__(self) -> str:
         return "x".join(map(str, self.image)) + (f" window {self.window}" if self.window != 4 else "")
@@ -29,6 +30,18 @@ class SmallNetwork:
             window_size=self.window,
             num_classes=1000,
         )
+
+
+@dataclass(frozen=True)
+class OnlyNetwork(SmallNetwork):
+    """The one network of an implementation that has no other."""
+
+    only: SwinConfig = swin_t
+
+    @property
+    def config(self) -> SwinConfig:
+        """The configuration of the network."""
+        return self.only
 
 
 SWEEP = tuple(

@@ -130,7 +130,8 @@ class Jobs:
         """``first`` has loaded the implementation; the others load it as it was found to be."""
         self.first, self.request, self.explain, self.number = first, request, explain, number
         self.precision, self.convention, self.chosen = first.precision, first.convention, first.chosen
-        self.missing, self.scope, self.device = first.missing, first.scope, first.device
+        self.implementation, self.device = first.implementation, first.device
+        self.missing, self.scope, self.read = first.missing, first.scope, first.read
         self.pairs: list[Pair] = []
         self.asked_by: dict[str, Pair] = {}
         self.deaths = 0

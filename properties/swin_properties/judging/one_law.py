@@ -133,7 +133,7 @@ def run_law(
             raise _Broken
 
     try:
-        ask_all(law, ask, effort, seed)
+        ask_all(law, ask, limit_effort(effort, implementation), seed)
         ask_large(law, ask, effort, seed, implementation)
     except (_Broken, Unsatisfiable):  # unsatisfiable: every case was declined
         pass
@@ -152,13 +152,22 @@ def run_law(
     return replace(result, planned=planned) if declined and len(rhos) < planned else result
 
 
+def limit_effort(effort: Effort, implementation: Implementation) -> Effort:
+    """Returns the effort for an implementation: of one large network few cases, as the oracle takes long."""
+    quick = EFFORTS["quick"]
+    if implementation.scope.is_large:
+        return replace(effort, networks=quick.networks, full=min(effort.full, quick.full))
+    return effort
+
+
 def count_planned(law: Law, effort: Effort, implementation: Implementation) -> int:
     """Returns how many cases a law is asked where none is declined."""
     if isinstance(law.cases, Listed):
         return len(law.cases.every(effort.largest_window, effort.largest_count))
+    effort = limit_effort(effort, implementation)
     full = effort.full if law.full else 0
     large = choose_large(law, effort, implementation)
-    return effort.examples(law) + full + len(large) + len(choose_life_size(law, effort))
+    return effort.examples(law) + full + len(large) + len(choose_life_size(law, effort, implementation))
 
 
 def run_case(
@@ -207,7 +216,7 @@ def ask_large(
     for size in choose_large(law, effort, implementation):
         with suppress(Unsatisfiable):  # all cases of this size may be declined
             _draw(law.cases.large[size], ask, 1, f"{seed} {law.name} {size}")
-    for case in choose_life_size(law, effort):
+    for case in choose_life_size(law, effort, implementation):
         with suppress(Declined):
             ask(case)
 
@@ -220,6 +229,8 @@ def choose_large(law: Law, effort: Effort, implementation: Implementation) -> li
     block is asked all for the parts inside it.
     """
     assert isinstance(law.cases, Drawn)
+    if implementation.scope.network:  # its sizes are what they are
+        return []
     if effort == EFFORTS["deep"]:
         return list(law.cases.large)
     sizes = [size for size in law.cases.large if not is_slow(law, size)]
@@ -233,9 +244,9 @@ def choose_large(law: Law, effort: Effort, implementation: Implementation) -> li
     return (sizes + sizes)[first : first + number]
 
 
-def choose_life_size(law: Law, effort: Effort) -> list[Case]:
+def choose_life_size(law: Law, effort: Effort, implementation: Implementation) -> list[Case]:
     """Returns the cases of a law in which all sizes are those of a real stage, or of a real network."""
-    if not law.life_size or effort == EFFORTS["quick"]:
+    if not law.life_size or effort == EFFORTS["quick"] or implementation.scope.network:
         return []
     if law.kind is NetCase:
         return [SWIN_T]

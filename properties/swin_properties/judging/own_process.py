@@ -60,7 +60,7 @@ class OwnProcess(InProcess):
 
         Errors: ``ValueError`` in one sentence for an implementation that does not start.
         """
-        adapter = "" if request.program else request.implementation
+        adapter = "" if request.program else request.import_string
         self.remote = Remote(Launch(request.program, adapter, __version__), request.timeout or TIMEOUT)
         self.asked: list[str] = []
         """The laws that the process was asked, in this order."""

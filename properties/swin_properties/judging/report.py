@@ -117,7 +117,9 @@ class Report:
     that no longer fail.  ``catalogue`` is the version of the laws.  ``cause`` says what explains the broken
     laws, and ``caught`` which planted bugs these laws would have caught.  ``convention`` is the one that
     the implementation is judged by, and ``chosen`` says where it comes from.  ``scope`` is what the
-    implementation states that it takes, empty for everything.  ``device`` is where it computed.
+    implementation states that it takes, empty for everything.  ``device`` is where it computed.  ``notes``
+    say what was read of an exported file, ``faults`` what is wrong in it whatever it computes, and
+    ``quantised`` that rho is a measure.
     """
 
     implementation: str
@@ -134,6 +136,9 @@ class Report:
     chosen: str = "assumed"
     scope: str = ""
     device: str = "cpu"
+    notes: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
+    quantised: bool = False
 
     def of(self, status: Status) -> list[LawResult]:
         """Returns the results with this status."""
@@ -156,8 +161,13 @@ class Report:
         """Returns 0, 1 or 2.
 
         0: the implementation conforms, but for known failures.  1: a law is broken, a required callable is
-        not offered, or a known failure no longer fails.  2: nothing could be judged.
+        not offered, a known failure no longer fails, or the file has a fault.  2: nothing could be judged;
+        a quantised file is measured, not judged.
         """
+        if self.quantised:
+            return 2
+        if self.faults:
+            return 1
         if self.of("broken") or self.required or self.stale:
             return 1
         return 0 if self.of("holds") or self.of("known failure") else 2

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
 from swin_reference.config import convention_named
 
+from swin_properties.adapters import exports
 from swin_properties.adapters.answers import read_reason
 from swin_properties.adapters.contract import CONTRACT
 from swin_properties.adapters.implementation import Implementation
@@ -34,7 +35,7 @@ class Request:
     ``program`` is the command of an implementation that is no Python.  ``own_process``: the implementation
     has its own, where a call may take ``timeout`` seconds.  ``jobs``: how many pairs share the laws, 0 for as
     many as this machine has room for.  ``shrink``: how many seconds smaller cases of a broken law are looked
-    for.
+    for.  ``options`` are those of an exported file.
     """
 
     implementation: str
@@ -52,6 +53,12 @@ class Request:
     only: str | None = None
     shrink: float = SHRINK
     device: str | None = None
+    options: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def import_string(self) -> str:
+        """What names the implementation where it is loaded: an exported file has its options in it."""
+        return exports.add_options(self.implementation, dict(self.options))
 
     def make_command(self, precision: str, convention: str, words: str = "") -> str:
         """Returns the command that judges the same implementation again, by the laws that ``words`` name.
@@ -59,6 +66,7 @@ class Request:
         ``convention`` is the one it was judged by, empty if it declares it itself.
         """
         line = "swin-oracle check" + (f" {shlex.quote(self.implementation)}" if not self.program else "")
+        line += "".join(f" --{word.replace('_', '-')} {shlex.quote(value)}" for word, value in self.options)
         line += f" --dtype {precision}" + f" --convention {convention}" * bool(convention)
         line += f" --device {self.device}" * bool(self.device)
         return f"{line} {words}".rstrip() + (f" -- {shlex.join(self.program)}" if self.program else "")
@@ -79,6 +87,7 @@ def make_request(
     jobs: int = 1,
     shrink: float = SHRINK,
     device: str | None = None,
+    options: Mapping[str, str] | None = None,
 ) -> Request:
     """Checks the words of a request; loads nothing yet.
 
@@ -97,6 +106,8 @@ def make_request(
         raise ValueError(f"a seed is at least 0, got {seed}: use a larger one")
     if effort not in EFFORTS:
         raise ValueError(f"an effort is one of {', '.join(EFFORTS)}, got {effort!r}: use one of them")
+    if only is None and exports.is_export(implementation):
+        only = "swin_transformer/*"  # a file has one network, and none of its parts
     laws = tuple(choosing.choose_in_order(only))
     if case is not None and len(laws) != 1:
         raise ValueError(f"--case asks one law, --only chose {len(laws)}: name one law with --only")
@@ -123,6 +134,7 @@ def make_request(
         only,
         shrink,
         device,
+        tuple((options or {}).items()),
     )
 
 
@@ -136,6 +148,15 @@ class Watcher:
         """Is called after the last case of a law."""
 
 
+@dataclass(frozen=True)
+class FileRead:
+    """What was read of an exported file: notes, faults, and whether it is quantised; else nothing."""
+
+    notes: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
+    quantised: bool = False
+
+
 class Runner(Protocol):
     """Where an implementation is asked: in this process, or in its own."""
 
@@ -145,6 +166,8 @@ class Runner(Protocol):
     chosen: str
     scope: str
     missing: tuple[str, ...]
+    read: FileRead
+    implementation: Implementation
 
     def ask_each(self, laws: Sequence[Law], watcher: Watcher) -> list[LawResult]:
         """Asks laws, and returns what each found, in their order."""
@@ -177,6 +200,8 @@ class InProcess:
         self.convention, self.chosen = implementation.convention.name, implementation.chosen
         self.scope = str(implementation.scope)
         self.missing = tuple(name for name in request.required if not implementation.offers(name))
+        notes, faults = (tuple(getattr(implementation.adapter, word, ())) for word in ("notes", "faults"))
+        self.read = FileRead(notes, faults, getattr(implementation.adapter, "quantised", False) is True)
 
     def ask_each(self, laws: Sequence[Law], watcher: Watcher) -> list[LawResult]:
         """Asks laws one after the other."""
@@ -236,4 +261,7 @@ def ask_laws(request: Request, runner: Runner, watcher: Watcher) -> Report:
         chosen=runner.chosen,
         scope=runner.scope,
         device=runner.device,
+        notes=runner.read.notes,
+        faults=runner.read.faults,
+        quantised=runner.read.quantised,
     )

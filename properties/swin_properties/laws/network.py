@@ -215,7 +215,7 @@ def embedding_size(swin: Asked, case: NetCase) -> Any:
 
 @law(
     "swin_transformer/one-block",
-    ["swin_transformer"],
+    ["swin_transformer.config.depths"],
     networks(deepest=1).map(lambda case: replace(case, depths=(1,))),
     compares_with="oracle",
 )

@@ -27,17 +27,23 @@ CASES: dict[type[Case], tuple[Cases, Cases]] = {
 """For each type of case: small ones for exact laws, and ones large enough for a budget."""
 
 
-def each(*names: str, tier: Tier = "exact") -> Callable[[Callable[..., Any]], None]:
-    """Adds one law for each name; {} in the sentence stands for the callable that the name begins with."""
+def each(
+    *names: str, tier: Tier = "exact", part: str = ""
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Adds one law for each name; {} in the sentence stands for the callable that the name begins with.
 
-    def enter(ask: Callable[..., Any]) -> None:
+    ``part``: what of the callable the laws need.
+    """
+
+    def enter(ask: Callable[..., Any]) -> Callable[..., Any]:
         for name in names:
             callable_name = name.partition("/")[0]
             small, enough = CASES[CONTRACT[callable_name].kind]
             cases = small if tier == "exact" else enough
             body = partial(ask, name=callable_name)
             body.__doc__ = (ask.__doc__ or "").replace("{}", callable_name)
-            law(name, [callable_name], cases, tier, compares_with="itself")(body)
+            law(name, [callable_name + part], cases, tier, compares_with="itself")(body)
+        return ask
 
     return enter
 
@@ -157,8 +163,8 @@ def other_sizes(case: Any, name: str) -> Iterator[Any]:
     "shifted_window_attention/other-sizes",
     "swin_block/other-sizes",
     "swin_stage/other-sizes",
-    "swin_transformer/other-sizes",
 )
+@each("swin_transformer/other-sizes", part=".config.image_size")
 def unmoved_by_other_sizes(swin: Asked, case: Any, name: str) -> Any:
     """{} gives the same, bitwise, after calls at other sizes and after calls that it refuses."""
     call, (x, *rest) = getattr(swin, name), CONTRACT[name].arguments(case)

@@ -50,7 +50,14 @@ def _write_headline(report: Report) -> Element:
         for count, status in counted
     ]
     sizes = "" if report.sizes == NO_SIZES else str(report.sizes)
-    told = (("Scope", report.scope), ("Cause", report.cause), ("Caught", report.caught), ("Sizes", sizes))
+    read = ("File", "; ".join(report.notes)), ("Fault", "; ".join(report.faults))
+    told = (
+        *read,
+        ("Scope", report.scope),
+        ("Cause", report.cause),
+        ("Caught", report.caught),
+        ("Sizes", sizes),
+    )
     return make_tag(
         "header",
         make_tag("h1", title),

@@ -23,6 +23,11 @@ def text(report: Report) -> str:
         _law(suite, result)
     for name in report.required:
         _failure(_case(suite, "required", name), "required but not offered", name)
+    for fault in report.faults:
+        _failure(_case(suite, "file", fault), "the file has a fault", fault)
+    if report.quantised:
+        case = _case(suite, "file", "quantised")
+        ET.SubElement(case, "skipped", message="the file is quantised: measured, not judged")
     for entry in report.stale:
         case = _case(suite, "known failures", entry.law)
         _failure(case, "stale: no law of it is broken any more", str(entry))

@@ -78,6 +78,10 @@ def print_report(report: Report, console: Console, every: bool = False) -> None:
         console.print(f"\n[bold red]stale known failure:[/] {escape(text)}", soft_wrap=True)
     for name in report.required:
         console.print(f"\n[bold red]required but not offered:[/] {escape(name)}", soft_wrap=True)
+    for note in report.notes:
+        console.print(f"\n[bold]file:[/] {escape(note)}", soft_wrap=True, highlight=False)
+    for fault in report.faults:
+        console.print(f"\n[bold red]fault:[/] {escape(fault)}", soft_wrap=True, highlight=False)
     if absent := not_offered(report):
         console.print(f"\n[dim]not offered:[/] {escape(absent)}", soft_wrap=True, highlight=False)
     if report.scope:
@@ -213,6 +217,10 @@ def verdict(report: Report) -> str:
     holding, broken, known, absent = (
         len(report.of(status)) for status in ("holds", "broken", "known failure", "not offered")
     )
+    if report.quantised:
+        worst = max((result.rho for result in report.results if result.rho is not None), default=None)
+        measured = "nothing measured" if worst is None else f"worst rho {worst:.3g}"
+        return f"{report.implementation} is quantised: measured, not judged ({measured})"
     word = {0: "conforms", 1: "does not conform", 2: "nothing judged"}[report.exit_code]
     if not report.exit_code and known:
         word = "conforms but for known failures"

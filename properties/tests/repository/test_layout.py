@@ -36,6 +36,8 @@ OLD_PATH = PACKAGES["swin_properties"] / "torch_adapter.py"
 """What adapters of users import the base class from."""
 PEERS = sorted((ADAPTERS / "peers").glob("*.py"))
 """Adapters of other projects' torch code, users of the base class; imported only when named."""
+TORCH_FILES = ADAPTERS / "exports" / "torch_file.py"
+"""What runs files of torch: torch is imported only where such a file is judged."""
 SHARED_WITH_TORCH = {"swin_reference.config", "swin_weights"}
 DATA = {"config", "outside", "conventions", "sizes", "types"}
 """What checkpoints share with the oracle."""
@@ -65,7 +67,7 @@ def test_no_forbidden_arrow(package: str) -> None:
     assert sources(package)
     for path in sources(package):
         roots = {name.partition(".")[0] for name in imports(path)}
-        allowed = {"torch"} if path in (TORCH_ADAPTER, MODULES, *PEERS) else set()
+        allowed = {"torch"} if path in (TORCH_ADAPTER, MODULES, TORCH_FILES, *PEERS) else set()
         if path == JUDGED:
             allowed = {"swin_properties"}
         assert not roots & FORBIDDEN[package] - allowed, path

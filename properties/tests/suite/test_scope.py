@@ -41,6 +41,11 @@ STATED = [
     {"own_shift": True},
     {"image_sizes": [(9, 6), 8]},
     {"no_qk_scale": True, "no_position_embedding": True},
+    {
+        "network": "patch=2x2,window=2x2,depths=2x1,heads=1x2,embed_dim=4,hidden=12,classes=9",
+        "image_sizes": [8],
+    },
+    {"own_weights": True},
 ]
 ANY_CASE = st.one_of(grids().strategy, networks().strategy)
 

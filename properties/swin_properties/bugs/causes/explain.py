@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -14,6 +15,7 @@ from swin_properties.bugs.causes.match import Exhibit, Found, find_cover, make_e
 from swin_properties.bugs.causes.parts import find_part
 from swin_properties.bugs.causes.sampling import Asked, draw_sample
 from swin_properties.bugs.causes.traits import Trait, find_trait
+from swin_properties.bugs.kills import cases
 from swin_properties.cases.case import Case, GridCase, NetCase
 from swin_properties.judging.report import LawResult, Report
 from swin_properties.laws.law import LAWS
@@ -22,7 +24,10 @@ MOST_LAWS, MOST_CASES = 6, 5
 """How many broken laws, and drawn cases of each, a planted bug must explain."""
 
 LARGEST = 10_000
-"""The most numbers of a drawn case that planted bugs are tried on."""
+"""The most numbers of a case that planted bugs are tried on, or switched parts."""
+
+SECONDS = 20.0
+"""How long planted bugs are tried."""
 
 MOST_CANDIDATES = 3
 """How many planted bugs are told where several do the same."""
@@ -36,7 +41,7 @@ class Cause:
     answered though its convention rejects it.  ``place`` is the first wrong component, ``part`` the part of
     it, ``trait`` the property of the cases, and ``law`` the law that was asked for it.  ``cover`` are planted
     bugs, the causes that are needed together, of each all that do the same; ``broken`` counts the laws that
-    they had to explain.
+    they had to explain, and ``tried`` says whether there was time to try all planted bugs.
     """
 
     crashes: tuple[tuple[str, int], ...] = ()
@@ -47,6 +52,7 @@ class Cause:
     trait: Trait | None = None
     cover: tuple[tuple[Found, ...], ...] = ()
     broken: int = 0
+    tried: bool = True
 
     def __str__(self) -> str:
         lines = [f"It raises: {text} ({_count(laws, 'law')})." for text, laws in self.crashes]
@@ -76,7 +82,8 @@ class Cause:
             what = (
                 "it" if not explained else f"the other {_count(self.broken - len(explained), 'broken law')}"
             )
-            lines.append(f"No planted bug, and no two together, explain {what}.")
+            time_out = f" Not all were tried: that takes more than {SECONDS:g} seconds." * (not self.tried)
+            lines.append(f"No planted bug, and no two together, explain {what}.{time_out}")
         return lines
 
 
@@ -113,7 +120,7 @@ def find_cause(implementation: Implementation, report: Report, without: Iterable
     told = numeric or crashed
     place = find_first_wrong(report, told) if told else None
     part, law, trait = "", "", None
-    cover: list[list[Found]] = []
+    cover, tried = [], True
     samples: dict[str, list[Asked]] = {}
     if place is not None:
         law = choose_law(place, told)
@@ -124,10 +131,13 @@ def find_cause(implementation: Implementation, report: Report, without: Iterable
             if oracle not in samples:
                 samples[oracle] = draw_sample(LAWS[oracle], implementation, report.seed)
             wrong = [one.case for one in samples[oracle] if one.broken]
-            part = find_part(place.name, implementation, wrong)
+            if small := [case for case in wrong if count_numbers(case) <= LARGEST]:
+                part = find_part(place.name, implementation, small)
     exhibits = list_exhibits(implementation, report, numeric, samples)
     if exhibits:
-        cover = find_cover(implementation, report, exhibits, without)
+        end = time.monotonic() + SECONDS
+        cover = find_cover(implementation, report, exhibits, without, end)
+        tried = time.monotonic() <= end
     return Cause(
         _group(crashed),
         _group(refused),
@@ -137,6 +147,7 @@ def find_cause(implementation: Implementation, report: Report, without: Iterable
         trait,
         tuple(tuple(alike) for alike in cover),
         len(exhibits),
+        tried,
     )
 
 
@@ -176,10 +187,13 @@ def list_exhibits(
         law = LAWS[result.law]
         if law.tier == "gradient" or result.counterexample is None or len(found) == MOST_LAWS:
             continue
-        sample = samples.get(law.name) or draw_sample(law, implementation, report.seed, seconds=1.0)
-        small = [one for one in sample if count_numbers(one.case) <= LARGEST]
-        cases = dict.fromkeys([result.counterexample.case, *(one.case for one in _spread(small))])
-        made: list[Any] = [make_exhibit(law, implementation, case) for case in cases]
+        if law.name in samples:
+            others = [one.case for one in _spread(samples[law.name])]
+        else:
+            others = [implementation.fit_case(case, law.needs) for case in cases(law, "quick", report.seed)]
+        small = [case for case in others if count_numbers(case) <= LARGEST]
+        asked = dict.fromkeys([result.counterexample.case, *small[: MOST_CASES - 1]])
+        made: list[Any] = [make_exhibit(law, implementation, case) for case in asked]
         found[law.name] = [one for one in made if one is not None]
     return {name: exhibits for name, exhibits in found.items() if exhibits}
 
@@ -193,6 +207,7 @@ def count_numbers(case: Case) -> int:
 
 def _spread(sample: Sequence[Asked]) -> list[Asked]:
     """Returns some broken cases of a sample and some that hold: a bug has to be right there as well."""
-    broken = [one for one in sample if one.broken]
-    holding = [one for one in sample if not one.broken]
+    small = [one for one in sample if count_numbers(one.case) <= LARGEST]
+    broken = [one for one in small if one.broken]
+    holding = [one for one in small if not one.broken]
     return broken[: MOST_CASES - 2] + holding[: MOST_CASES - len(broken[: MOST_CASES - 2])]

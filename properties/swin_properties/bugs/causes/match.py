@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
+from math import inf
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,9 +25,6 @@ from swin_properties.laws.law import Law
 
 FAR = 1e3
 """The rho, in the oracle's budget, beyond which the bug's own budget need not be computed."""
-
-SECONDS = 20.0
-"""How long planted bugs are tried."""
 
 MOST_IN_PAIRS = 12
 """How many bugs are tried in pairs."""
@@ -148,12 +146,13 @@ def match_each(
     report: Report,
     exhibits: dict[str, list[Exhibit]],
     without: Iterable[str] = (),
+    end: float = inf,
 ) -> list[Found]:
     """Returns every planted bug that explains at least one broken law, with the laws that it explains.
 
-    ``exhibits`` are those of each broken law.  ``without`` names bugs that are not tried.
+    ``exhibits`` are those of each broken law.  ``without`` names bugs that are not tried; none is tried
+    after the time ``end`` of the monotonic clock.
     """
-    end = time.monotonic() + SECONDS
     reach = {name: {need.partition(".")[0] for need in one[0].law.needs} for name, one in exhibits.items()}
     found = []
     for bug in GALLERY.values():
@@ -171,12 +170,13 @@ def find_cover(
     report: Report,
     exhibits: dict[str, list[Exhibit]],
     without: Iterable[str] = (),
+    end: float = inf,
 ) -> list[list[Found]]:
     """Returns the fewest causes that explain the most broken laws; of each, all that do so alike.
 
     Where no single bug explains all laws, pairs planted together are tried as well.
     """
-    found = match_each(implementation, report, exhibits, without)
+    found = match_each(implementation, report, exhibits, without, end)
     whole = frozenset(exhibits)
     if alike := [one for one in found if one.laws == whole]:
         return [alike]
@@ -184,7 +184,8 @@ def find_cover(
     pairs = [
         Found((*one.bugs, *other.bugs), whole)
         for one, other in combinations(some, 2)
-        if all(is_same((*one.bugs, *other.bugs), implementation, each) for each in exhibits.values())
+        if time.monotonic() < end
+        and all(is_same((*one.bugs, *other.bugs), implementation, each) for each in exhibits.values())
     ]
     if pairs:
         return [pairs]

@@ -1,0 +1,335 @@
+"""An exported file as an implementation: one network, with weights that can be replaced or with its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import swin_weights
+from swin_reference.config import SwinConfig
+from swin_reference.outside import parse_integers
+from swin_reference.sizes import pair
+from swin_weights import flatten, unflatten
+
+from swin_properties.adapters.answers import Declined
+from swin_properties.adapters.exports import ONNX, onnx_file, torch_file
+from swin_properties.adapters.exports.recover import NotRecovered, Recovered, recover
+from swin_properties.adapters.scope import BATCHES
+
+Run = Callable[[Any], Any]
+"""From images to logits."""
+
+
+class Exported:
+    """The network of an exported file, as `Implementation` takes one.
+
+    ``own_weights`` are those that came with the file, nested, where no others can be written into it; else
+    None.  ``notes`` say what was read, ``faults`` what is wrong in the file whatever it computes.
+    """
+
+    def __init__(
+        self,
+        precision: str,
+        sizes: Mapping[str, Any],
+        input_shape: tuple[int | None, ...],
+        run: Run,
+        write: Callable[[Mapping[str, Any]], Run] | None,
+        weights: Mapping[str, Any],
+        notes: list[str],
+        faults: list[str],
+        quantised: bool = False,
+    ) -> None:
+        """``input_shape`` has None where the file says that a side may be any.
+
+        ``write`` returns the network with other weights.
+        """
+        self.precision = precision
+        self.batch = input_shape[0]
+        self.run, self.write = run, write
+        self.weights = dict(weights)
+        self.own_weights = None if write else unflatten(self.weights)
+        self.notes, self.faults, self.quantised = notes, faults, quantised
+        self.scope = {
+            "network": ",".join(f"{word}={_write(value)}" for word, value in sizes.items()),
+            "image_sizes": choose_images(input_shape[2:], sizes),
+            "no_qk_scale": True,
+        } | ({"own_weights": True} if write is None else {})
+        self._written: tuple[Any, Run] | None = None
+
+    def fresh(self) -> None:
+        """Forgets the weights that were written last."""
+        self._written = None
+
+    def swin_transformer(self, images: Any, params: Any, config: SwinConfig) -> Any:
+        """Classifies images, (B, 3, H, W) -> (B, classes), in the batches that the file takes."""
+        run = self._load(flatten(params))
+        images = np.ascontiguousarray(images, self.precision if self.half_input else np.float32)
+        return np.concatenate([self._run(run, part) for part in self._split(images)]).astype(np.float32)
+
+    absent: tuple[str, ...] = ()
+    """The callables of the contract that the file does not compute: an exporter computed them before."""
+
+    mask_value = ""
+    """What hides a token, ``-100`` or ``-inf``, where the file shows it."""
+
+    half_input = False
+    """Whether the file takes images in half precision."""
+
+    def _load(self, params: Mapping[str, Any]) -> Run:
+        if self.write is None:
+            same = params.keys() == self.weights.keys()
+            if not same or not all(np.array_equal(params[name], x) for name, x in self.weights.items()):
+                raise Declined("other weights cannot be written into the file")
+            return self.run
+        if self._written is None or not all(
+            np.array_equal(x, self._written[0][name]) for name, x in params.items()
+        ):
+            self._written = {name: np.array(x) for name, x in params.items()}, self.write(params)
+        return self._written[1]
+
+    def _split(self, images: Any) -> list[Any]:
+        if self.batch is not None:
+            return np.array_split(images, range(self.batch, len(images), self.batch))
+        if len(images) > sum(BATCHES):
+            return np.array_split(images, np.cumsum(BATCHES))
+        return [images]
+
+    def _run(self, run: Run, images: Any) -> Any:
+        """Runs one batch; one that is too small for the file is filled with its own images again."""
+        count = len(images)
+        if self.batch is not None and count < self.batch:
+            images = np.resize(images, (self.batch, *images.shape[1:]))
+        return run(images)[:count]
+
+
+def _write(value: Any) -> str:
+    return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def choose_images(sides: tuple[int | None, ...], sizes: Mapping[str, Any]) -> list[tuple[int, int]]:
+    """Returns the sizes of images to ask: that of the file, or several where it says that it takes any.
+
+    >>> sizes = {"patch": (2, 2), "window": (4, 4), "depths": (1, 1)}
+    >>> choose_images((32, 32), sizes), choose_images((None, None), sizes)
+    ([(32, 32)], [(32, 32), (32, 48), (48, 32), (34, 38)])
+    """
+    whole = [p * m << len(sizes["depths"]) - 1 for p, m in zip(sizes["patch"], sizes["window"], strict=True)]
+    patch = sizes["patch"]
+    height, width = whole
+    wanted = [
+        (2 * height, 2 * width),
+        (2 * height, 3 * width),
+        (3 * height, 2 * width),
+        (2 * height + patch[0], 2 * width + 3 * patch[1]),
+    ]
+    fixed = [tuple(side or other for side, other in zip(sides, size, strict=True)) for size in wanted]
+    return list(dict.fromkeys((height, width) for height, width in fixed))
+
+
+def open_export(
+    path: str,
+    checkpoint: str = "",
+    image_size: str = "",
+    runtime: str = "onnxruntime",
+    provider: str = "CPUExecutionProvider",
+    optimisation: str = "on",
+) -> Exported:
+    """Returns the adapter of an exported file.
+
+    Errors: ``ValueError`` in one sentence for a file that does not read, is no Swin, or gives no weights.
+    """
+    if path.endswith(ONNX):
+        return _open_onnx(path, checkpoint, runtime, provider, optimisation != "off")
+    return _open_torch(path, checkpoint, image_size)
+
+
+def _open_onnx(path: str, checkpoint: str, runtime: str, provider: str, optimise: bool) -> Exported:
+    model = onnx_file.read_model(path)
+    name = Path(path).name
+    run = onnx_file.make_session(model, name, runtime, provider, optimise)
+    graph = onnx_file.Graph(model)
+    shape = onnx_file.find_input_shape(model, name)
+    precision = onnx_file.find_precision(graph)
+    quantised = any(node.op_type in onnx_file.QUANTISED for node in graph.nodes)
+    found, reason = None, ""
+    try:
+        found = recover(graph)
+    except NotRecovered as why:
+        reason = str(why)
+    except (KeyError, IndexError, TypeError, ValueError, NotImplementedError, RuntimeError) as why:
+        reason = f"its graph is not understood, {type(why).__name__}: {why}"
+    given = _load_checkpoint(checkpoint, shape, found) if checkpoint else None
+    if found is None and given is None:
+        raise ValueError(
+            f"the weights of a Swin are recovered from an ONNX file, those of {name} are not: {reason}: "
+            "give its checkpoint with --checkpoint"
+        )
+    notes, faults = [f"batch {shape[0] or 'any'}, image {_tell_sides(shape[2:])}"], []
+    write = None
+    if found is None:
+        assert given is not None
+        weights = {name: x.astype(precision) for name, x in given.weights.items()}
+        sizes = describe_sizes(given.config, given.weights)
+        notes.append(f"weights are those of {checkpoint}; they are not recovered from the file: {reason}")
+    else:
+        weights, sizes = found.weights, found.sizes
+        faults += found.faults
+        notes.append(f"{len(weights)} weights recovered from the file")
+        if found.folded:
+            notes.append(
+                "the bias is stored for each pair of tokens: the file has no relative position index"
+            )
+        notes += describe_weights(weights, precision)
+        if given is not None:
+            faults += compare_weights(weights, given.weights, checkpoint)
+        if not quantised and not found.faults:
+            write = _make_writer(found, name, runtime, provider, optimise)
+            notes.append("the laws write weights of their own into it")
+    if quantised:
+        notes.append("the file is quantised to 8 bits: rho is a measure, no verdict")
+    exported = Exported(precision, sizes, shape, run, write, weights, notes, faults, quantised)
+    exported.mask_value = (found.mask_value if found else "") or onnx_file.find_mask_value(graph)
+    if found is not None and found.folded:
+        exported.absent = ("relative_position_index",)
+    exported.half_input = model.graph.input[0].type.tensor_type.elem_type == 10
+    return exported
+
+
+def _make_writer(
+    found: Recovered, name: str, runtime: str, provider: str, optimise: bool
+) -> Callable[[Mapping[str, Any]], Run]:
+    found.make_room()
+    return lambda weights: onnx_file.make_session(found.write(weights), name, runtime, provider, optimise)
+
+
+def _open_torch(path: str, checkpoint: str, image_size: str) -> Exported:
+    file = torch_file.open_torch(path)
+    shape, precision = file.shape, file.precision
+    name = Path(path).name
+    if image_size:
+        sides = parse_integers("--image-size", image_size)
+        shape = (*shape[:2], sides[0], sides[-1])
+    held = swin_weights.load(checkpoint, **_image_size(shape)) if checkpoint else None
+    reason = ""
+    found = None
+    try:
+        found = swin_weights.understand(file.weights, name, **_image_size(shape))
+    except ValueError as why:
+        reason = str(why)
+    if found is None and held is None:
+        raise ValueError(
+            f"the weights of a Swin are recovered by the names in a file, those of {name} are not: {reason}: "
+            "give its checkpoint with --checkpoint"
+        )
+    known = found or held
+    assert known is not None
+    weights = {name: x.astype(precision) for name, x in known.weights.items()}
+    if None in shape[2:] and path.endswith(torch_file.SCRIPT):
+        if "image_size" in known.unknown:
+            raise ValueError(
+                f"a TorchScript file does not say how large its images are, {name} is one: give --image-size"
+            )
+        shape = (*shape[:2], *pair(known.config.image_size))
+    notes, faults = [f"batch {shape[0] or 'any'}, image {_tell_sides(shape[2:])}"], []
+    if found is None:
+        notes.append(f"weights are those of {checkpoint}; they are not recovered from the file: {reason}")
+    else:
+        notes.append(f"{len(found.weights)} weights recovered from the file, {found.layout} layout")
+        notes += describe_weights(found.weights, precision)
+        if held is not None:
+            faults += compare_weights(found.weights, held.weights, checkpoint)
+    write = None
+    if found is not None:
+        layout = found.layout
+
+        def write(weights: Mapping[str, Any]) -> Run:
+            return file.write(swin_weights.to_layout(weights, layout))
+
+        notes.append("the laws write weights of their own into it")
+    sizes = describe_sizes(known.config, known.weights)
+    exported = Exported(precision, sizes, shape, file.run, write, weights, notes, faults)
+    exported.half_input = precision == "float16"
+    return exported
+
+
+def _image_size(shape: tuple[int | None, ...]) -> dict[str, Any]:
+    height, width = shape[2:]
+    return {"image_size": (height, width)} if height and width else {}
+
+
+def _load_checkpoint(path: str, shape: tuple[int | None, ...], found: Recovered | None) -> Any:
+    known = _image_size(shape)
+    if found is not None:
+        known["window_size"] = found.sizes["window"]
+    return swin_weights.load(path, **known)
+
+
+def describe_sizes(config: SwinConfig, weights: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the fields of `NetCase` for a configuration."""
+    return {
+        "patch": pair(config.patch_size),
+        "window": pair(config.window_size),
+        "depths": config.depths,
+        "heads": config.num_heads,
+        "embed_dim": config.embed_dim,
+        "hidden": weights["layers.0.blocks.0.mlp.fc1.weight"].shape[0],
+        "qkv_bias": int(config.qkv_bias),
+        "patch_norm": int(config.patch_norm),
+        "position_embedding": int(config.absolute_position_embedding),
+        "classes": config.num_classes,
+    }
+
+
+def describe_weights(weights: Mapping[str, Any], precision: str) -> list[str]:
+    """Returns what the weights of a file show by themselves: rounded to half precision, or as constructed."""
+    notes = []
+    matrices = {name: x for name, x in weights.items() if x.ndim > 1}
+    if precision == "float32" and all(_is_half(x) for x in matrices.values()):
+        notes.append(
+            f"the {len(matrices)} matrices are stored in float32 and are exact in float16: they were "
+            "rounded to half precision before"
+        )
+    norms = [x for name, x in weights.items() if "norm" in name and name.endswith("weight")]
+    biases = [x for name, x in weights.items() if name.endswith(".bias") and "patch_embed" not in name]
+    if all(np.all(x == 1) for x in norms) and all(np.all(x == 0) for x in biases):
+        notes.append(
+            "all norms are 1 and all biases 0: the weights are as constructed, no checkpoint was loaded"
+        )
+    return notes
+
+
+def _is_half(x: Any) -> bool:
+    with np.errstate(over="ignore"):
+        return bool(np.array_equal(x, x.astype(np.float16)))
+
+
+def compare_weights(weights: Mapping[str, Any], given: Mapping[str, Any], checkpoint: str) -> list[str]:
+    """Returns how the weights of a file differ from those of a checkpoint, in at most one sentence."""
+    law = f"a file has the weights of its checkpoint, {Path(checkpoint).name}"
+    if weights.keys() != given.keys() or any(weights[name].shape != x.shape for name, x in given.items()):
+        odd = sorted(weights.keys() ^ given.keys()) or [
+            name for name, x in given.items() if weights[name].shape != x.shape
+        ]
+        return [f"{law}: they are of different networks, {odd[0]} is in one of them or has two shapes"]
+    rounded = {name: x.astype(weights[name].dtype) for name, x in given.items()}
+    differ = [name for name, x in rounded.items() if not np.array_equal(x, weights[name])]
+    if not differ:
+        return []
+    with np.errstate(over="ignore"):
+        halves = all(
+            np.array_equal(rounded[name].astype(np.float16).astype(x.dtype), x) for name, x in weights.items()
+        )
+    if halves:
+        return [f"{law}: its weights were rounded to half precision"]
+    matrices = [name for name, x in weights.items() if x.ndim > 1]
+    if set(matrices) <= set(differ):
+        return [f"{law}: all {len(matrices)} matrices differ, the checkpoint was not loaded"]
+    worst = max(differ, key=lambda name: float(np.abs(rounded[name] - weights[name]).max()))
+    by = float(np.abs(rounded[worst] - weights[worst]).max())
+    return [f"{law}: {len(differ)} of {len(weights)} weights differ, {worst} by {by:.3g}"]
+
+
+def _tell_sides(sides: tuple[int | None, ...]) -> str:
+    return "x".join(str(side) if side else "any" for side in sides)

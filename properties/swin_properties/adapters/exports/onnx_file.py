@@ -1,0 +1,268 @@
+"""An ONNX file: read, checked, its graph as a list of what computes with weights, and run by a runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from swin_reference.outside import one_sentence, open_file, refusal
+
+QUANTISED = (
+    "QuantizeLinear",
+    "DynamicQuantizeLinear",
+    "QLinearMatMul",
+    "MatMulInteger",
+    "ConvInteger",
+    "QLinearConv",
+)
+"""The operators that only quantised models have."""
+
+RUNTIMES = ("onnxruntime", "openvino")
+
+
+def import_onnx() -> Any:
+    """Returns the package onnx.
+
+    Errors: ``ValueError`` with the line that installs it.
+    """
+    try:
+        import onnx
+    except ImportError:
+        raise ValueError(
+            "an ONNX file is read by onnx, it is not installed: pip install 'swin-oracle[onnx]'"
+        ) from None
+    return onnx
+
+
+def read_model(path: str) -> Any:
+    """Returns the model of an ONNX file, with its weights.
+
+    Errors: ``ValueError`` in one sentence for a file that is missing, truncated or no ONNX, or whose external
+    data is missing or lies outside its folder.
+    """
+    onnx = import_onnx()
+    with open_file(path, "an ONNX file"):
+        pass
+    with one_sentence(f"an ONNX file parses as a model, {Path(path).name} does not"):
+        model = onnx.load(path, load_external_data=False)
+        if not model.graph.node or not model.opset_import:
+            raise ValueError("it has no graph")
+        check_complete(model)
+    for tensor in model.graph.initializer:
+        _check_place(tensor, Path(path))
+    with one_sentence(f"the weights of an ONNX file are whole, those of {Path(path).name} are not"):
+        onnx.load_external_data_for_model(model, str(Path(path).parent))
+        for tensor in model.graph.initializer:
+            onnx.numpy_helper.to_array(tensor)
+    return model
+
+
+def check_complete(model: Any) -> None:
+    """Checks that every value that is used is made: a file that was cut may still parse.
+
+    Errors: ``ValueError`` that names the first value that is missing.
+    """
+    graph = model.graph
+    known = {one.name for one in (*graph.input, *graph.initializer)} | {""}
+    known |= {sparse.values.name for sparse in graph.sparse_initializer}
+    for node in graph.node:
+        if missing := [one for one in node.input if one not in known]:
+            raise ValueError(f"{node.op_type} uses {missing[0]!r}, which nothing makes")
+        known |= set(node.output)
+    if not graph.output or graph.output[0].name not in known:
+        raise ValueError("nothing makes its output")
+
+
+def _check_place(tensor: Any, path: Path) -> None:
+    """Checks that the external data of a tensor is a file inside the folder of the model."""
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    if tensor.data_location != 1 or "location" not in entries:
+        return
+    folder, place = path.parent.resolve(), entries["location"]
+    file = (folder / place).resolve()
+    if not file.is_relative_to(folder):
+        raise refusal(
+            f"external data lies in the folder of {path.name}, {tensor.name} is in {place!r}: export it again"
+        )
+    if not file.is_file():
+        raise refusal(
+            f"external data lies beside {path.name}, {place!r} with {tensor.name} is missing: copy it there"
+        )
+    if file.stat().st_size < int(entries.get("offset", 0)) + int(entries.get("length", 0)):
+        raise refusal(
+            f"external data is whole, {place!r} ends before {tensor.name} of {path.name} does: copy it again"
+        )
+
+
+class Graph:
+    """A graph, with the maker and the users of every value, and the values that no input changes."""
+
+    def __init__(self, model: Any) -> None:
+        self.onnx = import_onnx()
+        self.model = model
+        self.nodes = list(model.graph.node)
+        self.initializers = {tensor.name: tensor for tensor in model.graph.initializer}
+        self.makers = {name: node for node in self.nodes for name in node.output}
+        self.users: dict[str, list[Any]] = {}
+        for node in self.nodes:
+            for name in node.input:
+                self.users.setdefault(name, []).append(node)
+        self.values: dict[str, Any] = {}
+
+    @cached_property
+    def constants(self) -> set[str]:
+        """The names of the values that no input of the graph changes."""
+        found = set(self.initializers)
+        for node in self.nodes:
+            inputs = [name for name in node.input if name]
+            random = node.op_type.startswith("Random") or node.op_type in ("Loop", "If", "Scan")
+            if not random and all(name in found for name in inputs):
+                found |= set(node.output)
+        return found
+
+    def value(self, name: str) -> Any:
+        """Returns the array of a constant, computed where it is not stored."""
+        if name in self.values:
+            return self.values[name]
+        if name in self.initializers:
+            found = self.onnx.numpy_helper.to_array(self.initializers[name])
+        else:
+            node = self.makers[name]
+            given = {one: self.value(one) for one in node.input if one}
+            helper = self.onnx.helper
+            # Values of a graph of one node need no types: the reference evaluator reads the arrays.
+            inputs = [helper.make_value_info(one, self.onnx.TypeProto()) for one in given]
+            outputs = [helper.make_value_info(one, self.onnx.TypeProto()) for one in node.output]
+            graph = helper.make_graph([node], "one", inputs, outputs)
+            model = helper.make_model(graph, opset_imports=self.model.opset_import)
+            from onnx.reference import ReferenceEvaluator
+
+            for one, array in zip(node.output, ReferenceEvaluator(model).run(None, given), strict=True):
+                self.values[one] = array
+            return self.values[name]
+        self.values[name] = found
+        return found
+
+    def find_constant(self, node: Any) -> tuple[int, Any] | None:
+        """Returns the place and the array of the first constant input of a node."""
+        for place, name in enumerate(node.input):
+            if name in self.constants:
+                return place, self.value(name)
+        return None
+
+    def only_user(self, name: str) -> Any:
+        """Returns the one node that uses a value; None where there are several or none."""
+        users = self.users.get(name, [])
+        return users[0] if len(users) == 1 else None
+
+    def behind(self, name: str) -> Iterator[Any]:
+        """Yields the nodes from which a value is computed, the nearest first."""
+        seen, row = {name}, [name]
+        while row:
+            node = self.makers.get(row.pop(0))
+            if node is None:
+                continue
+            yield node
+            for one in node.input:
+                if one and one not in seen:
+                    seen.add(one)
+                    row.append(one)
+
+
+def find_mask_value(graph: Graph) -> str:
+    """Returns what hides a token, ``-100`` or ``-inf``, where a graph has one of them; else nothing."""
+    stored = [graph.onnx.numpy_helper.to_array(tensor) for tensor in graph.initializers.values()]
+    stored += [
+        graph.value(node.output[0])
+        for node in graph.nodes
+        if node.op_type in ("Constant", "ConstantOfShape") and node.output[0] in graph.constants
+    ]
+    lowest = {
+        float(x.min()) for x in stored if x.dtype.kind == "f" and x.size and set(np.unique(x)[1:]) <= {0}
+    }
+    found = [word for word, value in (("-100", -100.0), ("-inf", -np.inf)) if value in lowest]
+    return found[0] if len(found) == 1 else ""
+
+
+def find_input_shape(model: Any, name: str) -> tuple[int | None, ...]:
+    """Returns the shape (B, 3, H, W) of a model's images, None for a side that may be any.
+
+    Errors: ``ValueError`` for a model that takes something else.
+    """
+    weights = {tensor.name for tensor in model.graph.initializer}
+    inputs = [one for one in model.graph.input if one.name not in weights]
+    shape = tuple(side.dim_value or None for side in inputs[0].type.tensor_type.shape.dim) if inputs else ()
+    if len(inputs) != 1 or len(shape) != 4:
+        raise ValueError(
+            f"an exported classifier takes images (B, 3, H, W), {name} takes {len(inputs)} inputs, the first "
+            f"of {len(shape)} axes: export the whole network"
+        )
+    return shape
+
+
+def find_precision(graph: Graph) -> str:
+    """Returns the precision of most numbers among a graph's weights.
+
+    Errors: ``ValueError`` for one that is not judged.
+    """
+    types = graph.onnx.TensorProto
+    counted = {types.FLOAT: 0, types.FLOAT16: 0, types.DOUBLE: 0, types.BFLOAT16: 0}
+    for tensor in graph.initializers.values():
+        if tensor.data_type in counted:
+            counted[tensor.data_type] += int(np.prod(tensor.dims))
+    names = {types.FLOAT: "float32", types.FLOAT16: "float16"}
+    found = max(counted, key=lambda kind: counted[kind])
+    if found not in names:
+        raise ValueError(
+            f"exported files are judged in float32 and float16, most weights are {types.DataType.Name(found)}"
+            ": export it in one of these"
+        )
+    return names[found]
+
+
+def make_session(model: Any, name: str, runtime: str, provider: str, optimise: bool) -> Any:
+    """Returns a function from images to logits: a model, as a runtime computes it.
+
+    Errors: ``ValueError`` in one sentence for a runtime that is not installed, a provider it has not, and a
+    model that it does not take.
+    """
+    if runtime not in RUNTIMES:
+        raise ValueError(f"a runtime is {' or '.join(RUNTIMES)}, got {runtime!r}: use one of these")
+    if runtime == "openvino":
+        return _openvino(model, name)
+    try:
+        import onnxruntime
+    except ImportError:
+        raise ValueError(
+            "an ONNX file is run by onnxruntime, it is not installed: pip install 'swin-oracle[onnx]'"
+        ) from None
+    if provider not in (known := onnxruntime.get_available_providers()):
+        raise ValueError(
+            f"a provider of this onnxruntime is one of {', '.join(known)}, got {provider!r}: use one of "
+            "these, or install the onnxruntime that has it"
+        )
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 1
+    levels = onnxruntime.GraphOptimizationLevel
+    options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimise else levels.ORT_DISABLE_ALL
+    with one_sentence(f"onnxruntime {onnxruntime.__version__} takes an ONNX file, it does not take {name}"):
+        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=[provider])
+    first = session.get_inputs()[0].name
+    return lambda images: session.run(None, {first: images})[0]
+
+
+def _openvino(model: Any, name: str) -> Any:
+    try:
+        import openvino
+    except ImportError:
+        raise ValueError(
+            "--runtime openvino is openvino's, it is not installed: pip install openvino"
+        ) from None
+    with one_sentence(f"openvino takes an ONNX file, it does not take {name}"):
+        core = openvino.Core()
+        compiled = core.compile_model(core.read_model(model.SerializeToString()), "CPU")
+    return lambda images: np.asarray(compiled([images])[0])
