@@ -202,7 +202,7 @@ def test_what_is_required_must_be_offered(command: Command, tmp_path: Path) -> N
     )
     (tmp_path / "partial.py").write_text(code)
     words = ("check", "partial.py", "--effort", "quick", "--only", "*[kp]/oracle")
-    without = command(*words, "--require", "swin_stage,mlp")
+    without = command(*words, "--require", "swin_stage,mlp", "--all")
     assert without.returncode == 0, without.stdout
     assert re.search(r"swin_block/oracle +not offered", without.stdout)
     assert re.search(r"mlp/oracle +holds", without.stdout)

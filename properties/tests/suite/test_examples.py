@@ -140,9 +140,7 @@ def test_the_examples_own_page_names_every_file_and_no_other() -> None:
     assert set(re.findall(r"\]\(([^.)][^)]*)\)", page)) == files
     for command in re.findall(r"^    (.*)", page, re.MULTILINE):
         named = set(re.findall(r"examples/(\S+\.(?:py|c))\b", command))
-        before = " vectors write " in command or command.startswith(
-            "./vectors "
-        )  # the lines around an example
+        before = " vectors " in command or command.startswith("./vectors ")  # the lines around an example
         assert named or before, f"a command line names an example: {command}"
         assert named <= files
 

@@ -31,7 +31,7 @@ def order_by_use(names: Iterable[str]) -> list[str]:
     """Returns callables so that each stands behind those that it uses.
 
     >>> order_by_use(["swin_block", "mlp", "window_attention"])
-    ['window_attention', 'mlp', 'swin_block']
+    ['mlp', 'window_attention', 'swin_block']
     """
     order = list(CONTRACT)
     return sorted(names, key=lambda name: (len(list_used(name)), order.index(name)))

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import prod
 from typing import Any
 
 from swin_properties.adapters.implementation import Implementation
@@ -13,10 +11,9 @@ from swin_properties.bugs import GALLERY
 from swin_properties.bugs.causes.components import Place, find_first_wrong, find_own_needs
 from swin_properties.bugs.causes.match import Exhibit, Found, find_cover, make_exhibit
 from swin_properties.bugs.causes.parts import find_part
-from swin_properties.bugs.causes.sampling import Asked, draw_sample
+from swin_properties.bugs.causes.sampling import Asked, count_numbers, draw_sample
 from swin_properties.bugs.causes.traits import Trait, find_trait
 from swin_properties.bugs.kills import cases
-from swin_properties.cases.case import Case, GridCase, NetCase
 from swin_properties.judging.report import LawResult, Report
 from swin_properties.laws.law import LAWS
 
@@ -25,9 +22,6 @@ MOST_LAWS, MOST_CASES = 6, 5
 
 LARGEST = 10_000
 """The most numbers of a case that planted bugs are tried on, or switched parts."""
-
-SECONDS = 20.0
-"""How long planted bugs are tried."""
 
 MOST_CANDIDATES = 3
 """How many planted bugs are told where several do the same."""
@@ -41,7 +35,8 @@ class Cause:
     answered though its convention rejects it.  ``place`` is the first wrong component, ``part`` the part of
     it, ``trait`` the property of the cases, and ``law`` the law that was asked for it.  ``cover`` are planted
     bugs, the causes that are needed together, of each all that do the same; ``broken`` counts the laws that
-    they had to explain, and ``tried`` says whether there was time to try all planted bugs.
+    they had to explain, and ``small`` says whether the cases were small enough
+    to try any.
     """
 
     crashes: tuple[tuple[str, int], ...] = ()
@@ -52,7 +47,7 @@ class Cause:
     trait: Trait | None = None
     cover: tuple[tuple[Found, ...], ...] = ()
     broken: int = 0
-    tried: bool = True
+    small: bool = True
 
     def __str__(self) -> str:
         lines = [f"It raises: {text} ({_count(laws, 'law')})." for text, laws in self.crashes]
@@ -82,8 +77,9 @@ class Cause:
             what = (
                 "it" if not explained else f"the other {_count(self.broken - len(explained), 'broken law')}"
             )
-            time_out = f" Not all were tried: that takes more than {SECONDS:g} seconds." * (not self.tried)
-            lines.append(f"No planted bug, and no two together, explain {what}.{time_out}")
+            lines.append(f"No planted bug, and no two together, explain {what}.")
+        if not self.small:
+            lines.append("The cases are too large to try planted bugs on.")
         return lines
 
 
@@ -120,7 +116,7 @@ def find_cause(implementation: Implementation, report: Report, without: Iterable
     told = numeric or crashed
     place = find_first_wrong(report, told) if told else None
     part, law, trait = "", "", None
-    cover, tried = [], True
+    cover: list[list[Found]] = []
     samples: dict[str, list[Asked]] = {}
     if place is not None:
         law = choose_law(place, told)
@@ -135,9 +131,7 @@ def find_cause(implementation: Implementation, report: Report, without: Iterable
                 part = find_part(place.name, implementation, small)
     exhibits = list_exhibits(implementation, report, numeric, samples)
     if exhibits:
-        end = time.monotonic() + SECONDS
-        cover = find_cover(implementation, report, exhibits, without, end)
-        tried = time.monotonic() <= end
+        cover = find_cover(implementation, report, exhibits, without)
     return Cause(
         _group(crashed),
         _group(refused),
@@ -147,7 +141,7 @@ def find_cause(implementation: Implementation, report: Report, without: Iterable
         trait,
         tuple(tuple(alike) for alike in cover),
         len(exhibits),
-        tried,
+        bool(exhibits) or not numeric,
     )
 
 
@@ -191,18 +185,13 @@ def list_exhibits(
             others = [one.case for one in _spread(samples[law.name])]
         else:
             others = [implementation.fit_case(case, law.needs) for case in cases(law, "quick", report.seed)]
+        if count_numbers(result.counterexample.case) > LARGEST:
+            continue
         small = [case for case in others if count_numbers(case) <= LARGEST]
         asked = dict.fromkeys([result.counterexample.case, *small[: MOST_CASES - 1]])
         made: list[Any] = [make_exhibit(law, implementation, case) for case in asked]
         found[law.name] = [one for one in made if one is not None]
     return {name: exhibits for name, exhibits in found.items() if exhibits}
-
-
-def count_numbers(case: Case) -> int:
-    """Returns how many numbers the tokens of a case have."""
-    if isinstance(case, GridCase):
-        return case.batch * prod(case.grid) * case.channels
-    return case.batch * prod(case.image) if isinstance(case, NetCase) else 1
 
 
 def _spread(sample: Sequence[Asked]) -> list[Asked]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
-from math import inf
 from types import SimpleNamespace
 from typing import Any
 
@@ -146,17 +144,15 @@ def match_each(
     report: Report,
     exhibits: dict[str, list[Exhibit]],
     without: Iterable[str] = (),
-    end: float = inf,
 ) -> list[Found]:
     """Returns every planted bug that explains at least one broken law, with the laws that it explains.
 
-    ``exhibits`` are those of each broken law.  ``without`` names bugs that are not tried; none is tried
-    after the time ``end`` of the monotonic clock.
+    ``exhibits`` are those of each broken law.  ``without`` names bugs that are not tried.
     """
     reach = {name: {need.partition(".")[0] for need in one[0].law.needs} for name, one in exhibits.items()}
     found = []
     for bug in GALLERY.values():
-        if bug.name in without or is_excluded(bug, report) or time.monotonic() > end:
+        if bug.name in without or is_excluded(bug, report):
             continue
         laws = [name for name in exhibits if touched(bug.name) & reach[name]]
         same = frozenset(name for name in laws if is_same((bug.name,), implementation, exhibits[name]))
@@ -170,13 +166,12 @@ def find_cover(
     report: Report,
     exhibits: dict[str, list[Exhibit]],
     without: Iterable[str] = (),
-    end: float = inf,
 ) -> list[list[Found]]:
     """Returns the fewest causes that explain the most broken laws; of each, all that do so alike.
 
     Where no single bug explains all laws, pairs planted together are tried as well.
     """
-    found = match_each(implementation, report, exhibits, without, end)
+    found = match_each(implementation, report, exhibits, without)
     whole = frozenset(exhibits)
     if alike := [one for one in found if one.laws == whole]:
         return [alike]
@@ -184,8 +179,7 @@ def find_cover(
     pairs = [
         Found((*one.bugs, *other.bugs), whole)
         for one, other in combinations(some, 2)
-        if time.monotonic() < end
-        and all(is_same((*one.bugs, *other.bugs), implementation, each) for each in exhibits.values())
+        if all(is_same((*one.bugs, *other.bugs), implementation, each) for each in exhibits.values())
     ]
     if pairs:
         return [pairs]

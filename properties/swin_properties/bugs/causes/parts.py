@@ -23,8 +23,8 @@ MOST = 6
 def silence(params: Any, *leaves: str) -> Any:
     """Returns parameters, at any nesting level, in which the weights and biases of some layers are zeros.
 
-    >>> silence({"mlp": {"fc2": {"weight": np.ones(1)}}}, "fc2")
-    {'mlp': {'fc2': {'weight': array([0.])}}}
+    >>> silence({"mlp": {"fc1": {"weight": 2.0}, "fc2": {"weight": 3.0}}}, "fc2")
+    {'mlp': {'fc1': {'weight': 2.0}, 'fc2': {'weight': 0.0}}}
     """
     if isinstance(params, list):
         return [silence(child, *leaves) for child in params]

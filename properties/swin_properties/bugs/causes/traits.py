@@ -77,6 +77,11 @@ GRID = [
         lambda case: any(2 * s % m for s, m in zip(case.shift, case.window, strict=True)),
         "shift window",
     ),
+    _make(
+        "a shift along an axis whose window side is odd",
+        lambda case: any(s and m % 2 for s, m in zip(case.shift, case.window, strict=True)),
+        "shift window",
+    ),
     _make("shifts that differ", lambda case: case.shift[0] != case.shift[1], "shift"),
     _make(
         "a shift other than half the window, rounded down",
@@ -308,11 +313,8 @@ def find_trait(sample: Sample, component: str = "") -> Trait | None:
     left = {one: frozenset(i for i, case in enumerate(holding) if one.has(case)) for one in shared}
     single = [one for one in shared if len(left[one]) < len(holding)]
     found: list[tuple[tuple[Property, ...], frozenset[int]]] = [((one,), left[one]) for one in single]
-    found += [
-        ((one, other), left[one] & left[other])
-        for one, other in combinations(single, 2)
-        if left[one] & left[other] < left[one] and left[one] & left[other] < left[other]
-    ]
+    pairs = combinations(single, 2)  # two are told only where they part the cases exactly
+    found += [((one, other), frozenset()) for one, other in pairs if not left[one] & left[other]]
     if not found:
         return whole
     chosen, kept = min(found, key=lambda pair: (len(pair[1]), len(pair[0])))
