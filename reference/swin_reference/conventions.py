@@ -6,7 +6,7 @@ axes, and has even sides before a merge.  At other sizes they differ in five dec
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from math import inf
 from typing import Any
 
@@ -23,19 +23,19 @@ DECISIONS: dict[str, dict[str, str]] = {
     },
     "window": {
         "keep": "a window keeps its size on a smaller grid, which is padded",
-        "shrink both": "a window shrinks to the grid's smaller side on both axes, and its bias table too",
-        "shrink axis": "a window shrinks to the grid on each axis by itself, and its bias table too",
+        "shrink-both": "a window shrinks to the grid's smaller side on both axes, and its bias table too",
+        "shrink-axis": "a window shrinks to the grid on each axis by itself, and its bias table too",
         "reject": "a grid smaller than the window is rejected",
     },
     "padding": {
-        "pad, roll": "a grid is padded to whole windows, then rolled",
-        "roll, pad": "a grid is rolled, then padded to whole windows, under the padded grid's mask",
+        "pad-roll": "a grid is padded to whole windows, then rolled",
+        "roll-pad": "a grid is rolled, then padded to whole windows, under the padded grid's mask",
         "reject": "a grid that is not made of whole windows is rejected",
     },
     "grid": {
-        "run time": "all this is decided from the grid at hand",
-        "built for, ceil": "all this is decided for one image size, halves rounded up; others are rejected",
-        "built for, floor": "all this is decided for one image size; others, and odd sides before a merge, "
+        "run-time": "all this is decided from the grid at hand",
+        "built-ceil": "all this is decided for one image size, halves rounded up; others are rejected",
+        "built-floor": "all this is decided for one image size; others, and odd sides before a merge, "
         "are rejected",
     },
 }
@@ -50,15 +50,15 @@ class Convention:
     negative.
 
     >>> CONVENTIONS["timm"].padding
-    'roll, pad'
+    'roll-pad'
     """
 
     name: str
     image: str = "pad"
     shift: str = "min"
     window: str = "keep"
-    padding: str = "pad, roll"
-    grid: str = "run time"
+    padding: str = "pad-roll"
+    grid: str = "run-time"
     mask_value: float = -inf
 
     def __post_init__(self) -> None:
@@ -76,10 +76,10 @@ CONVENTIONS: dict[str, Convention] = {
     convention.name: convention
     for convention in (
         Convention("canonical"),
-        Convention("official", "drop", "min", "shrink both", "reject", "built for, floor", -100.0),
+        Convention("official", "drop", "min", "shrink-both", "reject", "built-floor", -100.0),
         Convention("detection", shift="never", mask_value=-100.0),
         Convention("torchvision", "drop", "axis", mask_value=-100.0),
-        Convention("timm", "drop", "axis", "shrink axis", "roll, pad", "built for, ceil", -100.0),
+        Convention("timm", "drop", "axis", "shrink-axis", "roll-pad", "built-ceil", -100.0),
         Convention("transformers", window="reject", mask_value=-100.0),
     )
 }
@@ -91,18 +91,61 @@ official is Microsoft's code for classification, detection is Microsoft's code f
 CANONICAL = CONVENTIONS["canonical"]
 
 
-def convention_named(name: str) -> Convention:
-    """Returns the convention with this name.
+def convention_named(name: str | Convention) -> Convention:
+    """Returns the convention with this name, or a name with changes: ``timm,shift=never``.
 
-    Errors: ``ValueError`` for an unknown name: it lists the names and suggests the nearest.
+    Without a name the changes are to canonical: ``image=drop,mask_value=-100``.  A convention is named by
+    what it decides.
+
+    Errors: ``ValueError`` in one sentence for an unknown name, decision or value.
 
     >>> convention_named("timm").grid
-    'built for, ceil'
+    'built-ceil'
+    >>> convention_named("timm,shift=never").shift
+    'never'
     """
-    if not isinstance(name, str) or name not in CONVENTIONS:
-        hint = nearest(name, CONVENTIONS) if isinstance(name, str) else "its name"
-        raise ValueError(f"a convention is one of {', '.join(CONVENTIONS)}, got {name!r}: use {hint}")
-    return CONVENTIONS[name]
+    if isinstance(name, Convention):
+        return name if name == CONVENTIONS.get(name.name) else convention_named(write_convention(name))
+    if not isinstance(name, str):
+        raise ValueError(f"a convention is a name, got {name!r}: use one of {', '.join(CONVENTIONS)}")
+    if name in CONVENTIONS:
+        return CONVENTIONS[name]
+    first, *changes = name.split(",")
+    if "=" in first:
+        first, changes = CANONICAL.name, [first, *changes]
+    if first not in CONVENTIONS:
+        hint = nearest(first, CONVENTIONS)
+        raise ValueError(f"a convention is one of {', '.join(CONVENTIONS)}, got {first!r}: use {hint}")
+    values: dict[str, Any] = {}
+    for change in changes:
+        key, equals, value = change.partition("=")
+        if not equals or key not in (*DECISIONS, "mask_value") or key in values:
+            raise ValueError(
+                f"a convention's changes are to {', '.join(DECISIONS)} or mask_value, each once, got "
+                f"{change!r}: write decision=value"
+            )
+        values[key] = _read_number(value) if key == "mask_value" else value
+    return replace(CONVENTIONS[first], name=name, **values)
+
+
+def _read_number(word: str) -> float:
+    try:
+        return float(word)
+    except ValueError:
+        raise ValueError(f"a mask adds a number, got mask_value={word}: use -inf or -100") from None
+
+
+def write_convention(convention: Convention) -> str:
+    """Returns the name by which `convention_named` returns a convention: that of the nearest, with changes.
+
+    >>> write_convention(Convention("mine", shift="never", mask_value=-100.0))
+    'detection'
+    >>> write_convention(Convention("mine", "drop", shift="never"))
+    'canonical,image=drop,shift=never'
+    """
+    changes = {name: differences(named, convention) for name, named in CONVENTIONS.items()}
+    nearest_name = min(changes, key=lambda name: len(changes[name]))
+    return ",".join([nearest_name, *(f"{key}={value}" for key, value in changes[nearest_name].items())])
 
 
 def nearest(word: str, words: Any) -> str:

@@ -63,9 +63,9 @@ def stage_window(grid: Grid, window_size: Size, convention: Convention) -> tuple
     (4, 3)
     """
     (height, width), (mh, mw) = grid, window_pair(window_size)
-    if convention.window == "shrink axis":
+    if convention.window == "shrink-axis":
         return min(mh, height), min(mw, width)
-    if convention.window == "shrink both" and (height <= mh or width <= mw):
+    if convention.window == "shrink-both" and (height <= mh or width <= mw):
         return min(mh, height, width), min(mw, height, width)
     if convention.window == "reject" and (height < mh or width < mw):
         raise Rejected(
@@ -109,7 +109,7 @@ def pads_before_roll(grid: Grid, window_size: Size, convention: Convention) -> b
             f"the {convention.name} convention takes grids of whole windows, got {height}x{width} and window "
             f"{mh}x{mw}: use an image that makes {round_up(height, mh)}x{round_up(width, mw)} tokens"
         )
-    return convention.padding != "roll, pad"
+    return convention.padding != "roll-pad"
 
 
 def merged_grid(grid: Grid, convention: Convention) -> tuple[int, int]:
@@ -121,7 +121,7 @@ def merged_grid(grid: Grid, convention: Convention) -> tuple[int, int]:
     (3, 2)
     """
     height, width = grid
-    if convention.grid == "built for, floor" and (height % 2 or width % 2):
+    if convention.grid == "built-floor" and (height % 2 or width % 2):
         raise Rejected(
             f"the {convention.name} convention merges grids with even sides, got {height}x{width}: use an "
             "image whose grid is even before each merge"
@@ -137,7 +137,7 @@ def check_image(image: Grid, config: SwinConfig, convention: Convention) -> None
     >>> check_image((9, 9), SwinConfig(image_size=8), CANONICAL)
     """
     height, width = image
-    if convention.grid != "run time" and (height, width) != pair(config.image_size):
+    if convention.grid != "run-time" and (height, width) != pair(config.image_size):
         raise Rejected(
             f"the {convention.name} convention builds a network for one image size, got {height}x{width} and "
             f"image_size={config.image_size}: make a network with image_size={(height, width)}"

@@ -176,7 +176,7 @@ def _check_buffers(buffers: Mapping[str, Any], config: SwinConfig, named_in: Map
 def _require_image_size(config: SwinConfig, unknown: tuple[str, ...]) -> None:
     """Checks that the image size is known, if the convention builds a network for one."""
     convention = convention_named(config.convention)
-    if "image_size" in unknown and (convention.grid != "run time" or convention.window.startswith("shrink")):
+    if "image_size" in unknown and (convention.grid != "run-time" or convention.window.startswith("shrink")):
         raise ValueError(
             f"the {convention.name} convention builds a network for one image size, and the file does not "
             "say it: pass image_size="

@@ -66,7 +66,7 @@ def fit_window(grid: Sides, window_size: Size, convention: Convention) -> tuple[
                 f"and window {write_sides(window)}: use a larger image or a smaller window"
             )
         return window
-    if convention.window == "shrink axis":
+    if convention.window == "shrink-axis":
         limits = tuple(grid)
     elif any(small) or any(side == m for side, m in zip(grid, window, strict=True)):
         limits = (min(grid),) * 2
@@ -107,7 +107,7 @@ def find_margins(grid: Sides, window: tuple[int, int], convention: Convention) -
             f"{write_sides(grid)}: use an image whose grids are multiples of the window in every stage"
         )
     none = (0, 0)
-    return (none, lacking) if convention.padding == "roll, pad" else (lacking, none)
+    return (none, lacking) if convention.padding == "roll-pad" else (lacking, none)
 
 
 def check_merge(grid: Sides, convention: Convention) -> None:
@@ -117,7 +117,7 @@ def check_merge(grid: Sides, convention: Convention) -> None:
 
     >>> check_merge((5, 4), CANONICAL)
     """
-    if convention.grid == "built for, floor" and any(side % 2 for side in grid):
+    if convention.grid == "built-floor" and any(side % 2 for side in grid):
         raise ValueError(
             f"a grid has even sides before a merge under {convention.name}, got "
             f"{write_sides(grid)}: use an image whose grids halve evenly"
@@ -132,7 +132,7 @@ def check_image(image: Sides, config: SwinConfig, convention: Convention) -> Non
     >>> check_image((9, 9), SwinConfig(image_size=8), CANONICAL)
     """
     built_for = pair(config.image_size)
-    if convention.grid != "run time" and tuple(image) != built_for:
+    if convention.grid != "run-time" and tuple(image) != built_for:
         raise ValueError(
             f"a network is built for one image size under {convention.name}, got "
             f"{write_sides(image)} and one for {write_sides(built_for)}: build it with that image_size"

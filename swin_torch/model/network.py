@@ -111,7 +111,7 @@ class SwinTransformer(nn.Module):
     def _embed(self, images: Tensor) -> Tensor:
         check_image(images.shape[2:], self.config, self.convention)
         x = self.patch_embed(images)
-        if self.convention.grid != "run time":
+        if self.convention.grid != "run-time":
             x = require(x, list_equal_pairs(images.shape[2:], pair(self.config.image_size)))
         if self.absolute_pos_embed is None:
             return x

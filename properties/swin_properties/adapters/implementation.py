@@ -178,7 +178,7 @@ def without_faults(convention: Convention) -> Convention:
     >>> without_faults(CONVENTIONS["torchvision"]).mask_value
     -inf
     """
-    padding = "pad, roll" if convention.padding == "roll, pad" else convention.padding
+    padding = "pad-roll" if convention.padding == "roll-pad" else convention.padding
     return replace(convention, padding=padding, mask_value=CANONICAL.mask_value)
 
 

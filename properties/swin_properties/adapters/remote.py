@@ -154,7 +154,7 @@ class Remote:
         self.quantised = reply.get("quantised") == "1"
         self.is_oracle = reply.get("oracle") == "1"
         self.scope = clean(reply.get("scope", ""), 2000)
-        self.convention = clean(reply.get("convention", ""), 40) or None
+        self.convention = clean(reply.get("convention", ""), 120) or None
         if reply.get("precisions"):
             self.with_precision = partial(self._set, "precision")
         if reply.get("conventions"):

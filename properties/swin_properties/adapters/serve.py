@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import Any
 
 import numpy as np
-from swin_reference.config import CONVENTIONS
+from swin_reference.conventions import CONVENTIONS, Convention, write_convention
 from swin_timing.message import PROTOCOL, Message, find_type, receive, send
 from swin_weights import flatten
 
@@ -88,7 +88,8 @@ class Served:
         if self.is_network:
             found |= {"offers": "", "keywords": "", "layout": str(adapter.layout)}
         if (convention := getattr(adapter, "convention", None)) is not None:
-            found["convention"] = str(convention)
+            named = isinstance(convention, Convention)
+            found["convention"] = write_convention(convention) if named else str(convention)
         if is_reference(adapter):
             found["oracle"] = "1"
         for word in ("notes", "faults", "absent"):

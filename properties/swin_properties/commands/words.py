@@ -127,5 +127,8 @@ def add_photograph(command: argparse.ArgumentParser) -> None:
 def add_convention(command: argparse.ArgumentParser) -> None:
     """Adds ``--convention``, the convention to judge by."""
     default = "the one that the implementation declares or is found to follow"
-    words = f"the convention to judge by: {', '.join(CONVENTIONS)} (default: {default})"
+    words = (
+        f"the convention to judge by: {', '.join(CONVENTIONS)}, or one with changes such as "
+        f"timm,shift=never (default: {default})"
+    )
     command.add_argument("--convention", metavar="NAME", help=words)

@@ -93,23 +93,45 @@ def ask_networks(
 def find_convention(implementation: Implementation) -> tuple[Convention, str]:
     """Returns the convention that an undeclared implementation is judged by, and how it was found.
 
-    It tries as few of the networks in `FEW` as leave one convention, or none.
+    It tries the networks in `FEW`, until no convention is left.
     """
     if not any(implementation.offers(name) for name in NETWORKS):
         return CANONICAL, "assumed"
     seen = Identity()
     for answer in ask_networks(implementation, choose_networks(implementation), explain=False):
         seen = Identity([*seen.answers, answer])
-        if len(seen.fits) < 2:
+        if not seen.fits:
             break
     fits = seen.fits
     if shown := getattr(implementation.adapter, "mask_value", ""):  # of an exported file
         fits = [name for name in fits if f"{CONVENTIONS[name].mask_value:g}" == shown] or fits
     if not fits:
-        return CANONICAL, "assumed: it follows none"
+        combination = None if implementation.scope.network else find_combination(implementation)
+        if combination is None:
+            return CANONICAL, "assumed: it follows none"
+        return combination, "identified as decisions that no named convention has"
     first, *others = fits
     alike = f"identified; at its sizes the same as {', '.join(others)}" if others else "identified"
     return convention_named(first), alike if implementation.scope.network else "identified"
+
+
+def find_combination(implementation: Implementation) -> Convention | None:
+    """Returns the decisions that an implementation follows: a named convention's with the fewest changes.
+
+    None where no combination gives its results on all networks of `FEW`.
+    """
+    name = next(one for one in NETWORKS if implementation.offers(one))
+    left = list(list_combinations())
+    for network in FEW:
+        compared = _Comparing(implementation, name, network)
+        left = [convention for convention in left if compared.same(convention)]
+    steps = [_keep_visible(differences(base, one)) for base in CONVENTIONS.values() for one in left]
+    if not steps:
+        return None
+    names = [base.name for base in CONVENTIONS.values() for _ in left]
+    fewest = min(range(len(steps)), key=lambda i: len(steps[i]))
+    changes = (f"{key}={value}" for key, value in steps[fewest].items())
+    return convention_named(",".join([names[fewest], *changes]))
 
 
 def choose_networks(implementation: Implementation) -> Iterable[SmallNetwork]:
@@ -181,8 +203,7 @@ class _Comparing:
         got = self.get(params)
         if isinstance(got, str):
             return False
-        known = convention.name in CONVENTIONS  # the second oracle reads the name in the configuration
-        config = replace(self.config, convention=convention.name) if known else self.config
+        config = replace(self.config, convention=convention.name)  # the second oracle reads the name
         source = apply_convention(convention, self.implementation.source)
         expected = _flatten(getattr(source, self.name)(self.images, params, config))
         precision = self.implementation.precision
@@ -235,7 +256,8 @@ def list_combinations() -> Iterator[Convention]:
     keys = "image", "shift", "window", "padding"
     values = {key: [value for value in DECISIONS[key] if value != "reject"] for key in keys}
     for image, shift, window, padding in product(*values.values()):
-        yield Convention(f"{image}; {shift}; {window}; {padding}", image, shift, window, padding)
+        words = f"image={image},shift={shift},window={window},padding={padding}"
+        yield Convention(words, image, shift, window, padding)
 
 
 def _explain(compared: _Comparing) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -196,3 +197,47 @@ def test_the_command_prints_the_sizes_that_tell_and_the_verdict() -> None:
     assert "not timm: differs at 40x40" in run.stdout
     judged = load_implementation("swin_torch:adapters.torchvision")
     assert judged.convention.name == "torchvision"
+
+
+def test_a_convention_is_a_name_with_changes_or_an_object() -> None:
+    never = convention_named("timm,shift=never")
+    assert replace(never, name="timm", shift="axis") == CONVENTIONS["timm"]
+    assert convention_named("image=drop") == replace(
+        CONVENTIONS["canonical"], name="image=drop", image="drop"
+    )
+    assert convention_named(replace(CONVENTIONS["detection"], name="mine")) is CONVENTIONS["detection"]
+    assert convention_named(str(convention_named(never).name)) == never
+    adapter = SimpleNamespace(
+        **vars(swin_reference.variant(convention="torchvision"))
+        | {"convention": replace(CONVENTIONS["torchvision"], name="mine")}
+    )
+    report = check(adapter, only="swin_transformer/oracle", effort="quick")
+    assert (report.convention, report.chosen, report.exit_code) == ("torchvision", "declared", 0)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("tim", "got 'tim': use 'timm'"),
+        ("timm,shift", "got 'shift': write decision=value"),
+        ("timm,shift=never,shift=min", "each once, got 'shift=min'"),
+        ("timm,shift=maybe", "got 'maybe': use one of these"),
+        ("mask_value=x", "a mask adds a number, got mask_value=x"),
+        ("mask_value=3", "a mask adds a negative number"),
+        (3, "a convention is a name, got 3"),
+    ],
+)
+def test_what_is_no_convention_is_one_sentence(words: Any, sentence: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        convention_named(words)
+
+
+def test_decisions_that_no_named_convention_has_are_what_it_is_judged_by() -> None:
+    mixed = convention_named("torchvision,shift=never")
+    functions = vars(swin_reference.under(mixed))
+    adapter = SimpleNamespace(precision="float64", swin_transformer=functions["swin_transformer"])
+    judged = load_implementation(adapter)
+    assert judged.convention.shift == "never"
+    assert judged.convention.image == "drop"
+    assert judged.chosen == "identified as decisions that no named convention has"
+    assert convention_named(judged.convention.name) == judged.convention

@@ -35,7 +35,7 @@ def shifted_window_attention(
     ...                          (0, 1)).ravel()
     array([1., 3., 3., 8.])
     """
-    if convention.mask_value != -np.inf or convention.padding == "roll, pad":
+    if convention.mask_value != -np.inf or convention.padding == "roll-pad":
         return _rolled(x, params, num_heads, two(window_size), two(shift_size), qk_scale, convention)
     batch, height, width, channels = x.shape
     mh, mw = two(window_size)

@@ -56,7 +56,7 @@ def brought_together(
     [[(1, False), (2, False)], [(0, False), (None, True)]]
     """
     whole = (length + window - 1) // window * window
-    ring = length if convention.padding == "roll, pad" else whole
+    ring = length if convention.padding == "roll-pad" else whole
     line: list[tuple[int | None, bool]] = []
     for position in range(whole):
         token = (position + shift) % ring
@@ -76,9 +76,9 @@ def window_and_shift(
     """
     sides, window = (height, width), list(two(window_size))
     spans = [side <= m for side, m in zip(sides, window, strict=True)]
-    if convention.window == "shrink axis":
+    if convention.window == "shrink-axis":
         window = [min(pair) for pair in zip(sides, window, strict=True)]
-    elif convention.window == "shrink both" and any(spans):
+    elif convention.window == "shrink-both" and any(spans):
         window = [min(m, *sides) for m in window]
     spans = [side <= m for side, m in zip(sides, window, strict=True)]
     drops = {"never": [False, False], "min": [any(spans)] * 2, "axis": spans}[convention.shift]
