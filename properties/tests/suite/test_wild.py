@@ -50,7 +50,7 @@ CAUSES = {
     "roll_by_floor_of_minus": "cases with a shift along an axis whose window side is odd, holds on all",
     "roll_twice": "the fault is in the windows, the shift, the padding, the mask",
     "scale_by_heads": "cases with a number of heads other than the channels of a head, holds on all",
-    "shared_blocks": "cases with several blocks in a stage, holds on all",
+    "shared_blocks": "with all blocks switched off it is right, so the fault is in the blocks",
     "softmax_block_of_64": "cases with a window side above 8, holds on all",
     "table_in_half": "[table-in-half; seen:",
 }
@@ -78,11 +78,17 @@ def judge(adapter: Any, law: str, **options: Any) -> Report:
     return check(adapter, only=law, **{"effort": "quick", "shrink": 3.0, **options})
 
 
+def is_block_broken(adapter: Any) -> bool:
+    """Tells whether a block is not the oracle's at quick effort; why is not asked."""
+    law, quick = LAWS["swin_block/oracle"], one_law.EFFORTS["quick"]
+    return one_law.run_law(law, Implementation(adapter), quick, 0, str, shrink=0.0).status == "broken"
+
+
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_wrong_swin_breaks_the_law_of_its_fault(name: str) -> None:
     report = judge(load(name).adapter, BROKEN[name])
     assert [result.law for result in report.of("broken")] == [BROKEN[name]]
-    assert CAUSES.get(name, " is the first component that is wrong") in report.cause
+    assert CAUSES.get(name, " is the first component that is wrong") in report.cause.replace("With", "with")
 
 
 def test_an_index_in_floats_is_broken_in_bfloat16() -> None:
@@ -92,12 +98,12 @@ def test_an_index_in_floats_is_broken_in_bfloat16() -> None:
 
 @pytest.mark.parametrize("name", LIMITS)
 def test_a_block_that_is_right_up_to_a_size_is_broken(name: str) -> None:
-    assert judge(getattr(load("limits"), name), "swin_block/oracle").of("broken")
+    assert is_block_broken(getattr(load("limits"), name))
 
 
 def test_a_block_that_is_wrong_where_32_does_not_divide_the_tokens_is_broken() -> None:
     odd = load("limits").limited(lambda sizes: sizes["tokens"] % 32 != 0)
-    assert judge(odd, "swin_block/oracle").of("broken")
+    assert is_block_broken(odd)
 
 
 def test_a_block_that_is_wrong_from_many_windows_on_is_broken(deep: bool) -> None:
@@ -109,7 +115,7 @@ def test_a_block_that_is_wrong_from_many_windows_on_is_broken(deep: bool) -> Non
             assert judge(adapter, law.name, effort="default").of("broken")
     effort, judged = one_law.EFFORTS["default"], Implementation(beyond)
     assert "4097 windows" in one_law.choose_large(law, effort, judged)
-    (many,) = [case for case in one_law.choose_life_size(law, effort) if case.batch > 65536]
+    (many,) = [case for case in one_law.choose_life_size(law, effort, judged) if case.batch > 65536]
     assert one_law.run_case(law, judged, many, str).status == "broken"
     fewer = Implementation(limits.batch_windows_4096)
     assert one_law.run_case(law, fewer, replace(many, batch=4097), str).status == "broken"
