@@ -18,7 +18,14 @@ lint: .venv/installed         ## format, lint, types
 
 deep: .venv/installed         ## heavy and random: run it before a change is called done
 	SWIN_ORACLE_PROFILE=deep $(BIN)/python -m pytest properties -n auto --dist worksteal
+	$(MUTANTS)
 	$(MAKE) fuzz
+
+NUMBER ?= 300
+SEED ?= 0
+MUTANTS = PYTHONPATH=properties $(BIN)/python -m studies.mutants --number $(NUMBER) --seed $(SEED)
+mutants: .venv/installed      ## small edits of the oracle: laws break each, or a committed list says why none does
+	$(MUTANTS)
 
 fuzz: .venv/installed         ## 5000 damaged and odd inputs, by seed: no traceback, no silent pass, no hang
 	PYTHONPATH=properties $(BIN)/python -m studies.fuzz

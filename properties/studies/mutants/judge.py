@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import get_context
 
 import numpy as np
 import swin_reference
+from hypothesis.errors import Unsatisfiable
 from studies.mutants.edits import Edit
 from studies.mutants.mutant import Mutant, bind_convention, choose_laws, module_of, takes_convention
 from studies.mutants.watch import FLOAT64, LONGEST, Watched, limit_time
@@ -129,7 +130,8 @@ def run(work: Work) -> dict[Edit, Account]:
             if not judged.watched.mutants or law.missing(judged.watched.swin):
                 continue
             ask = partial(judged.ask, law)
-            one_law.ask_all(law, ask, effort, work.seed)
+            with suppress(Unsatisfiable):  # a convention may refuse every case of a law
+                one_law.ask_all(law, ask, effort, work.seed)
             if work.large:
                 one_law.ask_large(law, ask, effort, work.seed, judged.watched.swin)
     return {

@@ -73,3 +73,13 @@ def test_every_link_of_a_page_leads_somewhere(page: str) -> None:
         assert there.exists(), f"{page} links to {path}, which is not there"
         if anchor:
             assert anchor in headings(there), f"{page} links to {path}#{anchor}, which has no such heading"
+
+
+def test_every_target_that_is_named_is_in_the_makefile() -> None:
+    text = (readme.ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z-]+):", text, re.MULTILINE))
+    (phony,) = re.findall(r"^\.PHONY:((?:.*\\\n)*.*)", text, re.MULTILINE)
+    assert set(phony.replace("\\", " ").split()) <= targets
+    for page in WRITTEN:
+        named = set(re.findall(r"`make ([a-z][a-z-]*)", (readme.ROOT / page).read_text()))
+        assert named <= targets, page
