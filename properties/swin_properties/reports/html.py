@@ -62,7 +62,7 @@ def _write_headline(report: Report) -> Element:
         "header",
         make_tag("h1", title),
         make_tag("ul", *counts, class_="counts"),
-        *(make_tag("p", f"{label}: {text}") for label, text in told if text),
+        *(make_tag("p", line) for label, text in told if text for line in f"{label}: {text}".split("\n")),
         *(make_tag("p", f"Not asked: {text}", class_="faint") for text in terminal.declined(report)),
         make_tag("p", terminal.verdict(report), class_="faint"),
         class_=f"verdict {KINDS[report.exit_code]}",
