@@ -30,7 +30,7 @@ def load_implementation(
     if convention is not None:
         asked = convention_named(convention)
         if callable(getattr(found, "with_convention", None)):
-            found = found.with_convention(convention)
+            found = found.with_convention(asked.name)
         return Implementation(found, precision, asked, "as asked")
     if (own := getattr(found, "convention", None)) is not None:
         return Implementation(found, precision, convention_named(own), "declared")

@@ -174,10 +174,13 @@ def test_files_of_configurations(tmp_path: Path) -> None:
             load_config(str(place))
 
 
-def test_a_convention_given_as_an_object_is_one_sentence() -> None:
-    for odd in (Convention("canonical"), ["timm"], {}, 3):
-        with pytest.raises(ValueError, match=r"a convention is one of canonical, .* use its name"):
+def test_a_convention_given_as_another_object_is_one_sentence() -> None:
+    for odd in (["timm"], {}, 3):
+        with pytest.raises(ValueError, match=r"a convention is a name, got .*: use one of canonical, "):
             check("swin_reference", only="layer_norm/eps", convention=odd)  # type: ignore[arg-type]
+    own = Convention("mine")
+    report = check("swin_torch", only="layer_norm/eps", convention=own)  # type: ignore[arg-type]
+    assert (report.convention, report.exit_code) == ("canonical", 0)
 
 
 def predict(capsys: Out, image: Path | str, folder: Path) -> str:
