@@ -11,6 +11,8 @@ import swin_reference
 from swin_properties.adapters.implementation import Implementation
 from swin_properties.budget.precision import PRECISIONS
 from swin_properties.bugs import GALLERY, kills
+from swin_properties.bugs.backward.gallery import BUGS
+from swin_properties.bugs.backward.kills import shipped
 from swin_properties.bugs.causes.components import find_first_wrong, list_used, order_by_use
 from swin_properties.bugs.causes.explain import Cause, explain, find_cause
 from swin_properties.bugs.causes.match import plant
@@ -41,6 +43,8 @@ def find(judged: Implementation, only: str | None = None, without: tuple[str, ..
 def list_bugs(cause: Cause) -> list[str]:
     return [name for alike in cause.cover for found in alike for name in found.bugs]
 
+
+BACKWARD = next(bug for bug, laws in shipped().items() if "layer_norm/gradient" in laws)
 
 ATTENTION = "fault is in the attention branch"
 
@@ -159,6 +163,13 @@ def test_what_writes_to_its_inputs_in_a_way_of_its_own_is_explained_by_no_bug() 
 
     judged = offer(SimpleNamespace(layer_norm=layer_norm), "layer_norm")
     assert find(judged, "layer_norm/keeps-inputs").cover == ()
+
+
+def test_where_only_gradients_are_wrong_nothing_is_said_of_planted_bugs() -> None:
+    judged = Implementation(BUGS[BACKWARD].implementation("float32"), PRECISIONS["float32"])
+    text = str(find(judged, "layer_norm/gradient"))
+    assert "layer_norm is the first component that is wrong" in text
+    assert "planted bug" not in text
 
 
 def test_a_conforming_implementation_has_no_cause() -> None:

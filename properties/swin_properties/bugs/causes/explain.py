@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from swin_properties.adapters.implementation import Implementation
 from swin_properties.bugs import GALLERY
@@ -14,6 +13,7 @@ from swin_properties.bugs.causes.parts import find_part
 from swin_properties.bugs.causes.sampling import Asked, count_numbers, draw_sample
 from swin_properties.bugs.causes.traits import Trait, find_trait
 from swin_properties.bugs.kills import cases
+from swin_properties.cases.case import Case
 from swin_properties.judging.report import LawResult, Report
 from swin_properties.laws.law import LAWS
 
@@ -35,8 +35,7 @@ class Cause:
     answered though its convention rejects it.  ``place`` is the first wrong component, ``part`` the part of
     it, ``trait`` the property of the cases, and ``law`` the law that was asked for it.  ``cover`` are planted
     bugs, the causes that are needed together, of each all that do the same; ``broken`` counts the laws that
-    they had to explain, and ``small`` says whether the cases were small enough
-    to try any.
+    they had to explain, and ``too_large`` says that their cases were too large to try any.
     """
 
     crashes: tuple[tuple[str, int], ...] = ()
@@ -47,7 +46,7 @@ class Cause:
     trait: Trait | None = None
     cover: tuple[tuple[Found, ...], ...] = ()
     broken: int = 0
-    small: bool = True
+    too_large: bool = False
 
     def __str__(self) -> str:
         lines = [f"It raises: {text} ({_count(laws, 'law')})." for text, laws in self.crashes]
@@ -78,7 +77,7 @@ class Cause:
                 "it" if not explained else f"the other {_count(self.broken - len(explained), 'broken law')}"
             )
             lines.append(f"No planted bug, and no two together, explain {what}.")
-        if not self.small:
+        if self.too_large:
             lines.append("The cases are too large to try planted bugs on.")
         return lines
 
@@ -116,7 +115,6 @@ def find_cause(implementation: Implementation, report: Report, without: Iterable
     told = numeric or crashed
     place = find_first_wrong(report, told) if told else None
     part, law, trait = "", "", None
-    cover: list[list[Found]] = []
     samples: dict[str, list[Asked]] = {}
     if place is not None:
         law = choose_law(place, told)
@@ -129,9 +127,11 @@ def find_cause(implementation: Implementation, report: Report, without: Iterable
             wrong = [one.case for one in samples[oracle] if one.broken]
             if small := [case for case in wrong if count_numbers(case) <= LARGEST]:
                 part = find_part(place.name, implementation, small)
-    exhibits = list_exhibits(implementation, report, numeric, samples)
-    if exhibits:
-        cover = find_cover(implementation, report, exhibits, without)
+    # A gradient law that is broken says itself what is wrong.
+    forward = [result for result in numeric if LAWS[result.law].tier != "gradient"]
+    tried = [result for result in forward if count_numbers(_find_case(result)) <= LARGEST]
+    exhibits = list_exhibits(implementation, report, tried[:MOST_LAWS], samples)
+    cover = find_cover(implementation, report, exhibits, without) if exhibits else []
     return Cause(
         _group(crashed),
         _group(refused),
@@ -141,7 +141,7 @@ def find_cause(implementation: Implementation, report: Report, without: Iterable
         trait,
         tuple(tuple(alike) for alike in cover),
         len(exhibits),
-        bool(exhibits) or not numeric,
+        bool(forward) and not tried,
     )
 
 
@@ -149,6 +149,12 @@ def _kind(result: LawResult) -> str:
     """Returns "raised", "refused" for an answer that the convention rejects, or "wrong"."""
     assert result.counterexample is not None
     return result.counterexample.kind
+
+
+def _find_case(result: LawResult) -> Case:
+    """Returns the smallest case of a broken law."""
+    assert result.counterexample is not None
+    return result.counterexample.case
 
 
 def _group(results: Sequence[LawResult]) -> tuple[tuple[str, int], ...]:
@@ -172,31 +178,24 @@ def list_exhibits(
     results: Sequence[LawResult],
     samples: dict[str, list[Asked]],
 ) -> dict[str, list[Exhibit]]:
-    """Returns what the implementation gives on the smallest case and some others of the first broken laws.
-
-    A gradient law that is broken says itself what is wrong.
-    """
-    found: dict[str, list[Exhibit]] = {}
+    """Returns what the implementation gives on the smallest case and some others of broken laws."""
+    found = {}
     for result in results:
         law = LAWS[result.law]
-        if law.tier == "gradient" or result.counterexample is None or len(found) == MOST_LAWS:
-            continue
         if law.name in samples:
-            others = [one.case for one in _spread(samples[law.name])]
+            others = _spread(samples[law.name])
         else:
             others = [implementation.fit_case(case, law.needs) for case in cases(law, "quick", report.seed)]
-        if count_numbers(result.counterexample.case) > LARGEST:
-            continue
         small = [case for case in others if count_numbers(case) <= LARGEST]
-        asked = dict.fromkeys([result.counterexample.case, *small[: MOST_CASES - 1]])
-        made: list[Any] = [make_exhibit(law, implementation, case) for case in asked]
-        found[law.name] = [one for one in made if one is not None]
-    return {name: exhibits for name, exhibits in found.items() if exhibits}
+        asked = dict.fromkeys([_find_case(result), *small[: MOST_CASES - 1]])
+        made = [make_exhibit(law, implementation, case) for case in asked]
+        if exhibits := [one for one in made if one is not None]:
+            found[law.name] = exhibits
+    return found
 
 
-def _spread(sample: Sequence[Asked]) -> list[Asked]:
-    """Returns some broken cases of a sample and some that hold: a bug has to be right there as well."""
+def _spread(sample: Sequence[Asked]) -> list[Case]:
+    """Returns some small broken cases of a sample, then some that hold: a bug has to be right there too."""
     small = [one for one in sample if count_numbers(one.case) <= LARGEST]
-    broken = [one for one in small if one.broken]
-    holding = [one for one in small if not one.broken]
-    return broken[: MOST_CASES - 2] + holding[: MOST_CASES - len(broken[: MOST_CASES - 2])]
+    broken = [one.case for one in small if one.broken][: MOST_CASES - 2]
+    return broken + [one.case for one in small if not one.broken][: MOST_CASES - len(broken)]
