@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+
+Kind = Literal["wrong", "raised", "refused"]
+"""How a law is broken: by a wrong answer, by an exception, or by an answer that the convention rejects."""
 
 
 class BadAnswer(Exception):
     """The implementation raised, or returned no proper array: whatever law asked it is broken."""
 
+    kind: Kind = "wrong"
+
 
 class Raised(BadAnswer):
     """The implementation raised an exception."""
 
+    kind = "raised"
+
 
 class Refused(BadAnswer):
     """The implementation answered what its convention rejects."""
+
+    kind = "refused"
 
 
 class Declined(Exception):

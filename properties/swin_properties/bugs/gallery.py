@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from operator import attrgetter
@@ -31,13 +31,29 @@ class Bug:
 
     def implementation(self) -> Any:
         """Returns a copy of the oracle with this bug."""
-        modules = oracle_copy.copy_modules()
-        return oracle_copy.replace(modules, self.plant(SimpleNamespace(**modules)))
+        return plant_together([self])
 
     @property
     def note(self) -> str:
         """Returns the bug in one line, as users are told it."""
         return f"{self.wrong} {self.effect}"
+
+
+def plant_together(bugs: Iterable[Bug]) -> Any:
+    """Returns a copy of the oracle with several bugs.
+
+    Errors: ``LookupError`` for bugs that replace the same function.
+    """
+    modules = oracle_copy.copy_modules()
+    replacements: dict[str, Callable[..., Any]] = {}
+    for one in bugs:
+        replaced = one.plant(SimpleNamespace(**modules))
+        if both := replacements.keys() & replaced.keys():
+            raise LookupError(
+                f"bugs planted together replace other functions, {one.name} too has {min(both)}"
+            )
+        replacements |= replaced
+    return oracle_copy.replace(modules, replacements)
 
 
 GALLERY: dict[str, Bug] = {}

@@ -50,7 +50,7 @@ class Case:
 
     def __str__(self) -> str:
         values = [(name, getattr(self, name), default) for name, (_, default) in self.words().items()]
-        return " ".join(f"{name}={_written(value)}" for name, value, default in values if value != default)
+        return " ".join(f"{name}={write_value(value)}" for name, value, default in values if value != default)
 
     @classmethod
     def words(cls) -> dict[str, tuple[str, Any]]:
@@ -236,9 +236,14 @@ class NetCase(Case):
         )
 
     @property
+    def stage_grids(self) -> list[tuple[int, int]]:
+        """The token grid of every stage."""
+        return rules.stage_grids(self.config, convention_named(self.convention))
+
+    @property
     def grid(self) -> tuple[int, int]:
         """The token grid of the first stage."""
-        return rules.stage_grids(self.config, convention_named(self.convention))[0]
+        return self.stage_grids[0]
 
     @property
     def stage_windows(self) -> list[tuple[int, int]]:
@@ -307,7 +312,7 @@ class ScheduleCase(Case):
         if not 0 <= self.eighths < 8 or not self.depths or min(self.depths) < 1:
             raise ValueError(
                 f"eighths are 0 to 7 and each stage has at least one block, got eighths={self.eighths} "
-                f"depths={_written(self.depths)}: use such"
+                f"depths={write_value(self.depths)}: use such"
             )
 
     @property
@@ -344,17 +349,17 @@ def describe_case(case: Case, component: str = "") -> str:
     for name, (_, default) in case.words().items():
         value = getattr(case, name)
         if value != default or (name in always and name not in left_out):
-            words.append(f"{renamed.get(name, name)}={_written(value)}")
+            words.append(f"{renamed.get(name, name)}={write_value(value)}")
     return " ".join(words)
 
 
-def _written(value: Any) -> str:
+def write_value(value: Any) -> str:
     """A value of a case as one word; pairs and longer tuples are joined by x."""
     return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _read(name: str, kind: str, word: str) -> Any:
-    """The inverse of `_written`, by the field's annotation."""
+    """The inverse of `write_value`, by the field's annotation."""
     if kind == "str":
         return word
     if kind == "int":

@@ -55,10 +55,7 @@ def read_options(args: argparse.Namespace) -> dict[str, str]:
 
     Errors: ``ValueError`` where they are given for another implementation.
     """
-    options = {
-        word: getattr(args, word)
-        for word in ("checkpoint", "image_size", "optimisation", "runtime", "provider")
-    }
+    options = {word: getattr(args, word) for word in exports.OPTIONS}
     given = {word: value for word, value in options.items() if value is not None}
     if given and not exports.is_export(args.implementation or ""):
         word = next(iter(given)).replace("_", "-")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from types import SimpleNamespace
@@ -125,13 +125,10 @@ def find_combination(implementation: Implementation) -> Convention | None:
     for network in FEW:
         compared = _Comparing(implementation, name, network)
         left = [convention for convention in left if compared.same(convention)]
-    steps = [_keep_visible(differences(base, one)) for base in CONVENTIONS.values() for one in left]
-    if not steps:
+    if not left:
         return None
-    names = [base.name for base in CONVENTIONS.values() for _ in left]
-    fewest = min(range(len(steps)), key=lambda i: len(steps[i]))
-    changes = (f"{key}={value}" for key, value in steps[fewest].items())
-    return convention_named(",".join([names[fewest], *changes]))
+    name, changed = _find_nearest(left)
+    return convention_named(",".join([name, *(f"{key}={value}" for key, value in changed.items())]))
 
 
 def choose_networks(implementation: Implementation) -> Iterable[SmallNetwork]:
@@ -263,17 +260,21 @@ def list_combinations() -> Iterator[Convention]:
 def _explain(compared: _Comparing) -> str:
     """Says in which fewest decisions a named convention would have to differ; empty if no decisions do."""
     fitting = [convention for convention in list_combinations() if compared.same(convention)]
-    steps = [
-        (len(changed), name, changed)
-        for name, convention in CONVENTIONS.items()
-        for other in fitting
-        for changed in [_keep_visible(differences(convention, other))]
-    ]
-    if not steps:
+    if not fitting:
         return ""
-    _, name, changed = min(steps, key=lambda step: step[0])
+    name, changed = _find_nearest(fitting)
     words = "; ".join(DECISIONS[key][value] for key, value in changed.items())
     return f"{name}, but {words}" if words else f"{name}, but it takes what {name} rejects"
+
+
+def _find_nearest(fitting: Sequence[Convention]) -> tuple[str, dict[str, str]]:
+    """Returns the named convention that has to change in the fewest decisions to fit, and these."""
+    steps = [
+        (name, _keep_visible(differences(convention, other)))
+        for name, convention in CONVENTIONS.items()
+        for other in fitting
+    ]
+    return min(steps, key=lambda step: len(step[1]))
 
 
 def _keep_visible(changed: dict[str, Any]) -> dict[str, str]:

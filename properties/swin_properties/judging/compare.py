@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import swin_reference
 
-from swin_properties.adapters.answers import BadAnswer, Declined, Raised, Refused
+from swin_properties.adapters.answers import BadAnswer, Declined, Kind
 from swin_properties.adapters.implementation import Implementation
 from swin_properties.budget.budget import NEAR, RHO_LIMIT
 from swin_properties.budget.within import Outcome, Pairs, Residuals, list_pairs, within_budget
 from swin_properties.cases.case import Case, GridCase
 from swin_properties.judging.gradients import measure_slopes
 from swin_properties.laws.law import Law
-
-Kind = Literal["wrong", "raised", "refused"]
-"""How a law is broken: by a wrong answer, by an exception, or by an answer that the convention rejects."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +61,7 @@ def evaluate(
         outcome = within_budget(call, implementation, oracle, implementation.precision, residuals)
         return describe_outcome(outcome, case, component)
     except BadAnswer as bad:
-        kind: Kind = (
-            "raised" if isinstance(bad, Raised) else "refused" if isinstance(bad, Refused) else "wrong"
-        )
-        return CaseResult(seen=str(bad), kind=kind)
+        return CaseResult(seen=str(bad), kind=bad.kind)
     except swin_reference.Rejected as rejected:  # by the case itself, or by the oracle
         raise Declined(str(rejected)) from rejected
 

@@ -8,9 +8,10 @@ from typing import Literal
 
 from swin_reference.outside import escape
 
+from swin_properties.adapters.answers import Kind
 from swin_properties.cases.case import Case, describe_case
 from swin_properties.cases.measured import NO_SIZES, Sizes, largest
-from swin_properties.judging.compare import Evidence, Kind
+from swin_properties.judging.compare import Evidence
 from swin_properties.laws.law import LAWS
 from swin_properties.laws.version import __version__
 

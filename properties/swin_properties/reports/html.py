@@ -168,9 +168,7 @@ def _write_rho(rho: float) -> str:
     >>> _write_rho(0.437), _write_rho(123456.0), _write_rho(float("inf"))
     ('0.44', '1.2e+05', '\N{INFINITY}')
     """
-    if not isfinite(rho):
-        return "\N{INFINITY}"
-    return f"{rho:.2f}" if rho < 1000 else f"{rho:.1e}"
+    return terminal.write_rho(rho) if isfinite(rho) else "\N{INFINITY}"
 
 
 def _draw_bar(rho: float) -> Element:

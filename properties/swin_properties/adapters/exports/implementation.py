@@ -17,6 +17,7 @@ from swin_properties.adapters.answers import Declined
 from swin_properties.adapters.exports import ONNX, onnx_file, torch_file
 from swin_properties.adapters.exports.recover import NotRecovered, Recovered, recover
 from swin_properties.adapters.scope import BATCHES
+from swin_properties.cases.case import write_value
 
 Run = Callable[[Any], Any]
 """From images to logits."""
@@ -52,7 +53,7 @@ class Exported:
         self.own_weights = None if write else unflatten(self.weights)
         self.notes, self.faults, self.quantised = notes, faults, quantised
         self.scope = {
-            "network": ",".join(f"{word}={_write(value)}" for word, value in sizes.items()),
+            "network": ",".join(f"{word}={write_value(value)}" for word, value in sizes.items()),
             "image_sizes": choose_images(input_shape[2:], sizes),
             "no_qk_scale": True,
         } | ({"own_weights": True} if write is None else {})
@@ -102,10 +103,6 @@ class Exported:
         if self.batch is not None and count < self.batch:
             images = np.resize(images, (self.batch, *images.shape[1:]))
         return run(images)[:count]
-
-
-def _write(value: Any) -> str:
-    return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def choose_images(sides: tuple[int | None, ...], sizes: Mapping[str, Any]) -> list[tuple[int, int]]:

@@ -146,18 +146,6 @@ class Graph:
         self.values[name] = found
         return found
 
-    def find_constant(self, node: Any) -> tuple[int, Any] | None:
-        """Returns the place and the array of the first constant input of a node."""
-        for place, name in enumerate(node.input):
-            if name in self.constants:
-                return place, self.value(name)
-        return None
-
-    def only_user(self, name: str) -> Any:
-        """Returns the one node that uses a value; None where there are several or none."""
-        users = self.users.get(name, [])
-        return users[0] if len(users) == 1 else None
-
     def behind(self, name: str) -> Iterator[Any]:
         """Yields the nodes from which a value is computed, the nearest first."""
         seen, row = {name}, [name]

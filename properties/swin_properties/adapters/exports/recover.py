@@ -167,18 +167,15 @@ def _read_step(graph: Graph, node: Any) -> Step | None:
     if node.output[0] in constants:
         return None
     if kind == "Conv" and node.input[1] in constants:
-        bias = Slot(node, 2) if len(node.input) > 2 and node.input[2] else None
-        return Step("embedding", node, Slot(node, 1), bias)
+        return Step("embedding", node, Slot(node, 1), _find_third(node))
     if kind == "Gemm" and node.input[1] in constants:
         attributes = {one.name: one.i for one in node.attribute}
-        bias = Slot(node, 2) if len(node.input) > 2 and node.input[2] else None
-        return Step("linear", node, Slot(node, 1), bias, flip=not attributes.get("transB"))
+        return Step("linear", node, Slot(node, 1), _find_third(node), flip=not attributes.get("transB"))
     if kind == "MatMul" and node.input[1] in constants and graph.value(node.input[1]).ndim == 2:
         width = graph.value(node.input[1]).shape[1]
         return Step("linear", node, Slot(node, 1), _find_added(graph, node.output[0], width), flip=True)
     if kind == "LayerNormalization" and node.input[1] in constants:
-        bias = Slot(node, 2) if len(node.input) > 2 and node.input[2] else None
-        return Step("norm", node, Slot(node, 1), bias)
+        return Step("norm", node, Slot(node, 1), _find_third(node))
     if kind == "Mul":  # a norm of an opset without LayerNormalization
         for number, name in enumerate(node.input):
             other = graph.makers.get(node.input[1 - number])
@@ -189,6 +186,11 @@ def _read_step(graph: Graph, node: Any) -> Step | None:
     if kind == "Softmax":
         return Step("softmax", node)
     return None
+
+
+def _find_third(node: Any) -> Slot | None:
+    """Returns the third input of a node, which is its bias; None where it has none."""
+    return Slot(node, 2) if len(node.input) > 2 and node.input[2] else None
 
 
 def _find_added(graph: Graph, name: str, width: int) -> Slot | None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,8 @@ from swin_properties.adapters.answers import BadAnswer, Declined
 from swin_properties.adapters.implementation import Implementation
 from swin_properties.budget.precision import Precision
 from swin_properties.budget.within import Pairs, compare_pairs, list_pairs, within_budget
-from swin_properties.bugs import GALLERY, Bug, oracle_copy, touched
+from swin_properties.bugs import GALLERY, Bug, touched
+from swin_properties.bugs.gallery import plant_together
 from swin_properties.bugs.kills import in_precision, residuals, shipped
 from swin_properties.cases.case import Case
 from swin_properties.judging.report import Report
@@ -58,14 +58,7 @@ def plant(names: tuple[str, ...]) -> Any:
 
     Errors: ``LookupError`` for bugs that replace the same function.
     """
-    modules = oracle_copy.copy_modules()
-    replacements: dict[str, Callable[..., Any]] = {}
-    for name in names:
-        one = GALLERY[name].plant(SimpleNamespace(**modules))
-        if set(one) & set(replacements):
-            raise LookupError(f"two bugs of a pair replace other functions, got {' and '.join(names)}")
-        replacements |= one
-    return oracle_copy.replace(modules, replacements)
+    return plant_together(GALLERY[name] for name in names)
 
 
 @cache

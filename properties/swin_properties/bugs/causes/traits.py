@@ -11,6 +11,7 @@ from typing import Any
 
 from swin_properties.adapters.contract import list_parameters
 from swin_properties.cases.case import Case, GridCase, NetCase
+from swin_properties.cases.measured import measure
 
 Sample = Sequence[tuple[Case, bool]]
 """Cases, each with whether the law is broken on it."""
@@ -47,12 +48,10 @@ class Trait:
         return self.broken == self.within
 
     def __str__(self) -> str:
-        words = " and ".join(one.words for one in self.properties)
-        if not words:
-            few = "all" if self.exact else f"{self.broken} of"
-            return f"broken on {few} {self.within} cases that were tried"
         few = "all" if self.exact else f"{self.broken} of"
-        return f"broken on {few} {self.within} cases with {words}, holds on all {self.others} others"
+        words = " and ".join(one.words for one in self.properties)
+        where = f"with {words}, holds on all {self.others} others" if words else "that were tried"
+        return f"broken on {few} {self.within} cases {where}"
 
 
 def _spans(case: GridCase) -> tuple[bool, bool]:
@@ -191,13 +190,13 @@ RECIPES = {
 """The recipes in words that follow "cases with"."""
 
 SIZES: list[tuple[str, Callable[[Any], int], str]] = [
-    ("a window side above {}", lambda case: max(case.window), "window"),
-    ("more than {} tokens in a window", lambda case: prod(case.window), "window"),
-    ("more than {} heads", lambda case: _count_heads(case), "heads"),
-    ("more than {} channels a head", lambda case: _count_channels(case), "channels heads"),
-    ("more than {} channels", lambda case: _count_heads(case) * _count_channels(case), "channels"),
-    ("a side of the grid above {}", lambda case: max(case.grid), "grid"),
-    ("more than {} windows in all", lambda case: case.batch * _count_windows(case), "grid window"),
+    ("a window side above {}", lambda case: max(measure(case).window), "window"),
+    ("more than {} tokens in a window", lambda case: prod(measure(case).window), "window"),
+    ("more than {} heads", lambda case: measure(case).heads, "heads"),
+    ("more than {} channels a head", lambda case: measure(case).head_dim, "channels heads"),
+    ("more than {} channels", lambda case: measure(case).channels, "channels"),
+    ("a side of the grid above {}", lambda case: max(measure(case).grid), "grid"),
+    ("more than {} windows in all", lambda case: measure(case).windows, "grid window"),
     ("more than {} images", lambda case: case.batch, "batch"),
 ]
 """Sizes from which on a fault may show, in words, and the words of a case that they look at."""
@@ -230,40 +229,24 @@ def _cut(image: tuple[int, int], patch: tuple[int, int]) -> bool:
     return image[0] % patch[0] > 0 or image[1] % patch[1] > 0
 
 
-def _grids(case: NetCase) -> list[tuple[int, int]]:
-    """Returns the grid of each stage; sides are rounded up."""
-    height, width = (-(-side // p) for side, p in zip(case.image, case.patch, strict=True))
-    return [(-(-height >> stage), -(-width >> stage)) for stage in range(len(case.depths))]
-
-
 def _pads(case: NetCase) -> bool:
-    return any(_cut(grid, case.window) for grid in _grids(case))
+    return any(_cut(grid, case.window) for grid in case.stage_grids)
 
 
 def _outgrows(case: NetCase) -> bool:
-    return any(_is_larger(case.window, grid) for grid in _grids(case))
+    return any(_is_larger(case.window, grid) for grid in case.stage_grids)
 
 
 def _merges_odd(case: NetCase) -> bool:
-    return any(_cut(grid, (2, 2)) for grid in _grids(case)[:-1])
+    return any(_cut(grid, (2, 2)) for grid in case.stage_grids[:-1])
 
 
 def _shifts(case: NetCase) -> bool:
     """Tells whether a stage has a second block whose window is smaller than the grid on both axes."""
-    (mh, mw), odd = case.window, zip(_grids(case), case.depths, strict=True)
-    return any(depth > 1 and height > mh and width > mw and max(mh, mw) > 1 for (height, width), depth in odd)
-
-
-def _count_heads(case: Any) -> int:
-    return case.heads if isinstance(case, GridCase) else max(case.heads)
-
-
-def _count_channels(case: Any) -> int:
-    return case.head_dim if isinstance(case, GridCase) else case.embed_dim // max(case.heads)
-
-
-def _count_windows(case: Any) -> int:
-    return prod(-(-side // m) for side, m in zip(case.grid, case.window, strict=True))
+    (mh, mw), stages = case.window, zip(case.stage_grids, case.depths, strict=True)
+    return max(mh, mw) > 1 and any(
+        depth > 1 and height > mh and width > mw for (height, width), depth in stages
+    )
 
 
 def list_properties(cases: Sequence[Case], component: str = "") -> Iterator[Property]:
