@@ -18,9 +18,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from swin_reference import direct
     from swin_reference.attention import shifted_window_attention, window_attention
+    from swin_reference.attention_v2 import cosine_window_attention, shifted_cosine_window_attention
     from swin_reference.bias_resizing import resize_relative_position_bias
     from swin_reference.block import stage_blocks, swin_block, swin_stage
+    from swin_reference.block_v2 import swin_v2_block, swin_v2_patch_merging, swin_v2_stage
     from swin_reference.config import SwinConfig, load_config, swin_b, swin_l, swin_s, swin_t
+    from swin_reference.config_v2 import SwinV2Config, swin_v2_b, swin_v2_l, swin_v2_s, swin_v2_t
     from swin_reference.conventions import CONVENTIONS, Convention, convention_named
     from swin_reference.layers import (
         drop_path,
@@ -33,8 +36,11 @@ if TYPE_CHECKING:
         softmax,
     )
     from swin_reference.network import swin_features, swin_transformer
+    from swin_reference.network_v2 import swin_v2_features, swin_v2_transformer
     from swin_reference.parameters import hot_parameters, initial_parameters, parameter_shapes
+    from swin_reference.parameters_v2 import initial_parameters_v2, parameter_v2_shapes
     from swin_reference.patches import patch_embed, patch_merging
+    from swin_reference.position_bias_v2 import continuous_position_bias_table
     from swin_reference.relative_position import relative_position_bias, relative_position_index
     from swin_reference.rules import Rejected
     from swin_reference.windows import (
@@ -53,7 +59,10 @@ __all__ = [
     "Convention",
     "Rejected",
     "SwinConfig",
+    "SwinV2Config",
+    "continuous_position_bias_table",
     "convention_named",
+    "cosine_window_attention",
     "cyclic_shift",
     "direct",
     "drop_path",
@@ -62,17 +71,20 @@ __all__ = [
     "gelu",
     "hot_parameters",
     "initial_parameters",
+    "initial_parameters_v2",
     "layer_norm",
     "linear",
     "load_config",
     "mlp",
     "parameter_shapes",
+    "parameter_v2_shapes",
     "patch_embed",
     "patch_merging",
     "relative_position_bias",
     "relative_position_index",
     "resize_relative_position_bias",
     "reverse_cyclic_shift",
+    "shifted_cosine_window_attention",
     "shifted_window_attention",
     "shifted_window_mask",
     "softmax",
@@ -85,6 +97,15 @@ __all__ = [
     "swin_stage",
     "swin_t",
     "swin_transformer",
+    "swin_v2_b",
+    "swin_v2_block",
+    "swin_v2_features",
+    "swin_v2_l",
+    "swin_v2_patch_merging",
+    "swin_v2_s",
+    "swin_v2_stage",
+    "swin_v2_t",
+    "swin_v2_transformer",
     "window_attention",
     "window_partition",
     "window_reverse",
@@ -92,9 +113,12 @@ __all__ = [
 
 _NAMES = {
     "attention": ("shifted_window_attention", "window_attention"),
+    "attention_v2": ("cosine_window_attention", "shifted_cosine_window_attention"),
     "bias_resizing": ("resize_relative_position_bias",),
     "block": ("stage_blocks", "swin_block", "swin_stage"),
+    "block_v2": ("swin_v2_block", "swin_v2_patch_merging", "swin_v2_stage"),
     "config": ("SwinConfig", "load_config", "swin_b", "swin_l", "swin_s", "swin_t"),
+    "config_v2": ("SwinV2Config", "swin_v2_b", "swin_v2_l", "swin_v2_s", "swin_v2_t"),
     "conventions": ("CONVENTIONS", "Convention", "convention_named"),
     "layers": (
         "linear",
@@ -107,8 +131,11 @@ _NAMES = {
         "drop_path_factors",
     ),
     "network": ("swin_features", "swin_transformer"),
+    "network_v2": ("swin_v2_features", "swin_v2_transformer"),
     "parameters": ("hot_parameters", "initial_parameters", "parameter_shapes"),
+    "parameters_v2": ("initial_parameters_v2", "parameter_v2_shapes"),
     "patches": ("patch_embed", "patch_merging"),
+    "position_bias_v2": ("continuous_position_bias_table",),
     "relative_position": ("relative_position_bias", "relative_position_index"),
     "rules": ("Rejected",),
     "windows": (

@@ -13,17 +13,9 @@ import numpy as np
 from swin_reference.conventions import CANONICAL, Convention
 from swin_reference.layers import linear, softmax
 from swin_reference.relative_position import relative_position_bias
-from swin_reference.rules import pads_before_roll
-from swin_reference.sizes import Size, shift_pair, window_pair
+from swin_reference.shifted_windows import attend_in_windows
+from swin_reference.sizes import Size
 from swin_reference.types import Inexact, Params
-from swin_reference.windows import (
-    cyclic_shift,
-    pad_to_multiple,
-    reverse_cyclic_shift,
-    shifted_window_mask,
-    window_partition,
-    window_reverse,
-)
 
 
 def window_attention(
@@ -136,17 +128,10 @@ def shifted_window_attention(
     >>> shifted_window_attention(np.ones((1, 5, 3, 4)), params, 2, 2, 1).shape
     (1, 5, 3, 4)
     """
-    height, width, channels = x.shape[1:]
-    mh, mw = window_pair(window_size)
-    shift = shift_pair(shift_size, window_size)
-    pad_first = pads_before_roll((height, width), window_size, convention)
-    padded = pad_to_multiple(x, window_size) if pad_first else x
-    rolled = pad_to_multiple(cyclic_shift(padded, shift), window_size)
-    whole_height, whole_width = rolled.shape[1:3]  # of whole windows
-    windows = window_partition(rolled, window_size).reshape(-1, mh * mw, channels)  # (B nW, N, C)
-    mask = shifted_window_mask(whole_height, whole_width, window_size, shift)  # (nW, N, N)
-    mask = np.maximum(mask, convention.mask_value)  # some conventions add -100, not -inf
-    windows = window_attention(windows, params, num_heads, window_size, mask, qk_scale)  # (B nW, N, C)
-    rolled = window_reverse(windows.reshape(-1, mh, mw, channels), window_size, whole_height, whole_width)
-    rolled = rolled[:, : padded.shape[1], : padded.shape[2]]
-    return reverse_cyclic_shift(rolled, shift)[:, :height, :width]  # (B, H, W, C)
+    return attend_in_windows(
+        x,
+        window_size,
+        shift_size,
+        convention,
+        lambda windows, mask: window_attention(windows, params, num_heads, window_size, mask, qk_scale),
+    )

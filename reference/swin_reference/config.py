@@ -60,6 +60,7 @@ TYPES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "absolute_position_embedding": (_is_boolean, "true or false"),
     "num_classes": (_is_integer, "an integer"),
     "convention": (lambda value: isinstance(value, str), "a name"),
+    "pretrained_window_sizes": (_are_stages, "at most 16 integers, each at most 4096"),  # of V2
 }
 """For each field of a configuration, whether a value is of its type, and that type in words."""
 

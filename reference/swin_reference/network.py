@@ -10,9 +10,9 @@ import numpy as np
 from swin_reference.block import Kept, stage_blocks
 from swin_reference.config import SwinConfig
 from swin_reference.conventions import Convention, convention_named
+from swin_reference.embedding import embed_images
 from swin_reference.layers import layer_norm, linear
-from swin_reference.patches import patch_embed, patch_merging
-from swin_reference.rules import check_image, stage_grids
+from swin_reference.patches import patch_merging
 from swin_reference.types import Inexact, Params
 
 
@@ -39,10 +39,7 @@ def swin_features(
     [(1, 4, 4, 4), (1, 2, 2, 8)]
     """
     convention = convention_named(config.convention) if convention is None else convention
-    check_image(images.shape[2:], config, convention)
-    x = patch_embed(images, params["patch_embed"], config.patch_size, convention)
-    if config.absolute_position_embedding:
-        x = add_position_embedding(x, params["absolute_pos_embed"], stage_grids(config, convention)[0])
+    x = embed_images(images, params, config, convention)
     features = []
     stages = zip(params["layers"], config.depths, config.num_heads, strict=True)
     for k, (stage, depth, heads) in enumerate(stages):
@@ -52,28 +49,6 @@ def swin_features(
         if "downsample" in stage:
             x = patch_merging(x, stage["downsample"], convention)
     return features
-
-
-def add_position_embedding(
-    x: Inexact[np.ndarray, "batch height width channels"],
-    embedding: Inexact[np.ndarray, "1 tokens channels"],
-    grid: tuple[int, int],
-) -> Inexact[np.ndarray, "batch height width channels"]:
-    """Adds the absolute position embedding, one vector for each token, row by row.
-
-    y[b, h, w] = x[b, h, w] + embedding[0, h W + w].  (Official code: ``ape``.)
-
-    Errors: ``ValueError`` unless the grid of ``x`` is ``grid``, for which the embedding was made.
-
-    >>> add_position_embedding(np.zeros((1, 2, 2, 1)), np.arange(4.0).reshape(1, 4, 1), (2, 2)).ravel()
-    array([0., 1., 2., 3.])
-    """
-    if x.shape[1:3] != grid:
-        raise ValueError(
-            f"an absolute position embedding fits the grid it was made for, got {x.shape[1]}x{x.shape[2]} "
-            f"and an embedding of {grid[0]}x{grid[1]}: feed images of config.image_size"
-        )
-    return x + embedding.reshape(1, *x.shape[1:])
 
 
 def swin_transformer(

@@ -163,12 +163,12 @@ def parameter_shapes(config: SwinConfig, convention: Convention | None = None) -
     return shapes
 
 
-def initial_parameters(config: SwinConfig, seed: int = 0) -> dict[str, Any]:
+def initial_parameters(config: SwinConfig, seed: int = 0, shapes: Shapes | None = None) -> dict[str, Any]:
     """Draws the parameters that training starts from: weights N(0, 0.02^2), biases 0, norms 1 and 0.
 
     The convolution of the patch embedding is uniform between -1/sqrt(fan_in) and 1/sqrt(fan_in), as PyTorch
-    initialises it.  Weights are truncated at -2 and 2, not at 2 standard deviations.  (Official code:
-    ``_init_weights``.)
+    initialises it.  Weights are truncated at -2 and 2, not at 2 standard deviations.  ``shapes`` are those of
+    the network that the configuration makes, unless they are given.  (Official code: ``_init_weights``.)
 
     Errors: those of `parameter_shapes`.
 
@@ -181,13 +181,13 @@ def initial_parameters(config: SwinConfig, seed: int = 0) -> dict[str, Any]:
         if path[:2] == ("patch_embed", "proj"):
             fan_in = config.in_channels * prod(pair(config.patch_size))
             return rng.uniform(-1.0, 1.0, shape) / sqrt(fan_in)
-        if path[-1] == "bias":
+        if path[-1].endswith("bias"):  # q_bias and v_bias in V2
             return np.zeros(shape)
         if len(shape) == 1:
             return np.ones(shape)
         return np.clip(0.02 * rng.standard_normal(shape), -2.0, 2.0)
 
-    return fill(parameter_shapes(config), seed, value)
+    return fill(parameter_shapes(config) if shapes is None else shapes, seed, value)
 
 
 def hot_parameters(shapes: Shapes, seed: int = 0) -> dict[str, Any]:
@@ -204,15 +204,19 @@ def hot_parameters(shapes: Shapes, seed: int = 0) -> dict[str, Any]:
 
     def value(path: tuple[str, ...], shape: tuple[int, ...], rng: np.random.Generator) -> Any:
         normal = rng.standard_normal(shape)
-        if path[-1] == "bias":
+        if path[-1].endswith("bias"):
             return eight_bits(0.3 * normal)
         if len(shape) == 1:
             return eight_bits(1.0 + 0.3 * normal)
         if path[-1] in ("relative_position_bias_table", "absolute_pos_embed"):
             return eight_bits(normal)
+        if path[-1] == "logit_scale":  # log 10 to log 100 + 1: clamped in some heads
+            return eight_bits(2.3 + 3.3 * rng.random(shape))
         normal = normal / sqrt(prod(shape[1:]))
         if "qkv" in path:
             normal[: 2 * shape[0] // 3] *= 1.5
+        if path[-3:-1] == ("cpb_mlp", "2"):  # so that the sigmoids differ
+            normal *= 6.0
         return eight_bits(normal)
 
     return fill(shapes, seed, value)

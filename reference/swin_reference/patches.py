@@ -9,7 +9,8 @@ import numpy as np
 
 from swin_reference.conventions import CANONICAL, Convention
 from swin_reference.layers import layer_norm, linear
-from swin_reference.rules import merged_grid, pixels_taken
+from swin_reference.neighbours import join_neighbours
+from swin_reference.rules import pixels_taken
 from swin_reference.sizes import Size, window_pair
 from swin_reference.types import Inexact, Params
 from swin_reference.windows import pad_to_multiple
@@ -67,7 +68,4 @@ def patch_merging(
     >>> patch_merging(np.array([[3.0, 3.0], [1.0, 1.0]]).reshape(1, 2, 2, 1), params).round(3)
     array([[[[ 1., -1.]]]])
     """
-    merged_grid(x.shape[1:3], convention)  # raises `Rejected`
-    x = pad_to_multiple(x, 2)
-    neighbours = [x[:, dh::2, dw::2] for dw in (0, 1) for dh in (0, 1)]  # 4 times (B, H/2, W/2, C)
-    return linear(layer_norm(np.concatenate(neighbours, axis=-1), params["norm"]), **params["reduction"])
+    return linear(layer_norm(join_neighbours(x, convention), params["norm"]), **params["reduction"])

@@ -37,6 +37,8 @@ def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
 
     >>> unflatten({"layers.0.norm.weight": 1})
     {'layers': [{'norm': {'weight': 1}}]}
+    >>> unflatten({"cpb_mlp.0.weight": 1, "cpb_mlp.2.weight": 2})
+    {'cpb_mlp': {'0': {'weight': 1}, '2': {'weight': 2}}}
     """
     root: dict[str, Any] = {}
     for name, leaf in flat.items():
@@ -53,12 +55,15 @@ def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
     return nested
 
 
-def _lists(node: Any) -> Any:
-    """Returns a nested dict with lists in place of the levels whose names are all numbers."""
+def _lists(node: Any, level: str = "") -> Any:
+    """Returns a nested dict with lists in place of the levels whose names are all numbers.
+
+    The position bias of Swin V2 keeps its numbers: between its layers ``0`` and ``2`` is one without weights.
+    """
     if not isinstance(node, dict):
         return node
-    children = {name: _lists(child) for name, child in node.items()}
-    if not children or not all(name.isdigit() for name in children):
+    children = {name: _lists(child, name) for name, child in node.items()}
+    if not children or not all(name.isdigit() for name in children) or level == "cpb_mlp":
         return children
     if sorted(map(int, children)) != list(range(len(children))):
         raise ValueError(

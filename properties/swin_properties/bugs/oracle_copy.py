@@ -14,7 +14,7 @@ import swin_reference
 from swin_properties.adapters.contract import CONTRACT
 
 PACKAGE = "swin_reference"
-DATA = ("config", "conventions", "types")
+DATA = ("config", "config_v2", "conventions", "types")
 """The oracle's modules of data, which all copies share: a configuration keeps its type."""
 
 

@@ -1,0 +1,58 @@
+"""What Swin and Swin V2 do alike with a grid: cut it into shifted windows, attend in each, put it back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from swin_reference.conventions import Convention
+from swin_reference.rules import pads_before_roll
+from swin_reference.sizes import Size, shift_pair, window_pair
+from swin_reference.types import Inexact
+from swin_reference.windows import (
+    cyclic_shift,
+    pad_to_multiple,
+    reverse_cyclic_shift,
+    shifted_window_mask,
+    window_partition,
+    window_reverse,
+)
+
+
+def attend_in_windows(
+    x: Inexact[np.ndarray, "batch height width channels"],
+    window_size: Size,
+    shift_size: Size,
+    convention: Convention,
+    attend: Callable[[Any, Any], Any],
+) -> Inexact[np.ndarray, "batch height width channels"]:
+    """Applies ``attend`` inside shifted windows: pad, shift, partition, attend, reverse, shift back, crop.
+
+    ``attend`` is given the windows (B nW, N, C) and their masks (nW, N, N).  Zeros are padded at the bottom
+    and right up to whole windows: before the shift, unless the convention says otherwise.  Padded tokens
+    are keys like others.
+
+    Errors: ``ValueError`` for a window below 1x1 or a shift outside 0 <= shift < window; `Rejected` for a
+    grid that the convention rejects.
+
+    >>> from swin_reference.conventions import CANONICAL
+    >>> means = lambda windows, mask: 0 * windows + windows.mean(axis=1, keepdims=True)
+    >>> attend_in_windows(np.arange(4.0).reshape(1, 1, 4, 1), (1, 2), 0, CANONICAL, means).ravel()
+    array([0.5, 0.5, 2.5, 2.5])
+    """
+    height, width, channels = x.shape[1:]
+    mh, mw = window_pair(window_size)
+    shift = shift_pair(shift_size, window_size)
+    pad_first = pads_before_roll((height, width), window_size, convention)
+    padded = pad_to_multiple(x, window_size) if pad_first else x
+    rolled = pad_to_multiple(cyclic_shift(padded, shift), window_size)
+    whole_height, whole_width = rolled.shape[1:3]  # of whole windows
+    windows = window_partition(rolled, window_size).reshape(-1, mh * mw, channels)  # (B nW, N, C)
+    mask = shifted_window_mask(whole_height, whole_width, window_size, shift)  # (nW, N, N)
+    mask = np.maximum(mask, convention.mask_value)  # some conventions add -100, not -inf
+    windows = attend(windows, mask)  # (B nW, N, C)
+    rolled = window_reverse(windows.reshape(-1, mh, mw, channels), window_size, whole_height, whole_width)
+    rolled = rolled[:, : padded.shape[1], : padded.shape[2]]
+    return reverse_cyclic_shift(rolled, shift)[:, :height, :width]  # (B, H, W, C)
