@@ -125,7 +125,5 @@ def swin_v2_stage(
     >>> swin_v2_stage(np.ones((1, 4, 4, 4)), params, 1, 2, 2).shape
     (1, 2, 2, 8)
     """
-    x = stage_v2_blocks(
-        x, params, depth, num_heads, window_size, kept, pretrained_window_size, convention
-    )
+    x = stage_v2_blocks(x, params, depth, num_heads, window_size, kept, pretrained_window_size, convention)
     return swin_v2_patch_merging(x, params["downsample"], convention) if "downsample" in params else x

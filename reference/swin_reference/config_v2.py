@@ -30,11 +30,11 @@ class SwinV2Config(SwinConfig):
         if self.pretrained_window_sizes and len(self.pretrained_window_sizes) != len(self.depths):
             raise ValueError(
                 "pretrained_window_sizes has one entry for each stage, got "
-                f"{len(self.pretrained_window_sizes)} for {len(self.depths)} stages: give one for each, or none"
+                f"{len(self.pretrained_window_sizes)} for {len(self.depths)} stages: give each one"
             )
         if min(self.pretrained_window_sizes, default=0) < 0:
             raise ValueError(
-                f"a window has at least one token, got pretrained_window_sizes={self.pretrained_window_sizes}: "
+                f"a window has a token, got pretrained_window_sizes={self.pretrained_window_sizes}: "
                 "use positive integers, or 0 for the window that is used"
             )
         if self.qk_scale is not None:
@@ -51,9 +51,7 @@ class SwinV2Config(SwinConfig):
 swin_v2_t = SwinV2Config()
 swin_v2_s = replace(swin_v2_t, depths=(2, 2, 18, 2))
 swin_v2_b = replace(swin_v2_s, embed_dim=128, num_heads=(4, 8, 16, 32))
-swin_v2_l = replace(
-    swin_v2_s, embed_dim=192, num_heads=(6, 12, 24, 48), image_size=192, window_size=12
-)
+swin_v2_l = replace(swin_v2_s, embed_dim=192, num_heads=(6, 12, 24, 48), image_size=192, window_size=12)
 
 NAMED_V2 = {"swin_v2_t": swin_v2_t, "swin_v2_s": swin_v2_s, "swin_v2_b": swin_v2_b, "swin_v2_l": swin_v2_l}
 """The configurations of the paper, by name; of T, S and B those with windows of 8."""

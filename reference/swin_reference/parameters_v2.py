@@ -5,7 +5,6 @@ from __future__ import annotations
 from math import log
 from typing import Any
 
-
 from swin_reference.config_v2 import SwinV2Config
 from swin_reference.conventions import Convention
 from swin_reference.parameters import (

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 from swin_reference.config import SwinConfig
+from swin_reference.config_v2 import SwinV2Config
 from swin_reference.sizes import pair
 from swin_weights import flatten, unflatten
 
-from swin_properties.adapters.contract import CONTRACT, list_parameters
+from swin_properties.adapters.contract import CONTRACT, V2_NAMES, list_parameters
 from swin_properties.adapters.layouts import find_layout, lay_out
 
 Arrays = dict[str, Any]
@@ -93,7 +94,7 @@ def _write_pair(size: Any) -> str:
 
 
 def write_config(config: SwinConfig) -> Words:
-    """Returns the words of a configuration; what is None is absent.
+    """Returns the words of a configuration; what is None or empty is absent.
 
     >>> write_config(SwinConfig())["config.depths"], write_config(SwinConfig())["config.window_size"]
     ('2,2,6,2', '7,7')
@@ -101,7 +102,7 @@ def write_config(config: SwinConfig) -> Words:
     words = {}
     for field in fields(config):
         value = getattr(config, field.name)
-        if value is None:
+        if value is None or value == ():
             continue
         if field.name in PAIRS:
             word = _write_pair(value)
@@ -115,8 +116,8 @@ def write_config(config: SwinConfig) -> Words:
     return words
 
 
-def read_config(words: Mapping[str, str]) -> SwinConfig:
-    """Returns the configuration that words say.
+def read_config(words: Mapping[str, str], kind: type[SwinConfig] = SwinConfig) -> SwinConfig:
+    """Returns the configuration of a kind that words say.
 
     Errors: ``ValueError`` for words that do not parse.
 
@@ -124,18 +125,18 @@ def read_config(words: Mapping[str, str]) -> SwinConfig:
     (4, 2)
     """
     values: dict[str, Any] = {}
-    for field in fields(SwinConfig):
+    for field in fields(kind):
         if (word := words.get(f"config.{field.name}")) is None:
             continue
-        kind = str(field.type)
-        if field.name in PAIRS or kind.startswith("tuple"):
+        written = str(field.type)
+        if field.name in PAIRS or written.startswith("tuple"):
             values[field.name] = tuple(map(int, word.split(",")))
-        elif kind == "str":
+        elif written == "str":
             values[field.name] = word
         else:
-            number = float(word) if "float" in kind else int(word)
-            values[field.name] = number == 1 if kind == "bool" else number
-    return SwinConfig(**values)
+            number = float(word) if "float" in written else int(word)
+            values[field.name] = number == 1 if written == "bool" else number
+    return kind(**values)
 
 
 def read_call(
@@ -158,7 +159,7 @@ def read_call(
         if p.name in made:
             values[p.name] = made[p.name]
         elif p.name == "config":
-            values[p.name] = read_config(words)
+            values[p.name] = read_config(words, SwinV2Config if name in V2_NAMES.values() else SwinConfig)
         elif inside or p.name == "params":
             nested = unflatten(inside)
             values[p.name] = _make_pairs(nested) if p.name == "kept" else nested

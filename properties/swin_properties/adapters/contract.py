@@ -12,7 +12,8 @@ What holds for all of them:
 - A window and a shift are applied as they are given.  Only `swin_stage`, `swin_features` and
   `swin_transformer` decide them: even blocks are not shifted, odd blocks by half a window, and a window that
   spans the grid is not shifted at all.  A convention may decide otherwise.
-- ``config`` is a `SwinConfig`.
+- ``config`` is a `SwinConfig`, of V2 a `SwinV2Config`.
+- Swin V2 has the same windows, mask, index, embedding and MLP.  What it has otherwise has a name of its own.
 - A callable that is missing, and an optional argument that its signature lacks, are not offered.
 - What an adapter takes less than this it states as its ``scope``, a dict of words and values; the rest it
   declines.
@@ -30,11 +31,13 @@ import numpy as np
 from numpy.typing import NDArray
 from swin_reference import parameters, rules
 from swin_reference.config import Convention, SwinConfig
+from swin_reference.config_v2 import SwinV2Config
 from swin_reference.sizes import Size, pair
 from swin_reference.types import Params
 
 from swin_properties.budget.precision import Precision
 from swin_properties.cases.case import Case, GridCase, NetCase, ScheduleCase
+from swin_properties.cases.case_v2 import V2_CASES, GridV2Case
 
 Array = NDArray[Any]
 
@@ -148,6 +151,78 @@ class Swin(Protocol):
     ) -> Array:
         """Classifies images: embedding, stages, norm, mean over the tokens, head."""
 
+    def continuous_position_bias_table(
+        self, params: Params, window_size: Size, pretrained_window_size: Size | None = None
+    ) -> Array:
+        """Computes the bias table of a window from its offsets: 16 sigmoid(MLP(T))."""
+
+    def cosine_window_attention(
+        self,
+        x: Array,
+        params: Params,
+        num_heads: int,
+        window_size: Size,
+        mask: Array | None = None,
+        pretrained_window_size: Size | None = None,
+    ) -> Array:
+        """Attends inside each window: softmax(tau cos(q, k) + bias + mask) v, projected."""
+
+    def shifted_cosine_window_attention(
+        self,
+        x: Array,
+        params: Params,
+        num_heads: int,
+        window_size: Size,
+        shift_size: Size,
+        pretrained_window_size: Size | None = None,
+    ) -> Array:
+        """Attends by cosine inside each shifted window of a grid: the whole (S)W-MSA of V2."""
+
+    def swin_v2_patch_merging(self, x: Array, params: Params) -> Array:
+        """Makes one token of each 2 x 2 tokens, and norms it."""
+
+    def swin_v2_block(
+        self,
+        x: Array,
+        params: Params,
+        num_heads: int,
+        window_size: Size,
+        shift_size: Size,
+        kept: Kept | None = None,
+        pretrained_window_size: Size | None = None,
+    ) -> Array:
+        """Adds attention, then the MLP, each followed by its LayerNorm."""
+
+    def swin_v2_stage(
+        self,
+        x: Array,
+        params: Params,
+        depth: int,
+        num_heads: int,
+        window_size: Size,
+        kept: Sequence[Kept] | None = None,
+        pretrained_window_size: Size | None = None,
+    ) -> Array:
+        """Applies blocks of V2, every second one shifted, then the merge where it has one."""
+
+    def swin_v2_features(
+        self,
+        images: Array,
+        params: Params,
+        config: SwinV2Config,
+        kept: Sequence[Sequence[Kept]] | None = None,
+    ) -> Sequence[Array]:
+        """Returns the map of every stage of V2, before its merge and without a norm."""
+
+    def swin_v2_transformer(
+        self,
+        images: Array,
+        params: Params,
+        config: SwinV2Config,
+        kept: Sequence[Sequence[Kept]] | None = None,
+    ) -> Array:
+        """Classifies images with Swin V2: embedding, stages, norm, mean over the tokens, head."""
+
 
 class ByName(Protocol):
     """What calls a callable, or `vjp`, by its name."""
@@ -182,6 +257,7 @@ SCOPE = {
     "own_weights": "networks have the weights in the attribute `own_weights`, and no others",
     "no_qk_scale": "no `qk_scale` is taken, neither as an argument nor in a configuration",
     "no_position_embedding": "no network has an absolute position embedding",
+    "no_pretrained_window": "no window is given in which V2's weights were trained",
 }
 """The words by which an adapter states its scope, in a dict ``scope``; what each says of what it takes."""
 
@@ -423,7 +499,7 @@ CONTRACT: dict[str, Entry] = {
         "(B, H, W, C)",
         "(B, H/2, W/2, 2C), sides rounded up",
         _shape_merged,
-        lambda case: (case.tokens(), case.hot(parameters.merging_shapes(case.channels))),
+        lambda case: (case.tokens(), case.merging()),
         refuses="odd sides",
         refuse=_refuse_odd_sides,
     ),
@@ -486,6 +562,36 @@ CONTRACT: dict[str, Entry] = {
 }
 """What the contract says of each callable of `Swin`."""
 
+V2_NAMES = {
+    "window_attention": "cosine_window_attention",
+    "shifted_window_attention": "shifted_cosine_window_attention",
+    "patch_merging": "swin_v2_patch_merging",
+    "swin_block": "swin_v2_block",
+    "swin_stage": "swin_v2_stage",
+    "swin_features": "swin_v2_features",
+    "swin_transformer": "swin_v2_transformer",
+}
+"""The callables of V1 that V2 has otherwise, with V2's names; it has all others as V1 has them."""
+
+CONTRACT["continuous_position_bias_table"] = Entry(
+    "`params`: the layers `0` and `2` of the MLP",
+    "((2Mh-1)(2Mw-1), heads)",
+    lambda params, window_size, *_: (
+        prod(2 * side - 1 for side in pair(window_size)),
+        len(params["2"]["weight"]),
+    ),
+    lambda case: (case.attention()["cpb_mlp"], case.window),
+    GridV2Case,
+    varies=HEADS,
+)
+for _name, _v2_name in V2_NAMES.items():
+    _entry = CONTRACT[_name]
+    CONTRACT[_v2_name] = replace(
+        _entry,
+        kind=V2_CASES[_entry.kind],
+        missing=tuple("q_bias, v_bias" if part == "qkv.bias" else part for part in _entry.missing),
+    )
+
 
 def result_shape(name: str, args: tuple[Any, ...], convention: Convention) -> Any:
     """Returns the shape of a callable's result under a convention, which may drop part of an image.
@@ -495,7 +601,7 @@ def result_shape(name: str, args: tuple[Any, ...], convention: Convention) -> An
     >>> [result_shape("patch_embed", embed, CONVENTIONS[name]) for name in ("canonical", "timm")]
     [(1, 3, 2, 5), (1, 2, 2, 5)]
     """
-    if name in ("patch_embed", "swin_features") and convention.image == "drop":
+    if name in ("patch_embed", "swin_features", "swin_v2_features") and convention.image == "drop":
         images, params, sizes = args[:3]
         patch_size = sizes if name == "patch_embed" else sizes.patch_size
         bottom, right = rules.pixels_taken(images.shape[2:], patch_size, convention)

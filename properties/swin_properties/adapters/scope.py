@@ -44,6 +44,7 @@ class Scope:
     own_weights: bool = False
     no_qk_scale: bool = False
     no_position_embedding: bool = False
+    no_pretrained_window: bool = False
 
     def __str__(self) -> str:
         return ", ".join(
@@ -57,6 +58,8 @@ class Scope:
         return {
             "qk_scale": self.no_qk_scale,
             "config.qk_scale": self.no_qk_scale,
+            "pretrained_window_size": self.no_pretrained_window,
+            "config.pretrained_window_sizes": self.no_pretrained_window,
             "config.absolute_position_embedding": self.no_position_embedding or bool(self.network),
             "params.qkv.bias": self.qkv_bias == "never",
             "config.depths": bool(self.network),
@@ -107,7 +110,8 @@ class Scope:
         steps = window if not any(missing) else (1, 1)  # whole windows stay whole
         if self.whole_windows:
             steps = window if {"window_size", "patch_size"} & asked else (1, 1)
-            steps = (lcm(steps[0], 2), lcm(steps[1], 2)) if "patch_merging" in names else steps
+            merges = any(name.endswith("patch_merging") for name in names)
+            steps = (lcm(steps[0], 2), lcm(steps[1], 2)) if merges else steps
         if self.square_grids or (self.square_windows and "new_window_size" in asked):
             sides, steps = [max(sides)] * 2, (lcm(*steps),) * 2
         height, width = (round_up(side, step) for side, step in zip(sides, steps, strict=True))
@@ -206,7 +210,7 @@ def read_scope(stated: Any) -> Scope:
     >>> read_scope({"shift": "half", "image_sizes": [224]})
     Scope(square_windows=False, square_grids=False, whole_windows=False, qkv_bias='', patch_norm='', \
 shift='half', own_shift=False, image_sizes=((224, 224),), network='', own_weights=False, no_qk_scale=False, \
-no_position_embedding=False)
+no_position_embedding=False, no_pretrained_window=False)
     """
     if isinstance(stated, str):
         stated = _parse(stated)
@@ -339,7 +343,8 @@ class _Call:
             sides = zip(self.given["images"].shape[2:], pair(patch), strict=True)
             height, width = (-(-side // p) for side, p in sides)
             return height, width
-        on_tokens = self.name in ("window_attention", "layer_norm", "mlp") or "x" not in self.given
+        of_tokens = ("window_attention", "cosine_window_attention", "layer_norm", "mlp")
+        on_tokens = self.name in of_tokens or "x" not in self.given
         return None if on_tokens else self.given["x"].shape[1:3]
 
     def shift(self) -> tuple[Pair, Pair] | None:
@@ -360,6 +365,8 @@ class _Call:
                 found = found[part]
             elif part == "qkv":
                 return None
+            if part == "attn" and isinstance(found, Mapping) and "logit_scale" in found:  # of V2
+                return "q_bias" in found
         return "bias" in found if found is not None else None
 
     def tears(self) -> bool:
@@ -376,7 +383,7 @@ class _Call:
         return not _is_whole(grid, windows[0] if windows else (1, 1), merges)
 
     def _merges(self) -> int:
-        return int(self.name == "patch_merging" or "downsample" in self.given.get("params", ()))
+        return int(self.name.endswith("patch_merging") or "downsample" in self.given.get("params", ()))
 
 
 def _is_network(config: SwinConfig, only: SwinConfig) -> bool:
@@ -425,5 +432,9 @@ FINDS: dict[str, Callable[[Scope, _Call], Any]] = {
         call.given.get("qk_scale") is not None or (call.config and call.config.qk_scale is not None)
     ),
     "no_position_embedding": lambda _, call: call.config and call.config.absolute_position_embedding,
+    "no_pretrained_window": lambda _, call: (
+        call.given.get("pretrained_window_size") is not None
+        or any(getattr(call.config, "pretrained_window_sizes", ()))
+    ),
 }
 """For each word, whether a call is outside of what it says."""

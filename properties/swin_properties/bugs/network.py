@@ -215,7 +215,7 @@ def pool_first_token(x: Any, norm: Any) -> Any:
     "The absolute position embedding is not added.",
     "Only models that have one are wrong.",
 )
-@replaces("network.add_position_embedding")
+@replaces("embedding.add_position_embedding")
 def position_embedding_dropped(original: Any, x: Any, embedding: Any, *_: Any) -> Any:
     return x
 
@@ -226,7 +226,7 @@ def position_embedding_dropped(original: Any, x: Any, embedding: Any, *_: Any) -
     "Wrong, without an error, for images whose sides are exchanged.",
     "Embeddings that are added before tokens become a grid.",
 )
-@replaces("network.add_position_embedding")
+@replaces("embedding.add_position_embedding")
 def position_embedding_any_grid(original: Any, x: Any, embedding: Any, *_: Any) -> Any:
     return original(x, embedding, x.shape[1:3])
 
@@ -236,6 +236,6 @@ def position_embedding_any_grid(original: Any, x: Any, embedding: Any, *_: Any) 
     "The absolute position embedding is read column by column.",
     "Right for a grid of one row; positions are transposed.",
 )
-@replaces("network.add_position_embedding")
+@replaces("embedding.add_position_embedding")
 def position_embedding_by_columns(original: Any, x: Any, embedding: Any, *_: Any) -> Any:
     return x + embedding.reshape(x.shape[2], x.shape[1], x.shape[3]).swapaxes(0, 1)[None]

@@ -175,6 +175,10 @@ class GridCase(Case):
         )
         return recipes.weights(self.recipe, self.hot(shapes))
 
+    def merging(self) -> Any:
+        """Parameters of a patch merging."""
+        return self.hot(parameters.merging_shapes(self.channels))
+
     def together(self) -> Any:
         """Which tokens of the padded grid, counted row by row, share a true window: booleans (P, P)."""
         h, w = (axis.ravel() for axis in np.indices(self.padded))

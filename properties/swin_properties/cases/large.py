@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from swin_properties.cases.case import GridCase, NetCase
+from swin_properties.cases.case_v2 import NetV2Case
 
 Pair = tuple[int, int]
 
@@ -62,6 +63,16 @@ SWIN_T = NetCase(
     image=(224, 224),
     patch=(4, 4),
     window=(7, 7),
+    depths=(2, 2, 6, 2),
+    heads=(3, 6, 12, 24),
+    embed_dim=96,
+    classes=1000,
+)
+
+SWIN_V2_T = NetV2Case(
+    image=(256, 256),
+    patch=(4, 4),
+    window=(8, 8),
     depths=(2, 2, 6, 2),
     heads=(3, 6, 12, 24),
     embed_dim=96,

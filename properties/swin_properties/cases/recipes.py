@@ -22,6 +22,7 @@ RECIPES = {
     "gentle": "logits spread over a few units: every token visibly weighs on every other",
     "own": "tokens on the grid k/64; the weights that came with the implementation",
     "full": "tokens and weights that use all bits of the tested precision",
+    "opposed": "of V2: every cosine is 1 or -1 and every logit scale at its clamp: logits are 100 or -100",
 }
 """Every recipe's name and what it is."""
 
@@ -61,6 +62,8 @@ def weights(recipe: str, params: Any) -> Any:
     if not isinstance(params, Mapping):
         return params
     changed = {name: weights(recipe, child) for name, child in params.items()}
+    if "logit_scale" in changed:
+        return of_cosines(recipe, changed)
     if "qkv" in changed:
         queries, keys, table = {"uniform": (0, 1, 0), "peaked": (8, 8, 1), "gentle": (0.5, 0.5, 0.5)}.get(
             recipe, (1, 1, 1)
@@ -69,6 +72,38 @@ def weights(recipe: str, params: Any) -> Any:
         if "relative_position_bias_table" in changed:
             changed["relative_position_bias_table"] = table * changed["relative_position_bias_table"]
     return changed
+
+
+def of_cosines(recipe: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters of a cosine attention changed as the recipe says.
+
+    >>> params = {"qkv": {"weight": np.ones((3, 1))}, "logit_scale": np.ones(1),
+    ...           "cpb_mlp": {"2": {"weight": np.ones((1, 1))}}}
+    >>> of_cosines("gentle", params)["logit_scale"]
+    array([0.])
+    """
+    weight, scale, mlp = params["qkv"]["weight"], params["logit_scale"], params["cpb_mlp"]
+    q_bias, changed = params.get("q_bias"), {}
+    table = {"uniform": 0.0, "gentle": 0.25, "opposed": 0.0}.get(recipe, 1.0)
+    if recipe == "uniform":
+        weight = scaled(weight, 0, 1)
+    elif recipe == "gentle":
+        scale = 0.0 * scale
+    elif recipe == "opposed":
+        weight, scale = weight.copy(), 0.0 * scale + 5.0
+        first = weight.reshape(3, len(scale), -1, weight.shape[1])[:2]  # a view: (q and k, heads, d, C)
+        first[:] = first[:1, :, :1]  # every component of queries and keys is one number, or none
+    if q_bias is not None:
+        factor = 0.0 if recipe in ("uniform", "opposed") else 1.0
+        changed["q_bias"] = factor * q_bias
+    last = {"weight": table * mlp["2"]["weight"]}
+    return {
+        **params,
+        "qkv": {"weight": weight},
+        "logit_scale": scale,
+        "cpb_mlp": {**mlp, "2": last},
+        **changed,
+    }
 
 
 def filled(params: Any, rng: np.random.Generator, precision: str) -> Any:

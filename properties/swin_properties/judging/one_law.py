@@ -21,8 +21,9 @@ from swin_properties.adapters.answers import Declined
 from swin_properties.adapters.implementation import Implementation
 from swin_properties.cases import measured
 from swin_properties.cases.case import Case, NetCase
+from swin_properties.cases.case_v2 import GridV2Case, NetV2Case, turn_into_v2
 from swin_properties.cases.draws import draw_each
-from swin_properties.cases.large import AT_ONCE, MOST_CHANNELS, ONE_AT_A_TIME, SWIN_T
+from swin_properties.cases.large import AT_ONCE, MOST_CHANNELS, ONE_AT_A_TIME, SWIN_T, SWIN_V2_T
 from swin_properties.cases.strategies import Drawn, Listed
 from swin_properties.judging.compare import CaseResult, evaluate
 from swin_properties.judging.report import Counterexample, LawResult, printable
@@ -53,7 +54,7 @@ class Effort:
         """Returns how many cases are drawn for a law."""
         if law.tier == "gradient":
             return self.gradients
-        return self.networks if law.kind is NetCase else self.grids
+        return self.networks if issubclass(law.kind, NetCase) else self.grids
 
 
 EFFORTS = {
@@ -67,8 +68,15 @@ EFFORTS = {
 SHRINK = 60.0
 """How many seconds smaller cases of a broken law are looked for."""
 
-PARTS_OF_BLOCK = ("layer_norm", "mlp", "window_attention", "shifted_window_attention")
-"""The callables whose work a block does as well."""
+PARTS_OF_BLOCK = {
+    "layer_norm": "swin_block",
+    "mlp": "swin_block",
+    "window_attention": "swin_block",
+    "shifted_window_attention": "swin_block",
+    "cosine_window_attention": "swin_v2_block",
+    "shifted_cosine_window_attention": "swin_v2_block",
+}
+"""The callables whose work a block does as well, and that block."""
 
 
 class _Broken(Exception):
@@ -236,8 +244,8 @@ def choose_large(law: Law, effort: Effort, implementation: Implementation) -> li
     sizes = [size for size in law.cases.large if not is_slow(law, size)]
     quick, gradient = effort == EFFORTS["quick"], law.tier == "gradient"
     whole = law.name.endswith(("/oracle", "/definition", "/formula"))
-    inside = law.name.partition("/")[0] in PARTS_OF_BLOCK and implementation.offers("swin_block")
-    if not sizes or (whole and not (quick and (inside or law.kind is NetCase))):
+    inside = implementation.offers(PARTS_OF_BLOCK.get(law.name.partition("/")[0], ""))
+    if not sizes or (whole and not (quick and (inside or issubclass(law.kind, NetCase)))):
         return sizes
     number = effort.large if not gradient else 0 if quick else 1
     first = crc32(law.name.encode()) % len(sizes)
@@ -248,11 +256,14 @@ def choose_life_size(law: Law, effort: Effort, implementation: Implementation) -
     """Returns the cases of a law in which all sizes are those of a real stage, or of a real network."""
     if not law.life_size or effort == EFFORTS["quick"] or implementation.scope.network:
         return []
-    if law.kind is NetCase:
-        return [SWIN_T]
     deep = effort == EFFORTS["deep"]
+    if issubclass(law.kind, NetV2Case):
+        return [SWIN_V2_T] if deep else []
+    if issubclass(law.kind, NetCase):
+        return [SWIN_T]
     recipe = "gentle" if law.name.endswith("/locality") else "generic"
-    return [replace(case, recipe=recipe) for name, case in AT_ONCE.items() if deep or not is_slow(law, name)]
+    cases = [replace(case, recipe=recipe) for name, case in AT_ONCE.items() if deep or not is_slow(law, name)]
+    return [turn_into_v2(case) for case in cases] if issubclass(law.kind, GridV2Case) else list(cases)
 
 
 def is_slow(law: Law, size: str) -> bool:

@@ -11,6 +11,7 @@ from swin_reference import direct
 
 from swin_properties.adapters.contract import Asked
 from swin_properties.cases.case import GridCase
+from swin_properties.cases.case_v2 import GridV2Case
 from swin_properties.cases.recipes import scaled
 from swin_properties.cases.remember import remember
 from swin_properties.cases.strategies import SmallGrids, grids, padded_grids
@@ -38,6 +39,7 @@ def random_masks(case: GridCase, windows: int) -> Any:
     compares_with="oracle",
     life_size=True,
     slow=["stage 3 of Swin-B*"],
+    in_v2="Cosine window attention is the oracle's: softmax(tau cos(q, k) + bias) v, projected.",
 )
 def window_oracle(swin: Asked, case: GridCase) -> Any:
     """Window attention is the oracle's: softmax(q k^T / sqrt(d) + bias) v, projected."""
@@ -46,7 +48,13 @@ def window_oracle(swin: Asked, case: GridCase) -> Any:
     return swin.window_attention(*args), swin.expected.window_attention(*args)
 
 
-@law("window_attention/mask", ["window_attention.mask"], grids(enough=True), compares_with="oracle")
+@law(
+    "window_attention/mask",
+    ["window_attention.mask"],
+    grids(enough=True),
+    compares_with="oracle",
+    in_v2=True,
+)
 def window_mask(swin: Asked, case: GridCase) -> Any:
     """A mask is added to the logits: window n of every image of the batch gets mask n."""
     x, params = case.windows(), case.attention()
@@ -61,6 +69,7 @@ def window_mask(swin: Asked, case: GridCase) -> Any:
     grids(enough=True),
     compares_with="itself",
     slow=["grid *", "4097 *"],
+    in_v2=True,
 )
 def window_mask_order(swin: Asked, case: GridCase) -> Any:
     """The result of each window is the same when it is computed alone under its own mask."""
@@ -110,6 +119,8 @@ def window_own_scale(swin: Asked, case: GridCase) -> Any:
     grids(RECIPES, enough=True),
     compares_with="oracle",
     life_size=True,
+    in_v2="The (S)W-MSA of V2 on any grid is the oracle's: pad, shift, partition, attend by cosine, reverse, "
+    "shift back, crop.",
 )
 def shifted_oracle(swin: Asked, case: GridCase) -> Any:
     """(S)W-MSA on any grid is the oracle's: pad, shift, partition, attend, reverse, shift back, crop."""
@@ -137,6 +148,7 @@ def shifted_qk_scale(swin: Asked, case: GridCase) -> Any:
     full=True,
     life_size=True,
     slow=["stage 3 of Swin-B*", "stage 1 of Swin-T"],
+    in_v2=True,
 )
 def true_windows(swin: Asked, case: GridCase) -> Any:
     """(S)W-MSA is attention inside each true shifted window, computed without roll, partition or mask.
@@ -154,7 +166,9 @@ def true_windows(swin: Asked, case: GridCase) -> Any:
 def attend_in_true_windows(case: GridCase, several: bool = False) -> Any:
     """Returns the attention of a case's tokens by the second oracle."""
     x = several_tokens(case) if several else case.tokens()
-    return direct.shifted_window_attention(x, case.attention(), case.heads, case.window, case.shift)
+    is_v2 = isinstance(case, GridV2Case)
+    attend: Any = direct.shifted_cosine_window_attention if is_v2 else direct.shifted_window_attention
+    return attend(x, case.attention(), case.heads, case.window, case.shift)
 
 
 @law(
@@ -162,6 +176,7 @@ def attend_in_true_windows(case: GridCase, several: bool = False) -> Any:
     SWA,
     padded_grids(),
     compares_with="definition",
+    in_v2=True,
 )
 def padded(swin: Asked, case: GridCase) -> Any:
     """On a grid that is padded and shifted along both axes, the true windows are those of the padded grid."""
@@ -169,7 +184,7 @@ def padded(swin: Asked, case: GridCase) -> Any:
     return swin.shifted_window_attention(*args), attend_in_true_windows(case)
 
 
-@law("shifted_window_attention/exhaustive", SWA, SmallGrids, compares_with="definition")
+@law("shifted_window_attention/exhaustive", SWA, SmallGrids, compares_with="definition", in_v2=True)
 def every_small_grid(swin: Asked, case: GridCase) -> Any:
     """For every small window, shift and grid, (S)W-MSA is attention inside each true shifted window."""
     args = several_tokens(case), case.attention(), case.heads, case.window, case.shift
@@ -191,6 +206,7 @@ def several_tokens(case: GridCase) -> Any:
     "exact",
     compares_with="definition",
     life_size=True,
+    in_v2=True,
 )
 def locality(swin: Asked, case: GridCase) -> Any:
     """Changing a token changes all tokens of its true window and no others.
@@ -244,15 +260,22 @@ def hard_mask(swin: Asked, case: GridCase) -> Any:
     return leaked, np.zeros_like(leaked)
 
 
-@law("shifted_window_attention/mean", SWA, grids(("uniform",), enough=True), compares_with="definition")
+@law(
+    "shifted_window_attention/mean",
+    SWA,
+    grids(("uniform",), enough=True),
+    compares_with="definition",
+    in_v2=True,
+)
 def mean(swin: Asked, case: GridCase) -> Any:
     """With queries and position bias of 0 every token becomes the mean of its true window, padding
     included.
     """
     x, params = case.tokens(), case.attention()
     weight, bias = params["qkv"]["weight"], params["qkv"].get("bias", np.zeros(3 * case.channels))
+    value_bias = params.get("v_bias", bias[2 * case.channels :])  # of V2
     padded = np.pad(x, ((0, 0), *((0, p - g) for p, g in zip(case.padded, case.grid, strict=True)), (0, 0)))
-    values = padded @ weight[2 * case.channels :].T + bias[2 * case.channels :]
+    values = padded @ weight[2 * case.channels :].T + value_bias
     together = case.together()
     weights = together / together.sum(axis=1, keepdims=True)
     means = (weights @ values.reshape(case.batch, -1, case.channels)).reshape(values.shape)

@@ -23,6 +23,7 @@ Plain = grids(enough=True, largest_window=4, channels=4)
     compares_with="oracle",
     life_size=True,
     slow=["stage 3 of Swin-B*"],
+    in_v2="A block of V2 is the oracle's: x + norm1((S)W-MSA(x)), then x + norm2(MLP(x)).",
 )
 def block_oracle(swin: Asked, case: GridCase) -> Any:
     """A block is the oracle's: x + (S)W-MSA(norm1(x)), then x + MLP(norm2(x))."""
@@ -37,6 +38,7 @@ def block_oracle(swin: Asked, case: GridCase) -> Any:
     compares_with="oracle",
     life_size=True,
     slow=["stage 3 of Swin-B*", "stage 1 of Swin-T", "65537 windows"],
+    in_v2=True,
 )
 def block_branches(swin: Asked, case: GridCase) -> Any:
     """What a block adds to its input is the oracle's; the residual, beside which errors look small, is left
@@ -54,7 +56,7 @@ def block_qk_scale(swin: Asked, case: GridCase) -> Any:
     return scaled_pairs(swin, "swin_block", args)
 
 
-@law("swin_block/drop-path", ["swin_block.kept"], Blocks, compares_with="oracle")
+@law("swin_block/drop-path", ["swin_block.kept"], Blocks, compares_with="oracle", in_v2=True)
 def block_drop_path(swin: Asked, case: GridCase) -> Any:
     """In training each sample's branches are dropped, or kept and scaled, as the given factors say."""
     x, params, rng = case.tokens(), case.block(), case.rng(3)
@@ -70,6 +72,7 @@ def block_drop_path(swin: Asked, case: GridCase) -> Any:
     "exact",
     compares_with="definition",
     life_size=True,
+    in_v2=True,
 )
 def block_locality(swin: Asked, case: GridCase) -> Any:
     """Changing a token changes all tokens of its true window and no others, none of another image.
@@ -85,7 +88,7 @@ def block_locality(swin: Asked, case: GridCase) -> Any:
     return reaches_exactly(swin, case, moved, (b, h, w))
 
 
-@law("swin_block/kept-all", ["swin_block.kept"], Plain, compares_with="itself")
+@law("swin_block/kept-all", ["swin_block.kept"], Plain, compares_with="itself", in_v2=True)
 def kept_all(swin: Asked, case: GridCase) -> Any:
     """With every factor of drop path 1, training gives the same as evaluation."""
     args = case.tokens(), case.block(), case.heads, case.window, case.shift
@@ -93,7 +96,7 @@ def kept_all(swin: Asked, case: GridCase) -> Any:
     return swin.swin_block(*args, kept=(ones, ones)), swin.swin_block(*args)
 
 
-@law("swin_block/dropped", ["swin_block.kept"], grids(), "exact", compares_with="itself")
+@law("swin_block/dropped", ["swin_block.kept"], grids(), "exact", compares_with="itself", in_v2=True)
 def dropped(swin: Asked, case: GridCase) -> Any:
     """A sample whose two branches are dropped stays unchanged, bitwise, whatever is kept of the others.
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import swin_reference
 from hypothesis import strategies as st
-from swin_reference.parameters import merging_shapes, mlp_shapes, norm_shapes
+from swin_reference.parameters import mlp_shapes, norm_shapes
 
 from swin_properties.adapters.arguments import ALL, list_arrays, list_parts
 from swin_properties.adapters.contract import Asked
@@ -164,13 +164,22 @@ def embed_gradient(_: Any, case: GridCase) -> Any:
     return Derivative("patch_embed", (images(case), embedding(case, norm=True), case.window))
 
 
-@law("patch_merging/gradient", ["vjp", "patch_merging"], Normed, "gradient", compares_with="oracle")
+@law(
+    "patch_merging/gradient", ["vjp", "patch_merging"], Normed, "gradient", compares_with="oracle", in_v2=True
+)
 def merging_gradient(_: Any, case: GridCase) -> Any:
     """The merge's gradient by its input and every parameter is the oracle's, for even and odd sides."""
-    return Derivative("patch_merging", (case.tokens(), case.hot(merging_shapes(case.channels))))
+    return Derivative("patch_merging", (case.tokens(), case.merging()))
 
 
-@law("window_attention/gradient", ["vjp", "window_attention"], Windows, "gradient", compares_with="oracle")
+@law(
+    "window_attention/gradient",
+    ["vjp", "window_attention"],
+    Windows,
+    "gradient",
+    compares_with="oracle",
+    in_v2=True,
+)
 def window_gradient(_: Any, case: GridCase) -> Any:
     """Window attention's gradient by its input and every parameter is the oracle's."""
     return Derivative("window_attention", (case.windows(), case.attention(), case.heads, case.window))
@@ -182,6 +191,7 @@ def window_gradient(_: Any, case: GridCase) -> Any:
     Windows,
     "gradient",
     compares_with="oracle",
+    in_v2=True,
 )
 def mask_gradient(_: Any, case: GridCase) -> Any:
     """Under a mask, no gradient flows between tokens that may not attend to each other."""
@@ -209,6 +219,7 @@ def key_bias_gradient(_: Any, case: GridCase) -> Any:
     Shifted,
     "gradient",
     compares_with="oracle",
+    in_v2=True,
 )
 def shifted_gradient(_: Any, case: GridCase) -> Any:
     """(S)W-MSA's gradient by its input and every parameter is the oracle's, for any grid and shift."""
@@ -216,14 +227,21 @@ def shifted_gradient(_: Any, case: GridCase) -> Any:
     return Derivative("shifted_window_attention", args)
 
 
-@law("swin_block/gradient", ["vjp", "swin_block"], Blocks, "gradient", compares_with="oracle")
+@law("swin_block/gradient", ["vjp", "swin_block"], Blocks, "gradient", compares_with="oracle", in_v2=True)
 def block_gradient(_: Any, case: GridCase) -> Any:
     """A block's gradient by its input and every parameter is the oracle's: no branch is detached."""
     args = case.tokens(), case.block(), case.heads, case.window, case.shift
     return Derivative("swin_block", args, directions=2)
 
 
-@law("swin_block/drop-path-gradient", ["vjp", "swin_block.kept"], Blocks, "gradient", compares_with="oracle")
+@law(
+    "swin_block/drop-path-gradient",
+    ["vjp", "swin_block.kept"],
+    Blocks,
+    "gradient",
+    compares_with="oracle",
+    in_v2=True,
+)
 def block_drop_path_gradient(_: Any, case: GridCase) -> Any:
     """Past a dropped branch the gradient flows on unchanged; in a kept one it is scaled by its factor."""
     args = case.tokens(), case.block(), case.heads, case.window, case.shift
@@ -232,7 +250,14 @@ def block_drop_path_gradient(_: Any, case: GridCase) -> Any:
     return Derivative("swin_block", args, {"kept": kept}, directions=2)
 
 
-@law("swin_stage/gradient", ["vjp", "swin_stage"], small_networks(), "gradient", compares_with="oracle")
+@law(
+    "swin_stage/gradient",
+    ["vjp", "swin_stage"],
+    small_networks(),
+    "gradient",
+    compares_with="oracle",
+    in_v2=True,
+)
 def stage_gradient(_: Any, case: NetCase) -> Any:
     """A stage's gradient by its input and every parameter is the oracle's."""
     args = case.tokens(), *stage(case, 0)
@@ -245,6 +270,7 @@ def stage_gradient(_: Any, case: NetCase) -> Any:
     small_networks(),
     "gradient",
     compares_with="oracle",
+    in_v2=True,
 )
 def transformer_gradient(_: Any, case: NetCase) -> Any:
     """The network's gradient by the images and every parameter is the oracle's."""
@@ -258,6 +284,7 @@ def transformer_gradient(_: Any, case: NetCase) -> Any:
     small_networks(),
     "exact",
     compares_with="definition",
+    in_v2=True,
 )
 def gradient_reaches(swin: Asked, case: NetCase) -> Any:
     """Every parameter has a gradient that is not 0, the query and the value bias too.
@@ -269,7 +296,8 @@ def gradient_reaches(swin: Asked, case: NetCase) -> Any:
     args = case.images(), case.network(), case.config
     u = case.rng(8).integers(1, 128, (case.batch, case.classes or case.config.channels[-1])) / 64.0
     gradients = vjp(swin, "swin_transformer", u * np.where(np.indices(u.shape).sum(0) % 2, 1, -1), *args)
-    of_logits = ("(query)", "relative_position_bias_table")
+    in_v2 = ("q_bias", "logit_scale", "cpb_mlp.0.weight", "cpb_mlp.0.bias", "cpb_mlp.2.weight")
+    of_logits = ("(query)", "relative_position_bias_table", *in_v2)
     lone = tuple(f"layers.{i}." for i, window in enumerate(case.stage_windows) if window == (1, 1))
     asked = [
         (label, where)

@@ -10,13 +10,21 @@ import numpy as np
 
 from swin_properties.adapters.contract import Asked
 from swin_properties.cases.case import NetCase
+from swin_properties.cases.case_v2 import NetV2Case
 from swin_properties.cases.strategies import networks
 from swin_properties.laws.law import law
 
 MODEL, MAPS = ["swin_transformer"], ["swin_features"]
 
 
-@law("swin_transformer/own-sample", MODEL, networks(deepest=2, enough=False), "exact", compares_with="itself")
+@law(
+    "swin_transformer/own-sample",
+    MODEL,
+    networks(deepest=2, enough=False),
+    "exact",
+    compares_with="itself",
+    in_v2=True,
+)
 def own_sample(swin: Asked, case: NetCase) -> Any:
     """An image's logits do not depend on the other images of the batch, bitwise."""
     case = replace(case, batch=3)
@@ -29,7 +37,9 @@ def own_sample(swin: Asked, case: NetCase) -> Any:
     return after, before
 
 
-@law("swin_transformer/batch-order", MODEL, networks(deepest=2, longest=4), compares_with="itself")
+@law(
+    "swin_transformer/batch-order", MODEL, networks(deepest=2, longest=4), compares_with="itself", in_v2=True
+)
 def batch_order(swin: Asked, case: NetCase) -> Any:
     """Permuting the images permutes the logits, and an image's logits are the same in a smaller batch."""
     case = replace(case, batch=max(2, case.batch))
@@ -40,7 +50,7 @@ def batch_order(swin: Asked, case: NetCase) -> Any:
     return [(swin.swin_transformer(x[order], *args), y[order]), (np.concatenate(halves), y)]
 
 
-@law("swin_features/roll", MAPS, networks(maps=True, rolls=True), compares_with="itself")
+@law("swin_features/roll", MAPS, networks(maps=True, rolls=True), compares_with="itself", in_v2=True)
 def features_roll(swin: Asked, case: NetCase) -> Any:
     """Where nothing is shifted, rolling the image by a window of the last stage rolls every map."""
     x, args, stages = case.images(), (case.network(), case.config), len(case.depths)
@@ -60,12 +70,16 @@ def transposed(case: NetCase, params: Any, name: str = "", window: tuple[int, in
         return [transposed(case, stage, "", stage_window) for stage, stage_window in stages]
     if isinstance(params, list):
         return [transposed(case, child, "", window) for child in params]
+    if name == "cpb_mlp":
+        return params | {"0": params["0"] | {"weight": np.ascontiguousarray(params["0"]["weight"][:, ::-1])}}
     if name == "downsample":  # of the merge's four neighbours, (1, 0) and (0, 1) change places
         return {
             key: {
                 leaf: np.concatenate([np.split(x, 4, -1)[i] for i in (0, 2, 1, 3)], -1)
                 for leaf, x in child.items()
             }
+            if key == "reduction" or not isinstance(case, NetV2Case)  # V2's norm is of the merged token
+            else child
             for key, child in params.items()
         }
     if isinstance(params, Mapping):
@@ -78,7 +92,7 @@ def transposed(case: NetCase, params: Any, name: str = "", window: tuple[int, in
     return params.swapaxes(2, 3) if params.ndim == 4 else params  # the embedding's convolution
 
 
-@law("swin_features/transpose", MAPS, networks(maps=True), compares_with="itself")
+@law("swin_features/transpose", MAPS, networks(maps=True), compares_with="itself", in_v2=True)
 def features_transpose(swin: Asked, case: NetCase) -> Any:
     """Swapping height and width in image, sizes and the parameters that have them swaps them in every map."""
     turned = replace(case, image=case.image[::-1], patch=case.patch[::-1], window=case.window[::-1])
@@ -89,7 +103,7 @@ def features_transpose(swin: Asked, case: NetCase) -> Any:
     return [(after.swapaxes(1, 2), map_) for after, map_ in zip(got, maps, strict=True)]
 
 
-@law("swin_transformer/zeros", MODEL, networks(enough=False), "exact", compares_with="definition")
+@law("swin_transformer/zeros", MODEL, networks(enough=False), "exact", compares_with="definition", in_v2=True)
 def zeros(swin: Asked, case: NetCase) -> Any:
     """Images of zeros have finite logits, with biases and without any."""
     params = case.network()
@@ -110,6 +124,6 @@ def without_biases(params: Any) -> Any:
     return {
         name: without_biases(child)
         if isinstance(child, (Mapping, list))
-        else child * (name not in ("bias", "absolute_pos_embed"))
+        else child * (not name.endswith("bias") and name != "absolute_pos_embed")
         for name, child in params.items()
     }

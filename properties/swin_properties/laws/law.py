@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from inspect import unwrap
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol
 from swin_properties.adapters.implementation import Implementation
 from swin_properties.cases.case import Case
 from swin_properties.cases.strategies import Cases
+from swin_properties.laws.versions import ask_of_v2, draw_in_v2, name_in_v2
 
 Tier = Literal["exact", "budget", "gradient"]
 Compared = Literal["oracle", "itself", "definition"]
@@ -113,10 +114,12 @@ def law(
     life_size: bool = False,
     slow: Sequence[str] = (),
     full: bool = False,
+    in_v2: bool | str = False,
 ) -> Callable[[Body], Body]:
     """Adds a function to `LAWS`; the first paragraph of its docstring is the law's sentence.
 
-    A law within the budget that compares with the oracle is always asked on ``full`` numbers.
+    A law within the budget that compares with the oracle is always asked on ``full`` numbers.  ``in_v2``: it
+    is true of Swin V2 as well, and is entered for its callables too; V2's own sentence, or True for the same.
 
     Errors: ``ValueError`` for a name that is taken, and for a function without a docstring.
     """
@@ -130,7 +133,7 @@ def law(
         if not sentence:
             raise ValueError(f"a law is a sentence, {name} has no docstring: write one")
         of_oracle = tier == "budget" and compares_with == "oracle"
-        LAWS[name] = Law(
+        entered = Law(
             name,
             sentence,
             body,
@@ -142,6 +145,16 @@ def law(
             tuple(slow),
             full or of_oracle,
         )
+        LAWS[name] = entered
+        if in_v2:
+            LAWS[name_in_v2(name)] = replace(
+                entered,
+                name=name_in_v2(name),
+                sentence=sentence if in_v2 is True else in_v2,
+                body=ask_of_v2(body),
+                needs=tuple(map(name_in_v2, needs)),
+                cases=draw_in_v2(cases),
+            )
         return body
 
     return enter

@@ -31,6 +31,7 @@ def stage(case: NetCase, number: int) -> tuple[Any, ...]:
     networks(RECIPES, deepest=2, maps=True),
     compares_with="oracle",
     slow=["1024 channels"],
+    in_v2=True,
 )
 def stage_oracle(swin: Asked, case: NetCase) -> Any:
     """A stage is the oracle's: its blocks, then the merge if it has one."""
@@ -43,6 +44,7 @@ def stage_oracle(swin: Asked, case: NetCase) -> Any:
     ["swin_stage", "swin_block"],
     networks(deepest=1, maps=True),
     compares_with="itself",
+    in_v2=True,
 )
 def stage_alternation(swin: Asked, case: NetCase) -> Any:
     """Even blocks are not shifted, odd blocks by floor(M / 2), and none where a window spans the grid."""
@@ -53,7 +55,7 @@ def stage_alternation(swin: Asked, case: NetCase) -> Any:
     return swin.swin_stage(x, params, depth, heads, window), y
 
 
-@law("swin_stage/spanned-axis", ["swin_stage"], spanned_stages(), compares_with="oracle")
+@law("swin_stage/spanned-axis", ["swin_stage"], spanned_stages(), compares_with="oracle", in_v2=True)
 def stage_spanned_axis(swin: Asked, case: NetCase) -> Any:
     """Where the window spans one axis of the grid, blocks are shifted on neither axis, as is the oracle's."""
     args = case.tokens(), *stage(case, 0)
@@ -66,7 +68,7 @@ def stage_qk_scale(swin: Asked, case: NetCase) -> Any:
     return scaled_pairs(swin, "swin_stage", (case.tokens(), *stage(case, 0)))
 
 
-@law("swin_stage/drop-path", ["swin_stage.kept"], Stages, compares_with="oracle")
+@law("swin_stage/drop-path", ["swin_stage.kept"], Stages, compares_with="oracle", in_v2=True)
 def stage_drop_path(swin: Asked, case: NetCase) -> Any:
     """In a stage each block drops, or keeps and scales, each sample's branches by its own factors."""
     x, kept = case.tokens(), draw_kept(case)[0]
@@ -108,6 +110,7 @@ def rates_grow_linearly(swin: Asked, case: ScheduleCase) -> Any:
     ["swin_stage", "patch_merging"],
     networks(fewest=2, deepest=2, maps=True),
     compares_with="itself",
+    in_v2=True,
 )
 def stage_merge_last(swin: Asked, case: NetCase) -> Any:
     """A stage ends with its merge: its result is the merge of what its blocks give."""
@@ -123,6 +126,7 @@ def stage_merge_last(swin: Asked, case: NetCase) -> Any:
     networks(("uniform",), deepest=1, enough=False),
     "exact",
     compares_with="definition",
+    in_v2=True,
 )
 def receptive_field(swin: Asked, case: NetCase) -> Any:
     """In each block a change spreads exactly to the tokens that share a window with a changed token.
@@ -152,6 +156,7 @@ def receptive_field(swin: Asked, case: NetCase) -> Any:
     networks(RECIPES, maps=True),
     compares_with="oracle",
     slow=["1024 channels"],
+    in_v2=True,
 )
 def features_oracle(swin: Asked, case: NetCase) -> Any:
     """The features are the oracle's: the map of every stage before its merge, not normed."""
@@ -166,6 +171,7 @@ def features_oracle(swin: Asked, case: NetCase) -> Any:
     compares_with="oracle",
     life_size=True,
     slow=["1024 channels"],
+    in_v2=True,
 )
 def transformer_oracle(swin: Asked, case: NetCase) -> Any:
     """The whole network is the oracle's: embedding, stages, norm, mean over the tokens, head."""
@@ -184,7 +190,7 @@ def transformer_qk_scale(swin: Asked, case: NetCase) -> Any:
     ]
 
 
-@law("swin_transformer/drop-path", ["swin_transformer.kept"], Networks, compares_with="oracle")
+@law("swin_transformer/drop-path", ["swin_transformer.kept"], Networks, compares_with="oracle", in_v2=True)
 def transformer_drop_path(swin: Asked, case: NetCase) -> Any:
     """In a network each block of each stage drops each sample's branches by its own factors."""
     args, kept = (case.images(), case.network(), case.config), draw_kept(case)
@@ -197,6 +203,7 @@ def transformer_drop_path(swin: Asked, case: NetCase) -> Any:
     networks(deepest=1, enough=False).map(lambda case: replace(case, position_embedding=1)),
     "exact",
     compares_with="definition",
+    in_v2=True,
 )
 def embedding_size(swin: Asked, case: NetCase) -> Any:
     """An absolute position embedding fits one grid: others are refused, also one with as many tokens."""
@@ -218,6 +225,7 @@ def embedding_size(swin: Asked, case: NetCase) -> Any:
     ["swin_transformer.config.depths"],
     networks(deepest=1).map(lambda case: replace(case, depths=(1,))),
     compares_with="oracle",
+    in_v2=True,
 )
 def one_block(swin: Asked, case: NetCase) -> Any:
     """A network of a single block is the oracle's: the rate of its drop path is 0, not 0 / 0."""

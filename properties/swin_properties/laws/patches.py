@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from swin_reference.parameters import merging_shapes, patch_embed_shapes
+from swin_reference.parameters import patch_embed_shapes
 
 from swin_properties.adapters.contract import Asked
 from swin_properties.cases.case import GridCase
@@ -86,10 +86,11 @@ def embed_affine(swin: Asked, case: GridCase) -> Any:
     compares_with="oracle",
     life_size=True,
     slow=["1024 channels", "stage 4 of Swin-T", "stage 3 of Swin-B*"],
+    in_v2="The merge of V2 is the oracle's: concatenate 2x2, linear 4C -> 2C, LayerNorm(2C), for all sides.",
 )
 def merging_oracle(swin: Asked, case: GridCase) -> Any:
     """The merge is the oracle's: concatenate 2x2, LayerNorm(4C), linear 4C -> 2C, for even and odd sides."""
-    x, params = case.tokens(), case.hot(merging_shapes(case.channels))
+    x, params = case.tokens(), case.merging()
     return swin.patch_merging(x, params), swin.expected.patch_merging(x, params)
 
 
@@ -121,10 +122,10 @@ def merging_permutation(swin: Asked, case: GridCase) -> Any:
     return gathered(swin, case, x), (cells - cells.mean(axis=-1, keepdims=True)) / spread
 
 
-@law("patch_merging/own-cell", ["patch_merging"], Tokens, "exact", compares_with="itself")
+@law("patch_merging/own-cell", ["patch_merging"], Tokens, "exact", compares_with="itself", in_v2=True)
 def merging_own_cell(swin: Asked, case: GridCase) -> Any:
     """Changing a token changes no merged token but that of its own 2x2 cell."""
-    x, params, rng = case.tokens(), case.hot(merging_shapes(case.channels)), case.rng(3)
+    x, params, rng = case.tokens(), case.merging(), case.rng(3)
     b, h, w = (int(rng.integers(side)) for side in x.shape[:3])
     nudged = x.copy()
     nudged[b, h, w] = rng.integers(-127, 128, case.channels) / 64.0
@@ -133,18 +134,18 @@ def merging_own_cell(swin: Asked, case: GridCase) -> Any:
     return moved, np.zeros_like(moved)
 
 
-@law("patch_merging/roll", ["patch_merging"], Tokens, compares_with="itself")
+@law("patch_merging/roll", ["patch_merging"], Tokens, compares_with="itself", in_v2=True)
 def merging_roll(swin: Asked, case: GridCase) -> Any:
     """Rolling the grid by two tokens rolls the merged grid by one."""
-    x, params = even(case), case.hot(merging_shapes(case.channels))
+    x, params = even(case), case.merging()
     rolled = swin.patch_merging(np.roll(x, (2, 2), (1, 2)), params)
     return rolled, np.roll(swin.patch_merging(x, params), (1, 1), (1, 2))
 
 
-@law("patch_merging/padding", ["patch_merging"], Tokens, compares_with="itself")
+@law("patch_merging/padding", ["patch_merging"], Tokens, compares_with="itself", in_v2=True)
 def merging_padding(swin: Asked, case: GridCase) -> Any:
     """A grid with an odd side is merged like the grid padded with zeros at the bottom or right."""
-    x, params = case.tokens(), case.hot(merging_shapes(case.channels))
+    x, params = case.tokens(), case.merging()
     even_sides = np.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, x.shape[2] % 2), (0, 0)))
     return swin.patch_merging(x, params), swin.patch_merging(even_sides, params)
 
@@ -154,7 +155,7 @@ def merging_norm_first(swin: Asked, case: GridCase) -> Any:
     """The norm comes first: adding a constant changes nothing, and doubling the weights doubles the
     output.
     """
-    x, params = np.round(even(case) * 32) / 64, case.hot(merging_shapes(case.channels))
+    x, params = np.round(even(case) * 32) / 64, case.merging()
     doubled = params | {"reduction": {"weight": 2.0 * params["reduction"]["weight"]}}
     y = swin.patch_merging(x, params)
     return [(swin.patch_merging(x + 1.0, params), y), (swin.patch_merging(x, doubled), 2.0 * y)]

@@ -15,14 +15,18 @@ from swin_properties.adapters.arguments import walk_arrays
 from swin_properties.adapters.contract import CONTRACT, Asked
 from swin_properties.adapters.layouts import lay_out
 from swin_properties.cases.case import Case, GridCase, NetCase
+from swin_properties.cases.case_v2 import GridV2Case, NetV2Case
 from swin_properties.cases.strategies import Cases, grids, networks
 from swin_properties.laws.law import Tier, law
+from swin_properties.laws.versions import draw_in_v2, name_in_v2
 
 Grids, Networks = grids(largest_window=4), networks(deepest=2, enough=False)
 EnoughGrids, EnoughNetworks = grids(enough=True, largest_window=4, channels=4), networks(deepest=2, longest=4)
 CASES: dict[type[Case], tuple[Cases, Cases]] = {
     GridCase: (Grids, EnoughGrids),
     NetCase: (Networks, EnoughNetworks),
+    GridV2Case: (draw_in_v2(Grids), draw_in_v2(EnoughGrids)),
+    NetV2Case: (draw_in_v2(Networks), draw_in_v2(EnoughNetworks)),
 }
 """For each type of case: small ones for exact laws, and ones large enough for a budget."""
 
@@ -30,13 +34,13 @@ CASES: dict[type[Case], tuple[Cases, Cases]] = {
 def each(
     *names: str, tier: Tier = "exact", part: str = ""
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Adds one law for each name; {} in the sentence stands for the callable that the name begins with.
+    """Adds one law for each name, and for V2's; {} in the sentence is the callable that the name begins with.
 
     ``part``: what of the callable the laws need.
     """
 
     def enter(ask: Callable[..., Any]) -> Callable[..., Any]:
-        for name in names:
+        for name in dict.fromkeys((*names, *map(name_in_v2, names))):
             callable_name = name.partition("/")[0]
             small, enough = CASES[CONTRACT[callable_name].kind]
             cases = small if tier == "exact" else enough
@@ -156,7 +160,7 @@ def other_sizes(case: Any, name: str) -> Iterator[Any]:
     for size in ((width, height), (height + 5, width + 7), (1, 1)):
         yield CONTRACT[name].arguments(replace(case, **{field: size}))[0]
     x = CONTRACT[name].arguments(case)[0]
-    yield np.concatenate([x, x], axis=1 if name == "swin_transformer" else -1)
+    yield np.concatenate([x, x], axis=1 if name.endswith("_transformer") else -1)
 
 
 @each(

@@ -22,14 +22,44 @@ def retabled(case: GridCase, params: Any, change: Any) -> Any:
     return params | {"relative_position_bias_table": change(table).reshape(-1, case.heads)}
 
 
-@law("shifted_window_attention/flip", SWA, Whole, compares_with="itself")
+def flip_bias(case: GridCase, params: Any, axis: int) -> Any:
+    """Returns the parameters with the position bias of the opposite offset along an axis."""
+    if "cpb_mlp" in params:
+        sign = np.where(np.arange(2) == axis, -1.0, 1.0)
+        return change_first_layer(params, lambda weight: weight * sign)
+    return retabled(case, params, lambda table: np.flip(table, axis))
+
+
+def transpose_bias(case: GridCase, params: Any) -> Any:
+    """Returns the parameters with height and width swapped in the position bias."""
+    if "cpb_mlp" in params:
+        return change_first_layer(params, lambda weight: weight[:, ::-1])
+    return retabled(case, params, lambda table: table.swapaxes(0, 1))
+
+
+def without_bias(case: GridCase, params: Any) -> Any:
+    """Returns the parameters with a position bias that is the same for all offsets."""
+    if "cpb_mlp" in params:
+        mlp = params["cpb_mlp"]
+        return params | {"cpb_mlp": mlp | {"2": {"weight": 0.0 * mlp["2"]["weight"]}}}
+    return retabled(case, params, np.zeros_like)
+
+
+def change_first_layer(params: Any, change: Any) -> Any:
+    """Returns V2's parameters with the weight (width, 2) changed that the offsets meet first."""
+    mlp = params["cpb_mlp"]
+    weight = np.ascontiguousarray(change(mlp["0"]["weight"]))
+    return params | {"cpb_mlp": mlp | {"0": mlp["0"] | {"weight": weight}}}
+
+
+@law("shifted_window_attention/flip", SWA, Whole, compares_with="itself", in_v2=True)
 def flip(swin: Asked, case: GridCase) -> Any:
     """Flipping the image flips the output if the shift becomes (M - s) mod M and the bias is flipped too."""
     x, params = case.tokens(), case.attention()
     y = swin.shifted_window_attention(x, params, case.heads, case.window, case.shift)
     pairs = []
     for axis in (0, 1):
-        flipped = retabled(case, params, lambda table, axis=axis: np.flip(table, axis))
+        flipped = flip_bias(case, params, axis)
         shift = list(case.shift)
         shift[axis] = -shift[axis] % case.window[axis]
         turned = np.ascontiguousarray(np.flip(x, axis + 1))
@@ -38,11 +68,11 @@ def flip(swin: Asked, case: GridCase) -> Any:
     return pairs
 
 
-@law("shifted_window_attention/transpose", SWA, grids(enough=True), compares_with="itself")
+@law("shifted_window_attention/transpose", SWA, grids(enough=True), compares_with="itself", in_v2=True)
 def transpose(swin: Asked, case: GridCase) -> Any:
     """Swapping height and width in the grid, window, shift and bias table swaps them in the output."""
     x, params = case.tokens(), case.attention()
-    swapped = retabled(case, params, lambda table: table.swapaxes(0, 1))
+    swapped = transpose_bias(case, params)
     got = swin.shifted_window_attention(
         np.ascontiguousarray(x.swapaxes(1, 2)), swapped, case.heads, case.window[::-1], case.shift[::-1]
     )
@@ -50,7 +80,7 @@ def transpose(swin: Asked, case: GridCase) -> Any:
     return got.swapaxes(1, 2), y
 
 
-@law("shifted_window_attention/batch-order", SWA, grids(enough=True), compares_with="itself")
+@law("shifted_window_attention/batch-order", SWA, grids(enough=True), compares_with="itself", in_v2=True)
 def batch_order(swin: Asked, case: GridCase) -> Any:
     """Permuting the images permutes the outputs, and an image's output is the same in a smaller batch."""
     x, params = case.tokens(batch=max(2, case.batch)), case.attention()
@@ -66,6 +96,7 @@ def batch_order(swin: Asked, case: GridCase) -> Any:
     SWA,
     grids(whole=True, shifted=False, enough=True),
     compares_with="itself",
+    in_v2=True,
 )
 def roll(swin: Asked, case: GridCase) -> Any:
     """Without a shift, rolling the grid by whole windows rolls the output."""
@@ -74,7 +105,13 @@ def roll(swin: Asked, case: GridCase) -> Any:
     return rolled, np.roll(swin.shifted_window_attention(x, *sizes), case.window, (1, 2))
 
 
-@law("shifted_window_attention/crop", SWA, grids(shifted=False, enough=True), compares_with="itself")
+@law(
+    "shifted_window_attention/crop",
+    SWA,
+    grids(shifted=False, enough=True),
+    compares_with="itself",
+    in_v2=True,
+)
 def crop(swin: Asked, case: GridCase) -> Any:
     """Without a shift, the output of the first windows is the same when the rest of the grid is cut off."""
     rng, sizes = case.rng(3), (case.attention(), case.heads, case.window, case.shift)
@@ -87,7 +124,7 @@ def crop(swin: Asked, case: GridCase) -> Any:
     return swin.shifted_window_attention(np.ascontiguousarray(x[:, :height, :width]), *sizes), y
 
 
-@law("shifted_window_attention/padding", SWA, grids(enough=True), compares_with="itself")
+@law("shifted_window_attention/padding", SWA, grids(enough=True), compares_with="itself", in_v2=True)
 def padding(swin: Asked, case: GridCase) -> Any:
     """A grid is padded before the shift, and padding is attended to: padding it by hand changes nothing."""
     x, (height, width) = case.tokens(), case.grid
@@ -102,17 +139,24 @@ def padding(swin: Asked, case: GridCase) -> Any:
     ["window_attention"],
     grids(shifted=False, enough=True),
     compares_with="itself",
+    in_v2=True,
 )
 def token_order(swin: Asked, case: GridCase) -> Any:
     """Without a position bias, permuting the tokens of a window permutes its output."""
     x, params = case.windows(), case.attention()
-    params = retabled(case, params, np.zeros_like)
+    params = without_bias(case, params)
     order = case.rng(3).permutation(x.shape[1])
     got = swin.window_attention(np.ascontiguousarray(x[:, order]), params, case.heads, case.window)
     return got, swin.window_attention(x, params, case.heads, case.window)[:, order]
 
 
-@law("window_attention/flip", ["window_attention"], grids(shifted=False, enough=True), compares_with="itself")
+@law(
+    "window_attention/flip",
+    ["window_attention"],
+    grids(shifted=False, enough=True),
+    compares_with="itself",
+    in_v2=True,
+)
 def window_flip(swin: Asked, case: GridCase) -> Any:
     """Flipping every window along an axis flips its output if the bias table is flipped too."""
     x, params = case.windows(), case.attention()
@@ -121,7 +165,7 @@ def window_flip(swin: Asked, case: GridCase) -> Any:
     pairs = []
     for axis in (0, 1):
         order = np.flip(tokens, axis).ravel()
-        flipped = retabled(case, params, lambda table, axis=axis: np.flip(table, axis))
+        flipped = flip_bias(case, params, axis)
         got = swin.window_attention(np.ascontiguousarray(x[:, order]), flipped, case.heads, case.window)
         pairs.append((got, y[:, order]))
     return pairs

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from swin_reference.config import SwinConfig
 from swin_reference.conventions import Convention
-from swin_reference.network import add_position_embedding, classify
+from swin_reference.embedding import add_position_embedding
+from swin_reference.network import classify
 from swin_reference.rules import stage_grids, stage_shift, stage_window
 
 Kind = Literal["embedding", "block", "stage", "merge", "head"]

@@ -12,23 +12,43 @@ from types import SimpleNamespace
 
 from swin_reference.config import Convention
 from swin_reference.direct.attention import global_attention, shifted_window_attention, window_attention
+from swin_reference.direct.attention_v2 import (
+    continuous_position_bias_table,
+    cosine_window_attention,
+    shifted_cosine_window_attention,
+)
 from swin_reference.direct.bias_resizing import resize_relative_position_bias
 from swin_reference.direct.layers import layer_norm, mlp, patch_embed, patch_merging
 from swin_reference.direct.network import swin_block, swin_features, swin_stage, swin_transformer
+from swin_reference.direct.network_v2 import (
+    swin_v2_block,
+    swin_v2_features,
+    swin_v2_patch_merging,
+    swin_v2_stage,
+    swin_v2_transformer,
+)
 from swin_reference.direct.sizes import true_windows
 
 __all__ = [
+    "continuous_position_bias_table",
+    "cosine_window_attention",
     "global_attention",
     "layer_norm",
     "mlp",
     "patch_embed",
     "patch_merging",
     "resize_relative_position_bias",
+    "shifted_cosine_window_attention",
     "shifted_window_attention",
     "swin_block",
     "swin_features",
     "swin_stage",
     "swin_transformer",
+    "swin_v2_block",
+    "swin_v2_features",
+    "swin_v2_patch_merging",
+    "swin_v2_stage",
+    "swin_v2_transformer",
     "true_windows",
     "under",
     "window_attention",
@@ -43,5 +63,13 @@ def under(convention: Convention) -> SimpleNamespace:
     'timm'
     """
     functions = {name: globals()[name] for name in __all__}
-    decided = (shifted_window_attention, patch_embed, swin_block, swin_stage)
+    decided = (
+        shifted_window_attention,
+        shifted_cosine_window_attention,
+        patch_embed,
+        swin_block,
+        swin_stage,
+        swin_v2_block,
+        swin_v2_stage,
+    )
     return SimpleNamespace(**functions | {f.__name__: partial(f, convention=convention) for f in decided})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
 from typing import Any
 
@@ -13,6 +14,9 @@ from swin_reference.layers import linear, softmax
 from swin_reference.types import Inexact, Params
 
 CANONICAL = CONVENTIONS["canonical"]
+
+Attend = Callable[..., Any]
+"""Attends among tokens (windows, N, C) that are given with their rows, their columns and a mask (N, N)."""
 
 
 def shifted_window_attention(
@@ -35,23 +39,37 @@ def shifted_window_attention(
     ...                          (0, 1)).ravel()
     array([1., 3., 3., 8.])
     """
+    window = two(window_size)
+
+    def attend(tokens: Any, h: Any, w: Any, mask: Any = 0.0) -> Any:
+        return _attend(tokens, h, w, params, num_heads, window, qk_scale, mask)
+
+    return attend_in_true_windows(x, window, two(shift_size), convention, attend)
+
+
+def attend_in_true_windows(
+    x: Any, window: tuple[int, int], shift: tuple[int, int], convention: Convention, attend: Attend
+) -> Any:
+    """Applies ``attend`` to the tokens of each true window of the grid, padded to whole windows.
+
+    >>> attend = lambda tokens, h, w, mask=0.0: 0 * tokens + w[:, None]
+    >>> attend_in_true_windows(np.ones((1, 1, 3, 1)), (1, 2), (0, 1), CANONICAL, attend).ravel()
+    array([0., 1., 2.])
+    """
     if convention.mask_value != -np.inf or convention.padding == "roll-pad":
-        return _rolled(x, params, num_heads, two(window_size), two(shift_size), qk_scale, convention)
-    batch, height, width, channels = x.shape
-    mh, mw = two(window_size)
+        return _rolled(x, window, shift, convention, attend)
+    (mh, mw), (batch, height, width, channels) = window, x.shape
     padded_height, padded_width = -(-height // mh) * mh, -(-width // mw) * mw
     padded = np.zeros((batch, padded_height, padded_width, channels), x.dtype)
     padded[:, :height, :width] = x
     y = np.empty_like(padded)
-    for tokens in true_windows(padded_height, padded_width, window_size, shift_size).values():
+    for tokens in true_windows(padded_height, padded_width, window, shift).values():
         h, w = np.array(tokens).T
-        y[:, h, w] = _attend(padded[:, h, w], h, w, params, num_heads, (mh, mw), qk_scale)
+        y[:, h, w] = attend(padded[:, h, w], h, w)
     return y[:, :height, :width]
 
 
-def _rolled(
-    x: Any, params: Params, num_heads: int, window: Any, shift: Any, qk_scale: Any, convention: Convention
-) -> Any:
+def _rolled(x: Any, window: Any, shift: Any, convention: Convention, attend: Attend) -> Any:
     """Attends among all tokens that the roll brings into one window, with ``mask_value`` between regions."""
     (mh, mw), (batch, height, width, channels) = window, x.shape
     lines = (
@@ -68,7 +86,7 @@ def _rolled(
         tokens[:, real] = x[:, h, w]
         regions = np.array([2 * row_side + column_side for (_, row_side), (_, column_side) in window_tokens])
         mask = np.where(np.equal.outer(regions, regions), 0.0, convention.mask_value)
-        y[:, h, w] = _attend(tokens, u, v, params, num_heads, window, qk_scale, mask)[:, real]
+        y[:, h, w] = attend(tokens, u, v, mask)[:, real]
     return y
 
 

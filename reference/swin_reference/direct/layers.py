@@ -81,6 +81,17 @@ def patch_merging(
     >>> patch_merging(np.array([[3.0, 3.0], [1.0, 1.0]]).reshape(1, 2, 2, 1), params).round(3)
     array([[[[ 1., -1.]]]])
     """
+    return linear(layer_norm(gather_cells(x), params["norm"]), **params["reduction"])
+
+
+def gather_cells(
+    x: Inexact[np.ndarray, "batch height width channels"],
+) -> Inexact[np.ndarray, "batch half_height half_width channels_times_4"]:
+    """Returns the four tokens of each cell of 2x2 side by side, column by column.
+
+    >>> gather_cells(np.arange(4.0).reshape(1, 2, 2, 1)).ravel()
+    array([0., 2., 1., 3.])
+    """
     batch, height, width, channels = x.shape
     half_height, half_width = (height + 1) // 2, (width + 1) // 2
     cells = np.zeros((batch, half_height, half_width, 4 * channels), x.dtype)
@@ -88,4 +99,4 @@ def patch_merging(
         h, w = 2 * i + part % 2, 2 * j + part // 2
         if h < height and w < width:
             cells[:, i, j, part * channels : (part + 1) * channels] = x[:, h, w]
-    return linear(layer_norm(cells, params["norm"]), **params["reduction"])
+    return cells

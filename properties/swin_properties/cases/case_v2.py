@@ -1,0 +1,71 @@
+"""Cases of Swin V2: the sizes of V1's, with V2's parameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from swin_reference import parameters_v2
+from swin_reference.config import SwinConfig
+from swin_reference.config_v2 import SwinV2Config
+
+from swin_properties.cases import recipes
+from swin_properties.cases.case import Case, GridCase, NetCase
+from swin_properties.cases.remember import remember
+
+
+@dataclass(frozen=True)
+class GridV2Case(GridCase):
+    """A grid of tokens for everything of Swin V2 up to a block."""
+
+    @remember
+    def attention(self) -> Any:
+        """Parameters of a cosine window attention by the recipe."""
+        shapes = parameters_v2.cosine_window_attention_shapes(self.channels, self.heads, bool(self.qkv_bias))
+        return recipes.weights(self.recipe, self.hot(shapes))
+
+    @remember
+    def block(self) -> Any:
+        """Parameters of a block by the recipe; its MLP is twice as wide as the tokens."""
+        shapes = parameters_v2.block_v2_shapes(
+            self.channels, self.heads, 2 * self.channels, bool(self.qkv_bias)
+        )
+        return recipes.weights(self.recipe, self.hot(shapes))
+
+    def merging(self) -> Any:
+        """Parameters of a patch merging."""
+        return self.hot(parameters_v2.merging_v2_shapes(self.channels))
+
+
+@dataclass(frozen=True)
+class NetV2Case(NetCase):
+    """A whole Swin V2: for stages, features and the classifier."""
+
+    pretrained: tuple[int, ...] = ()
+    """The window of each stage in which the weights were trained; empty for the one that is used."""
+
+    @property
+    def config(self) -> SwinV2Config:
+        """The configuration these sizes make."""
+        own = {field.name: getattr(super(NetV2Case, self).config, field.name) for field in fields(SwinConfig)}
+        return SwinV2Config(**own, pretrained_window_sizes=self.pretrained)
+
+    @remember
+    def network(self) -> Any:
+        """Parameters of the network by the recipe."""
+        if self.recipe == "own":
+            return super().network()
+        return recipes.weights(self.recipe, self.hot(parameters_v2.parameter_v2_shapes(self.config)))
+
+
+V2_CASES: dict[type[Case], type[Case]] = {GridCase: GridV2Case, NetCase: NetV2Case}
+"""For each type of case of V1, that of V2."""
+
+
+def turn_into_v2(case: Case) -> Case:
+    """Returns the case of V2 with the sizes of a case of V1.
+
+    >>> print(turn_into_v2(GridCase(grid=(2, 3), window=(2, 2))))
+    grid=2x3 window=2x2
+    """
+    return V2_CASES[type(case)](**{field.name: getattr(case, field.name) for field in fields(case)})

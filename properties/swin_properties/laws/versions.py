@@ -1,0 +1,66 @@
+"""Asks of Swin V2 what a law of Swin says: most laws are true of both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import wraps
+from typing import Any
+
+from swin_properties.adapters.contract import V2_NAMES
+from swin_properties.cases.case_v2 import V2_CASES, turn_into_v2
+from swin_properties.cases.strategies import Cases, Listed
+
+
+class V2AsV1:
+    """The V2 of an implementation, under the names of V1.
+
+    >>> from types import SimpleNamespace
+    >>> V2AsV1(SimpleNamespace(swin_v2_block="V2's", mlp="the one of both")).swin_block
+    "V2's"
+    """
+
+    def __init__(self, swin: Any) -> None:
+        self.swin = swin
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self.swin, V2_NAMES.get(name, name))
+        return V2AsV1(found) if name == "expected" else found
+
+    def raw(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        """Calls a callable, or `vjp` of one, by its name in V1."""
+        if name == "vjp":
+            args = V2_NAMES.get(args[0], args[0]), *args[1:]
+        found: tuple[Any, Any] = self.swin.raw(V2_NAMES.get(name, name), *args, **kwargs)
+        return found
+
+
+def name_in_v2(law_or_need: str) -> str:
+    """Returns the name of a law, or of what one needs, in V2.
+
+    >>> name_in_v2("swin_block/oracle"), name_in_v2("window_attention.mask"), name_in_v2("mlp")
+    ('swin_v2_block/oracle', 'cosine_window_attention.mask', 'mlp')
+    """
+    ends = [law_or_need.find(mark) for mark in "/." if mark in law_or_need]
+    end = min(ends, default=len(law_or_need))
+    return V2_NAMES.get(law_or_need[:end], law_or_need[:end]) + law_or_need[end:]
+
+
+def ask_of_v2(body: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns a law's body that asks the V2 of an implementation."""
+
+    @wraps(body)
+    def ask(swin: Any, case: Any) -> Any:
+        found = body(V2AsV1(swin), case)
+        is_derivative = hasattr(found, "directions")
+        return replace(found, name=V2_NAMES[found.name]) if is_derivative else found
+
+    return ask
+
+
+def draw_in_v2(cases: Cases) -> Cases:
+    """Returns the same cases, of V2."""
+    kind: Any = V2_CASES[cases.kind]
+    if isinstance(cases, Listed):
+        return Listed(kind, lambda *largest: [turn_into_v2(case) for case in cases.every(*largest)])
+    return replace(cases.map(turn_into_v2), kind=kind)
