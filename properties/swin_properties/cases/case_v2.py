@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -100,3 +101,12 @@ def turn_into_v2(case: Case) -> Case:
     grid=2x3 window=2x2
     """
     return V2_CASES[type(case)](**{field.name: getattr(case, field.name) for field in fields(case)})
+
+
+def with_v2(cases: Mapping[type[Case], Case]) -> dict[type[Case], Case]:
+    """Returns the cases of each type, and of V2 those with the same sizes.
+
+    >>> list(with_v2({GridCase: GridCase()})) == [GridCase, GridV2Case]
+    True
+    """
+    return {**cases, **{V2_CASES[kind]: turn_into_v2(cases[kind]) for kind in cases.keys() & V2_CASES.keys()}}
