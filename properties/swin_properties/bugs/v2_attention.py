@@ -276,12 +276,8 @@ def query_bias_for_keys(original: Any, params: Any) -> Any:
     "In V2 logits reach 116: a token of another region moved one by half as much as its own did.",
     "The official code, timm and torchvision.",
 )
-@replaces("attention_v2.add_mask")
-def mask_minus_100(original: Any, logits: Any, mask: Any) -> Any:
-    return original(logits, np.maximum(mask, -100.0))
-
-
-@bug("v2-mask-before-scale", "The mask is -100 and is added before the scale.", WRONG_OUTPUTS)
-@replaces("attention_v2.add_mask")
-def mask_weak(original: Any, logits: Any, mask: Any) -> Any:
-    return original(logits, np.maximum(mask, -16.0))
+@replaces(ATTENTION)
+def mask_minus_100(
+    original: Any, x: Any, params: Any, heads: int, window: Any, mask: Any = None, trained: Any = None
+) -> Any:
+    return original(x, params, heads, window, None if mask is None else np.maximum(mask, -100.0), trained)

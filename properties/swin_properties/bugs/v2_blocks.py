@@ -212,3 +212,61 @@ def shift_in_even_blocks(o: Any) -> Replacements:
         return x
 
     return {"block_v2.stage_v2_blocks": blocks}
+
+
+@bug(
+    "v2-merge-off-by-one",
+    "V2's merge pairs tokens 1 and 2, 3 and 4, ..., with a zero before the first row.",
+    "Maps are displaced by half a merged token at every stage.",
+)
+@replaces(MERGE)
+def merge_off_by_one(original: Any, x: Any, params: Any, *rest: Any) -> Any:
+    even = np.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, x.shape[2] % 2), (0, 0)))
+    return original(np.concatenate([np.zeros_like(even[:, :1]), even[:, :-1]], axis=1), params, *rest)
+
+
+@bug(
+    "v2-merge-edge-repeated",
+    "V2's merge repeats the last row and column of an odd side; zeros are padded.",
+    "Right for even sides.",
+)
+@replaces(MERGE)
+def merge_edge_repeated(original: Any, x: Any, params: Any, *rest: Any) -> Any:
+    odd = (0, x.shape[1] % 2), (0, x.shape[2] % 2)
+    return original(np.pad(x, ((0, 0), *odd, (0, 0)), mode="edge"), params, *rest)
+
+
+@bug(
+    "v2-merge-overwrites-input",
+    "V2's merge scales its input in place.",
+    "The features of a stage, already handed out, change when the next stage runs.",
+)
+@replaces(MERGE)
+def merge_overwrites_input(original: Any, x: Any, params: Any, *rest: Any) -> Any:
+    y = original(x, params, *rest)
+    x *= 0.5
+    return y
+
+
+@bug(
+    "v2-grid-moved-in-place",
+    "V2's attention pads and shifts in the caller's array.",
+    "The caller's tokens are moved after every block, and its residual is wrong.",
+)
+@replaces("attention_v2.shifted_cosine_window_attention")
+def grid_moved_in_place(original: Any, x: Any, *args: Any) -> Any:
+    y = original(x, *args)
+    x[...] = np.roll(x, 1, axis=2) + 1.0
+    return y
+
+
+@bug(
+    "v2-stage-in-place",
+    "The blocks of V2 add to the caller's array.",
+    "Right as long as nobody reads the input again; training with activation checkpointing does.",
+    "`x += branch` for the residual.",
+)
+@replaces("block_v2.stage_v2_blocks")
+def stage_in_place(original: Any, x: Any, *args: Any) -> Any:
+    x[...] = original(x, *args)
+    return x
