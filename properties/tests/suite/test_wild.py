@@ -56,6 +56,9 @@ CAUSES = {
 }
 """For some files what the cause has to say; the others are placed at their component."""
 
+SLOW = ("onepass_variance", "roll_by_floor_of_minus", "roll_twice", "scale_by_heads", "shared_blocks")
+"""Files whose cause takes many seconds to find: only the profile deep asks for it."""
+
 LIMITS = (
     *("window_5", "window_7", "tokens_32", "heads_3"),
     *("head_dim_4", "channels_12", "grid_15", "not_head_dim_32"),
@@ -85,7 +88,11 @@ def is_block_broken(adapter: Any) -> bool:
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_wrong_swin_breaks_the_law_of_its_fault(name: str) -> None:
+def test_a_wrong_swin_breaks_the_law_of_its_fault(name: str, deep: bool) -> None:
+    if name in SLOW and not deep:
+        law, judged = LAWS[BROKEN[name]], Implementation(load(name).adapter)
+        assert one_law.run_law(law, judged, one_law.EFFORTS["quick"], 0, str, shrink=0.0).status == "broken"
+        return
     report = judge(load(name).adapter, BROKEN[name])
     assert [result.law for result in report.of("broken")] == [BROKEN[name]]
     assert CAUSES.get(name, " is the first component that is wrong") in report.cause.replace("With", "with")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -59,10 +60,10 @@ def breaks(name: str, implementation: Any, dtype: str) -> bool:
     return any(one.rho > 1 for one in found)
 
 
-def laws_that_kill(bug: str, dtype: str) -> list[str]:
-    """Returns the laws that kill a planted bug of the backward pass."""
+def laws_that_kill(bug: str, dtype: str, names: Iterable[str] | None = None) -> list[str]:
+    """Returns the laws, of all or of those named, that kill a planted bug of the backward pass."""
     implementation = BUGS[bug].implementation()
-    return [name for name in laws() if breaks(name, implementation, dtype)]
+    return [name for name in names or laws() if breaks(name, implementation, dtype)]
 
 
 @cache
