@@ -9,6 +9,7 @@ from typing import Any
 
 from swin_properties.adapters.load import find_name
 from swin_properties.bugs import kills
+from swin_properties.bugs.causes.components import find_first_wrong
 from swin_properties.bugs.causes.explain import explain
 from swin_properties.judging import jobs as shared
 from swin_properties.judging.implementation import load_implementation
@@ -45,7 +46,21 @@ def judge(request: Request, runner: Runner, watcher: Watcher) -> Report:
     implementation = runner.implementation
     one_network = bool(implementation.scope.network)
     caught = kills.catches_in_network(report, implementation) if one_network else kills.catches(report)
-    return replace(report, cause=runner.diagnosis(report), caught=caught)
+    report = replace(report, caught=caught)
+    if not report.of("broken"):
+        return report
+    watcher.begin("looking for the cause")
+    report = replace(report, cause=runner.diagnosis(report), first=find_first(report))
+    watcher.begin("looking for usual cases that are wrong")
+    return runner.find_usual(report)
+
+
+def find_first(report: Report) -> str:
+    """Returns the component that is wrong first; where numbers are wrong, not one that only raises."""
+    broken = [result for result in report.of("broken") if result.counterexample]
+    numeric = [result for result in broken if result.counterexample and result.counterexample.kind == "wrong"]
+    place = find_first_wrong(report, numeric or broken)
+    return "" if place is None else place.name
 
 
 def check(

@@ -8,6 +8,7 @@ import shlex
 import sys
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from rich.console import Console
@@ -17,7 +18,7 @@ from swin_properties.adapters.exports.onnx_file import RUNTIMES
 from swin_properties.adapters.process import clean
 from swin_properties.adapters.remote import TIMEOUT, find_program
 from swin_properties.api import judge, make_runner
-from swin_properties.commands.screen import complain
+from swin_properties.commands.screen import Screen, complain
 from swin_properties.commands.words import (
     Work,
     add_convention,
@@ -33,13 +34,13 @@ from swin_properties.judging.report import Report
 from swin_properties.judging.run import Request, Watcher, ask_laws, make_request
 from swin_properties.laws.law import LAWS
 from swin_properties.reports import files, html, json, junit, known_failures, terminal
+from swin_properties.reports.progress import Progress
 
 LOGITS = "swin_transformer/oracle"
 """The law of a network's logits."""
 
-FORMS = {"json": json.text, "junit": junit.text, "html": html.page}
-"""For each option that names a file: the function that returns the text of a report."""
-
+FORMS = ("json", "junit", "html")
+"""The options that name a file of a report."""
 
 DESCRIPTION = """Asks an implementation every law on many small cases and prints a verdict. For a law that is
 broken it prints the law, the smallest case that breaks it, what was seen there, and the command that shows it
@@ -116,17 +117,20 @@ def prepare(args: argparse.Namespace) -> Work:
     paths = {form: path for form in FORMS if (path := getattr(args, form)) is not None}
     source = request.implementation.partition(":")[0]
     files.check_paths(paths.values(), [source, *args.program, args.known_failures, args.checkpoint])
-    runner = make_runner(request)
+    told = Progress(Screen(stderr=True), request.implementation)
+    with told:
+        runner = make_runner(request)
+    words = f"{runner.convention} convention, {runner.chosen}"
+    told.load(len(request.laws), f"{runner.precision}{terminal.name_device(runner.device)}, {words}")
 
     def work(console: Console) -> int:
-        bar = terminal.Bar(console, len(request.laws))
         try:
-            with closing(runner), bar.progress:
-                report = known_failures.mark(judge(request, runner, bar), failures, shipped)
+            with closing(runner), told:
+                report = known_failures.mark(judge(request, runner, told), failures, shipped)
         except PairGone as gone:
             print(f"swin-oracle: {gone}", file=sys.stderr)
             return 2
-        failed = _write_files(report, paths)
+        failed = _write_files(report, paths, args.all)
         if shipped:
             file = peers.declared(args.implementation)
             note = f"{args.implementation} may break {len(shipped)} laws, for the reasons in {file}"
@@ -175,11 +179,12 @@ def choose_process(args: argparse.Namespace) -> bool:
     return bool(args.program or args.own_process or not (args.in_process or args.case))
 
 
-def _write_files(report: Report, paths: dict[str, str]) -> int:
+def _write_files(report: Report, paths: dict[str, str], every: bool) -> int:
     """Writes the files of a report; returns 2 where one cannot be written, else 0."""
+    forms = {"json": json.text, "junit": junit.text, "html": partial(html.page, every=every)}
     for form, path in paths.items():
         try:
-            files.write(path, FORMS[form](report))
+            files.write(path, forms[form](report))
         except OSError as error:
             complain(f"a report's file can be written, {path} cannot: {error.strerror}")
             return 2
