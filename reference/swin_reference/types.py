@@ -6,9 +6,7 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from jaxtyping import Float, Inexact, Int, Real, Shaped
-elif "jaxtyping" in sys.modules:  # only the tests and type checkers read the annotations
+if TYPE_CHECKING or "jaxtyping" in sys.modules:  # only the tests and type checkers read the annotations
     from jaxtyping import Float, Inexact, Int, Real, Shaped
 else:
     Float = Inexact = Int = Real = Shaped = Any

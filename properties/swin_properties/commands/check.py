@@ -6,6 +6,7 @@ import argparse
 import os
 import shlex
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -80,8 +81,12 @@ def add(commands: Any) -> None:
     check.add_argument("--shrink", type=float, metavar="SECONDS", default=SHRINK, help=shrink)
     jobs = f"how many pairs of processes share the laws (default: the cores, at most {MOST}; 1 on a GPU)"
     check.add_argument("-j", "--jobs", type=int, metavar="N", default=0, help=jobs)
-    every = "also show a row for each law that is not offered"
+    every = "tell all broken laws in full, and show a row for each law, also for those that are not offered"
     check.add_argument("--all", action="store_true", help=every)
+    trace = "also print where the exceptions come from that the implementation raised"
+    check.add_argument("--traceback", action="store_true", help=trace)
+    few = "draw cases of a few sizes only, for an implementation that compiles each shape; it sees less"
+    check.add_argument("--few-shapes", action="store_true", help=few)
     add_export(check)
     check.add_argument("--json", metavar="FILE", help="also write the report as JSON")
     check.add_argument("--junit", metavar="FILE", help="also write the report as JUnit XML, for CI")
@@ -111,6 +116,7 @@ def prepare(args: argparse.Namespace) -> Work:
         args.shrink,
         args.device,
         options,
+        args.few_shapes,
     )
     failures = [] if args.known_failures is None else known_failures.read(args.known_failures)
     shipped = known_failures.read_shipped(request.implementation)
@@ -127,6 +133,7 @@ def prepare(args: argparse.Namespace) -> Work:
         try:
             with closing(runner), told:
                 report = known_failures.mark(judge(request, runner, told), failures, shipped)
+                report = add_unoptimised(report, request)
         except PairGone as gone:
             print(f"swin-oracle: {gone}", file=sys.stderr)
             return 2
@@ -135,34 +142,28 @@ def prepare(args: argparse.Namespace) -> Work:
             file = peers.declared(args.implementation)
             note = f"{args.implementation} may break {len(shipped)} laws, for the reasons in {file}"
             console.print(note, markup=False, highlight=False, soft_wrap=True)
-        terminal.print_report(report, console, args.all)
-        return failed or report.exit_code or check_unoptimised(request, console)
+        terminal.print_report(report, console, args.all, args.traceback)
+        return failed or report.exit_code
 
     return work
 
 
-def check_unoptimised(request: Request, console: Console) -> int:
-    """Asks an ONNX file for its logits with the runtime's graph optimisation off; returns the exit code.
+def add_unoptimised(report: Report, request: Request) -> Report:
+    """Returns the report with the logits of an ONNX file, asked with the runtime's graph optimisation off.
 
     What an optimisation gets wrong differs from one version of a runtime to the next.
     """
     asked = any(law.name == LOGITS for law in request.laws) and request.case is None
     runtime = dict(request.options).get("runtime", RUNTIMES[0])
     if not asked or "optimisation" in dict(request.options) or runtime != RUNTIMES[0]:
-        return 0
+        return report
     if not exports.is_onnx(request.implementation):
-        return 0
+        return report
     options = (*request.options, ("optimisation", "off"))
     again = replace(request, laws=(LAWS[LOGITS],), effort="quick", options=options, jobs=1)
     with closing(make_runner(again)) as runner:
-        report = ask_laws(again, runner, Watcher())
-    (result,) = report.results
-    rho = "" if result.rho is None else f", worst rho {result.rho:.2f}"
-    text = f"graph optimisation off: {LOGITS} {result.status} on {result.cases} cases{rho}"
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
-    if result.counterexample is not None:
-        console.print(f"  seen: {result.counterexample.seen}", markup=False, highlight=False, soft_wrap=True)
-    return report.exit_code
+        (result,) = ask_laws(again, runner, Watcher()).results
+    return replace(report, unoptimised=result)
 
 
 def choose_process(args: argparse.Namespace) -> bool:
@@ -181,7 +182,11 @@ def choose_process(args: argparse.Namespace) -> bool:
 
 def _write_files(report: Report, paths: dict[str, str], every: bool) -> int:
     """Writes the files of a report; returns 2 where one cannot be written, else 0."""
-    forms = {"json": json.text, "junit": junit.text, "html": partial(html.page, every=every)}
+    forms: dict[str, Callable[[Report], str]] = {
+        "json": json.text,
+        "junit": junit.text,
+        "html": partial(html.page, every=every),
+    }
     for form, path in paths.items():
         try:
             files.write(path, forms[form](report))

@@ -29,6 +29,9 @@ MOST = 4
 MEMORY = 3 << 30
 """The bytes of free memory that a pair needs."""
 
+LENGTH = 8
+"""The bytes before an answer that say how long it is."""
+
 TELL = 0.3
 """After how many seconds a pair tells again how many cases it has asked."""
 
@@ -88,9 +91,8 @@ class Pair:
 
         Errors: `PairGone` where the judging process itself ended.
         """
-        assert self.process.stdout is not None
         try:
-            answer = pickle.load(self.process.stdout)
+            answer = pickle.loads(self._read(int.from_bytes(self._read(LENGTH), "little")))
         except (EOFError, pickle.UnpicklingError, OSError):
             raise PairGone(
                 f"a judging process answers, one {describe_exit(self.process.wait())}: give it more memory, "
@@ -99,6 +101,16 @@ class Pair:
         if isinstance(answer, str):
             raise PairGone(answer)
         return answer
+
+    def _read(self, size: int) -> bytes:
+        """Returns the next bytes of the answers, and reads no more: the selector must see what follows."""
+        assert self.process.stdout is not None
+        data = bytearray()
+        while len(data) < size:
+            if not (some := os.read(self.process.stdout.fileno(), size - len(data))):
+                raise EOFError
+            data += some
+        return bytes(data)
 
     def close(self) -> None:
         """Ends both processes."""
@@ -176,7 +188,7 @@ class Jobs:
             result = self.first.ask(law, watcher)
             keep(law, (result, self.first.remote.deaths - deaths, law.name in self.first.gone))
 
-        longest_first = sorted(reversed(laws), key=_measure, reverse=True)
+        longest_first = sorted(laws, key=_measure)[::-1]
         self._share(longest_first, ask, keep, watcher, ask_here)
         return [found[law.name] for law in laws]
 
@@ -281,8 +293,14 @@ class _Counter(Watcher):
         self.cases += 1
         if monotonic() - self.told > TELL:
             self.told = monotonic()
-            pickle.dump(self.cases, self.answers)
-            self.answers.flush()
+            _tell(self.cases, self.answers)
+
+
+def _tell(what: Any, answers: BinaryIO) -> None:
+    """Sends an answer, its length first."""
+    data = pickle.dumps(what)
+    answers.write(len(data).to_bytes(LENGTH, "little") + data)
+    answers.flush()
 
 
 def serve() -> None:
@@ -305,8 +323,7 @@ def _answer(questions: BinaryIO, answers: BinaryIO) -> None:
     try:
         runner = OwnProcess(request, explain, judged_by)
     except ValueError as error:
-        pickle.dump(str(error), answers)
-        answers.flush()
+        _tell(str(error), answers)
         return
     while True:
         verb, what = pickle.load(questions)
@@ -316,8 +333,7 @@ def _answer(questions: BinaryIO, answers: BinaryIO) -> None:
             gone = what in runner.gone
         else:
             result, gone = runner.ask_alone(*what), False
-        pickle.dump((result, runner.remote.deaths - deaths, gone), answers)
-        answers.flush()
+        _tell((result, runner.remote.deaths - deaths, gone), answers)
 
 
 def _end(*_: object) -> None:

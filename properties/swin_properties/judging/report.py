@@ -108,7 +108,7 @@ class LawResult:
             ("code", self.where),
             ("seen", found.seen),
             (label, describe_case(found.case, component)),
-            ("needed of these", found.needed),
+            ("needed", found.needed),
             ("again", found.reproduce),
         ]
         if (usual := found.usual) is not None:
@@ -191,13 +191,14 @@ class Report:
     def exit_code(self) -> int:
         """Returns 0, 1 or 2.
 
-        0: the implementation conforms, but for known failures.  1: a law is broken, a required callable is
-        not offered, a known failure no longer fails, or the file has a fault.  2: nothing could be judged;
+        0: the implementation conforms, but for known failures.  1: a law is broken, also without graph
+        optimisation, a required callable is not offered, a known failure no longer fails, or the file has a
+        fault.  2: nothing could be judged;
         a quantised file is measured, not judged.
         """
         if self.quantised:
             return 2
-        if self.faults:
+        if self.faults or (self.unoptimised is not None and self.unoptimised.status == "broken"):
             return 1
         if self.of("broken") or self.required or self.stale:
             return 1

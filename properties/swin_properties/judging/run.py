@@ -40,7 +40,8 @@ class Request:
     ``program`` is the command of an implementation that is no Python.  ``own_process``: the implementation
     has its own, where a call may take ``timeout`` seconds.  ``jobs``: how many pairs share the laws, 0 for as
     many as this machine has room for.  ``shrink``: how many seconds smaller cases of a broken law are looked
-    for.  ``options`` are those of an exported file.
+    for.  ``options`` are those of an exported file.  ``few_shapes``: cases have a few
+    sizes only.
     """
 
     implementation: str
@@ -59,6 +60,7 @@ class Request:
     shrink: float = SHRINK
     device: str | None = None
     options: tuple[tuple[str, str], ...] = ()
+    few_shapes: bool = False
 
     @property
     def import_string(self) -> str:
@@ -93,6 +95,7 @@ def make_request(
     shrink: float = SHRINK,
     device: str | None = None,
     options: Mapping[str, str] | None = None,
+    few_shapes: bool = False,
 ) -> Request:
     """Checks the words of a request; loads nothing yet.
 
@@ -140,6 +143,7 @@ def make_request(
         shrink,
         device,
         tuple((options or {}).items()),
+        few_shapes,
     )
 
 
@@ -210,6 +214,7 @@ class InProcess:
         self.request = request
         self.explain = explain
         self.implementation = implementation
+        implementation.few_shapes = request.few_shapes
         self.shrunk = 0.0
         """How many seconds broken laws took."""
         self.precision = implementation.precision.name
@@ -303,4 +308,5 @@ def ask_laws(request: Request, runner: Runner, watcher: Watcher) -> Report:
         notes=runner.read.notes,
         faults=runner.read.faults,
         quantised=runner.read.quantised,
+        few_shapes=request.few_shapes,
     )

@@ -1,4 +1,4 @@
-"""Beside the smallest case of a broken law: which of its sizes are needed, and a usual case that breaks it."""
+"""Beside the smallest case of a broken law: which of its sizes are needed, and a usual case."""
 
 from __future__ import annotations
 
@@ -136,7 +136,8 @@ def describe_needs(asker: Any, case: Any) -> str:
 
     Words with which the law is broken also at their least value follow in brackets.
     """
-    needed, free = [], []
+    needed: list[str] = []
+    free: list[str] = []
     names = rename_words(asker.law.name.partition("/")[0])
     for word, reduce in REDUCED.get(type(case), {}).items():
         if word not in names:

@@ -1,4 +1,4 @@
-"""Tells how a run goes on while it runs, on standard error: one line a law, or what is asked now on a terminal."""
+"""Tells on standard error how a run goes on: a line a law; on a terminal also what is asked now."""
 
 from __future__ import annotations
 
@@ -82,7 +82,10 @@ class Progress(Watcher):
             return
         self.broken += result.status == "broken"
         rho = describe_rho(result)
-        told = [count(int(result.cases), "case"), *([rho if not rho[0].isdigit() else f"rho {rho}"] if rho else [])]
+        told = [
+            count(int(result.cases), "case"),
+            *([rho if not rho[0].isdigit() else f"rho {rho}"] if rho else []),
+        ]
         self._print(f"{law.name} {result.status}: {', '.join(told)}, {monotonic() - since:.1f} s")
 
     def begin(self, what: str) -> None:

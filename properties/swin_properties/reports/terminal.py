@@ -155,7 +155,9 @@ def choose_worst(results: Sequence[LawResult]) -> LawResult:
     'mlp/dtype'
     """
     order = ("broken", "known failure", "holds", "not offered")
-    return min(results, key=lambda one: (order.index(one.status), -1.0 if one.rho is None else -one.rho - 1.0))
+    return min(
+        results, key=lambda one: (order.index(one.status), -1.0 if one.rho is None else -one.rho - 1.0)
+    )
 
 
 def write_rho(rho: float) -> str:
