@@ -140,7 +140,9 @@ class Implementation:
             why = f"{name} raised {type(error).__name__}: {read_reason(error)}"
             raise Raised(why, format_traceback(error)) from error
         if reason:
-            raise Refused(f"{name} answered what its convention rejects: {reason}")
+            takes = reason.partition(" convention ")[2].rpartition(": ")[0] or reason
+            why = f"{name} returned a result where the {self.convention.name} convention raises an error"
+            raise Refused(f"{why}: it {takes}")
         return given, result
 
     def shares_memory(self, given: Any, result: Any) -> list[bool]:

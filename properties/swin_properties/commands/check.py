@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -33,6 +33,7 @@ from swin_properties.judging.jobs import MOST, PairGone
 from swin_properties.judging.one_law import EFFORTS, SHRINK
 from swin_properties.judging.report import Report
 from swin_properties.judging.run import Request, Watcher, ask_laws, make_request
+from swin_properties.judging.usual import check_case
 from swin_properties.laws.law import LAWS
 from swin_properties.reports import files, html, json, junit, known_failures, terminal
 from swin_properties.reports.progress import Progress
@@ -126,7 +127,12 @@ def prepare(args: argparse.Namespace) -> Work:
     told = Progress(Screen(stderr=True), request.implementation)
     with told:
         runner = make_runner(request)
-    words = f"{runner.convention} convention, {runner.chosen}"
+        if request.case is not None:
+            with ExitStack() as stack:
+                stack.callback(runner.close)
+                check_case(request.laws[0], runner.implementation, request.case)
+                stack.pop_all()
+    words = terminal.describe_convention(runner.convention, runner.chosen)
     told.load(len(request.laws), f"{runner.precision}{terminal.name_device(runner.device)}, {words}")
 
     def work(console: Console) -> int:

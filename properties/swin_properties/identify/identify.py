@@ -93,7 +93,8 @@ def ask_networks(
 def find_convention(implementation: Implementation) -> tuple[Convention, str]:
     """Returns the convention that an undeclared implementation is judged by, and how it was found.
 
-    It tries the networks in `FEW`, until no convention is left.
+    It tries the networks in `FEW`, until no convention is left.  Where one was rejected, it tries those of
+    `SWEEP` too: a crash at some sizes looks like a rejection, and at others it shows what it is.
     """
     if not any(implementation.offers(name) for name in NETWORKS):
         return CANONICAL, "assumed"
@@ -102,6 +103,9 @@ def find_convention(implementation: Implementation) -> tuple[Convention, str]:
         seen = Identity([*seen.answers, answer])
         if not seen.fits:
             break
+    if seen.fits and any(answer.rejected for answer in seen.answers) and not implementation.scope.network:
+        rest = [network for network in SWEEP if network not in FEW]
+        seen = Identity([*seen.answers, *ask_networks(implementation, rest, explain=False)])
     fits = seen.fits
     if shown := getattr(implementation.adapter, "mask_value", ""):  # of an exported file
         fits = [name for name in fits if f"{CONVENTIONS[name].mask_value:g}" == shown] or fits

@@ -26,7 +26,7 @@ NOT_ASKED = "not asked: "
 class Counterexample:
     """The smallest case that breaks a law, what was seen there, and the command that shows it again.
 
-    ``smallest``: whether there was time to find a smaller one.  ``needed`` says which of its sizes are needed.
+    ``smallest``: whether there was time to find a smaller one.  ``needed`` says which sizes it needs.
     ``usual`` is a case of usual sizes that breaks the law too, where one was found.  ``traceback`` is that of
     the exception that the implementation raised.
     """
@@ -127,8 +127,9 @@ class Report:
     the implementation is judged by, and ``chosen`` says where it comes from.  ``scope`` is what the
     implementation states that it takes, empty for everything.  ``device`` is where it computed.  ``notes``
     say what was read of an exported file, ``faults`` what is wrong in it whatever it computes, and
-    ``quantised`` that rho is a measure.  ``first`` is the component that is wrong first.  ``few_shapes``: cases
-    had few different sizes.  ``unoptimised`` is what the logits of an ONNX file showed without optimisation.
+    ``quantised`` that rho is a measure.  ``first`` is the component that is wrong first.  ``few_shapes``:
+    cases had a few sizes only.  ``unoptimised`` is what the logits of an ONNX file showed without
+    optimisation.
     """
 
     implementation: str

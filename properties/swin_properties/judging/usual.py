@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from math import inf
 from time import monotonic
 from types import SimpleNamespace
 from typing import Any
 
+import swin_reference
+
 from swin_properties.adapters.answers import Declined
 from swin_properties.adapters.contract import CONTRACT
-from swin_properties.adapters.implementation import Implementation
+from swin_properties.adapters.implementation import Implementation, apply_convention, without_faults
 from swin_properties.cases.case import Case, GridCase, NetCase, rename_words
 from swin_properties.judging.compare import CaseResult, evaluate
 from swin_properties.judging.report import Counterexample, LawResult, printable
@@ -95,14 +98,37 @@ def add_usual(result: LawResult, implementation: Implementation, again: Callable
     return replace(result, counterexample=replace(found, needed=needed, usual=usual))
 
 
+def check_case(law: Law, implementation: Implementation, case: Case) -> None:
+    """Checks that a law is asked on cases such as one that a user gives: the oracle keeps it there.
+
+    Errors: ``ValueError`` in one sentence for a case on which it does not.
+    """
+    if law.tier == "gradient" or law.missing(implementation):
+        return
+    asker = _Asker(law, implementation, inf)
+    try:
+        outcome = evaluate(law, asker.oracle, asker.oracle.adapt_case(case))
+    except Declined:
+        return
+    except (ValueError, AssertionError, IndexError) as error:
+        why = str(error).partition("\n")[0]
+    else:
+        if outcome.seen is None:
+            return
+        why = "the oracle itself breaks it there"
+    words = str(case) or "a case of every size 1"
+    raise ValueError(f"--case is one that the law is asked on, {law.name} is never asked {words}: {why}")
+
+
 class _Asker:
     """Asks one law on cases that are not drawn, where the oracle itself keeps it."""
 
     def __init__(self, law: Law, implementation: Implementation, until: float) -> None:
         self.law, self.implementation, self.until = law, implementation, until
-        functions = {name: _pass_on(getattr(implementation.oracle, name)) for name in CONTRACT}
-        adapter = SimpleNamespace(**functions)
-        self.oracle = Implementation(adapter, implementation.precision, implementation.convention)
+        convention = without_faults(implementation.convention)  # under which the oracle keeps every law
+        oracle = apply_convention(convention, swin_reference)
+        adapter = SimpleNamespace(**{name: _pass_on(getattr(oracle, name)) for name in CONTRACT})
+        self.oracle = Implementation(adapter, implementation.precision, convention)
 
     def fit(self, case: Any) -> Any:
         """Returns a case inside the scope of the implementation."""

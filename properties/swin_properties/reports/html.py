@@ -165,8 +165,8 @@ def _make_table(report: Report, every: bool) -> list[Element]:
     names = (("law", ""), ("verdict", ""), ("cases", "number"), ("worst rho", "number"))
     head = [make_tag("th", name, scope="col", class_=kind) for name, kind in names]
     caption = (
-        f"rho is the error divided by the rounding error that a correct implementation may make; the mark on "
-        f"each bar is the limit, {RHO_LIMIT:g}. exact: compared bit by bit."
+        "rho is your error divided by the error that correct code makes by rounding each operation once. "
+        f"Above {RHO_LIMIT:g}, the mark on each bar, a law is broken. exact: compared bit by bit."
     )
     return [
         make_tag(

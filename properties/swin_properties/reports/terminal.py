@@ -48,7 +48,7 @@ def count(number: int, what: str) -> str:
     return f"{number} {what}{'s' * (number != 1)}"
 
 
-MOST_TOLD = 2
+MOST_TOLD = 3
 """How many broken laws, those alike counted once, are told in full."""
 
 MOST_ROWS = 12
@@ -230,7 +230,7 @@ def not_offered(report: Report) -> str:
     """
     needs = Counter(need for result in report.of("not offered") for need in result.missing)
     declined = needs.pop("any case drawn", 0)
-    told = f"of {declined} law{'s' * (declined != 1)} every case that was tried is one that you declined"
+    told = f"{count(declined, 'law')}: every case that was tried is one you declined"
     return "; ".join(filter(None, [told * bool(declined), _list_needs(needs)]))
 
 
@@ -273,8 +273,9 @@ def name_device(device: str) -> str:
 def verdict(report: Report) -> str:
     """Returns the verdict of a run in one line.
 
-    >>> print(verdict(Report("mine", "float32", "quick", 0, catalogue="0.1.0")).partition("; ")[2])
-    canonical convention, assumed; effort quick, seed 0, laws of 0.1.0)
+    >>> report = Report("mine", "float32", "quick", 0, chosen="declared", catalogue="0.1.0")
+    >>> print(verdict(report).partition("; ")[2])
+    canonical convention, declared; effort quick, seed 0, laws of 0.1.0)
     """
     holding, broken, known, absent = (
         len(report.of(status)) for status in ("holds", "broken", "known failure", "not offered")
@@ -291,6 +292,18 @@ def verdict(report: Report) -> str:
     counts = f"{laws}, {broken} broken, {known_failures}{absent} not offered"
     where = f"{report.precision}{name_device(report.device)}"
     return (
-        f"{report.implementation} in {where}: {word} ({counts}; {report.convention} convention, "
-        f"{report.chosen}; effort {report.effort}, seed {report.seed}, laws of {report.catalogue})"
+        f"{report.implementation} in {where}: {word} ({counts}; "
+        f"{describe_convention(report.convention, report.chosen)}; effort {report.effort}, "
+        f"seed {report.seed}, laws of {report.catalogue})"
     )
+
+
+def describe_convention(convention: str, chosen: str) -> str:
+    """Returns by which convention an implementation is judged, and where that is from.
+
+    >>> describe_convention("timm", "identified")
+    'timm convention, identified'
+    """
+    if chosen == "assumed":
+        return f"judged as {convention}: there is no whole network to identify another by"
+    return f"{convention} convention, {chosen}"

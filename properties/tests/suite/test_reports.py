@@ -8,7 +8,6 @@ import pty
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from swin_properties import check
 from swin_properties.adapters.answers import format_traceback
 from swin_properties.cases.case import GridCase, NetCase
 from swin_properties.cases.few import move_to_few
+from swin_properties.commands.cli import main
 from swin_properties.judging.report import Counterexample, LawResult, Report
 from swin_properties.judging.usual import USUAL
 from swin_properties.reports import html, junit, terminal
@@ -120,27 +120,243 @@ MISTAKES = {
     "a residual behind its norm": (
         "x = x + shifted(y,",
         "x = y + shifted(y,",
-        ["swin_block is the first component that is wrong", "what it uses, .* are right|what it uses is right"],
+        [
+            "swin_block is the first component that is wrong",
+            "what it uses, .* are right|what it uses is right",
+        ],
     ),
 }
 """For each mistake: the right words, the wrong ones, and what the first lines of its report say."""
 
 
+SOME = (
+    "shifted_window_attention/oracle,shifted_window_attention/locality,swin_block/oracle,swin_block/branches,"
+    "layer_norm/oracle"
+)
+"""The laws that are asked outside the profile deep."""
+
+
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_mistake_in_a_copy_of_a_block_is_told_in_few_lines(
-    name: str, command: Command, tmp_path: Path
+    name: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, deep: bool
 ) -> None:
     right, wrong, sentences = MISTAKES[name]
     assert COPY.count(right) == 1
-    (tmp_path / "copy.py").write_text(COPY.replace(right, wrong))
-    run = command("check", "copy.py", "--effort", "quick", "--shrink", "5", "--html", "report.html")
-    assert run.returncode == 1, run.stdout + run.stderr
-    lines = run.stdout.splitlines()
-    assert len(lines) < 60, run.stdout
+    path = tmp_path / f"copy_{list(MISTAKES).index(name)}.py"
+    path.write_text(COPY.replace(right, wrong))
+    words = ["--effort", "quick", "--in-process", "--html", str(tmp_path / "report.html")]
+    assert main(["check", str(path), *words, "--only", "*" if deep else SOME]) == 1
+    out, _ = capsys.readouterr()
+    lines = out.splitlines()
+    assert len(lines) < 60, out
     first = "\n".join(lines[:15])
     for sentence in sentences:
-        assert re.search(sentence, first), run.stdout
-    assert re.search("usual case: batch=. grid=8x8 window=4x4", run.stdout), run.stdout
+        assert re.search(sentence, first), out
+    assert re.search("usual case: batch=. grid=8x8 window=4x4", out), out
     page = (tmp_path / "report.html").read_text()
     assert page.index("is the first component that is wrong") < page.index("Where it is wrong")
     assert page.index("Tokens of the image") < page.index("Broken laws")
+
+
+MINE = """
+import swin_reference as s
+precision = "float64"
+cyclic_shift = s.cyclic_shift
+def deep(x): raise ValueError("the first line\\nthe second line")
+def layer_norm(x, params, eps=1e-5): return deep(x)
+def mlp(x, params): return s.mlp(x, params) * (1 + 1e-3 * (len(x) > 3))
+"""
+QUICK = ("--effort", "quick", "--only", "layer_norm/*,mlp/oracle,cyclic_shift/definition")
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.py"
+    path.write_text(MINE)
+    return path
+
+
+def test_a_pipe_gets_each_line_as_soon_as_it_is_known(mine: Path) -> None:
+    line = [sys.executable, "-m", "swin_properties.commands.cli", "check", str(mine), *QUICK]
+    run = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert run.stderr is not None
+    told = []
+    while (text := run.stderr.readline()) and "layer_norm/oracle" not in text:
+        told.append(text.strip())
+        assert run.poll() is None
+    assert told[0] == f"judging {mine}"
+    assert "laws in float64, judged as canonical: there is no whole" in told[1]
+    out, error = run.communicate()
+    assert "looking for the cause" in error
+    assert out.startswith("cause: ")
+    assert re.search(
+        r"^mlp/oracle broken: \d+ cases?, rho \S+, \d+\.\d s$", "".join(told) + text + error, re.M
+    )
+
+
+def test_a_terminal_shows_the_law_that_is_asked_and_then_the_report_alone(mine: Path) -> None:
+    pid, screen = pty.fork()
+    if pid == 0:
+        line = [sys.executable, "-m", "swin_properties.commands.cli", "check", str(mine), *QUICK]
+        os.execv(sys.executable, line)
+    data = b""
+    while True:
+        try:
+            some = os.read(screen, 1 << 16)
+        except OSError:  # the terminal's other end is closed
+            break
+        if not some:
+            break
+        data += some
+    os.close(screen)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
+    text = data.decode()
+    assert "loading it" in text
+    assert re.search(r"layer_norm/\S+: case \d+, \d+ s", text)
+    assert re.search(r"of 11 laws, \d+ broken", text)
+    assert text.rindex("\x1b[2K") < text.index("cause:")
+
+
+def test_a_closed_pipe_of_errors_loses_nothing(mine: Path, tmp_path: Path) -> None:
+    line = [sys.executable, "-m", "swin_properties.commands.cli", "check", str(mine), "--in-process", *QUICK]
+    words = ["--json", str(tmp_path / "report.json")]
+    with subprocess.Popen([*line, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        assert run.stderr is not None
+        run.stderr.close()
+        assert "does not conform" in run.stdout.read()
+    assert run.returncode == 1
+    assert json.loads((tmp_path / "report.json").read_text())["exit_code"] == 1
+
+
+@pytest.mark.parametrize("where", ["--in-process", "--own-process"])
+def test_a_traceback_is_told_where_it_is_asked_for(where: str, mine: Path, command: Command) -> None:
+    words = ("check", str(mine), where, "--effort", "quick", "--only", "layer_norm/oracle,layer_norm/eps")
+    run = command(*words, "--traceback")
+    assert run.stdout.count("in deep\n") == run.stdout.count("the second line\n") == 1
+    assert "swin_properties" not in run.stdout.partition("Traceback")[2].partition("ValueError")[0]
+    assert run.stdout.count("is broken\n") == 1
+    assert "the same in: layer_norm/" in run.stdout
+    assert "Traceback" not in command(*words).stdout
+
+
+def test_a_traceback_is_a_text_whatever_the_exception_does() -> None:
+    class Odd(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    assert isinstance(format_traceback(Odd()), str)
+
+
+def test_what_a_case_needs_is_found_by_leaving_it_out() -> None:
+    class Batched:
+        precision = "float64"
+
+        def cyclic_shift(self, x: Any, shift_size: Any) -> Any:
+            moved = swin_reference.cyclic_shift(x, shift_size)
+            return moved + (np.arange(len(x)) >= 1)[:, None, None, None] * bool(np.any(shift_size))
+
+    report = check(Batched(), only="cyclic_shift/definition", effort="quick")
+    (result,) = report.of("broken")
+    found = result.counterexample
+    assert found is not None
+    assert found.needed in ("shift, batch of at least 2", "shift, window, batch of at least 2")
+    assert found.usual is not None
+    assert found.usual.case.grid == (8, 8)  # type: ignore[attr-defined]
+    assert found.usual.case.batch == USUAL[1].batch == 2
+    assert np.shape(found.usual.evidence.got)[1:3] == (8, 8)  # type: ignore[union-attr]
+    right = check("swin_reference", only="cyclic_shift/definition", effort="quick")
+    assert right.of("broken") == []
+
+
+def test_a_usual_case_is_none_where_the_oracle_breaks_the_law_too() -> None:
+    """The law is of one window: on a usual case, of several, it is no law."""
+
+    class Wrong:
+        precision = "float64"
+
+        def shifted_window_attention(self, *args: Any, **kwargs: Any) -> Any:
+            return 1.01 * swin_reference.shifted_window_attention(*args, **kwargs)
+
+    report = check(Wrong(), only="shifted_window_attention/global", effort="quick")
+    (result,) = report.of("broken")
+    usual = result.counterexample.usual  # type: ignore[union-attr]
+    if usual is not None:
+        assert usual.case.grid == usual.case.window  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("law", ["shifted_window_attention/oracle", "shifted_window_attention/exhaustive"])
+def test_few_shapes_are_few(law: str) -> None:
+    asked = set()
+
+    class Counting:
+        precision = "float64"
+
+        def shifted_window_attention(self, x: Any, params: Any, *sizes: Any) -> Any:
+            asked.add((x.shape, "bias" in params["qkv"], *sizes))
+            return swin_reference.shifted_window_attention(x, params, *sizes)
+
+    full = check(Counting(), only=law)
+    assert full.exit_code == 0
+    many = len(asked)
+    asked.clear()
+    few = check(Counting(), only=law, few_shapes=True)
+    assert few.exit_code == 0
+    assert few.of("holds")[0].cases >= 4
+    assert 1 < len(asked) < min(many, 24)
+    assert "a few sizes only" in dict(terminal.list_remarks(few))["few shapes"]
+    assert few.caught == ""
+
+
+def test_a_case_of_few_shapes_keeps_what_its_law_may_depend_on() -> None:
+    whole = GridCase(grid=(8, 8), window=(4, 4), shift=(2, 0), recipe="flat", seed=7, batch=30)
+    moved = move_to_few(whole)
+    assert moved.grid == moved.padded
+    assert moved.shift == (1, 1)
+    assert (moved.recipe, moved.seed) == ("flat", 7)
+    assert moved.batch * np.prod(moved.grid) * moved.channels >= 30 * 64
+    assert move_to_few(GridCase(grid=(7, 7), window=(4, 4))).padded != (5, 3)
+    spanned = move_to_few(NetCase(image=(2, 5), window=(2, 3), depths=(2,)))
+    assert (spanned.grid[0] <= spanned.window[0]) != (spanned.grid[1] <= spanned.window[1])
+
+
+def make_report(**fields: Any) -> Report:
+    holds = LawResult("mlp/oracle", "A law.", "holds", 3, 0.5)
+    absent = LawResult("mlp/gelu", "A law.", "not offered", missing=("gelu",))
+    found = Counterexample(GridCase(), "mlp raised ValueError: x", "again", kind="raised", traceback="at <x>")
+    raised = LawResult("mlp/per-token", "A law.", "broken", 2, 0.1, counterexample=found)
+    return Report("mine", "float32", "quick", 0, [holds, absent, raised], cause="It is there.", **fields)
+
+
+def test_a_page_has_no_rows_of_what_is_not_offered_and_says_raised() -> None:
+    page = html.page(make_report())
+    assert "mlp/<wbr>gelu" not in page
+    assert "mlp/<wbr>gelu" in html.page(make_report(), every=True)
+    row = page[page.rindex("per-<wbr>token" if "per-<wbr>token" in page else "per-token") :]
+    assert row[: row.index("</tr>")].count("raised") == 1
+    assert "0.10" not in row
+    assert page.index("It is there.") < page.index("Broken laws") < page.index("The laws that were asked")
+    assert "at &lt;x&gt;" in page
+
+
+def test_the_pass_without_graph_optimisation_is_in_every_report() -> None:
+    found = Counterexample(NetCase(), "rho 9, limit 1", "again")
+    result = LawResult("swin_transformer/oracle", "A law.", "broken", 2, 9.0, counterexample=found)
+    holds = LawResult("mlp/oracle", "A law.", "holds", 3, 0.5)
+    report = Report("mine.onnx", "float32", "quick", 0, [holds], unoptimised=result)
+    assert report.exit_code == 1
+    words = json.loads(json_report.text(report))["without_graph_optimisation"]
+    assert (words["status"], words["counterexample"]["seen"]) == ("broken", "rho 9, limit 1")
+    assert 'name="graph optimisation off: swin_transformer/oracle"' in junit.text(report)
+    assert 'failures="1"' in junit.text(report)
+    told = "Graph optimisation off: swin_transformer/oracle broken on 2 cases, worst rho 9.00: rho 9, limit 1"
+    assert told in html.page(report)
+
+
+def test_many_laws_have_a_row_for_each_component(command: Command) -> None:
+    words = ("check", "swin_reference", "--effort", "quick", "--only", "mlp/*,layer_norm/*")
+    run = command(*words)
+    assert re.search(r"^component +verdict +laws +cases", run.stdout, re.MULTILINE)
+    assert re.search(r"^mlp +holds +8 ", run.stdout, re.MULTILINE)
+    assert "mlp/oracle" not in run.stdout
+    assert re.search(r"^mlp/oracle +holds", command(*words, "--all").stdout, re.MULTILINE)
