@@ -7,13 +7,14 @@ N = Mh Mw its tokens, nW the windows of one image.
 from __future__ import annotations
 
 from math import sqrt
+from typing import Any
 
 import numpy as np
 
 from swin_reference.conventions import CANONICAL, Convention
 from swin_reference.layers import linear, softmax
 from swin_reference.relative_position import relative_position_bias
-from swin_reference.rules import pads_before_roll
+from swin_reference.rules import padding_before, pads_before_roll
 from swin_reference.sizes import Size, shift_pair, window_pair
 from swin_reference.types import Inexact, Params
 from swin_reference.windows import (
@@ -52,7 +53,9 @@ def window_attention(
     """
     q, k, v = split_heads(linear(x, **params["qkv"]), num_heads)  # each (B nW, heads, N, d)
     scale = 1.0 / sqrt(q.shape[-1]) if qk_scale is None else qk_scale
-    bias = relative_position_bias(params["relative_position_bias_table"], window_size)  # (heads, N, N)
+    bias = params.get("bias")  # of a window that has shrunk
+    if bias is None:
+        bias = relative_position_bias(params["relative_position_bias_table"], window_size)  # (heads, N, N)
     logits = (q * scale) @ k.swapaxes(-1, -2) + bias  # (B nW, heads, N, N)
     attention = softmax(logits if mask is None else add_mask(logits, mask))
     return linear(merge_heads(attention @ v), **params["proj"])  # (B nW, N, C)
@@ -124,8 +127,8 @@ def shifted_window_attention(
 ) -> Inexact[np.ndarray, "batch height width channels"]:
     """Applies the whole (S)W-MSA to a grid: pad, shift, partition, attend, reverse, shift back, crop.
 
-    Zeros are padded at the bottom and right up to whole windows: before the shift, unless the convention
-    says otherwise.  Padded tokens are keys like others.  The window and the shift are applied as given.
+    Zeros are padded at the bottom and right up to whole windows, before the shift, and padded tokens are keys
+    like others, unless the convention says otherwise.  The window and the shift are applied as given.
     ``params`` and ``qk_scale`` are those of `window_attention`.  (Liu et al. 2021, section 3.2.)
 
     Errors: ``ValueError`` for a window below 1x1 or a shift outside 0 <= shift < window; `Rejected` for a
@@ -140,13 +143,50 @@ def shifted_window_attention(
     mh, mw = window_pair(window_size)
     shift = shift_pair(shift_size, window_size)
     pad_first = pads_before_roll((height, width), window_size, convention)
-    padded = pad_to_multiple(x, window_size) if pad_first else x
-    rolled = pad_to_multiple(cyclic_shift(padded, shift), window_size)
+    padded = _pad(x, window_size, convention) if pad_first else x
+    rolled = _pad(cyclic_shift(padded, shift), window_size, convention)
     whole_height, whole_width = rolled.shape[1:3]  # of whole windows
     windows = window_partition(rolled, window_size).reshape(-1, mh * mw, channels)  # (B nW, N, C)
     mask = shifted_window_mask(whole_height, whole_width, window_size, shift)  # (nW, N, N)
+    if convention.padded_keys == "hidden":
+        mask = hide_padding(mask, (height, width), window_size, shift, convention)
     mask = np.maximum(mask, convention.mask_value)  # some conventions add -100, not -inf
     windows = window_attention(windows, params, num_heads, window_size, mask, qk_scale)  # (B nW, N, C)
     rolled = window_reverse(windows.reshape(-1, mh, mw, channels), window_size, whole_height, whole_width)
-    rolled = rolled[:, : padded.shape[1], : padded.shape[2]]
-    return reverse_cyclic_shift(rolled, shift)[:, :height, :width]  # (B, H, W, C)
+    if not pad_first:
+        rolled = _crop(rolled, (height, width), window_size, convention)
+    y = reverse_cyclic_shift(rolled, shift)
+    return _crop(y, (height, width), window_size, convention) if pad_first else y  # (B, H, W, C)
+
+
+def _pad(x: Any, window_size: Size, convention: Convention) -> Any:
+    """Pads a grid to whole windows on the side that the convention says."""
+    before = padding_before(x.shape[1:3], window_size, convention)
+    padded = pad_to_multiple(x, window_size)
+    return reverse_cyclic_shift(padded, before) if any(before) else padded  # zeros at the end go to the front
+
+
+def _crop(y: Any, grid: tuple[int, int], window_size: Size, convention: Convention) -> Any:
+    """Takes the padding away: the inverse of `_pad`."""
+    before = padding_before(grid, window_size, convention)
+    y = cyclic_shift(y, before) if any(before) else y
+    return y[:, : grid[0], : grid[1]]
+
+
+def hide_padding(
+    mask: Any, grid: tuple[int, int], window_size: Size, shift: tuple[int, int], convention: Convention
+) -> Any:
+    """Returns a mask that also hides tokens of padding from the tokens of a grid.
+
+    >>> mask = shifted_window_mask(1, 2, (1, 2), 0)
+    >>> hide_padding(mask, (1, 1), (1, 2), (0, 0), CANONICAL)
+    array([[[  0., -inf],
+            [  0.,   0.]]])
+    """
+    real = np.ones((1, *grid, 1))
+    if pads_before_roll(grid, window_size, convention):
+        real = cyclic_shift(_pad(real, window_size, convention), shift)
+    else:
+        real = _pad(cyclic_shift(real, shift), window_size, convention)
+    real = window_partition(real, window_size).reshape(len(mask), -1) > 0  # (nW, N)
+    return np.where(real[:, :, None] & ~real[:, None, :], -np.inf, mask)

@@ -107,7 +107,7 @@ class Progress(Watcher):
         for name, (since, cases) in self.asked.items():
             lines.append(Text(f"{name}: case {cases or 1}, {now - since:.0f} s", "bold"))
         told = f"{self.done} of {self.laws} laws, {self.broken} broken" if self.laws else self.name
-        lines.append(Text(f"{told}, {now - self.start:.0f} s: {self.now}"))
+        lines.append(Text(f"{self.now}, {now - self.start:.0f} s: {told}"))
         for line in lines:
             line.no_wrap, line.overflow = True, "ellipsis"
         return Group(*lines)

@@ -35,7 +35,9 @@ def shifted_window_attention(
     ...                          (0, 1)).ravel()
     array([1., 3., 3., 8.])
     """
-    if convention.mask_value != -np.inf or convention.padding == "roll-pad":
+    own_ways = "roll-pad", "hidden", "both"
+    decided = convention.padding, convention.padded_keys, convention.pad_side
+    if convention.mask_value != -np.inf or set(own_ways) & set(decided) or "bias" in params:
         return _rolled(x, params, num_heads, two(window_size), two(shift_size), qk_scale, convention)
     batch, height, width, channels = x.shape
     mh, mw = two(window_size)
@@ -67,7 +69,11 @@ def _rolled(
         h, w = (np.array([window_tokens[n][axis][0] for n in real], int) for axis in (0, 1))
         tokens[:, real] = x[:, h, w]
         regions = np.array([2 * row_side + column_side for (_, row_side), (_, column_side) in window_tokens])
-        mask = np.where(np.equal.outer(regions, regions), 0.0, convention.mask_value)
+        allowed = np.equal.outer(regions, regions)
+        if convention.padded_keys == "hidden":
+            there = np.isin(np.arange(mh * mw), real)
+            allowed &= ~np.logical_and.outer(there, ~there)
+        mask = np.where(allowed, 0.0, convention.mask_value)
         y[:, h, w] = _attend(tokens, u, v, params, num_heads, window, qk_scale, mask)[:, real]
     return y
 
@@ -108,10 +114,11 @@ def _attend(
 ) -> Any:
     """Attends among the tokens at positions (h, w); looks the bias up by the offset of each two tokens."""
     (mh, mw), head_dim = window, x.shape[-1] // num_heads
-    table = params["relative_position_bias_table"].reshape(2 * mh - 1, 2 * mw - 1, num_heads)
-    bias = table[
-        np.subtract.outer(h, h) + mh - 1, np.subtract.outer(w, w) + mw - 1
-    ]  # (tokens, tokens, heads)
+    if "bias" in params:  # (tokens, tokens, heads) of a window that has shrunk
+        bias = params["bias"]
+    else:
+        table = params["relative_position_bias_table"].reshape(2 * mh - 1, 2 * mw - 1, num_heads)
+        bias = table[np.subtract.outer(h, h) + mh - 1, np.subtract.outer(w, w) + mw - 1]
     qkv = linear(x, **params["qkv"])  # (windows, tokens, 3C)
     heads = []
     for head in range(num_heads):
