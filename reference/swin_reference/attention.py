@@ -188,5 +188,5 @@ def hide_padding(
         real = cyclic_shift(_pad(real, window_size, convention), shift)
     else:
         real = _pad(cyclic_shift(real, shift), window_size, convention)
-    real = window_partition(real, window_size).reshape(len(mask), -1) > 0  # (nW, N)
-    return np.where(real[:, :, None] & ~real[:, None, :], -np.inf, mask)
+    there = window_partition(real, window_size).reshape(len(mask), -1) > 0  # (nW, N)
+    return np.where(there[:, :, None] & ~there[:, None, :], -np.inf, mask)

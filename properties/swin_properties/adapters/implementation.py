@@ -188,13 +188,19 @@ def apply_convention(convention: Convention, oracle: Any) -> Any:
 
 
 def without_faults(convention: Convention) -> Convention:
-    """Returns a convention without what no law of Swin allows: a leaking mask, padding after the roll.
+    """Returns a convention without what no law of Swin allows: a leaking mask, padding after the roll,
+    the biases of other tokens.
 
     >>> without_faults(CONVENTIONS["torchvision"]).mask_value
     -inf
     """
     padding = "pad-roll" if convention.padding == "roll-pad" else convention.padding
-    return replace(convention, padding=padding, mask_value=CANONICAL.mask_value)
+    return replace(
+        convention,
+        padding=padding,
+        mask_value=CANONICAL.mask_value,
+        small_table=CANONICAL.small_table,
+    )
 
 
 def is_reference(adapter: Any) -> bool:

@@ -57,6 +57,9 @@ def prepare(args: argparse.Namespace) -> Work:
         console.print(table(identity))
         for line in conclusions(identity, args.implementation):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
+        if not identity.fits and (convention := identify.find_combination(implementation)) is not None:
+            line = f"`swin-oracle check` judges it by decisions of several together: {convention.name}"
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
         return 0 if identity.fits else 1
 
     return work

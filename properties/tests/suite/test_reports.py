@@ -276,7 +276,7 @@ def test_what_a_case_needs_is_found_by_leaving_it_out() -> None:
 
 
 def test_a_case_that_a_law_is_never_asked_is_no_evidence(capsys: pytest.CaptureFixture[str]) -> None:
-    wrong = SimpleNamespace(precision="float64", window_partition=lambda x, window_size: x)
+    wrong = SimpleNamespace(precision="float64", window_partition=lambda x, *_: x)
     law = LAWS["window_partition/definition"]
     judged = Implementation(wrong, PRECISIONS["float64"])
     with pytest.raises(ValueError, match="never asked grid=3x3 window=2x2"):

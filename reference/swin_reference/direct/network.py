@@ -64,8 +64,8 @@ def _stage(
 def _fit_table(params: Params, window: Any, full: Any, num_heads: int, convention: Convention) -> Params:
     """Returns an attention's parameters for a window that has shrunk, where its table has not.
 
-    The middle of the full table is the table of the small window; the biases of the full window's first tokens
-    are no table of any window.
+    The middle of the full table is the table of the small window; the biases of the full window's first
+    tokens are no table of any window.
     """
     (mh, mw), (fh, fw) = window, full
     table = params["relative_position_bias_table"]
