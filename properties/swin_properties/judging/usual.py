@@ -55,6 +55,7 @@ USUAL = (
     Usual((3, 3)),
     Usual(heads=3),
     Usual(heads=1),
+    Usual(batch=8),
 )
 """Usual sizes, the most usual first: a law is broken on the first of them that shows the fault."""
 

@@ -219,7 +219,7 @@ def test_a_terminal_shows_the_law_that_is_asked_and_then_the_report_alone(mine: 
     text = data.decode()
     assert "loading it" in text
     assert re.search(r"layer_norm/\S+: case \d+, \d+ s", text)
-    assert re.search(r"of 11 laws, \d+ broken", text)
+    assert re.search(r"of \d+ laws, \d+ broken", text)
     assert text.rindex("\x1b[2K") < text.index("cause:")
 
 
