@@ -13,7 +13,7 @@ import numpy as np
 
 from swin_reference.conventions import CANONICAL, Convention
 from swin_reference.layers import linear, softmax
-from swin_reference.relative_position import relative_position_bias
+from swin_reference.relative_position import relative_position_bias, small_window_bias
 from swin_reference.rules import padding_before, pads_before_roll
 from swin_reference.sizes import Size, shift_pair, window_pair
 from swin_reference.types import Inexact, Params
@@ -190,3 +190,12 @@ def hide_padding(
         real = _pad(cyclic_shift(real, shift), window_size, convention)
     there = window_partition(real, window_size).reshape(len(mask), -1) > 0  # (nW, N)
     return np.where(there[:, :, None] & ~there[:, None, :], -np.inf, mask)
+
+
+def fit_table(params: Params, window: tuple[int, int], full_size: Size, convention: Convention) -> Params:
+    """Returns an attention's parameters with the bias of a window that has shrunk, if its table has not."""
+    table = params["relative_position_bias_table"]
+    mh, mw = window
+    if len(table) == (2 * mh - 1) * (2 * mw - 1):
+        return params
+    return {**params, "bias": small_window_bias(table, window, full_size, convention.small_table == "first")}

@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from swin_reference.attention import shifted_window_attention
+from swin_reference.attention import fit_table, shifted_window_attention
 from swin_reference.conventions import CANONICAL, Convention
 from swin_reference.layers import drop_path, layer_norm, mlp
 from swin_reference.patches import patch_merging
-from swin_reference.relative_position import small_window_bias
 from swin_reference.rules import stage_shift, stage_window
 from swin_reference.sizes import Size, window_pair
 from swin_reference.types import Inexact, Params
@@ -84,18 +83,9 @@ def stage_blocks(
         shift_size = shift if number % 2 else (0, 0)
         kept_block = None if kept is None else kept[number]
         if window != window_pair(window_size):
-            block = {**block, "attn": _fit_table(block["attn"], window, window_size, convention)}
+            block = {**block, "attn": fit_table(block["attn"], window, window_size, convention)}
         x = swin_block(x, block, num_heads, window, shift_size, kept_block, qk_scale, convention)
     return x
-
-
-def _fit_table(params: Params, window: tuple[int, int], full_size: Size, convention: Convention) -> Params:
-    """Returns an attention's parameters with the bias of a window that has shrunk, if its table has not."""
-    table = params["relative_position_bias_table"]
-    mh, mw = window
-    if len(table) == (2 * mh - 1) * (2 * mw - 1):
-        return params
-    return {**params, "bias": small_window_bias(table, window, full_size, convention.small_table == "first")}
 
 
 def swin_stage(
