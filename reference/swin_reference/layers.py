@@ -61,14 +61,23 @@ def layer_norm(
     return centred / np.sqrt(variance + eps) * params["weight"] + params["bias"]
 
 
+def erf(x: Inexact[np.ndarray, "*shape"]) -> Inexact[np.ndarray, "*shape"]:
+    """Returns the error function, 2 / sqrt(pi) times the integral of exp(-t^2) from 0 to x.
+
+    >>> erf(np.array([0.0, 100.0]))
+    array([0., 1.])
+    """
+    from scipy import special  # here, for it takes longer to import than all else of the oracle
+
+    return special.erf(x)  # type: ignore[no-any-return]
+
+
 def gelu(x: Inexact[np.ndarray, "*shape"]) -> Inexact[np.ndarray, "*shape"]:
     """Applies the exact GELU: y = x Phi(x) = x (1 + erf(x / sqrt 2)) / 2.  (Hendrycks & Gimpel 2016.)
 
     >>> gelu(np.array([0.0, 100.0]))
     array([  0., 100.])
     """
-    from scipy.special import erf  # here, for it takes longer to import than all else of the oracle
-
     return 0.5 * x * (1.0 + erf(x / sqrt(2.0)))
 
 
