@@ -69,7 +69,7 @@ def erf(x: Inexact[np.ndarray, "*shape"]) -> Inexact[np.ndarray, "*shape"]:
     """
     from scipy import special  # here, for it takes longer to import than all else of the oracle
 
-    return special.erf(x)  # type: ignore[no-any-return]
+    return special.erf(x)
 
 
 def gelu(x: Inexact[np.ndarray, "*shape"]) -> Inexact[np.ndarray, "*shape"]:
