@@ -1,7 +1,7 @@
 """Conventions: the choices in which public implementations differ, as data.  No mathematics.
 
 All implementations agree if each stage's grid is a multiple of the window, is larger than the window on both
-axes, and has even sides before a merge.  At other sizes they differ in five decisions.
+axes, and has even sides before a merge.  At other sizes they differ in the decisions of this page.
 """
 
 from __future__ import annotations
@@ -38,13 +38,25 @@ DECISIONS: dict[str, dict[str, str]] = {
         "built-floor": "all this is decided for one image size; others, and odd sides before a merge, "
         "are rejected",
     },
+    "padded_keys": {
+        "attend": "tokens of padding are keys like others",
+        "hidden": "tokens of padding are hidden from the others",
+    },
+    "pad_side": {
+        "end": "a grid is padded at the bottom and right",
+        "both": "a grid is padded on both sides, with the larger half at the bottom and right",
+    },
+    "small_table": {
+        "centre": "a window that shrinks looks its offsets up in the middle of the full bias table",
+        "first": "a window that shrinks takes the biases of the full window's first tokens",
+    },
 }
-"""The five decisions: for each, its values, and what each value means."""
+"""The decisions: for each, its values, and what each value means."""
 
 
 @dataclass(frozen=True)
 class Convention:
-    """A value for each of the five `DECISIONS`, and the number that the mask adds to a hidden logit.
+    """A value for each of the `DECISIONS`, and the number that the mask adds to a hidden logit.
 
     Errors: ``ValueError`` for a value that a decision does not have, or a ``mask_value`` that is not
     negative.
@@ -60,6 +72,9 @@ class Convention:
     padding: str = "pad-roll"
     grid: str = "run-time"
     mask_value: float = -inf
+    padded_keys: str = "attend"
+    pad_side: str = "end"
+    small_table: str = "centre"
 
     def __post_init__(self) -> None:
         for decision, values in DECISIONS.items():

@@ -112,6 +112,19 @@ def pads_before_roll(grid: Grid, window_size: Size, convention: Convention) -> b
     return convention.padding != "roll-pad"
 
 
+def padding_before(grid: Grid, window_size: Size, convention: Convention) -> tuple[int, int]:
+    """Returns how many rows and columns of padding stand before a grid, at its top and left.
+
+    >>> from swin_reference.conventions import convention_named
+    >>> padding_before((9, 6), 4, CANONICAL), padding_before((9, 6), 4, convention_named("pad_side=both"))
+    ((0, 0), (1, 1))
+    """
+    if convention.pad_side == "end":
+        return 0, 0
+    (height, width), (mh, mw) = grid, window_pair(window_size)
+    return (round_up(height, mh) - height) // 2, (round_up(width, mw) - width) // 2
+
+
 def merged_grid(grid: Grid, convention: Convention) -> tuple[int, int]:
     """Returns the grid after a merge: half of each side, rounded up.
 
@@ -161,7 +174,8 @@ def stage_grids(config: SwinConfig, convention: Convention) -> list[tuple[int, i
 def stage_windows(config: SwinConfig, convention: Convention) -> list[tuple[int, int]]:
     """Returns the window of every stage.
 
-    If the convention shrinks windows, they are those for images of ``config.image_size``.
+    If the convention shrinks windows, they are those for images of ``config.image_size``.  Bias tables have
+    the size of these, unless the convention reads a full one (`table_windows`).
 
     Errors: those of `stage_grids`.
 
@@ -172,3 +186,17 @@ def stage_windows(config: SwinConfig, convention: Convention) -> list[tuple[int,
     if convention.window in ("keep", "reject"):
         return [window_pair(config.window_size)] * len(config.depths)
     return [stage_window(grid, config.window_size, convention) for grid in stage_grids(config, convention)]
+
+
+def table_windows(config: SwinConfig, convention: Convention) -> list[tuple[int, int]]:
+    """Returns the window that the bias tables of every stage are made for.
+
+    Errors: those of `stage_windows`.
+
+    >>> from swin_reference.conventions import convention_named
+    >>> table_windows(SwinConfig(image_size=64), convention_named("timm,small_table=first"))
+    [(7, 7), (7, 7), (7, 7), (7, 7)]
+    """
+    if convention.small_table == "first":
+        return [window_pair(config.window_size)] * len(config.depths)
+    return stage_windows(config, convention)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import product
+from itertools import combinations, product
+from math import prod
 from types import SimpleNamespace
 from typing import Any
 
@@ -86,14 +87,16 @@ def ask_networks(
             "a convention is identified by a whole network, this implementation offers neither "
             f"{' nor '.join(NETWORKS)}: offer one of them"
         )
+    rare = list(list_combinations(rare=True))
     for network in networks:
-        yield _ask_network(implementation, name, network, explain)
+        yield _ask_network(implementation, name, network, explain, rare)
 
 
 def find_convention(implementation: Implementation) -> tuple[Convention, str]:
     """Returns the convention that an undeclared implementation is judged by, and how it was found.
 
-    It tries the networks in `FEW`, until no convention is left.
+    It tries the networks in `FEW`, until no convention is left.  Where one was rejected, it tries those of
+    `SWEEP` too: a crash at some sizes looks like a rejection, and at others it shows what it is.
     """
     if not any(implementation.offers(name) for name in NETWORKS):
         return CANONICAL, "assumed"
@@ -102,6 +105,9 @@ def find_convention(implementation: Implementation) -> tuple[Convention, str]:
         seen = Identity([*seen.answers, answer])
         if not seen.fits:
             break
+    if seen.fits and any(answer.rejected for answer in seen.answers) and not implementation.scope.network:
+        rest = [network for network in SWEEP if network not in FEW]
+        seen = Identity([*seen.answers, *ask_networks(implementation, rest, explain=False)])
     fits = seen.fits
     if shown := getattr(implementation.adapter, "mask_value", ""):  # of an exported file
         fits = [name for name in fits if f"{CONVENTIONS[name].mask_value:g}" == shown] or fits
@@ -121,10 +127,14 @@ def find_combination(implementation: Implementation) -> Convention | None:
     None where no combination gives its results on all networks of `FEW`.
     """
     name = next(one for one in NETWORKS if implementation.offers(one))
-    left = list(list_combinations())
-    for network in FEW:
-        compared = _Comparing(implementation, name, network)
-        left = [convention for convention in left if compared.same(convention)]
+    small_first = sorted(FEW, key=lambda network: prod(network.image))
+    compared = [_Comparing(implementation, name, network) for network in small_first]
+    left: list[Convention] = []
+    for rare in (False, True):
+        if not left:
+            left = list(list_combinations(rare))
+            for one in compared:
+                left = [convention for convention in left if one.same(convention)]
     if not left:
         return None
     name, changed = _find_nearest(left)
@@ -144,14 +154,19 @@ def choose_networks(implementation: Implementation) -> Iterable[SmallNetwork]:
     return [OnlyNetwork(case.image, recipe=recipe, only=case.config) for recipe, case in asked]
 
 
-def _ask_network(implementation: Implementation, name: str, network: SmallNetwork, explain: bool) -> Answer:
-    """Compares the implementation with every named convention on one network."""
+def _ask_network(
+    implementation: Implementation, name: str, network: SmallNetwork, explain: bool, rare: list[Convention]
+) -> Answer:
+    """Compares the implementation with every named convention on one network.
+
+    ``rare`` holds the combinations with a rare decision that are not ruled out; this network rules some out.
+    """
     compared = _Comparing(implementation, name, network)
     follows = tuple(key for key, convention in CONVENTIONS.items() if compared.same(convention))
     rejected = compared.rejection
     if follows or rejected or not explain:
         return Answer(network, follows, rejected)
-    return Answer(network, follows, decisions=_explain(compared))
+    return Answer(network, follows, decisions=_explain(compared, rare))
 
 
 class _Comparing:
@@ -244,22 +259,39 @@ def _flatten(result: Any) -> Any:
     return np.concatenate([np.asarray(map_, np.float64).ravel() for map_ in maps])
 
 
-def list_combinations() -> Iterator[Convention]:
+RARE = {"padded_keys": "hidden", "pad_side": "both", "small_table": "first"}
+"""The decisions that no named convention takes."""
+
+
+def list_combinations(rare: bool = False) -> Iterator[Convention]:
     """Gives every combination of decisions that has a result, with a name that says how it was made.
 
-    >>> len(list(list_combinations()))
-    36
+    ``rare``: those with one or more of the decisions in `RARE`, else those without.
+
+    >>> len(list(list_combinations())), len(list(list_combinations(rare=True)))
+    (36, 204)
     """
     keys = "image", "shift", "window", "padding"
     values = {key: [value for value in DECISIONS[key] if value != "reject"] for key in keys}
     for image, shift, window, padding in product(*values.values()):
         words = f"image={image},shift={shift},window={window},padding={padding}"
-        yield Convention(words, image, shift, window, padding)
+        plain = Convention(words, image, shift, window, padding)
+        if not rare:
+            yield plain
+            continue
+        some = [key for key in RARE if key != "small_table" or window != "keep"]
+        for number in range(1, len(some) + 1):
+            for chosen in combinations(some, number):
+                changes: dict[str, Any] = {key: RARE[key] for key in chosen}
+                name = ",".join([words, *(f"{key}={value}" for key, value in changes.items())])
+                yield replace(plain, name=name, **changes)
 
 
-def _explain(compared: _Comparing) -> str:
+def _explain(compared: _Comparing, rare: list[Convention]) -> str:
     """Says in which fewest decisions a named convention would have to differ; empty if no decisions do."""
     fitting = [convention for convention in list_combinations() if compared.same(convention)]
+    if not fitting:
+        rare[:] = fitting = [convention for convention in rare if compared.same(convention)]
     if not fitting:
         return ""
     name, changed = _find_nearest(fitting)

@@ -138,7 +138,7 @@ def test_what_its_convention_rejects_is_told_as_that() -> None:
         SimpleNamespace(precision="float64", **offered), convention=run.convention_named("official")
     )
     cause = find(judged, "*/oracle")
-    assert "answered what its convention rejects" in str(cause)
+    assert "returned a result where the official convention raises an error" in str(cause)
     assert "judge it under another convention" in str(cause)
     assert cause.cover == ()
 

@@ -56,12 +56,15 @@ def brought_together(
     [[(1, False), (2, False)], [(0, False), (None, True)]]
     """
     whole = (length + window - 1) // window * window
-    ring = length if convention.padding == "roll-pad" else whole
+    front = (whole - length) // 2 if convention.pad_side == "both" else 0
     line: list[tuple[int | None, bool]] = []
     for position in range(whole):
-        token = (position + shift) % ring
-        exists = position < ring and token < length
-        line.append((token if exists else None, position >= whole - shift))
+        if convention.padding == "roll-pad":  # the padding stands around what was rolled
+            rolled = position - front
+            token = (rolled + shift) % length if 0 <= rolled < length else -1
+        else:
+            token = (position + shift) % whole - front
+        line.append((token if 0 <= token < length else None, position >= whole - shift))
     return [line[start : start + window] for start in range(0, whole, window)]
 
 
