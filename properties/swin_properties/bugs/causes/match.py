@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from itertools import combinations
 from typing import Any
 
 import numpy as np
 
 from swin_properties.adapters.answers import BadAnswer, Declined
 from swin_properties.adapters.implementation import Implementation
-from swin_properties.budget.precision import Precision
 from swin_properties.budget.within import Pairs, compare_pairs, list_pairs, within_budget
 from swin_properties.bugs import GALLERY, Bug, touched
+from swin_properties.bugs.causes.components import order_by_use
 from swin_properties.bugs.gallery import plant_together
 from swin_properties.bugs.kills import in_precision, residuals, shipped
 from swin_properties.cases.case import Case
+from swin_properties.judging.compare import evaluate
 from swin_properties.judging.report import Report
 from swin_properties.laws.law import Law
 
@@ -52,19 +51,12 @@ def ask_pairs(law: Law, implementation: Implementation, case: Case) -> Pairs | N
         return None
 
 
-@cache
 def plant(names: tuple[str, ...]) -> Any:
-    """Returns a copy of the oracle with planted bugs, one or two.
+    """Returns a new copy of the oracle with planted bugs, one or two: some remember what they were asked.
 
     Errors: ``LookupError`` for bugs that replace the same function.
     """
     return plant_together(GALLERY[name] for name in names)
-
-
-@cache
-def plant_in_precision(names: tuple[str, ...], precision: Precision) -> Implementation:
-    """Returns planted bugs as an implementation in a precision."""
-    return in_precision(plant(names), precision)
 
 
 def is_same(names: tuple[str, ...], implementation: Implementation, exhibits: Sequence[Exhibit]) -> bool:
@@ -72,7 +64,7 @@ def is_same(names: tuple[str, ...], implementation: Implementation, exhibits: Se
     if not exhibits:
         return False
     try:
-        wrong = plant_in_precision(names, implementation.precision)
+        wrong = in_precision(plant(names), implementation.precision)
     except LookupError:
         return False
     differs = False
@@ -89,7 +81,8 @@ def is_same(names: tuple[str, ...], implementation: Implementation, exhibits: Se
 def _agrees(exhibit: Exhibit, names: tuple[str, ...], implementation: Implementation, own: Pairs) -> bool:
     """Tells whether an implementation and bugs agree: truth values exactly, numbers within the bugs' budget.
 
-    Numbers of an exact law too: it is exact for the right Swin, not for a wrong one.
+    Numbers of an exact law too: it is exact for the right Swin, not for a wrong one.  What is no number has to
+    be none in both.
     """
     law, case, precision = exhibit.law, exhibit.case, implementation.precision
     both = [
@@ -99,21 +92,29 @@ def _agrees(exhibit: Exhibit, names: tuple[str, ...], implementation: Implementa
     numbers = [i for i, (_, theirs) in enumerate(both) if theirs.dtype.kind == "f"]
     if not all(np.array_equal(*both[i]) for i in range(len(both)) if i not in numbers):
         return False
-    if all(np.array_equal(*both[i]) for i in numbers):
+    if all(np.array_equal(*both[i], equal_nan=True) for i in numbers):
         return True
-    if law.tier == "budget":
+    if not all(np.array_equal(*map(np.isnan, both[i])) for i in numbers):
+        return False
+    if law.tier == "budget" and not any(np.isnan(both[i][1]).any() for i in numbers):
         outcome = compare_pairs(both, residuals(law, case, precision), precision)
         if any(outcome.pairs[i].deviation.rho > FAR for i in numbers):
             return False
 
     def beside_the_bugs(swin: Any) -> Pairs:
         left = list_pairs(law.ask(swin, case))
-        return [(left[i][0], both[i][1]) for i in numbers]
+        return [_drop_nan(left[i][0], both[i][1]) for i in numbers]
 
     try:
         return within_budget(beside_the_bugs, implementation, plant(names), precision).holds
     except TypeError:  # a bug that computes in a type in which no operation can be perturbed
         return False
+
+
+def _drop_nan(got: Any, theirs: Any) -> tuple[Any, Any]:
+    """Returns two arrays with zeros where the second is no number."""
+    nan = np.isnan(theirs)
+    return np.where(nan, 0.0, got), np.where(nan, 0.0, theirs)
 
 
 def is_excluded(bug: Bug, report: Report) -> bool:
@@ -133,52 +134,94 @@ class Found:
 
 
 def match_each(
-    implementation: Implementation,
-    report: Report,
-    exhibits: dict[str, list[Exhibit]],
-    without: Iterable[str] = (),
+    implementation: Implementation, report: Report, exhibits: Mapping[str, Sequence[Exhibit]]
 ) -> list[Found]:
     """Returns every planted bug that explains at least one broken law, with the laws that it explains.
 
-    ``exhibits`` are those of each broken law.  ``without`` names bugs that are not tried.
+    ``exhibits`` are those of each broken law.
     """
-    reach = {name: {need.partition(".")[0] for need in one[0].law.needs} for name, one in exhibits.items()}
     found = []
     for bug in GALLERY.values():
-        if bug.name in without or is_excluded(bug, report):
+        if is_excluded(bug, report):
             continue
-        laws = [name for name in exhibits if touched(bug.name) & reach[name]]
+        laws = [name for name in exhibits if is_touched(bug.name, exhibits[name])]
         same = frozenset(name for name in laws if is_same((bug.name,), implementation, exhibits[name]))
         if same:
             found.append(Found((bug.name,), same))
     return found
 
 
+def is_touched(bug: str, exhibits: Sequence[Exhibit]) -> bool:
+    """Tells whether a bug can change what the law of these exhibits asks."""
+    return bool(touched(bug) & {need.partition(".")[0] for need in exhibits[0].law.needs})
+
+
 def find_cover(
     implementation: Implementation,
     report: Report,
-    exhibits: dict[str, list[Exhibit]],
-    without: Iterable[str] = (),
+    exhibits: Mapping[str, Sequence[Exhibit]],
+    found: Sequence[Found],
+    without: Collection[str] = (),
 ) -> list[list[Found]]:
     """Returns the fewest causes that explain the most broken laws; of each, all that do so alike.
 
-    Where no single bug explains all laws, pairs planted together are tried as well.
+    ``found`` are the bugs of `match_each`.  Where no single bug explains all laws, pairs planted together are
+    tried as well.  ``without`` names bugs that are not tried.
     """
-    found = match_each(implementation, report, exhibits, without)
+    found = [one for one in found if not set(one.bugs) & set(without)]
     whole = frozenset(exhibits)
     if alike := [one for one in found if one.laws == whole]:
         return [alike]
     some = sorted(found, key=lambda one: -len(one.laws))[:MOST_IN_PAIRS]
-    pairs = [
-        Found((*one.bugs, *other.bugs), whole)
-        for one, other in combinations(some, 2)
-        if all(is_same((*one.bugs, *other.bugs), implementation, each) for each in exhibits.values())
-    ]
-    if pairs:
+    if pairs := list(_find_pairs(implementation, report, exhibits, some, without)):
         return [pairs]
+    some = [one for one in some if _changes_no_other(one, implementation, exhibits)]
+    # What is wrong first is explained first: a bug of what uses it may do the same by chance.
+    first = order_by_use(law.partition("/")[0] for law in exhibits)[0]
+    if not any(all(law in one.laws for law in exhibits if law.startswith(f"{first}/")) for one in some):
+        return []
     cover, left = [], whole
-    while left and (best := max((len(one.laws & left) for one in found), default=0)):
-        laws = next(one.laws & left for one in found if len(one.laws & left) == best)
-        cover.append([one for one in found if one.laws & left == laws])
+    while left and (best := max((len(one.laws & left) for one in some), default=0)):
+        laws = next(one.laws & left for one in some if len(one.laws & left) == best)
+        cover.append([one for one in some if one.laws & left == laws])
         left -= laws
     return cover
+
+
+def _find_pairs(
+    implementation: Implementation,
+    report: Report,
+    exhibits: Mapping[str, Sequence[Exhibit]],
+    found: Sequence[Found],
+    without: Collection[str],
+) -> Iterator[Found]:
+    """Yields the pairs that explain all laws, of which one bug explains some of them alone.
+
+    The other bug may show nowhere alone: a block whose norm is wrong too gives what neither bug gives.
+    """
+    tried: set[frozenset[str]] = set()
+    for one in found:
+        left = sorted(set(exhibits) - one.laws)
+        for other in GALLERY.values():
+            names = (*one.bugs, other.name)
+            if other.name in (*one.bugs, *without) or frozenset(names) in tried:
+                continue
+            tried.add(frozenset(names))
+            if is_excluded(other, report) or not all(is_touched(other.name, exhibits[law]) for law in left):
+                continue
+            # What the first does not explain alone is asked first: there most pairs fail.
+            if all(is_same(names, implementation, exhibits[law]) for law in (*left, *sorted(one.laws))):
+                yield Found(names, frozenset(exhibits))
+
+
+def _changes_no_other(
+    one: Found, implementation: Implementation, exhibits: Mapping[str, Sequence[Exhibit]]
+) -> bool:
+    """Tells whether a bug is right on all exhibits that it does not explain: else it is not the cause."""
+    wrong = in_precision(plant(one.bugs), implementation.precision)
+    return not any(
+        evaluate(each.law, wrong, each.case).seen is not None
+        for law, shown in exhibits.items()
+        if law not in one.laws
+        for each in shown
+    )

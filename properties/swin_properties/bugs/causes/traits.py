@@ -10,7 +10,7 @@ from math import prod
 from typing import Any
 
 from swin_properties.adapters.contract import list_parameters
-from swin_properties.cases.case import Case, GridCase, NetCase
+from swin_properties.cases.case import Case, GridCase, NetCase, ScheduleCase
 from swin_properties.cases.measured import measure
 
 Sample = Sequence[tuple[Case, bool]]
@@ -54,7 +54,7 @@ class Trait:
         return f"broken on {few} {self.within} cases {where}"
 
 
-def _spans(case: GridCase) -> tuple[bool, bool]:
+def _spans(case: GridCase | NetCase) -> tuple[bool, bool]:
     """Returns for each axis whether a window is as large as the grid, or larger."""
     height, width = (side <= m for side, m in zip(case.grid, case.window, strict=True))
     return height, width
@@ -87,10 +87,35 @@ GRID = [
         lambda case: case.shift != (case.window[0] // 2, case.window[1] // 2),
         "shift window",
     ),
+    _make(
+        "a shift by other than half the window, rounded down, along an axis that shifts",
+        lambda case: any(s and s != m // 2 for s, m in zip(case.shift, case.window, strict=True)),
+        "shift window",
+    ),
+    _make(
+        "a shift that moves tokens",
+        lambda case: any(s % side for s, side in zip(case.shift, case.grid, strict=True)),
+        "shift grid",
+    ),
+    _make(
+        "a shift that two rolls do not undo",
+        lambda case: any(2 * s % side for s, side in zip(case.shift, case.grid, strict=True)),
+        "shift grid",
+    ),
     _make("a padded grid", lambda case: case.padded != case.grid, "grid window"),
     _make("a grid of whole windows", lambda case: case.padded == case.grid, "grid window"),
     _make("a grid padded at the bottom", lambda case: case.padded[0] != case.grid[0], "grid window"),
     _make("a grid padded at the right", lambda case: case.padded[1] != case.grid[1], "grid window"),
+    _make(
+        "a shift along a padded axis",
+        lambda case: any(
+            s and p > side for s, p, side in zip(case.shift, case.padded, case.grid, strict=True)
+        ),
+        "shift grid window",
+    ),
+    _make("several tokens in the grid", lambda case: prod(case.grid) > 1, "grid"),
+    _make("several rows of tokens", lambda case: case.grid[0] > 1, "grid"),
+    _make("several columns of tokens", lambda case: case.grid[1] > 1, "grid"),
     _make("a height different from the width", lambda case: case.grid[0] != case.grid[1], "grid"),
     _make("a window that is not square", lambda case: case.window[0] != case.window[1], "window"),
     _make("a square window", lambda case: case.window[0] == case.window[1], "window"),
@@ -124,6 +149,12 @@ GRID = [
         lambda case: any(_spans(case)),
         "grid window",
     ),
+    _make("a window other than the grid", lambda case: case.window != case.grid, "grid window"),
+    _make(
+        "a window side above 1 other than the grid's",
+        lambda case: any(side != m > 1 for side, m in zip(case.grid, case.window, strict=True)),
+        "grid window",
+    ),
     _make("an odd height or width", lambda case: case.grid[0] % 2 == 1 or case.grid[1] % 2 == 1, "grid"),
     _make("an odd height", lambda case: case.grid[0] % 2 == 1, "grid"),
     _make("an odd width", lambda case: case.grid[1] % 2 == 1, "grid"),
@@ -152,6 +183,30 @@ NET = [
     _make("several blocks in a stage", lambda case: max(case.depths) > 1, "depths"),
     _make("several stages", lambda case: len(case.depths) > 1, "depths"),
     _make("a shift in some block", lambda case: _shifts(case), "network"),
+    _make("several blocks in the first stage", lambda case: case.depths[0] > 1, "depths"),
+    _make("a window of more than one token", lambda case: prod(case.window) > 1, "window"),
+    _make(
+        "a first grid larger than the window along both axes",
+        lambda case: not any(_spans(case)),
+        "image patch window",
+    ),
+    _make(
+        "a window that spans the first grid along an axis",
+        lambda case: any(_spans(case)),
+        "image patch window",
+    ),
+    _make(
+        "a window that spans the first grid along one axis only",
+        lambda case: sum(_spans(case)) == 1,
+        "image patch window",
+    ),
+    _make(
+        "a window with an odd side above 1",
+        lambda case: any(m % 2 and m > 1 for m in case.window),
+        "window",
+    ),
+    _make("a last map of several tokens", lambda case: prod(case.stage_grids[-1]) > 1, "image patch depths"),
+    _make("several rows and columns of tokens", lambda case: min(case.grid) > 1, "image patch"),
     _make("a height different from the width", lambda case: case.image[0] != case.image[1], "image"),
     _make(
         "an image that is no whole number of patches",
@@ -177,6 +232,15 @@ NET = [
 ]
 """Properties of networks."""
 
+SCHEDULE = [
+    _make("several stages", lambda case: len(case.depths) > 1, "depths"),
+    _make("several blocks", lambda case: sum(case.depths) > 1, "depths"),
+    _make("a rate above 0", lambda case: case.eighths > 0, "eighths"),
+]
+"""Properties of drop path's schedules."""
+
+PROPERTIES: dict[type[Case], list[Property]] = {GridCase: GRID, NetCase: NET, ScheduleCase: SCHEDULE}
+
 RECIPES = {
     "generic": "generic numbers",
     "flat": "tokens that are nearly constant, as LayerNorm's eps shows",
@@ -188,6 +252,9 @@ RECIPES = {
     "full": "numbers that use all bits",
 }
 """The recipes in words that follow "cases with"."""
+
+OTHER_RECIPES = {"uniform": "weights with queries and a bias", "big": "numbers that are not large"}
+"""The words of all recipes but one."""
 
 SIZES: list[tuple[str, Callable[[Any], int], str]] = [
     ("a window side above {}", lambda case: max(measure(case).window), "window"),
@@ -256,10 +323,11 @@ def list_properties(cases: Sequence[Case], component: str = "") -> Iterator[Prop
     """
     kind = type(cases[0])
     unseen = list_unseen(component) if component and kind is GridCase else frozenset()
-    properties = GRID if kind is GridCase else NET if kind is NetCase else []
-    yield from (one for one in properties if not one.looks_at & unseen)
+    yield from (one for one in PROPERTIES[kind] if not one.looks_at & unseen)
     for recipe in dict.fromkeys(case.recipe for case in cases):
         yield Property(RECIPES[recipe], partial(_has_recipe, recipe))
+        if recipe in OTHER_RECIPES:
+            yield Property(OTHER_RECIPES[recipe], partial(_has_other_recipe, recipe))
     for words, size, looks_at in SIZES if kind in (GridCase, NetCase) else []:
         if not set(looks_at.split()) & unseen:
             for step in sorted({size(case) for case in cases})[:-1]:
@@ -268,6 +336,28 @@ def list_properties(cases: Sequence[Case], component: str = "") -> Iterator[Prop
 
 def _has_recipe(recipe: str, case: Case) -> bool:
     return case.recipe == recipe
+
+
+def _has_other_recipe(recipe: str, case: Case) -> bool:
+    return case.recipe != recipe
+
+
+def find_property(words: str, kind: type[Case]) -> Property:
+    """Returns a property of cases of a type by its words.
+
+    Errors: ``LookupError`` for words that are no property's.
+
+    >>> find_property("a shift", GridCase).has(GridCase(window=(2, 1), shift=(1, 0)))
+    True
+    """
+    recipes = [Property(text, partial(_has_recipe, recipe)) for recipe, text in RECIPES.items()]
+    others = [Property(text, partial(_has_other_recipe, recipe)) for recipe, text in OTHER_RECIPES.items()]
+    for one in (*PROPERTIES[kind], *recipes, *others):
+        if one.words == words:
+            return one
+    raise LookupError(
+        f"the words are those of a property of a {kind.__name__}, got {words!r}: see PROPERTIES"
+    )
 
 
 def _exceeds(size: Callable[[Any], int], step: int, case: Case) -> bool:
