@@ -10,23 +10,25 @@ from swin_properties.bugs import GALLERY
 
 HEAD = """# Is the cause that a report tells true?
 
-Made by `make diagnosis`. Each planted bug is judged as if nobody knew it: an implementation that is the oracle
-with one thing replaced, asked in {precision} on the cases of a run at {effort} effort, seed {seed}; of broken
-laws no smaller case is looked for. Each bug states its component, and a predicate: the cases on which it differs
-from the oracle. Tests compare both with what the bug does. The search for a cause reads neither.
+Made by `make diagnosis`. Each planted bug is judged as if nobody knew it: an implementation that is the
+oracle with one thing replaced, asked in {precision} on the cases of a run at {effort} effort, seed
+{seed}; of broken laws no smaller case is looked for. Each bug states its component, and a predicate: the
+cases on which it differs from the oracle. Tests compare both with what the bug does. The search for a
+cause reads neither.
 
-- **The gallery whole**: the cause is named where the bug is among the planted bugs that the report names.
-- **Left out**: the bug is taken out of the gallery, and so are all whose output equals its own on the cases
-  asked. Whatever planted bug is named then is wrong. Component and trait come from the laws alone.
-- **The component** is right where the first wrong component that is told is the bug's. Where a bug is in a
-  function that several components use, each of the first ones is right.
-- **The trait** is right where the cases that it names, among those that the law was asked on, are the cases of
-  the predicate; or where it has properties, and all cases of the predicate have them: the predicate implies it.
-  A trait without any property is right only where the predicate is every case.
-- **The part** is told of blocks and networks: the branch, or inside or outside the blocks. It is counted where
-  it is told.
-- **Pairs** are drawn by the seed, of bugs that can be planted together, and of which each is killed by a law of
-  one component that does not kill the other.
+- **The gallery whole**: the cause is named where the bug is among the planted bugs that the report
+  names.
+- **Left out**: the bug is taken out of the gallery, and so are all whose output equals its own on the
+  cases asked. Whatever planted bug is named then is wrong. Component and trait come from the laws alone.
+- **The component** is right where the first wrong component that is told is the bug's. Where a bug is in
+  a function that several components use, each of the first ones is right.
+- **The trait** is right where the cases that it names, among those that the law was asked on, are the
+  cases of the predicate; or where it has properties, and all cases of the predicate have them: the
+  predicate implies it. A trait without any property is right only where the predicate is every case.
+- **The part** is told of blocks and networks: the branch, or inside or outside the blocks. It is counted
+  where it is told.
+- **Pairs** are drawn by the seed, of bugs that can be planted together, and of which each is killed by a
+  law of one component that does not kill the other.
 """
 
 

@@ -50,7 +50,7 @@ def norm_unbiased(x: Any, mean: Any, eps: float) -> Any:
     "Only flat tokens differ: backgrounds, padding.",
     "Ports that take ViT's eps, which is 1e-6 in timm.",
     component="layer_norm",
-    only_when="numbers that are not large",
+    when="numbers that are not large",
 )
 @as_norm
 def norm_eps_1e_6(x: Any, mean: Any, eps: float) -> Any:
@@ -63,7 +63,7 @@ def norm_eps_1e_6(x: Any, mean: Any, eps: float) -> Any:
     "Flat tokens are dimmed.",
     "Keras' default.",
     component="layer_norm",
-    only_when="",
+    when="numbers that are not large",
 )
 @as_norm
 def norm_eps_1e_3(x: Any, mean: Any, eps: float) -> Any:
@@ -75,7 +75,7 @@ def norm_eps_1e_3(x: Any, mean: Any, eps: float) -> Any:
     "LayerNorm ignores the eps it is given.",
     "Models with another eps are wrong.",
     component="layer_norm",
-    only_when="",
+    when="numbers that are not large",
 )
 @as_norm
 def norm_eps_fixed(x: Any, mean: Any, eps: float) -> Any:
@@ -88,7 +88,7 @@ def norm_eps_fixed(x: Any, mean: Any, eps: float) -> Any:
     "Flat tokens are amplified.",
     "The Annotated Transformer's LayerNorm.",
     component="layer_norm",
-    only_when="",
+    when="numbers that are not large",
 )
 @as_norm
 def norm_eps_outside(x: Any, mean: Any, eps: float) -> Any:

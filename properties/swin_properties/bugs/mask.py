@@ -101,7 +101,7 @@ def mask_half_window(original: Any, height: int, width: int, window_size: Any, s
     "Right for whole windows; on padded grids neighbours are separated and strangers are not.",
     "Masks made before the grid is padded.",
     component="shifted_window_attention",
-    only_when="a padded grid",
+    when="a padded grid",
 )
 def mask_of_unpadded_grid(o: Any) -> Replacements:
     w, attention = o.windows, o.attention

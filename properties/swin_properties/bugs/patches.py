@@ -24,7 +24,7 @@ def with_weight(params: Any, weight: Any) -> Any:
     ORDER,
     "Kernels in (W, H) order.",
     component="patch_embed",
-    when="a window of several rows and columns",
+    when="a window of several rows and columns; several tokens in the grid",
 )
 @replaces("patches.patch_embed")
 def patch_transposed(original: Any, images: Any, params: Any, patch_size: Any, *_: Any) -> Any:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import swin_reference
+from studies.diagnosis import count
+from studies.diagnosis.judge import Told, draw_pairs, judge
+from studies.diagnosis.page import write_page
 from swin_properties.adapters.implementation import Implementation
 from swin_properties.budget.precision import PRECISIONS
 from swin_properties.bugs import GALLERY, kills
@@ -184,3 +188,60 @@ def test_a_trait_needs_several_cases_of_each_kind() -> None:
     sizes = [(GridCase(grid=(side, side)), side > 5) for side in range(1, 12)]
     assert "a side of the grid above 5, holds on all 5 others" in str(find_trait(sizes))
     assert find_trait([(GridCase(), False)]) is None
+
+
+def tell(**changes: Any) -> Told:
+    """Returns what a study was told of the bug without a mask, all of it right; or changed."""
+    right = Told(
+        ("mask-dropped",),
+        "all components",
+        place="shifted_window_mask",
+        law="shifted_window_mask/definition",
+        words=("a shift",),
+        cases=("grid=2x2 window=2x2 shift=1x0", "grid=2x2 window=2x2"),
+        broken=(True, False),
+        trait_has=(True, False),
+        named=("mask-dropped",),
+    )
+    return replace(right, **changes)
+
+
+@pytest.mark.parametrize(
+    ("check", "changes", "words"),
+    [
+        (
+            count.check_component,
+            {"place": "window_attention"},
+            "told window_attention, it is shifted_window_m",
+        ),
+        (count.check_trait, {"trait_has": (False, True)}, "it differs when a shift"),
+        (count.check_trait, {"trait_has": (True, True), "words": ()}, "it differs when a shift"),
+        (count.check_trait, {"law": "swin_stage/oracle", "cases": ("image=2x2",)}, "about other cases"),
+        (count.check_trait, {"law": ""}, "told nothing"),
+        (count.check_named, {"named": ("roll-sign",)}, "named roll-sign"),
+        (count.check_none_named, {"named_without": ("roll-sign",)}, "named roll-sign"),
+        (count.check_part, {"part": "so the fault is in the MLP branch"}, "it is in in the blocks, the att"),
+    ],
+)
+def test_the_study_counts_what_is_told_wrongly(check: Any, changes: dict[str, Any], words: str) -> None:
+    assert check(tell()) == ""
+    assert words in check(tell(**changes))
+
+
+def test_the_study_takes_a_trait_that_the_predicate_implies() -> None:
+    assert count.check_trait(tell(trait_has=(True, True), words=("a window of more than one token",))) == ""
+
+
+def test_the_study_judges_a_bug_and_writes_what_was_wrong() -> None:
+    told = judge(("drop-rates-restart",), "all components")
+    assert (told.place, told.named_without) == ("drop_path_rates", ())
+    assert told.named == ("drop-rates-restart",)
+    page = write_page([told, tell(place="mlp")], 0)
+    assert "left out: the component is right | 1 of 2 (50 %) | 90 % |" in page
+    assert "- mask-dropped: told mlp, it is shifted_window_mask" in page
+
+
+def test_the_study_draws_pairs_of_which_each_bug_shows() -> None:
+    pairs = draw_pairs(5, seed=0)
+    assert len(set(pairs)) == 5
+    assert pairs == draw_pairs(5, seed=0)

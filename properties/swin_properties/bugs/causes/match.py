@@ -81,8 +81,8 @@ def is_same(names: tuple[str, ...], implementation: Implementation, exhibits: Se
 def _agrees(exhibit: Exhibit, names: tuple[str, ...], implementation: Implementation, own: Pairs) -> bool:
     """Tells whether an implementation and bugs agree: truth values exactly, numbers within the bugs' budget.
 
-    Numbers of an exact law too: it is exact for the right Swin, not for a wrong one.  What is no number has to
-    be none in both.
+    Numbers of an exact law too: it is exact for the right Swin, not for a wrong one.  What is no number has
+    to be none in both.
     """
     law, case, precision = exhibit.law, exhibit.case, implementation.precision
     both = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from swin_properties.bugs.causes.components import Place
+from swin_properties.bugs.causes.components import Place, find_own_needs
 from swin_properties.bugs.causes.explain import choose_law
 from swin_properties.bugs.causes.traits import find_property
 from swin_properties.bugs.gallery import Bug
@@ -16,10 +16,11 @@ from swin_properties.laws.law import LAWS, Law
 def find_law(bug: Bug, killing: Iterable[str]) -> Law:
     """Returns the law whose cases the predicate of a bug is about, of those that kill the bug.
 
-    It is of the first component, and the one that tells most.
+    It is the one of the first component that tells most; where none of that kills, the first that does.
     """
     results = [LawResult(name, "", "broken") for name in killing]
-    return LAWS[choose_law(Place(bug.component[0]), results)]
+    own = [result for result in results if bug.component[0] in find_own_needs(result)]
+    return LAWS[choose_law(Place(bug.component[0]), own) if own else results[0].law]
 
 
 def is_predicted(bug: Bug, cases: Sequence[Case]) -> list[bool]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
@@ -83,11 +83,6 @@ GRID = [
     ),
     _make("shifts that differ", lambda case: case.shift[0] != case.shift[1], "shift"),
     _make(
-        "a shift other than half the window, rounded down",
-        lambda case: case.shift != (case.window[0] // 2, case.window[1] // 2),
-        "shift window",
-    ),
-    _make(
         "a shift by other than half the window, rounded down, along an axis that shifts",
         lambda case: any(s and s != m // 2 for s, m in zip(case.shift, case.window, strict=True)),
         "shift window",
@@ -149,12 +144,6 @@ GRID = [
         lambda case: any(_spans(case)),
         "grid window",
     ),
-    _make("a window other than the grid", lambda case: case.window != case.grid, "grid window"),
-    _make(
-        "a window side above 1 other than the grid's",
-        lambda case: any(side != m > 1 for side, m in zip(case.grid, case.window, strict=True)),
-        "grid window",
-    ),
     _make("an odd height or width", lambda case: case.grid[0] % 2 == 1 or case.grid[1] % 2 == 1, "grid"),
     _make("an odd height", lambda case: case.grid[0] % 2 == 1, "grid"),
     _make("an odd width", lambda case: case.grid[1] % 2 == 1, "grid"),
@@ -176,6 +165,17 @@ GRID = [
         lambda case: prod(case.window) % 32 > 0,
         "window",
     ),
+    _make(
+        "a shift other than half the window, rounded down",
+        lambda case: case.shift != (case.window[0] // 2, case.window[1] // 2),
+        "shift window",
+    ),
+    _make(
+        "a window side above 1 other than the grid's",
+        lambda case: any(side != m > 1 for side, m in zip(case.grid, case.window, strict=True)),
+        "grid window",
+    ),
+    _make("a window other than the grid", lambda case: case.window != case.grid, "grid window"),
 ]
 """Properties of grids, the plainest first: the first of several that part the cases alike is told."""
 
@@ -365,7 +365,7 @@ def _exceeds(size: Callable[[Any], int], step: int, case: Case) -> bool:
 
 
 def find_trait(sample: Sample, component: str = "") -> Trait | None:
-    """Returns the plainest property, or two, that all broken cases of a sample have and few others.
+    """Returns the plainest property, or two or three, that all broken cases of a sample have and few others.
 
     ``component`` is the callable that was asked.  None where no case is broken.  Where nothing parts them
     exactly, it is the property with the fewest cases that have it and hold.
@@ -385,13 +385,38 @@ def find_trait(sample: Sample, component: str = "") -> Trait | None:
     shared = [one for one in properties if all(map(one.has, broken))]
     left = {one: frozenset(i for i, case in enumerate(holding) if one.has(case)) for one in shared}
     single = [one for one in shared if len(left[one]) < len(holding)]
-    found: list[tuple[tuple[Property, ...], frozenset[int]]] = [((one,), left[one]) for one in single]
-    pairs = combinations(single, 2)  # two are told only where they part the cases exactly
-    found += [((one, other), frozenset()) for one, other in pairs if not left[one] & left[other]]
-    if not found:
+    if not single:
         return whole
-    chosen, kept = min(found, key=lambda pair: (len(pair[1]), len(pair[0])))
+    # Several are told only where they part the cases exactly.
+    exact = (chosen for number in (1, 2, 3) if (chosen := _choose_exact(number, left, single)))
+    chosen = next(exact, (min(single, key=lambda one: len(left[one])),))
+    kept = _intersect(left, chosen)
     others = len(holding) - len(kept)
     if min(others, len(broken)) < FEWEST:
         return whole
     return Trait(chosen, len(broken), len(broken) + len(kept), others)
+
+
+def _choose_exact(
+    number: int, left: Mapping[Property, frozenset[int]], single: Sequence[Property]
+) -> tuple[Property, ...]:
+    """Returns the plainest properties, so many together, that no case has which holds; else none.
+
+    ``left`` are the cases that have each and hold.  Each of several has to exclude `FEWEST` cases that the
+    others leave: else it is there by chance.
+    """
+    places = {one: place for place, one in enumerate(single)}
+    found = [
+        chosen
+        for chosen in combinations(single, number)
+        if not _intersect(left, chosen)
+        and (
+            number == 1
+            or all(len(_intersect(left, others)) >= FEWEST for others in combinations(chosen, number - 1))
+        )
+    ]
+    return min(found, key=lambda chosen: sum(places[one] for one in chosen), default=())
+
+
+def _intersect(left: Mapping[Property, frozenset[int]], chosen: Sequence[Property]) -> frozenset[int]:
+    return frozenset.intersection(*(left[one] for one in chosen))
