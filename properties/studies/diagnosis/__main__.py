@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from functools import partial
+from math import inf
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -35,7 +37,11 @@ def list_work(number: int, pairs: int, seed: int) -> list[Work]:
     alone: list[Work] = [
         ((bug,), setting) for setting in SETTINGS for bug in list_bugs_to_judge(bugs, setting)
     ]
-    return alone + [(pair, next(iter(SETTINGS))) for pair in draw_pairs(pairs, seed)]
+    whole = next(iter(SETTINGS))
+    paired: list[Work] = [(pair, whole) for pair in draw_pairs(pairs, seed)]
+    return (
+        [work for work in alone if work[1] == whole] + paired + [work for work in alone if work[1] != whole]
+    )
 
 
 def judge_one(work: Work, seed: int) -> Told:
@@ -75,7 +81,9 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="processes; 1")
     parser.add_argument("--keep", type=Path, help="keep each result in this file, and go on from it")
     parser.add_argument("--write", type=Path, help="write the page to this file")
+    parser.add_argument("--seconds", type=float, default=inf, help="judge no more after so long; no limit")
     options = parser.parse_args()
+    end = time.monotonic() + options.seconds
     work = list_work(options.number, options.pairs, options.seed)
     results = {one: told for one, told in read_kept(options.keep).items() if one in work}
     left = [one for one in work if one not in results]
@@ -90,14 +98,16 @@ def main() -> None:
                 file=sys.stderr,
                 flush=True,
             )
-    ordered = [results[one] for one in work]
+            if time.monotonic() > end:
+                break
+    ordered = [results[one] for one in work if one in results]
     for setting, counts in count_all(ordered).items():
         for one in counts:
             print(f"{setting}; {one.question}: {one.share}")
             for text in one.failures:
                 print(f"    {text}")
     if options.write:
-        options.write.write_text(write_page(ordered, options.seed))
+        options.write.write_text(write_page(ordered, len(work), options.seed))
 
 
 if __name__ == "__main__":

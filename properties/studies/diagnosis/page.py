@@ -32,8 +32,8 @@ cause reads neither.
 """
 
 
-def write_page(results: Iterable[Told], seed: int) -> str:
-    """Returns the page."""
+def write_page(results: Iterable[Told], planned: int, seed: int) -> str:
+    """Returns the page; ``planned`` judgements were, if the time was enough."""
     results = list(results)
     counts = count_all(results)
     lines = [HEAD.format(precision=PRECISION.name, effort=EFFORT, seed=seed)]
@@ -43,7 +43,9 @@ def write_page(results: Iterable[Told], seed: int) -> str:
         for setting, several in counts.items()
         for one in several
     ]
-    lines += ["", f"{len(GALLERY)} planted bugs are in the gallery.", "", "## What was wrong", ""]
+    cut = f"; the time was not enough for {planned - len(results)} of {planned}" * (planned > len(results))
+    told = f"{len(GALLERY)} planted bugs are in the gallery. {len(results)} judgements{cut}."
+    lines += ["", told, "", "## What was wrong", ""]
     lines += [line for setting, several in counts.items() for one in several for line in _list(setting, one)]
     lines += _list_predicates()
     lines += ["## What was told of each bug", "", f"With {ALL} offered.", ""]

@@ -18,7 +18,7 @@ LATER = "The first call is right; later ones depend on what came before."
     LATER,
     "Masks made at construction or cached as a buffer.",
     component="shifted_window_mask",
-    only_when="",
+    only_when="a shift",
 )
 def mask_stale(o: Any) -> Replacements:
     original = o.windows.shifted_window_mask

@@ -236,8 +236,9 @@ def test_the_study_judges_a_bug_and_writes_what_was_wrong() -> None:
     told = judge(("drop-rates-restart",), "all components")
     assert (told.place, told.named_without) == ("drop_path_rates", ())
     assert told.named == ("drop-rates-restart",)
-    page = write_page([told, tell(place="mlp")], 0)
+    page = write_page([told, tell(place="mlp")], 3, 0)
     assert "left out: the component is right | 1 of 2 (50 %) | 90 % |" in page
+    assert "2 judgements; the time was not enough for 1 of 3." in page
     assert "- mask-dropped: told mlp, it is shifted_window_mask" in page
 
 

@@ -7,13 +7,19 @@ from dataclasses import dataclass, field, replace
 
 from swin_properties.adapters.implementation import Implementation
 from swin_properties.bugs import GALLERY
-from swin_properties.bugs.causes.components import Place, find_first_wrong, find_own_needs, order_by_use
+from swin_properties.bugs.causes.components import (
+    Place,
+    find_first_wrong,
+    find_own_needs,
+    list_used,
+    order_by_use,
+)
 from swin_properties.bugs.causes.match import Exhibit, Found, find_cover, make_exhibit, match_each
 from swin_properties.bugs.causes.parts import find_part
 from swin_properties.bugs.causes.sampling import Asked, count_numbers, draw_sample
 from swin_properties.bugs.causes.traits import Trait, find_trait
 from swin_properties.bugs.kills import cases
-from swin_properties.cases.case import Case
+from swin_properties.cases.case import Case, NetCase
 from swin_properties.judging.report import LawResult, Report
 from swin_properties.laws.law import LAWS, Law
 
@@ -123,18 +129,12 @@ def find_cause(
     part, law, trait = "", "", None
     samples: dict[str, list[Asked]] = {}
     if place is not None:
-        law = choose_law(place, told)
-        # A comparison with the oracle tells most, also where it held on the few cases of the run.
-        for name in dict.fromkeys([choose_law(place, [*told, *report.of("holds")]), law]):
-            samples[name] = ask_sample(LAWS[name], implementation, report.seed)
-            if any(one.broken for one in samples[name]):
-                law = name
-                break
+        place, law, samples = _look_closer(
+            place, told, report, lambda name: ask_sample(LAWS[name], implementation, report.seed)
+        )
         trait = find_trait([(one.case, one.broken) for one in samples[law]], place.name)
         oracle = f"{place.name}/oracle"
-        if numeric and oracle in {result.law for result in numeric}:
-            if oracle not in samples:
-                samples[oracle] = ask_sample(LAWS[oracle], implementation, report.seed)
+        if numeric and oracle in samples:
             wrong = [one.case for one in samples[oracle] if one.broken]
             if small := [case for case in wrong if count_numbers(case) <= LARGEST]:
                 part = find_part(place.name, implementation, small)
@@ -155,6 +155,34 @@ def find_cause(
         found=tuple(match_each(implementation, report, exhibits)),
     )
     return name_bugs(cause, implementation, report)
+
+
+def _look_closer(
+    place: Place, results: Sequence[LawResult], report: Report, ask: Callable[[str], list[Asked]]
+) -> tuple[Place, str, dict[str, list[Asked]]]:
+    """Returns the first wrong component, the law that tells most of it, and what laws show on many cases.
+
+    A run asks few cases of whole networks, and of one law fewer than of all: so comparisons with the oracle
+    that held are asked on many cases, of the networks that the component uses and of the component itself.
+    """
+    samples: dict[str, list[Asked]] = {}
+    held = report.of("holds")
+    for name in place.holding:
+        law = f"{name}/oracle"
+        if any(result.law == law for result in held) and LAWS[law].kind is NetCase:
+            samples[law] = ask(law)
+            if any(one.broken for one in samples[law]):
+                used = list_used(name)
+                holding, unknown = (
+                    [n for n in names if n in used] for names in (place.holding, place.unknown)
+                )
+                return Place(name, tuple(holding), tuple(unknown)), law, samples
+    told = choose_law(place, results)
+    for law in dict.fromkeys([choose_law(place, [*results, *held]), told]):
+        samples[law] = ask(law)
+        if any(one.broken for one in samples[law]):
+            return place, law, samples
+    return place, told, samples
 
 
 def name_bugs(

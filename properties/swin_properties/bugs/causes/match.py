@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -29,25 +30,30 @@ MOST_IN_PAIRS = 12
 
 @dataclass(frozen=True)
 class Exhibit:
-    """A broken law, a case, and what the implementation gave there, beside what was expected."""
+    """A broken law, a case, and what the implementation gave there, beside what was expected.
+
+    In place of that it may be what is wrong with the answer: it has another shape, or is no number.
+    """
 
     law: Law
     case: Case
-    pairs: Pairs
+    given: Pairs | str
 
 
 def make_exhibit(law: Law, implementation: Implementation, case: Case) -> Exhibit | None:
-    """Returns what an implementation gives on a case; None where it does not answer at all."""
-    pairs = ask_pairs(law, implementation, case)
-    return None if pairs is None else Exhibit(law, case, pairs)
+    """Returns what an implementation gives on a case; None where it does not take the case."""
+    given = ask_given(law, implementation, case)
+    return None if given is None else Exhibit(law, case, given)
 
 
-def ask_pairs(law: Law, implementation: Implementation, case: Case) -> Pairs | None:
-    """Returns what a law compares; None where the implementation does not answer."""
+def ask_given(law: Law, implementation: Implementation, case: Case) -> Pairs | str | None:
+    """Returns what a law compares, or what is wrong with the answer; None where the case is not taken."""
     implementation.fresh()
     try:
         return list_pairs(law.ask(implementation, case))
-    except (BadAnswer, Declined):
+    except BadAnswer as bad:
+        return str(bad)
+    except Declined:
         return None
 
 
@@ -61,60 +67,51 @@ def plant(names: tuple[str, ...]) -> Any:
 
 def is_same(names: tuple[str, ...], implementation: Implementation, exhibits: Sequence[Exhibit]) -> bool:
     """Tells whether planted bugs give the implementation's output on all exhibits, and not the oracle's."""
-    if not exhibits:
-        return False
     try:
         wrong = in_precision(plant(names), implementation.precision)
     except LookupError:
         return False
-    differs = False
     for one in exhibits:
-        own = ask_pairs(one.law, wrong, one.case)
-        if own is None or [np.shape(got) for got, _ in own] != [np.shape(got) for got, _ in one.pairs]:
+        own = ask_given(one.law, wrong, one.case)
+        if own is None or isinstance(own, str) or isinstance(one.given, str):
+            if own != one.given:
+                return False
+        elif not _agrees(one, one.given, names, implementation, own):
             return False
-        if not _agrees(one, names, implementation, own):
-            return False
-        differs = differs or any(np.any(np.asarray(theirs) != np.asarray(right)) for theirs, right in own)
-    return differs
+    return any(evaluate(one.law, wrong, one.case).seen is not None for one in exhibits)
 
 
-def _agrees(exhibit: Exhibit, names: tuple[str, ...], implementation: Implementation, own: Pairs) -> bool:
+def _agrees(
+    exhibit: Exhibit, given: Pairs, names: tuple[str, ...], implementation: Implementation, own: Pairs
+) -> bool:
     """Tells whether an implementation and bugs agree: truth values exactly, numbers within the bugs' budget.
 
-    Numbers of an exact law too: it is exact for the right Swin, not for a wrong one.  What is no number has
-    to be none in both.
+    Numbers of an exact law too: it is exact for the right Swin, not for a wrong one.
     """
     law, case, precision = exhibit.law, exhibit.case, implementation.precision
-    both = [
-        (np.asarray(got), np.asarray(theirs))
-        for (got, _), (theirs, _) in zip(exhibit.pairs, own, strict=True)
-    ]
+    if len(given) != len(own):
+        return False
+    both = [(np.asarray(got), np.asarray(theirs)) for (got, _), (theirs, _) in zip(given, own, strict=True)]
+    if any(got.shape != theirs.shape for got, theirs in both):
+        return False
     numbers = [i for i, (_, theirs) in enumerate(both) if theirs.dtype.kind == "f"]
     if not all(np.array_equal(*both[i]) for i in range(len(both)) if i not in numbers):
         return False
-    if all(np.array_equal(*both[i], equal_nan=True) for i in numbers):
+    if all(np.array_equal(*both[i]) for i in numbers):
         return True
-    if not all(np.array_equal(*map(np.isnan, both[i])) for i in numbers):
-        return False
-    if law.tier == "budget" and not any(np.isnan(both[i][1]).any() for i in numbers):
+    if law.tier == "budget":
         outcome = compare_pairs(both, residuals(law, case, precision), precision)
         if any(outcome.pairs[i].deviation.rho > FAR for i in numbers):
             return False
 
     def beside_the_bugs(swin: Any) -> Pairs:
         left = list_pairs(law.ask(swin, case))
-        return [_drop_nan(left[i][0], both[i][1]) for i in numbers]
+        return [(left[i][0], both[i][1]) for i in numbers]
 
     try:
         return within_budget(beside_the_bugs, implementation, plant(names), precision).holds
     except TypeError:  # a bug that computes in a type in which no operation can be perturbed
         return False
-
-
-def _drop_nan(got: Any, theirs: Any) -> tuple[Any, Any]:
-    """Returns two arrays with zeros where the second is no number."""
-    nan = np.isnan(theirs)
-    return np.where(nan, 0.0, got), np.where(nan, 0.0, theirs)
 
 
 def is_excluded(bug: Bug, report: Report) -> bool:
@@ -173,12 +170,35 @@ def find_cover(
     if alike := [one for one in found if one.laws == whole]:
         return [alike]
     some = sorted(found, key=lambda one: -len(one.laws))[:MOST_IN_PAIRS]
-    if pairs := list(_find_pairs(implementation, report, exhibits, some, without)):
-        return [pairs]
-    some = [one for one in some if _changes_no_other(one, implementation, exhibits)]
     # What is wrong first is explained first: a bug of what uses it may do the same by chance.
     first = order_by_use(law.partition("/")[0] for law in exhibits)[0]
-    if not any(all(law in one.laws for law in exhibits if law.startswith(f"{first}/")) for one in some):
+    own = {law for law in exhibits if law.startswith(f"{first}/")}
+    # Each of the two has to show alone as well: else two bugs that undo each other could be anything.
+    pairs = [
+        (*one.bugs, *other.bugs)
+        for one, other in combinations(some, 2)
+        if one.laws - other.laws and other.laws - one.laws
+    ]
+    # Or the second is in what uses the first, and shows nowhere without it.
+    pairs += [
+        (*one.bugs, other.name)
+        for one in some
+        if own <= one.laws
+        for other in GALLERY.values()
+        if other.name not in without
+        and not is_excluded(other, report)
+        and not any(is_touched(other.name, exhibits[law]) for law in own)
+        and all(is_touched(other.name, exhibits[law]) for law in whole - one.laws)
+    ]
+    alike = [
+        Found(names, whole)
+        for names in dict.fromkeys(pairs)
+        if all(is_same(names, implementation, exhibits[law]) for law in [*exhibits][::-1])
+    ]
+    if alike:
+        return [alike]
+    some = [one for one in some if _changes_no_other(one, implementation, exhibits)]
+    if not any(own <= one.laws for one in some):
         return []
     cover, left = [], whole
     while left and (best := max((len(one.laws & left) for one in some), default=0)):
@@ -186,32 +206,6 @@ def find_cover(
         cover.append([one for one in some if one.laws & left == laws])
         left -= laws
     return cover
-
-
-def _find_pairs(
-    implementation: Implementation,
-    report: Report,
-    exhibits: Mapping[str, Sequence[Exhibit]],
-    found: Sequence[Found],
-    without: Collection[str],
-) -> Iterator[Found]:
-    """Yields the pairs that explain all laws, of which one bug explains some of them alone.
-
-    The other bug may show nowhere alone: a block whose norm is wrong too gives what neither bug gives.
-    """
-    tried: set[frozenset[str]] = set()
-    for one in found:
-        left = sorted(set(exhibits) - one.laws)
-        for other in GALLERY.values():
-            names = (*one.bugs, other.name)
-            if other.name in (*one.bugs, *without) or frozenset(names) in tried:
-                continue
-            tried.add(frozenset(names))
-            if is_excluded(other, report) or not all(is_touched(other.name, exhibits[law]) for law in left):
-                continue
-            # What the first does not explain alone is asked first: there most pairs fail.
-            if all(is_same(names, implementation, exhibits[law]) for law in (*left, *sorted(one.laws))):
-                yield Found(names, frozenset(exhibits))
 
 
 def _changes_no_other(
