@@ -18,15 +18,13 @@ from studies.diagnosis.count import count_all
 from studies.diagnosis.judge import (
     SETTINGS,
     Told,
+    Work,
     draw_bugs,
     draw_pairs,
-    judge,
+    judge_one,
     list_bugs_to_judge,
 )
 from studies.diagnosis.page import write_page
-
-Work = tuple[tuple[str, ...], str]
-"""Planted bugs, and what is offered of them."""
 
 PAIRS = 60
 
@@ -42,11 +40,6 @@ def list_work(number: int, pairs: int, seed: int) -> list[Work]:
     return (
         [work for work in alone if work[1] == whole] + paired + [work for work in alone if work[1] != whole]
     )
-
-
-def judge_one(work: Work, seed: int) -> Told:
-    """Judges one piece of work."""
-    return judge(*work, seed)
 
 
 def judge_each(work: Sequence[Work], seed: int, jobs: int) -> Iterator[Told]:

@@ -33,6 +33,9 @@ SETTINGS: dict[str, tuple[str, ...]] = {
 }
 """What is offered of each bug."""
 
+Work = tuple[tuple[str, ...], str]
+"""Planted bugs, and what is offered of them."""
+
 
 @dataclass(frozen=True)
 class Told:
@@ -155,6 +158,11 @@ def judge(bugs: Sequence[str], setting: str, seed: int = 0) -> Told:
         named_without=list_named(left_out) if left_out else (),
         laws=tuple(cause.exhibits) or told.laws,
     )
+
+
+def judge_one(work: Work, seed: int) -> Told:
+    """Judges one piece of work."""
+    return judge(*work, seed)
 
 
 def draw_pairs(number: int, seed: int) -> list[tuple[str, str]]:

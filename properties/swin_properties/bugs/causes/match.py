@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from swin_properties.adapters.answers import BadAnswer, Declined
 from swin_properties.adapters.implementation import Implementation
+from swin_properties.budget.precision import Precision
 from swin_properties.budget.within import Pairs, compare_pairs, list_pairs, within_budget
 from swin_properties.bugs import GALLERY, Bug, touched
 from swin_properties.bugs.causes.components import order_by_use
@@ -67,18 +69,27 @@ def plant(names: tuple[str, ...]) -> Any:
 
 def is_same(names: tuple[str, ...], implementation: Implementation, exhibits: Sequence[Exhibit]) -> bool:
     """Tells whether planted bugs give the implementation's output on all exhibits, and not the oracle's."""
-    try:
-        wrong = in_precision(plant(names), implementation.precision)
-    except LookupError:
-        return False
     for one in exhibits:
-        own = ask_given(one.law, wrong, one.case)
+        try:
+            own = ask_planted(names, one.law, one.case, implementation.precision)
+        except LookupError:
+            return False
         if own is None or isinstance(own, str) or isinstance(one.given, str):
             if own != one.given:
                 return False
         elif not _agrees(one, one.given, names, implementation, own):
             return False
+    wrong = in_precision(plant(names), implementation.precision)
     return any(evaluate(one.law, wrong, one.case).seen is not None for one in exhibits)
+
+
+@lru_cache(8192)
+def ask_planted(names: tuple[str, ...], law: Law, case: Case, precision: Precision) -> Pairs | str | None:
+    """Returns what planted bugs give on a case: many faults are compared with the same.
+
+    Errors: ``LookupError`` for bugs that replace the same function.
+    """
+    return ask_given(law, in_precision(plant(names), precision), case)
 
 
 def _agrees(
