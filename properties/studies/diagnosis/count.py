@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from studies.diagnosis.judge import SETTINGS, Told
-from swin_properties.bugs import GALLERY
+from swin_properties.bugs import GALLERY, Bug
 from swin_properties.bugs.causes.components import list_used
 from swin_properties.bugs.causes.predicates import is_predicted
 from swin_properties.laws.law import LAWS
@@ -55,7 +55,7 @@ def check_trait(told: Told) -> str:
     A trait without any property is right only for a bug that differs everywhere.
     """
     bug = GALLERY[told.bugs[0]]
-    truth = f"it differs {'when' if bug.exactly else 'only when'} {describe(bug.differs_when)}"
+    truth = describe_predicate(bug)
     if not told.law:
         return f"told nothing, {truth}"
     try:
@@ -68,13 +68,15 @@ def check_trait(told: Told) -> str:
     return "" if same or implied else f"told of {told.law}: {told.trait}; {truth}"
 
 
-def describe(properties: Iterable[str]) -> str:
-    """Returns properties as text.
+def describe_predicate(bug: Bug) -> str:
+    """Returns the cases on which a bug differs from the oracle, by what it states.
 
-    >>> describe(["a shift", "several windows"]), describe([])
-    ('a shift and several windows', 'always')
+    >>> describe_predicate(GALLERY["mask-dropped"]), describe_predicate(GALLERY["relu"])
+    ('it differs on the cases with a shift', 'it differs on every case')
     """
-    return " and ".join(properties) or "always"
+    differs = "it differs" if bug.exactly else "it may differ"
+    words = " and ".join(bug.differs_when)
+    return f"{differs} on the cases with {words}" if words else f"{differs} on every case"
 
 
 def check_named(told: Told) -> str:

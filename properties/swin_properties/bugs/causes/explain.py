@@ -129,7 +129,7 @@ def find_cause(
     part, law, trait = "", "", None
     samples: dict[str, list[Asked]] = {}
     if place is not None:
-        place, law, samples = _look_closer(
+        place, law, samples = look_closer(
             place, told, report, lambda name: ask_sample(LAWS[name], implementation, report.seed)
         )
         trait = find_trait([(one.case, one.broken) for one in samples[law]], place.name)
@@ -157,7 +157,7 @@ def find_cause(
     return name_bugs(cause, implementation, report)
 
 
-def _look_closer(
+def look_closer(
     place: Place, results: Sequence[LawResult], report: Report, ask: Callable[[str], list[Asked]]
 ) -> tuple[Place, str, dict[str, list[Asked]]]:
     """Returns the first wrong component, the law that tells most of it, and what laws show on many cases.
