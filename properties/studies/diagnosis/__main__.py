@@ -74,12 +74,17 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="processes; 1")
     parser.add_argument("--keep", type=Path, help="keep each result in this file, and go on from it")
     parser.add_argument("--write", type=Path, help="write the page to this file")
-    parser.add_argument("--seconds", type=float, default=inf, help="judge no more after so long; no limit")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=inf,
+        help="judge no more after so long, with 0 only count what is kept; no limit",
+    )
     options = parser.parse_args()
     end = time.monotonic() + options.seconds
     work = list_work(options.number, options.pairs, options.seed)
     results = {one: told for one, told in read_kept(options.keep).items() if one in work}
-    left = [one for one in work if one not in results]
+    left = [one for one in work if one not in results and options.seconds > 0]
     with closing(judge_each(left, options.seed, options.jobs)) as judged:
         for told in judged:
             results[told.bugs, told.setting] = told
