@@ -402,8 +402,8 @@ def _choose_exact(
 ) -> tuple[Property, ...]:
     """Returns the plainest properties, so many together, that no case has which holds; else none.
 
-    ``left`` are the cases that have each and hold.  Each of several has to exclude `FEWEST` cases that the
-    others leave: else it is there by chance.
+    ``left`` are the cases that have each and hold.  Each of several has to exclude more than one case that
+    the others leave: else it is there by chance.
     """
     places = {one: place for place, one in enumerate(single)}
     found = [
@@ -412,7 +412,7 @@ def _choose_exact(
         if not _intersect(left, chosen)
         and (
             number == 1
-            or all(len(_intersect(left, others)) >= FEWEST for others in combinations(chosen, number - 1))
+            or all(len(_intersect(left, others)) > 1 for others in combinations(chosen, number - 1))
         )
     ]
     return min(found, key=lambda chosen: sum(places[one] for one in chosen), default=())
