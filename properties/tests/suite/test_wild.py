@@ -49,7 +49,7 @@ CAUSES = {
     "reverse_channels_first": "cases with a window of more than one token and several channels, holds on all",
     "roll_by_floor_of_minus": "cases with a shift along an axis whose window side is odd, holds on all",
     "roll_twice": "the fault is in the windows, the shift, the padding, the mask",
-    "scale_by_heads": "a number of heads other than the channels of a head and weights with queries and a bias, holds",
+    "scale_by_heads": "number of heads other than the channels of a head and weights with queries",
     "shared_blocks": "with all blocks switched off it is right, so the fault is in the blocks",
     "softmax_block_of_64": "cases with a window side above 8, holds on all",
     "table_in_half": "[table-in-half; seen:",

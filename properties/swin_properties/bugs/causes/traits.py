@@ -108,9 +108,6 @@ GRID = [
         ),
         "shift grid window",
     ),
-    _make("several tokens in the grid", lambda case: prod(case.grid) > 1, "grid"),
-    _make("several rows of tokens", lambda case: case.grid[0] > 1, "grid"),
-    _make("several columns of tokens", lambda case: case.grid[1] > 1, "grid"),
     _make("a height different from the width", lambda case: case.grid[0] != case.grid[1], "grid"),
     _make("a window that is not square", lambda case: case.window[0] != case.window[1], "window"),
     _make("a square window", lambda case: case.window[0] == case.window[1], "window"),
@@ -121,6 +118,9 @@ GRID = [
     _make(
         "a window with an odd side", lambda case: case.window[0] % 2 == 1 or case.window[1] % 2 == 1, "window"
     ),
+    _make("several tokens in the grid", lambda case: prod(case.grid) > 1, "grid"),
+    _make("several rows of tokens", lambda case: case.grid[0] > 1, "grid"),
+    _make("several columns of tokens", lambda case: case.grid[1] > 1, "grid"),
     _make("several windows", lambda case: case.padded != case.window, "grid window"),
     _make("several windows along the rows", lambda case: case.padded[0] > case.window[0], "grid window"),
     _make("several windows along the columns", lambda case: case.padded[1] > case.window[1], "grid window"),
