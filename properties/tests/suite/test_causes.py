@@ -194,7 +194,7 @@ def test_a_trait_needs_several_cases_of_each_kind() -> None:
 
 def test_a_trait_has_three_properties_where_each_excludes_several_cases() -> None:
     sides = (1, 2, 3, 4)
-    cases = [GridCase(batch=b, grid=(h, 1), heads=n) for b in (1, 2) for h in sides for n in sides]
+    cases = [GridCase(batch=b, grid=(h, h), heads=n) for b in (1, 2) for h in sides for n in sides]
     text = str(find_trait([(case, min(case.batch, case.grid[0], case.heads) > 1) for case in cases]))
     assert "several tokens in the grid and several heads and several images, holds on all 23 others" in text
 
@@ -202,9 +202,9 @@ def test_a_trait_has_three_properties_where_each_excludes_several_cases() -> Non
 def test_a_property_that_excludes_one_case_is_no_part_of_a_trait() -> None:
     sides = (1, 2, 3, 4)
     sample = [
-        (GridCase(batch=b, grid=(h, 1), heads=2, head_dim=2), h > 1) for b in (1, 2, 3, 4) for h in sides
+        (GridCase(batch=b, grid=(h, h), heads=2, head_dim=2), h > 1) for b in (1, 2, 3, 4) for h in sides
     ]
-    text = str(find_trait([*sample, (GridCase(grid=(2, 1), head_dim=4), False)]))
+    text = str(find_trait([*sample, (GridCase(grid=(2, 2), head_dim=4), False)]))
     assert text == "broken on 12 of 13 cases with several tokens in the grid, holds on all 4 others"
 
 
