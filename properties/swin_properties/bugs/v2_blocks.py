@@ -49,7 +49,14 @@ def as_block(formula: Callable[..., Any]) -> Plant:
     return plant
 
 
-@bug("v2-pre-norm", "The norms come before the branches, as in V1.", WRONG_OUTPUTS, "V2 weights in V1 code.")
+@bug(
+    "v2-pre-norm",
+    "The norms come before the branches, as in V1.",
+    WRONG_OUTPUTS,
+    "V2 weights in V1 code.",
+    component="swin_v2_block",
+    only_when="",
+)
 @as_block
 def pre_norm(x: Any, norm1: Part, norm2: Part, attention: Part, mlp: Part, drop1: Part, drop2: Part) -> Any:
     x = x + drop1(attention(norm1(x)))
@@ -61,6 +68,8 @@ def pre_norm(x: Any, norm1: Part, norm2: Part, attention: Part, mlp: Part, drop1
     "The norm is of the sum of input and branch, not of the branch.",
     "Post-norm of the first Transformer: trains worse, and checkpoints give other outputs.",
     "A public port of V2.",
+    component="swin_v2_block",
+    only_when="",
 )
 @as_block
 def norm_of_the_sum(
@@ -70,7 +79,13 @@ def norm_of_the_sum(
     return norm2(x + drop2(mlp(x)))
 
 
-@bug("v2-norms-swapped", "norm1 and norm2 are exchanged.", WRONG_OUTPUTS)
+@bug(
+    "v2-norms-swapped",
+    "norm1 and norm2 are exchanged.",
+    WRONG_OUTPUTS,
+    component="swin_v2_block",
+    only_when="",
+)
 @as_block
 def norms_swapped(
     x: Any, norm1: Part, norm2: Part, attention: Part, mlp: Part, drop1: Part, drop2: Part
@@ -79,7 +94,13 @@ def norms_swapped(
     return x + drop2(norm1(mlp(x)))
 
 
-@bug("v2-norm1-missing", "The attention branch is not normed.", WRONG_OUTPUTS)
+@bug(
+    "v2-norm1-missing",
+    "The attention branch is not normed.",
+    WRONG_OUTPUTS,
+    component="swin_v2_block",
+    only_when="",
+)
 @as_block
 def norm1_missing(
     x: Any, norm1: Part, norm2: Part, attention: Part, mlp: Part, drop1: Part, drop2: Part
@@ -88,7 +109,13 @@ def norm1_missing(
     return x + drop2(norm2(mlp(x)))
 
 
-@bug("v2-norm2-missing", "The MLP branch is not normed.", WRONG_OUTPUTS)
+@bug(
+    "v2-norm2-missing",
+    "The MLP branch is not normed.",
+    WRONG_OUTPUTS,
+    component="swin_v2_block",
+    only_when="",
+)
 @as_block
 def norm2_missing(
     x: Any, norm1: Part, norm2: Part, attention: Part, mlp: Part, drop1: Part, drop2: Part
@@ -102,6 +129,8 @@ def norm2_missing(
     "Each branch is normed before and after.",
     WRONG_OUTPUTS,
     "Blocks of another network, with both norms.",
+    component="swin_v2_block",
+    only_when="",
 )
 @as_block
 def norm_both_ends(
@@ -115,6 +144,8 @@ def norm_both_ends(
     "v2-drop-path-before-norm",
     "Drop path comes before the norm.",
     "A dropped branch adds the norm's bias, and the factor is normed away; only training is wrong.",
+    component="swin_v2_block",
+    only_when="",
 )
 @as_block
 def drop_path_before_norm(
@@ -124,7 +155,13 @@ def drop_path_before_norm(
     return x + norm2(drop2(mlp(x)))
 
 
-@bug("v2-parallel-branches", "The MLP reads the block's input.", WRONG_OUTPUTS)
+@bug(
+    "v2-parallel-branches",
+    "The MLP reads the block's input.",
+    WRONG_OUTPUTS,
+    component="swin_v2_block",
+    only_when="",
+)
 @as_block
 def parallel_branches(
     x: Any, norm1: Part, norm2: Part, attention: Part, mlp: Part, drop1: Part, drop2: Part
@@ -132,7 +169,13 @@ def parallel_branches(
     return x + drop1(norm1(attention(x))) + drop2(norm2(mlp(x)))
 
 
-@bug("v2-merge-norm-missing", "The merged token is not normed.", WRONG_OUTPUTS)
+@bug(
+    "v2-merge-norm-missing",
+    "The merged token is not normed.",
+    WRONG_OUTPUTS,
+    component="swin_v2_patch_merging",
+    only_when="",
+)
 def merge_norm_missing(o: Any) -> Replacements:
     def merge(x: Any, params: Any, convention: Any = CANONICAL) -> Any:
         return o.layers.linear(o.neighbours.join_neighbours(x, convention), **params["reduction"])
@@ -145,6 +188,8 @@ def merge_norm_missing(o: Any) -> Replacements:
     "The four tokens of a merge are joined row by row.",
     "Weights of a checkpoint meet the wrong token: it loads, and outputs are wrong.",
     "V2's merge written by einops or by reshape.",
+    component="swin_v2_patch_merging",
+    only_when="",
 )
 @replaces(MERGE)
 def merge_rows_first(original: Any, x: Any, params: Any, *rest: Any) -> Any:
@@ -157,6 +202,8 @@ def merge_rows_first(original: Any, x: Any, params: Any, *rest: Any) -> Any:
     "v2-pretrained-of-first-stage",
     "Every stage takes the first stage's pretrained window.",
     "Right where all stages were trained in one window; in the released ones the last is 6, not 12.",
+    component="swin_v2_features",
+    only_when="",
 )
 @replaces("network_v2.swin_v2_features")
 def pretrained_of_first_stage(original: Any, images: Any, params: Any, config: Any, *rest: Any) -> Any:
@@ -169,6 +216,8 @@ def pretrained_of_first_stage(original: Any, images: Any, params: Any, config: A
     "v2-pretrained-lost-in-blocks",
     "Blocks do not hand the pretrained window on to their attention.",
     "Attention alone is right; blocks and networks are wrong for fine-tuned weights.",
+    component="swin_v2_block",
+    only_when="",
 )
 @replaces(BLOCK)
 def pretrained_lost_in_blocks(
@@ -189,6 +238,8 @@ def pretrained_lost_in_blocks(
     "v2-shift-in-even-blocks",
     "Blocks 0, 2, ... of V2 are shifted, and blocks 1, 3, ... are not.",
     WRONG_OUTPUTS,
+    component="swin_v2_stage",
+    only_when="",
 )
 def shift_in_even_blocks(o: Any) -> Replacements:
     def blocks(
@@ -218,6 +269,8 @@ def shift_in_even_blocks(o: Any) -> Replacements:
     "v2-merge-off-by-one",
     "V2's merge pairs tokens 1 and 2, 3 and 4, ..., with a zero before the first row.",
     "Maps are displaced by half a merged token at every stage.",
+    component="swin_v2_patch_merging",
+    only_when="",
 )
 @replaces(MERGE)
 def merge_off_by_one(original: Any, x: Any, params: Any, *rest: Any) -> Any:
@@ -229,6 +282,8 @@ def merge_off_by_one(original: Any, x: Any, params: Any, *rest: Any) -> Any:
     "v2-merge-edge-repeated",
     "V2's merge repeats the last row and column of an odd side; zeros are padded.",
     "Right for even sides.",
+    component="swin_v2_patch_merging",
+    only_when="",
 )
 @replaces(MERGE)
 def merge_edge_repeated(original: Any, x: Any, params: Any, *rest: Any) -> Any:
@@ -240,6 +295,8 @@ def merge_edge_repeated(original: Any, x: Any, params: Any, *rest: Any) -> Any:
     "v2-merge-overwrites-input",
     "V2's merge scales its input in place.",
     "The features of a stage, already handed out, change when the next stage runs.",
+    component="swin_v2_patch_merging",
+    only_when="",
 )
 @replaces(MERGE)
 def merge_overwrites_input(original: Any, x: Any, params: Any, *rest: Any) -> Any:
@@ -252,6 +309,8 @@ def merge_overwrites_input(original: Any, x: Any, params: Any, *rest: Any) -> An
     "v2-grid-moved-in-place",
     "V2's attention pads and shifts in the caller's array.",
     "The caller's tokens are moved after every block, and its residual is wrong.",
+    component="shifted_cosine_window_attention",
+    only_when="",
 )
 @replaces("attention_v2.shifted_cosine_window_attention")
 def grid_moved_in_place(original: Any, x: Any, *args: Any) -> Any:
@@ -265,6 +324,8 @@ def grid_moved_in_place(original: Any, x: Any, *args: Any) -> Any:
     "The blocks of V2 add to the caller's array.",
     "Right as long as nobody reads the input again; training with activation checkpointing does.",
     "`x += branch` for the residual.",
+    component="swin_v2_stage",
+    only_when="",
 )
 @replaces("block_v2.stage_v2_blocks")
 def stage_in_place(original: Any, x: Any, *args: Any) -> Any:
