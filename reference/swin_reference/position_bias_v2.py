@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from swin_reference.conventions import CANONICAL, Convention
@@ -29,7 +31,7 @@ def log_spaced_offsets(
     """
     window = window_pair(window_size)
     trained = window if pretrained_window_size is None else window_pair(pretrained_window_size)
-    real = np.float32 if convention.offsets == "float32" else np.float64
+    real: Any = np.float32 if convention.offsets == "float32" else np.float64
     axes = [
         np.arange(1 - m, m, dtype=real) / real(max(n - 1, 1)) for m, n in zip(window, trained, strict=True)
     ]

@@ -153,8 +153,8 @@ def names_in(layout: str, names: Iterable[str] = ()) -> Names:
     """Returns the names of a layout, in the variant that a checkpoint has.
 
     ``names``, official or the checkpoint's own, show the variant: Swin or Swin V2; transformers 4.x has other
-    names for attention than 5.x, and no prefix ``swin.`` without a classifier; detection numbers its last norm
-    by the last stage.
+    names for attention than 5.x, and no prefix ``swin.`` without a classifier; detection numbers its last
+    norm by the last stage.
 
     Errors: ``ValueError`` for an unknown layout, and for V2 in that of detection.
 
@@ -177,7 +177,7 @@ def names_in(layout: str, names: Iterable[str] = ()) -> Names:
         older = any(re.search(r"\.(attention\.self|intermediate\.dense)\.", name) for name in names)
         return _transformers("" if bare else "swin.", _ATTENTION_4 if older else _ATTENTION_5)
     if second:
-        inside = f"features.{{2i+1}}.{{j}}.attn" if layout == "torchvision" else f"{BLOCK}.attn"
+        inside = "features.{2i+1}.{j}.attn" if layout == "torchvision" else f"{BLOCK}.attn"
         return _turn_into_v2(_BY_LAYOUT[layout], inside)
     return _BY_LAYOUT[layout]
 

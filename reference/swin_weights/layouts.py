@@ -23,8 +23,8 @@ def to_layout(
 
     Weights are arrays or tensors, all of a network or some; a name is that in the whole network,
     ``layers.0.blocks.0...``.  The names of transformers are those of 5.x, for an image classifier.
-    ``grid`` is the grid of the position embedding, which detection keeps as a map.  Weights of Swin V2 get its
-    names if one of them, or of ``version_marks``, is a name that only V2 has.
+    ``grid`` is the grid of the position embedding, which detection keeps as a map.  The names are those of
+    Swin V2 if one of the weights, or of ``version_marks``, has a name that only V2 has.
 
     Errors: ``ValueError`` for weights that have no name in the layout.
 
@@ -172,9 +172,9 @@ def _join(parts: list[Any]) -> Any:
 
 
 def _join_biases(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns V2's weights with one bias of queries, keys and values: torchvision has one, and clears the keys'.
+    """Returns V2's weights with one bias of queries, keys and values: torchvision's, which clears the keys'.
 
-    Where it stood, q_bias gives place to it.
+    It takes the place of q_bias.
     """
     joined: dict[str, Any] = {}
     for name, x in flat.items():

@@ -58,8 +58,8 @@ def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
 def _lists(node: Any, level: str = "") -> Any:
     """Returns a nested dict with lists in place of the levels whose names are all numbers.
 
-    The position bias of Swin V2 keeps its numbers, alone too: between its layers ``0`` and ``2`` is one without
-    weights.
+    The position bias of Swin V2 keeps its numbers, alone too: between its layers ``0`` and ``2`` is one
+    without weights.
     """
     if not isinstance(node, dict):
         return node

@@ -45,7 +45,7 @@ def bias_of_offset(
     >>> bias_of_offset(mlp, 0, 1, (1, 2))
     array([8.])
     """
-    kept = np.float32 if convention.offsets == "float32" else np.float64
+    kept: Any = np.float32 if convention.offsets == "float32" else np.float64
     shares = [kept(0.0 if m == 1 else d / (m - 1)) for d, m in zip((dh, dw), trained, strict=True)]
     if convention.offsets == "float32":  # the sum, the logarithm and the third are rounded one by one
         thirds = [kept(np.log(float(kept(1.0) + 8 * abs(t))) / np.log(2.0)) / kept(3.0) for t in shares]

@@ -88,7 +88,10 @@ class Peer(TorchAdapter):
 
 
 class NoSingleTokens:
-    """What is NaN in a window that is one token long on an axis: only the bias table shows it, the rest declines."""
+    """For a peer that gives NaN in a window one token long on an axis.
+
+    Only its bias table is asked there, and shows it; elsewhere it would hide everything else.
+    """
 
     def declines(self, name: str, *args: Any) -> str | None:
         """Why a call is not asked: a window is one token high or wide."""

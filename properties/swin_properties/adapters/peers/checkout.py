@@ -21,7 +21,7 @@ TIMM = {"DropPath": nn.Identity, "to_2tuple": two, "trunc_normal_": nn.init.trun
 
 
 CLASSES = ("SwinTransformerBlock", "BasicLayer", "PatchEmbed", "PatchMerging", "SwinTransformer")
-"""What is taken of a file, and `window_partition` and the like with them; in that of V2 the last has its name."""
+"""What is taken of a file, with `window_partition` and the like; V2 has another name for the last."""
 
 
 class Checkout(Peer):
@@ -109,8 +109,9 @@ def load_file(file: Path, name: str, stand_ins: Mapping[str, Mapping[str, Any]])
 
 
 def of_peer(swin: Any, file: Path, name: str, network: str = CLASSES[-1]) -> Any:
-    """The module, once it has the classes of the peer ``name``; official and detection differ in what a block is
-    told.
+    """The module, once it has the classes of the peer ``name``.
+
+    official and detection differ in what a block is told; ``network`` is the class of the network.
 
     Errors: ``ValueError`` where it lacks a class, or is the other peer's.
     """

@@ -12,9 +12,7 @@ from swin_properties.adapters.arguments import label_arguments
 from swin_properties.adapters.peers.base import (
     NoSingleTokens,
     bias_of_softmax,
-    ratio,
     table_of_bias,
-    trained_windows,
     two,
     withdraw_v1,
 )
@@ -30,7 +28,7 @@ class OfficialV2(NoSingleTokens, Official):
 
     convention = "official-v2"
     network_class = "SwinTransformerV2"
-    scope = Official.scope | {"no_qk_scale": True}  # noqa: RUF012
+    scope = Official.scope | {"no_qk_scale": True}
 
     def declines(self, name: str, *args: Any) -> str | None:
         """Why a call is not asked: a window is one token high or wide, or shrinks to that."""

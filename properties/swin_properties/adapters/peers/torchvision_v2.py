@@ -15,7 +15,7 @@ class TorchvisionV2(NoSingleTokens, Torchvision):
     """The parts of V1, with V2's attention, block and merge in them."""
 
     convention = "torchvision-v2"
-    scope = Torchvision.scope | {"no_pretrained_window": True}  # noqa: RUF012
+    scope = Torchvision.scope | {"no_pretrained_window": True}
     attention_class = "ShiftedWindowAttentionV2"
     block_class, merging_class = "SwinTransformerBlockV2", "PatchMergingV2"
 

@@ -22,7 +22,7 @@ BLOCK = "swinv2.encoder.layers.0.blocks.0."
 
 
 class TransformersV2(Peer):
-    """A block decides its window and shift by the grid that it is built for: here by one that decides nothing."""
+    """A block decides its window and shift by the grid that it is built for; here that changes neither."""
 
     convention, layout = "transformers-v2", "transformers"
     version_marks = ("swinv2",)
@@ -47,7 +47,7 @@ class TransformersV2(Peer):
 
     def relative_position_index(self, window_size: Any) -> Any:
         """(N, N), integers."""
-        return getattr(self._attention(1, 1, window_size, {}, None), "self").relative_position_index
+        return self._attention(1, 1, window_size, {}, None).self.relative_position_index
 
     def shifted_window_mask(self, height: int, width: int, window_size: Any, shift_size: Any) -> Any:
         """(nW, N, N)."""
@@ -148,7 +148,7 @@ class TransformersV2(Peer):
 
     def swin_v2_features(self, images: Any, params: Any, config: Any) -> Any:
         """(B, 3, H, W) -> the map (B, H', W', C') of every stage."""
-        # Its position embedding has a row too many; `swin_v2_transformer` shows it, here it would hide the rest.
+        # Its position embedding has a row too many: `swin_v2_transformer` shows it, here it would hide more.
         only(not config.absolute_position_embedding, "networks without a position embedding")
         asked = {"output_hidden_states": True, "output_hidden_states_before_downsampling": True}
         swin = self._network(params, config).swinv2
