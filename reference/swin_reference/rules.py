@@ -67,6 +67,8 @@ def stage_window(grid: Grid, window_size: Size, convention: Convention) -> tuple
         return min(mh, height), min(mw, width)
     if convention.window == "shrink-both" and (height <= mh or width <= mw):
         return min(mh, height, width), min(mw, height, width)
+    if convention.window == "shrink-height":
+        return min(mh, height), min(mw, height)
     if convention.window == "reject" and (height < mh or width < mw):
         raise Rejected(
             f"the {convention.name} convention takes grids no smaller than the window, got {height}x{width} "
@@ -91,6 +93,8 @@ def stage_shift(grid: Grid, window_size: Size, convention: Convention = CANONICA
         tall = wide = True
     elif convention.shift == "min":
         tall = wide = tall and wide
+    elif convention.shift == "height":
+        wide = tall
     return mh // 2 * tall, mw // 2 * wide
 
 
@@ -150,7 +154,7 @@ def check_image(image: Grid, config: SwinConfig, convention: Convention) -> None
     >>> check_image((9, 9), SwinConfig(image_size=8), CANONICAL)
     """
     height, width = image
-    if convention.grid != "run-time" and (height, width) != pair(config.image_size):
+    if convention.grid in ("built-ceil", "built-floor") and (height, width) != pair(config.image_size):
         raise Rejected(
             f"the {convention.name} convention builds a network for one image size, got {height}x{width} and "
             f"image_size={config.image_size}: make a network with image_size={(height, width)}"

@@ -11,7 +11,6 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-from swin_reference.config import CONVENTIONS
 from swin_reference.rules import stage_grids
 
 from swin_properties.adapters import load
@@ -35,7 +34,9 @@ def add(commands: Any) -> None:
     words = "find which convention an implementation follows: where it pads, when it shifts, ..."
     command = commands.add_parser("identify", help=words, description=DESCRIPTION)
     command.set_defaults(prepare=prepare)
-    add_implementation(command, "it must offer swin_transformer or swin_features")
+    add_implementation(
+        command, "it must offer a whole network, such as swin_transformer or swin_v2_transformer"
+    )
     add_dtype(command)
     add_process(command)
 
@@ -72,7 +73,7 @@ def table(identity: identify.Identity) -> Table:
     rows.add_column("computes what these compute", overflow="fold")
     rows.add_column("", overflow="fold")
     for answer in identity.answers:
-        names = "every convention" if len(answer.follows) == len(CONVENTIONS) else ", ".join(answer.follows)
+        names = "every convention" if answer.follows == answer.asked else ", ".join(answer.follows)
         note = "rejects it" if answer.rejected else answer.decisions
         if not answer.follows and not note:
             note = "no combination of the decisions gives this"

@@ -82,6 +82,24 @@ def clamp_value(swin: Asked, case: GridV2Case) -> Any:
 
 
 @law(
+    "cosine_window_attention/finite-mask",
+    ["cosine_window_attention.mask"],
+    draw_in_v2(grids(whole=True, enough=True)),
+    compares_with="oracle",
+)
+def finite_mask(swin: Asked, case: GridV2Case) -> Any:
+    """A mask is added to the logits once: one of small negative numbers lowers them by these."""
+    x, params = case.windows(), case.attention()
+    shape = len(x) // case.batch, x.shape[1], x.shape[1]
+    mask = case.rng(3).integers(-8, 1, shape) / 4.0
+    args = x, params, case.heads, case.window
+    return (
+        swin.cosine_window_attention(*args, mask=mask),
+        swin.expected.cosine_window_attention(*args, mask=mask),
+    )
+
+
+@law(
     "cosine_window_attention/clamp-gradient",
     ["vjp", *CWA],
     draw_in_v2(Windows),

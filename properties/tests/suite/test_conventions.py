@@ -24,7 +24,9 @@ from swin_properties.identify.sizes import FEW, SWEEP, SmallNetwork
 from swin_properties.judging import run
 from swin_properties.judging.implementation import load_implementation
 from swin_reference.config import CONVENTIONS, DECISIONS, Convention, SwinConfig, convention_named
+from swin_reference.conventions import CONVENTIONS_V2
 from swin_reference.parameters import hot_parameters, parameter_shapes
+from swin_reference.parameters_v2 import parameter_v2_shapes
 from swin_reference.sizes import pair
 
 import swin_torch
@@ -88,6 +90,43 @@ def test_a_few_sizes_find_the_convention_alone(variants: Any, name: str) -> None
     found = identify.identify(judged, FEW)
     assert found.fits == [name]
     assert set(found.separated) == set(CONVENTIONS) - {name}
+
+
+@pytest.mark.parametrize("name", CONVENTIONS_V2)
+def test_a_few_sizes_find_the_convention_of_v2_alone(name: str) -> None:
+    only_v2 = SimpleNamespace(
+        swin_v2_transformer=swin_reference.under(CONVENTIONS_V2[name]).swin_v2_transformer
+    )
+    found = identify.identify(Implementation(only_v2, PRECISIONS["float64"]), FEW)
+    assert found.fits == [name]
+    assert set(found.separated) == set(CONVENTIONS_V2) - {name}
+
+
+@pytest.mark.parametrize("name", CONVENTIONS_V2)
+def test_both_oracles_agree_on_v2_or_reject_at_every_size(name: str) -> None:
+    ran = 0
+    sizes = [size for size in SMALL if size.image[0] * size.image[1] <= 20 * 20]
+    for size in [*sizes, SmallNetwork((17, 19))]:
+        config = replace(size.config_v2, convention=name)
+        images, _, _ = network(size, "canonical")
+        params = hot_parameters(parameter_v2_shapes(size.config_v2))
+        if find_refusal("swin_v2_transformer", (images, params, config), CONVENTIONS_V2[name]):
+            with pytest.raises(ValueError, match=name):
+                swin_reference.swin_v2_transformer(images, params, config)
+            continue
+        ran += 1
+        expected = swin_reference.swin_v2_transformer(images, params, config)
+        outcome = within_budget(
+            lambda swin, args=(images, params, config), expected=expected: (
+                swin.swin_v2_transformer(*args),
+                expected,
+            ),
+            swin_reference.direct,
+            swin_reference,
+            PRECISIONS["float64"],
+        )
+        assert outcome.holds, size
+    assert ran >= 2
 
 
 def test_an_undeclared_convention_is_found_and_said() -> None:

@@ -83,7 +83,11 @@ def window_and_shift(
         window = [min(pair) for pair in zip(sides, window, strict=True)]
     elif convention.window == "shrink-both" and any(spans):
         window = [min(m, *sides) for m in window]
+    elif convention.window == "shrink-height":
+        window = [min(m, height) for m in window]
     spans = [side <= m for side, m in zip(sides, window, strict=True)]
-    drops = {"never": [False, False], "min": [any(spans)] * 2, "axis": spans}[convention.shift]
+    drops = {"never": [False, False], "min": [any(spans)] * 2, "axis": spans, "height": spans[:1] * 2}[
+        convention.shift
+    ]
     shift = [0 if drop else m // 2 for m, drop in zip(window, drops, strict=True)]
     return (window[0], window[1]), (shift[0], shift[1])
