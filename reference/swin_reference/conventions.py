@@ -85,11 +85,11 @@ class Convention:
     padding: str = "pad-roll"
     grid: str = "run-time"
     mask_value: float = -inf
+    offsets: str = "exact"
+    clamp: str = "exact"
     padded_keys: str = "attend"
     pad_side: str = "end"
     small_table: str = "centre"
-    offsets: str = "exact"
-    clamp: str = "exact"
 
     def __post_init__(self) -> None:
         for decision, values in DECISIONS.items():
