@@ -130,7 +130,7 @@ def backward(
 
 
 def _turn_all(qkv: Tensor, pad_qkv: Tensor | None, factors: Tensor) -> tuple[Tensor, Tensor | None]:
-    operator._check_qkv(qkv, len(factors))
+    operator.check_qkv(qkv, len(factors))
     qkv = qkv.contiguous()
     scratch = take_scratch("cosines", *qkv.shape) if c.takes(qkv, factors) and qkv.numel() else None
     turned = turn(qkv, factors, scratch)
@@ -154,7 +154,7 @@ def _make_forward_shape(
     qkv: Tensor, bias_table: Tensor, pad_qkv: Tensor | None, factors: Tensor, num_heads: int, *sizes: Any
 ) -> Tensor:
     _check_factors(factors, num_heads, qkv)
-    return operator._make_forward_shape(qkv, bias_table, pad_qkv, num_heads, *sizes)
+    return operator.make_forward_shape(qkv, bias_table, pad_qkv, num_heads, *sizes)
 
 
 def _make_backward_shapes(
@@ -167,7 +167,7 @@ def _make_backward_shapes(
     *sizes: Any,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     _check_factors(factors, num_heads, qkv)
-    found = operator._make_backward_shapes(gradient, qkv, bias_table, pad_qkv, num_heads, *sizes)
+    found = operator.make_backward_shapes(gradient, qkv, bias_table, pad_qkv, num_heads, *sizes)
     return *found, torch.empty_like(factors)
 
 

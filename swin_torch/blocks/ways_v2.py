@@ -9,19 +9,23 @@ from torch.utils.checkpoint import checkpoint
 
 from swin_torch.attention import cosines
 from swin_torch.backends import triton
+from swin_torch.blocks import cpu_inference_v2, cpu_training_v2
 from swin_torch.blocks.calls import (
     NO_PLAN,
     Call,
     Kept,
+    MergeCall,
     Way,
+    by_c,
     find_keeping,
     find_obstacle,
     run_first,
     with_gradients,
+    without_gradients,
 )
-from swin_torch.blocks.parts import find_layers, find_misfit
+from swin_torch.blocks.parts import Merge, find_layers, find_misfit
 from swin_torch.blocks.parts_v2 import BlockV2, CosineAttention, find_misfit_of_attention, find_parameters
-from swin_torch.blocks.plain_v2 import plain_block
+from swin_torch.blocks.plain_v2 import plain_block, plain_merge
 from swin_torch.geometry import functional_v2
 from swin_torch.geometry.conventions import CANONICAL, Convention
 from swin_torch.geometry.functional import drop_path
@@ -51,7 +55,26 @@ def make_call(block: BlockV2, x: Tensor, shift_size: Size, kept: Kept = (None, N
     return Call(block, x, shift_size, kept, keeping, by_kernels, gradients, obstacle, of, plan, factors)
 
 
+def compute_merge(merging: Merge, merged: Tensor) -> Tensor:
+    """Computes the linear layer and the norm of a merge in the first way that takes the call."""
+    obstacle = find_obstacle(merging)
+    if obstacle is None and torch.compiler.is_compiling():
+        obstacle = "PyTorch compiles it"
+    by_kernels, gradients = triton.is_asked_for(merged), torch.is_grad_enabled()
+    keeping = merging.keeping or find_keeping(by_kernels)
+    call = MergeCall(merging, merged, keeping, by_kernels, gradients, obstacle)
+    return run_first(MERGE_WAYS, call, merging)
+
+
 # Why a way does not take a call of a block.
+
+
+def _c_inference(call: Call) -> str | None:
+    return without_gradients(call) or by_c(call)
+
+
+def _c_training(call: Call) -> str | None:
+    return with_gradients(call, "most") or by_c(call)
 
 
 def _halves(call: Call) -> str | None:
@@ -62,7 +85,7 @@ def _fused_attention(call: Call) -> str | None:
     return call.obstacle
 
 
-def _plain(_: Call) -> None:
+def _plain(_: Call | MergeCall) -> None:
     return None
 
 
@@ -117,6 +140,16 @@ def shifted_cosine_window_attention(
 
 
 WAYS = (
+    Way(
+        "C",
+        _c_inference,
+        lambda call: cpu_inference_v2.forward(call.block, call.of, call.factors, call.x, call.plan),
+    ),
+    Way(
+        "C, with gradients",
+        _c_training,
+        lambda call: cpu_training_v2.forward(call.block, call.of, call.factors, call.x, call.plan, call.kept),
+    ),
     Way("fused attention, halves computed again in backward", _halves, in_halves),
     Way("fused attention", _fused_attention, by_its_layers),
     Way(
@@ -126,3 +159,25 @@ WAYS = (
     ),
 )
 """The ways of computing a block, in the order in which they are asked: functions of a `Call`."""
+
+
+# The ways of a merge.
+
+
+def _merge_by_c(call: MergeCall) -> str | None:
+    if call.obstacle is not None:
+        return call.obstacle
+    if call.gradients:
+        return "gradients are recorded"
+    if call.by_kernels:
+        return "Triton kernels are asked for"
+    if torch.is_autocast_enabled(call.merged.device.type):
+        return "autocast chooses the types of its layers"
+    return cpu_inference_v2.find_refusal_of_merge(call.merging, call.merged)
+
+
+MERGE_WAYS = (
+    Way("C", _merge_by_c, lambda call: cpu_inference_v2.merge(call.merging, call.merged)),
+    Way("plain operations", _plain, lambda call: plain_merge(call.merging, call.merged)),
+)
+"""The ways of computing a merge, in the order in which they are asked: functions of a `MergeCall`."""

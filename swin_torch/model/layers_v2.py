@@ -12,8 +12,7 @@ from torch.nn.init import zeros_
 
 from swin_torch.blocks.parts import Merge
 from swin_torch.blocks.parts_v2 import BlockV2, CosineAttention
-from swin_torch.blocks.plain_v2 import plain_merge
-from swin_torch.blocks.ways_v2 import compute_block
+from swin_torch.blocks.ways_v2 import compute_block, compute_merge
 from swin_torch.geometry import functional, functional_v2
 from swin_torch.geometry.conventions import CANONICAL, Convention, check_merge
 from swin_torch.geometry.sizes import Size, check_window
@@ -153,7 +152,7 @@ class SwinV2PatchMerging(Merge):
         Errors: ``ValueError`` for an odd side that the convention rejects.
         """
         check_merge(x.shape[1:3], self.convention)
-        return plain_merge(self, functional.merge_neighbours(x))
+        return compute_merge(self, functional.merge_neighbours(x))
 
 
 SwinV2PatchMerging.kinds = {"": SwinV2PatchMerging, "norm": nn.LayerNorm, "reduction": nn.Linear}
