@@ -20,14 +20,16 @@ from swin_torch.geometry.plan import Plan
 
 
 def forward(block: BlockV2, of: Parameters, factors: Tensor, x: Tensor, plan: Plan) -> Tensor:
-    """Returns the output of a block, (B, H, W, C) -> same, computed a few images at a time."""
+    """Returns the output of a block, (B, H, W, C) -> same, computed a few images at a time.
+
+    The qkv of padding is the bias as it is: its key is 0, and nobody asks for the outputs of its query.
+    """
     out, sizes = torch.empty_like(x), (plan, 1.0, block.convention.mask_value)
-    pad = turn_padding(of.qkv_bias, factors, plan)
     for given, found in zip(*map(split_images, (x, out)), strict=True):
         qkv = take_scratch("qkv", *given.shape[:3], len(of.qkv))
         for rows, to in zip(*map(split_for_cache, (given, qkv)), strict=True):
             cosines.turn(multiply(rows, of.qkv.T, to, bias=of.qkv_bias), factors, to)
-        attended = c.forward(qkv, of.table, pad, *sizes, out=take_scratch("attended", *given.shape))
+        attended = c.forward(qkv, of.table, of.qkv_bias, *sizes, out=take_scratch("attended", *given.shape))
         for before, tokens, rows in zip(*map(split_for_cache, (given, attended, found)), strict=True):
             branch = take_scratch("normed", *rows.shape)
             hidden = take_scratch("hidden", len(rows), len(of.fc1))
@@ -37,13 +39,6 @@ def forward(block: BlockV2, of: Parameters, factors: Tensor, x: Tensor, plan: Pl
             multiply(hidden, of.fc2.T, branch, bias=of.fc2_bias)
             pointwise.norm(branch, of.norm2, of.norm2_bias, block.norm2.eps, rows, given=rows)
     return out
-
-
-def turn_padding(qkv_bias: Tensor | None, factors: Tensor, plan: Plan) -> Tensor | None:
-    """Returns the qkv of padded tokens with a key and a query of length 1; None where there are none."""
-    if qkv_bias is None or not plan.is_padded:
-        return None
-    return cosines.turn(qkv_bias, factors, torch.empty_like(qkv_bias))
 
 
 def merge(merging: Merge, merged: Tensor) -> Tensor:

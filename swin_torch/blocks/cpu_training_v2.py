@@ -14,14 +14,12 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import layer_norm
 
-from swin_torch.attention.cosines import turn_backward
 from swin_torch.backends import c
 from swin_torch.backends.c import cosines, pointwise
 from swin_torch.backends.c.layout import lay_out_kept
 from swin_torch.backends.c.products import multiply
 from swin_torch.backends.c.scratch import take_scratch
 from swin_torch.blocks.cpu_inference import split_for_cache
-from swin_torch.blocks.cpu_inference_v2 import turn_padding
 from swin_torch.blocks.cpu_training import (
     LinearGradients,
     lay_out_factor,
@@ -64,7 +62,7 @@ class _Block(Function):
         turned = take_scratch("cosines", *qkv.shape)
         for rows, to, cosine in zip(*map(split_for_cache, (x, qkv, turned)), strict=True):
             cosines.turn(multiply(rows, of.qkv.T, to, bias=of.qkv_bias), factors, cosine)
-        attended = c.forward(turned, of.table, turn_padding(of.qkv_bias, factors, sizes[0]), *sizes)
+        attended = c.forward(turned, of.table, of.qkv_bias, *sizes)
         first, y, second, z = (torch.empty_like(x) for _ in range(4))
         before = x.new_empty(*x.shape[:3], len(of.fc1))
         pieces = map(split_for_cache, (x, attended, first, y, before, second, z))
@@ -110,18 +108,15 @@ class _Block(Function):
         of_kept = _differentiate_factors(ctx, (of_x, gradient), (first, second), of)
         turned = cosines.turn(qkv, factors, take_scratch("cosines", *qkv.shape))
         plan, scale, mask_value = ctx.sizes
-        pad, scratch = turn_padding(of.qkv_bias, factors, plan), take_scratch("qkv", *qkv.shape)
+        scratch = take_scratch("qkv", *qkv.shape)
         of_qkv, of_table, of_pad = c.backward(
-            of_attended, turned, of.table, pad, plan, scale, mask_value, out=scratch
+            of_attended, turned, of.table, of.qkv_bias, plan, scale, mask_value, out=scratch
         )
         of_factors = cosines.turn_backward(of_qkv, qkv, factors)
         for rows, of_them, of_rows in zip(*map(split_for_cache, (x, of_qkv, of_x)), strict=True):
             layers["qkv"].backward(of_them, rows)
             multiply(of_them, of.qkv, of_rows, given=of_rows)
-        if pad is not None:  # padding's qkv is the bias
-            of_padding, more = turn_backward(of_pad, of.qkv_bias, factors)
-            layers["qkv"].of_bias += of_padding
-            of_factors = of_factors + more
+        layers["qkv"].of_bias += of_pad  # the values of padding are the bias; its keys have none
         qkv_layer, proj, fc1, fc2 = ((layer.of_weight, layer.of_bias) for layer in layers.values())
         of_bias = None if of.qkv_bias is None else qkv_layer[1]
         found = *of_norm1.sum(0), qkv_layer[0], of_bias, of_table, *proj, *of_norm2.sum(0), *fc1, *fc2

@@ -11,9 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from swin_torch.blocks.parts import Branches, Parameters, find_layers
+from swin_torch.blocks.touched import Kinds, find_touch
 from swin_torch.geometry import functional_v2
 
 Weights = tuple[Tensor, Tensor, Tensor]
+
+BIAS_MLP: Kinds = {"": nn.Sequential, "0": nn.Linear, "1": nn.ReLU, "2": nn.Linear}
+"""The layers that compute the bias table."""
 
 
 class CosineAttention(nn.Module):
@@ -43,9 +47,12 @@ class CosineAttention(nn.Module):
         Without gradients on a CPU it is kept, and returned as long as the weights are equal: that is seen
         however they were changed, which versions of tensors do not tell.
         """
+        sizes = self.window_size, self.pretrained_window_size
+        if find_touch(self.cpb_mlp, BIAS_MLP) is not None:
+            offsets = functional_v2.find_offsets(*sizes, self.logit_scale.dtype, self.logit_scale.device)
+            return 16 * self.cpb_mlp(offsets).sigmoid()
         layers: Any = self.cpb_mlp
         of: Weights = (layers[0].weight, layers[0].bias, layers[2].weight)
-        sizes = self.window_size, self.pretrained_window_size
         if torch.is_grad_enabled() or torch.compiler.is_compiling() or not _lie_on_a_cpu(of):
             return functional_v2.continuous_position_bias_table(*of, *sizes)
         kept = self._kept
@@ -65,7 +72,7 @@ class BlockV2(Branches):
 
 
 def _lie_on_a_cpu(of: Weights) -> bool:
-    return all(type(one) in (Tensor, nn.Parameter) and one.is_cpu for one in of)
+    return all(one.is_cpu and functional_v2.is_plain(one) for one in of)
 
 
 def _equal(one: Tensor, other: Tensor) -> bool:

@@ -9,6 +9,7 @@ from torch.utils.checkpoint import checkpoint
 
 from swin_torch.attention import cosines
 from swin_torch.backends import triton
+from swin_torch.backends.c import cosines as c
 from swin_torch.blocks import cpu_inference_v2, cpu_training_v2
 from swin_torch.blocks.calls import (
     NO_PLAN,
@@ -43,7 +44,7 @@ def make_call(block: BlockV2, x: Tensor, shift_size: Size, kept: Kept = (None, N
     obstacle, of, factors, plan = find_obstacle(block), None, None, NO_PLAN
     attn = block.attn
     if obstacle is None and not torch.compiler.is_compiling():
-        obstacle = find_misfit_of_attention(attn, x.shape[-1])
+        obstacle = find_misfit_of_attention(attn, x.shape[-1] if x.dim() else 0)
         if obstacle is None:
             of, factors = find_parameters(block)
             obstacle = find_misfit(find_layers(block), of, x, attn.window_size, kept)
@@ -70,11 +71,22 @@ def compute_merge(merging: Merge, merged: Tensor) -> Tensor:
 
 
 def _c_inference(call: Call) -> str | None:
-    return without_gradients(call) or by_c(call)
+    return without_gradients(call) or _by_c(call)
 
 
 def _c_training(call: Call) -> str | None:
-    return with_gradients(call, "most") or by_c(call)
+    return with_gradients(call, "most") or _by_c(call)
+
+
+def _by_c(call: Call) -> str | None:
+    found = by_c(call)
+    if found is not None or call.factors is None or c.takes(call.factors):
+        return found
+    return f"logit_scale is {call.factors.dtype} on {call.factors.device}, C reads float32 on a CPU"
+
+
+def _part(call: Call) -> str | None:
+    return with_gradients(call, "little") or call.obstacle
 
 
 def _halves(call: Call) -> str | None:
@@ -96,6 +108,12 @@ def in_halves(call: Call) -> Tensor:
     """Computes a block that keeps the inputs of its two halves, and computes the halves again in backward."""
     attended = checkpoint(_attention_half, call, use_reentrant=False)
     x = call.x + drop_path(attended, call.kept[0])
+    return x + drop_path(checkpoint(_mlp_half, call.block, x, use_reentrant=False), call.kept[1])
+
+
+def in_part(call: Call) -> Tensor:
+    """Computes a block by its own layers around the fused attention, and the MLP's half again in backward."""
+    x = call.x + drop_path(_attention_half(call), call.kept[0])
     return x + drop_path(checkpoint(_mlp_half, call.block, x, use_reentrant=False), call.kept[1])
 
 
@@ -150,6 +168,7 @@ WAYS = (
         _c_training,
         lambda call: cpu_training_v2.forward(call.block, call.of, call.factors, call.x, call.plan, call.kept),
     ),
+    Way("fused attention, the MLP computed again in backward", _part, in_part),
     Way("fused attention, halves computed again in backward", _halves, in_halves),
     Way("fused attention", _fused_attention, by_its_layers),
     Way(

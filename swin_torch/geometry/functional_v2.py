@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from math import log
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,12 +44,36 @@ def log_spaced_offsets(
     return (t.sign() * (8 * t.abs()).log1p() / log(8)).to(dtype)
 
 
-@lru_cache(maxsize=64)
-def _keep_offsets(
+_KEPT: dict[Any, Tensor] = {}
+"""The offsets of windows that were asked for, by window, pretrained window, type and device."""
+
+
+def find_offsets(
     window: tuple[int, int], trained: tuple[int, int] | None, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
-    with torch.inference_mode(False):  # such a tensor could not be used in training later
+    """Returns what `log_spaced_offsets` returns, computed once."""
+    if torch.compiler.is_compiling():
         return log_spaced_offsets(window, trained, dtype, device)
+    key = window, trained, dtype, device
+    if (kept := _KEPT.get(key)) is not None:
+        return kept
+    with torch.inference_mode(False):  # such a tensor could not be used in training later
+        found = log_spaced_offsets(window, trained, dtype, device)
+    if is_plain(found):
+        _KEPT[key] = found
+    return found
+
+
+def is_plain(x: Tensor) -> bool:
+    """Tells whether a tensor has numbers of its own, and is none that a tracer or a transform made.
+
+    >>> is_plain(torch.ones(1)), is_plain(torch.ones(1, device="meta"))
+    (True, False)
+    """
+    try:
+        return type(x) in (Tensor, torch.nn.Parameter) and x.data_ptr() != 0
+    except RuntimeError:  # a wrapper of PyTorch's function transforms
+        return False
 
 
 def continuous_position_bias_table(
@@ -72,10 +96,7 @@ def continuous_position_bias_table(
     wide = torch.promote_types(first.dtype, torch.float32)
     window = check_window(window_size)
     trained = None if pretrained_window_size is None else check_window(pretrained_window_size)
-    if torch.compiler.is_compiling() or first.is_meta:
-        offsets = log_spaced_offsets(window, trained, wide, first.device)
-    else:
-        offsets = _keep_offsets(window, trained, wide, first.device)
+    offsets = find_offsets(window, trained, wide, first.device)
     with torch.autocast(first.device.type, enabled=False):
         hidden = linear(offsets, first.to(wide), first_bias.to(wide)).relu()
         return 16 * linear(hidden, last.to(wide)).sigmoid()

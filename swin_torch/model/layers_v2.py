@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.init import zeros_
 
 from swin_torch.blocks.parts import Merge
-from swin_torch.blocks.parts_v2 import BlockV2, CosineAttention
+from swin_torch.blocks.parts_v2 import BIAS_MLP, BlockV2, CosineAttention
 from swin_torch.blocks.ways_v2 import compute_block, compute_merge
 from swin_torch.geometry import functional, functional_v2
 from swin_torch.geometry.conventions import CANONICAL, Convention, check_merge
@@ -121,8 +121,8 @@ SwinV2Block.kinds = {
     "norm2": nn.LayerNorm,
     "mlp": Mlp,
     "cpb_mlp": nn.Sequential,
-    "1": nn.ReLU,
-    **dict.fromkeys(("0", "2", "qkv", "proj", "fc1", "fc2"), nn.Linear),
+    **{number: BIAS_MLP[number] for number in "012"},
+    **dict.fromkeys(("qkv", "proj", "fc1", "fc2"), nn.Linear),
 }
 
 
