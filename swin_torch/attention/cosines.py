@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from swin_torch.attention import operator
+from swin_torch.backends import triton
 from swin_torch.backends.c import cosines as c
 from swin_torch.backends.c.scratch import take_scratch
 from swin_torch.geometry import functional_v2
@@ -57,6 +58,8 @@ def turn(qkv: Tensor, factors: Tensor, out: Tensor | None = None) -> Tensor:
 
     Shapes: (..., 3 C), factors (heads) -> (..., 3 C).
     """
+    if triton.takes_cosines(qkv, factors):
+        return triton.launch_turn(qkv, factors)
     if c.takes(qkv, factors):
         return c.turn(qkv, factors, torch.empty_like(qkv) if out is None else out)
     return functional_v2.turn_to_cosines(qkv, factors)
@@ -69,6 +72,8 @@ def turn_backward(gradient: Tensor, qkv: Tensor, factors: Tensor) -> tuple[Tenso
     >>> turn_backward(torch.ones(6), qkv, torch.ones(1))
     (tensor([ 0.0320, -0.0240,  0.5000,  0.0000,  1.0000,  1.0000]), tensor([1.4000]))
     """
+    if triton.takes_cosines(qkv, factors, gradient):
+        return triton.launch_turn_backward(gradient, qkv, factors)
     if c.takes(qkv, factors, gradient):
         return gradient, c.turn_backward(gradient, qkv, factors)
     wide, heads = torch.promote_types(qkv.dtype, torch.float32), factors.shape[0]
@@ -132,8 +137,8 @@ def backward(
 def _turn_all(qkv: Tensor, pad_qkv: Tensor | None, factors: Tensor) -> tuple[Tensor, Tensor | None]:
     operator.check_qkv(qkv, len(factors))
     qkv = qkv.contiguous()
-    scratch = take_scratch("cosines", *qkv.shape) if c.takes(qkv, factors) and qkv.numel() else None
-    turned = turn(qkv, factors, scratch)
+    by_c = c.takes(qkv, factors) and not triton.is_asked_for(qkv)
+    turned = turn(qkv, factors, take_scratch("cosines", *qkv.shape) if by_c else None)
     return turned, None if pad_qkv is None else turn(pad_qkv.to(qkv.dtype).contiguous(), factors)
 
 

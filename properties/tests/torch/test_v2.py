@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import copy
 import io
+import os
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -510,3 +513,72 @@ def test_the_fast_ways_compute_what_the_slow_ones_do() -> None:
             torch.testing.assert_close(
                 cpu_inference_v2.forward(made, of, factors, x, call.plan), exact, rtol=1e-4, atol=1e-5
             )
+
+
+INTERPRETED = """
+import sys
+from unittest.mock import patch
+import torch
+from swin_torch.attention import cosines
+from swin_torch.backends import triton
+
+def is_near(one, other):
+    error = (one.double() - other).abs() / other.abs().clamp(min=1)
+    return error.max() < 64 * torch.finfo(dtype).eps
+
+dtype = getattr(torch, sys.argv[1])
+for heads, head_dim, rows in ((3, 32, 70), (2, 5, 3)):
+    draw = torch.Generator().manual_seed(rows)
+    qkv, gradient = (torch.randn(rows, 3 * heads * head_dim, generator=draw).to(dtype) for _ in "12")
+    qkv[0] = 0
+    factors = torch.rand(heads, generator=draw) * 100
+    assert triton.takes_cosines(qkv, factors, gradient)
+    results = [triton.launch_turn(qkv, factors), *triton.launch_turn_backward(gradient, qkv, factors)]
+    with patch.object(triton, "is_asked_for", lambda _: False):
+        wide = qkv.double(), factors.double()
+        exact = [cosines.turn(*wide), *cosines.turn_backward(gradient.double(), *wide)]
+    if dtype == torch.float16:
+        exact[1][0, : 2 * heads * head_dim] = 0  # of zero vectors
+    assert all(map(is_near, results, exact))
+    assert not is_near(results[0] * 1.5, exact[0]) and not is_near(gradient, exact[1])
+"""
+
+LAWS_INTERPRETED = """
+import sys
+import swin_properties.laws
+from swin_properties.cases.case_v2 import GridV2Case
+from swin_properties.judging.compare import evaluate
+from swin_properties.judging.implementation import load_implementation
+from swin_properties.laws.law import LAWS
+from swin_torch.backends.triton import cosines, launch
+
+launched, run = set(), launch.run
+def counted(kernel, *args, **kwargs):
+    launched.add(kernel)
+    run(kernel, *args, **kwargs)
+launch.run = counted
+
+case = GridV2Case.parse("window=3x2 grid=4x5 shift=1x1 heads=2 head_dim=3 batch=1")
+for name in ("swin_v2_block/oracle", "shifted_cosine_window_attention/gradient"):
+    outcome = evaluate(LAWS[name], load_implementation("swin_torch", sys.argv[1]), case)
+    assert outcome.seen is None, outcome.seen
+assert {cosines.turn, cosines.turn_backward} <= launched
+"""
+
+
+@pytest.mark.parametrize("script", [INTERPRETED, LAWS_INTERPRETED], ids=["kernels", "laws"])
+@pytest.mark.parametrize("precision", ["bfloat16", "float16", "float32"])
+def test_the_kernels_of_triton_are_right_under_the_interpreter(
+    precision: str, script: str, deep: bool
+) -> None:
+    if not deep and (precision != "float16" or script == LAWS_INTERPRETED):
+        pytest.skip("the profile deep is not asked for: other precisions have the same kernels")
+    pytest.importorskip("triton", reason="triton is not installed")
+    run = subprocess.run(
+        [sys.executable, "-c", script, precision],
+        env=os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
