@@ -137,7 +137,7 @@ def backward(
 def _turn_all(qkv: Tensor, pad_qkv: Tensor | None, factors: Tensor) -> tuple[Tensor, Tensor | None]:
     operator.check_qkv(qkv, len(factors))
     qkv = qkv.contiguous()
-    by_c = c.takes(qkv, factors) and not triton.is_asked_for(qkv)
+    by_c = qkv.dtype == torch.float32 and c.takes(qkv, factors) and not triton.is_asked_for(qkv)
     turned = turn(qkv, factors, take_scratch("cosines", *qkv.shape) if by_c else None)
     return turned, None if pad_qkv is None else turn(pad_qkv.to(qkv.dtype).contiguous(), factors)
 

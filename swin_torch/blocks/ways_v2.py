@@ -80,7 +80,7 @@ def _c_training(call: Call) -> str | None:
 
 def _by_c(call: Call) -> str | None:
     found = by_c(call)
-    if found is not None or call.factors is None or c.takes(call.factors):
+    if found is not None or call.factors is None or c.takes(call.x, call.factors):
         return found
     return f"logit_scale is {call.factors.dtype} on {call.factors.device}, C reads float32 on a CPU"
 

@@ -1,23 +1,39 @@
-"""Queries and keys of length 1, and their gradients, in C, in float32 on a CPU (``cosines.c``)."""
+"""Queries and keys of length 1, and their gradients, in C, on a CPU (``cosines.c``).
+
+Tensors are float32 or bfloat16; lengths and factors are float32.
+"""
 
 from __future__ import annotations
 
 import ctypes
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from swin_torch.backends.c.building import build_library
-from swin_torch.backends.c.layout import lies_plainly
+from swin_torch.backends.c.layout import OWN, lies_plainly
 from swin_torch.backends.c.pointwise import FEW
 from swin_torch.backends.c.threads import count_parts, find_pointer, invoke_in_parallel
 
+DTYPES = torch.float32, torch.bfloat16
 
-def takes(*tensors: Tensor) -> bool:
-    """Returns whether the C functions take these tensors."""
-    return all(map(lies_plainly, tensors)) and _load_functions() is not None
+
+def takes(qkv: Tensor, factors: Tensor, *others: Tensor) -> bool:
+    """Returns whether the C functions take these tensors: qkv and others of its shape, and factors."""
+    if qkv.dtype not in DTYPES or not lies_plainly(factors):
+        return False
+    return all(map(partial(_lies_in_rows, dtype=qkv.dtype), (qkv, *others))) and _find(qkv.dtype) is not None
+
+
+def _lies_in_rows(x: Tensor, dtype: torch.dtype) -> bool:
+    if type(x) not in OWN or not x.is_cpu or x.dtype is not dtype or x.layout is not torch.strided:
+        return False
+    try:
+        return x.is_contiguous() and not x.is_neg() and x.data_ptr() != 0
+    except RuntimeError:  # a wrapper of PyTorch's function transforms
+        return False
 
 
 def turn(qkv: Tensor, factors: Tensor, out: Tensor) -> Tensor:
@@ -46,9 +62,9 @@ def _run(name: str, qkv: Tensor, factors: Tensor, *others: Tensor) -> None:
     sizes = ctypes.c_int64(heads), ctypes.c_int64(channels // 3 // heads)
     given = map(find_pointer, (qkv, factors, *others))
     rows = {"count": qkv.numel() // channels, "parts": _count_parts(qkv)}
-    invoke_in_parallel(_load_functions(), name, *given, *sizes, **rows)
+    invoke_in_parallel(_find(qkv.dtype), name, *given, *sizes, **rows)
 
 
 @cache
-def _load_functions() -> Any:
-    return build_library("cosines.c")
+def _find(dtype: torch.dtype) -> Any:
+    return build_library("cosines.c", BFLOAT16=int(dtype == torch.bfloat16))
