@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from swin_torch.attention.operator import shifted_window_attention_core
 from swin_torch.blocks.explain import explain
-from swin_torch.geometry import functional
+from swin_torch.geometry import functional, functional_v2
 from swin_torch.geometry.bias_resizing import resize_relative_position_bias
 from swin_torch.geometry.functional import (
     cyclic_shift,
@@ -27,7 +27,14 @@ from swin_torch.model.layers import (
     SwinStage,
     WindowAttention,
 )
+from swin_torch.model.layers_v2 import (
+    CosineWindowAttention,
+    SwinV2Block,
+    SwinV2PatchMerging,
+    SwinV2Stage,
+)
 from swin_torch.model.network import SwinTransformer, swin_b, swin_l, swin_s, swin_t
+from swin_torch.model.network_v2 import SwinV2Transformer, swin_v2_b, swin_v2_l, swin_v2_s, swin_v2_t
 from swin_torch.model.patches import PatchEmbed, PatchMerging
 
 if TYPE_CHECKING:
@@ -36,12 +43,17 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Adapter",
+    "CosineWindowAttention",
     "Mlp",
     "PatchEmbed",
     "PatchMerging",
     "SwinBlock",
     "SwinStage",
     "SwinTransformer",
+    "SwinV2Block",
+    "SwinV2PatchMerging",
+    "SwinV2Stage",
+    "SwinV2Transformer",
     "WindowAttention",
     "adapter",
     "adapters",
@@ -51,6 +63,7 @@ __all__ = [
     "explain",
     "from_checkpoint",
     "functional",
+    "functional_v2",
     "graphed",
     "merge_neighbours",
     "plain",
@@ -65,6 +78,10 @@ __all__ = [
     "swin_l",
     "swin_s",
     "swin_t",
+    "swin_v2_b",
+    "swin_v2_l",
+    "swin_v2_s",
+    "swin_v2_t",
     "window_attention",
     "window_partition",
     "window_reverse",

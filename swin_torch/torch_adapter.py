@@ -15,21 +15,25 @@ from typing import Any, TypeVar
 import torch
 from swin_properties import TorchAdapter
 from swin_reference.config import CONVENTIONS, SwinConfig
+from swin_reference.config_v2 import SwinV2Config
 from swin_weights import flatten
 from torch import Tensor, nn
 
-from swin_torch.blocks import ways
-from swin_torch.geometry import functional
+from swin_torch.blocks import ways, ways_v2
+from swin_torch.geometry import functional, functional_v2
 from swin_torch.geometry.bias_resizing import resize_relative_position_bias
 from swin_torch.geometry.conventions import fit_window, take_convention
 from swin_torch.geometry.sizes import Size
 from swin_torch.model import network
 from swin_torch.model.layers import Kept, Mlp, SwinBlock, SwinStage, WindowAttention
+from swin_torch.model.layers_v2 import CosineWindowAttention, SwinV2Block, SwinV2PatchMerging, SwinV2Stage
 from swin_torch.model.network import SwinTransformer
+from swin_torch.model.network_v2 import SwinV2Transformer
 from swin_torch.model.patches import PatchEmbed, PatchMerging
 
 Params = Mapping[str, Any]
 Module = TypeVar("Module", bound=nn.Module)
+Config = TypeVar("Config", bound=SwinConfig)
 
 
 class Adapter(TorchAdapter):
@@ -215,11 +219,105 @@ class Adapter(TorchAdapter):
         """(B, colours, H, W) -> (B, classes)."""
         return self._blocks(params, SwinTransformer, self._under(config))(images, kept)
 
+    def continuous_position_bias_table(
+        self, params: Params, window_size: Size, pretrained_window_size: Size | None = None
+    ) -> Tensor:
+        """((2 Mh - 1)(2 Mw - 1), heads)."""
+        first, last = params["0"], params["2"]["weight"]
+        sizes = window_size, pretrained_window_size
+        table = functional_v2.continuous_position_bias_table(first["weight"], first["bias"], last, *sizes)
+        return table.to(last.dtype)
+
+    def cosine_window_attention(
+        self,
+        x: Tensor,
+        params: Params,
+        num_heads: int,
+        window_size: Size,
+        mask: Tensor | None = None,
+        pretrained_window_size: Size | None = None,
+    ) -> Tensor:
+        """(B nW, N, C), additive mask (nW, N, N) -> same."""
+        sizes = x.shape[-1], num_heads, window_size, "q_bias" in params, pretrained_window_size
+        return self._module(params, CosineWindowAttention, *sizes)(x, mask)
+
+    def shifted_cosine_window_attention(
+        self,
+        x: Tensor,
+        params: Params,
+        num_heads: int,
+        window_size: Size,
+        shift_size: Size,
+        pretrained_window_size: Size | None = None,
+    ) -> Tensor:
+        """(B, H, W, C) -> same."""
+        sizes = x.shape[-1], num_heads, window_size, "q_bias" in params, pretrained_window_size
+        attention = self._module(params, CosineWindowAttention, *sizes)
+        fast = self.ways == "fast"
+        attend = ways_v2.shifted_cosine_window_attention if fast else functional.shifted_window_attention
+        return attend(x, attention, window_size, shift_size, self.decided)
+
+    def swin_v2_patch_merging(self, x: Tensor, params: Params) -> Tensor:
+        """(B, H, W, C) -> (B, ceil(H/2), ceil(W/2), 2 C)."""
+        return self._blocks(params, SwinV2PatchMerging, x.shape[-1], convention=self.decided)(x)
+
+    def swin_v2_block(
+        self,
+        x: Tensor,
+        params: Params,
+        num_heads: int,
+        window_size: Size,
+        shift_size: Size,
+        kept: Kept | None = None,
+        pretrained_window_size: Size | None = None,
+    ) -> Tensor:
+        """(B, H, W, C), drop path's factors (B,) for both branches -> same."""
+        hidden, bias = _hidden(params["mlp"]), "q_bias" in params["attn"]
+        sizes = x.shape[-1], num_heads, window_size, hidden, bias, pretrained_window_size
+        return self._blocks(params, SwinV2Block, *sizes, convention=self.decided)(x, shift_size, kept)
+
+    def swin_v2_stage(
+        self,
+        x: Tensor,
+        params: Params,
+        depth: int,
+        num_heads: int,
+        window_size: Size,
+        kept: Sequence[Kept] | None = None,
+        pretrained_window_size: Size | None = None,
+    ) -> Tensor:
+        """(B, H, W, C) -> the same, merged if ``params`` has a ``downsample``."""
+        first, merge = params["blocks"][0], "downsample" in params
+        window = fit_window(x.shape[1:3], window_size, self.decided)
+        hidden, bias = _hidden(first["mlp"]), "q_bias" in first["attn"]
+        sizes = x.shape[-1], depth, num_heads, window, hidden, merge, bias, pretrained_window_size
+        return self._blocks(params, SwinV2Stage, *sizes, convention=self.decided)(x, kept)
+
+    def swin_v2_features(
+        self,
+        images: Tensor,
+        params: Params,
+        config: SwinV2Config,
+        kept: Sequence[Sequence[Kept]] | None = None,
+    ) -> list[Tensor]:
+        """(B, colours, H, W) -> the map (B, H', W', C') of every stage."""
+        return self._blocks(params, SwinV2Transformer, self._under(config)).features(images, kept)
+
+    def swin_v2_transformer(
+        self,
+        images: Tensor,
+        params: Params,
+        config: SwinV2Config,
+        kept: Sequence[Sequence[Kept]] | None = None,
+    ) -> Tensor:
+        """(B, colours, H, W) -> (B, classes)."""
+        return self._blocks(params, SwinV2Transformer, self._under(config))(images, kept)
+
     def _tensors(self, value: Any, leaf: bool = True) -> Any:
         # Inputs want gradients, as in training: without, PyTorch may multiply in another order.
         return super()._tensors(value, leaf=True)
 
-    def _under(self, config: SwinConfig) -> SwinConfig:
+    def _under(self, config: Config) -> Config:
         return replace(config, convention=self.convention)
 
     def _blocks(self, params: Params, kind: Callable[..., Module], *sizes: Any, **options: Any) -> Module:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from swin_torch.attention import operator
+from swin_torch.attention import cosines, operator
 from swin_torch.backends import triton
 from swin_torch.backends.c import threads
 
@@ -22,6 +22,8 @@ NO_WORK = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strid
 OWN: dict[str, Callable[..., Any]] = {
     operator.FORWARD: operator.forward,
     operator.BACKWARD: operator.backward,
+    cosines.FORWARD: cosines.forward,
+    cosines.BACKWARD: cosines.backward,
 }
 """The functions of our operators, whose inner operators are counted."""
 

@@ -56,7 +56,7 @@ def shifted_window_attention_core(
     tensor([3., 3., 4.])
     """
     window, shift = check_window(window_size), check_shift(shift_size, window_size)
-    _check_qkv(qkv, num_heads)
+    check_qkv(qkv, num_heads)
     grid = qkv.shape[1], qkv.shape[2]
     plan = Plan(grid, _check_padded(grid, window, padded_size), window, shift, num_heads, roll_first)
     return attend(qkv, bias_table, pad_qkv, plan, find_scale(qkv.shape[3], num_heads, qk_scale), mask_value)
@@ -165,7 +165,7 @@ def backward(
     return chosen.backward(gradient, qkv, bias_table, pad_qkv, plan, scale, mask_value)
 
 
-def _make_forward_shape(
+def make_forward_shape(
     qkv: Tensor,
     bias_table: Tensor,
     pad_qkv: Tensor | None,
@@ -173,6 +173,7 @@ def _make_forward_shape(
     window: Sequence[int],
     *_: Any,
 ) -> Tensor:
+    """Returns a tensor of the shape of what `forward` returns."""
     _check_tensors(qkv, bias_table, pad_qkv, num_heads, window)
     return _make_empty_out(qkv)
 
@@ -182,7 +183,7 @@ def _make_empty_out(qkv: Tensor) -> Tensor:
     return qkv.new_empty(batch, height, width, channels // 3)
 
 
-def _make_backward_shapes(
+def make_backward_shapes(
     gradient: Tensor,
     qkv: Tensor,
     bias_table: Tensor,
@@ -191,6 +192,7 @@ def _make_backward_shapes(
     window: Sequence[int],
     *_: Any,
 ) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns tensors of the shapes of what `backward` returns."""
     _check_tensors(qkv, bias_table, pad_qkv, num_heads, window)
     _check_gradient(gradient, qkv)
     return _make_empty_gradients(qkv, bias_table)
@@ -216,8 +218,8 @@ def _differentiate(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
 
 torch.library.impl(FORWARD, "CompositeExplicitAutograd", forward)
 torch.library.impl(BACKWARD, "CompositeExplicitAutograd", backward)
-torch.library.register_fake(FORWARD, _make_forward_shape)
-torch.library.register_fake(BACKWARD, _make_backward_shapes)
+torch.library.register_fake(FORWARD, make_forward_shape)
+torch.library.register_fake(BACKWARD, make_backward_shapes)
 torch.library.register_autograd(FORWARD, _differentiate, setup_context=_keep)
 
 
@@ -245,7 +247,8 @@ def _goes_by_kernels(qkv: Tensor, plan: Plan) -> bool:
     return lacking is None
 
 
-def _check_qkv(qkv: Tensor, num_heads: int) -> None:
+def check_qkv(qkv: Tensor, num_heads: int) -> None:
+    """Checks that qkv is a grid of tokens whose channels divide into heads."""
     if qkv.dim() != 4 or num_heads < 1 or not qkv.shape[3] or qkv.shape[3] % (3 * num_heads):
         raise ValueError(
             f"qkv is (B, H, W, 3 C) with C divisible by heads, got {tuple(qkv.shape)} and {num_heads} heads: "
@@ -257,7 +260,7 @@ def _check_tensors(
     qkv: Tensor, bias_table: Tensor, pad_qkv: Tensor | None, num_heads: int, window: Sequence[int]
 ) -> None:
     """Checks what the kernels rely on, in the operators themselves: anybody may call these."""
-    _check_qkv(qkv, num_heads)
+    check_qkv(qkv, num_heads)
     if qkv.dtype not in DTYPES:
         raise ValueError(f"qkv is float16, bfloat16, float32 or float64, got {qkv.dtype}: convert it")
     rows = _count_table_rows((*window,))

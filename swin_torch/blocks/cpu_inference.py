@@ -48,7 +48,7 @@ def _find_unreadable(named: dict[str, Tensor | None]) -> str:
 def forward(block: Block, of: Parameters, x: Tensor, plan: Plan) -> Tensor:
     """Returns the output of a block, (B, H, W, C) -> same, computed a few images at a time."""
     out = torch.empty_like(x)
-    for given, found in zip(*map(_split_images, (x, out)), strict=True):
+    for given, found in zip(*map(split_images, (x, out)), strict=True):
         qkv = take_scratch("qkv", *given.shape[:3], len(of.qkv))
         norm_linear(given, of.norm1, of.norm1_bias, block.norm1.eps, of.qkv, of.qkv_bias, out=qkv)
         attended = take_scratch("attended", *given.shape)
@@ -95,7 +95,7 @@ def split_for_cache(grid: Tensor) -> tuple[Tensor, ...]:
     return (rows,) if rows.shape[0] <= most else rows.split(most)
 
 
-def _split_images(grid: Tensor) -> tuple[Tensor, ...]:
+def split_images(grid: Tensor) -> tuple[Tensor, ...]:
     """Returns the images in pieces: about as many tokens as in `split_for_cache`, at least one image."""
     most = max(1, ROWS * torch.get_num_threads() // (grid.shape[1] * grid.shape[2]))
     return (grid,) if grid.shape[0] <= most else grid.split(most)

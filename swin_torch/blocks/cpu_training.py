@@ -58,14 +58,14 @@ class _Block(Function):
     ) -> Tensor:
         of, kept_attention, kept_mlp = (
             Parameters(*given),
-            _lay_out_factor(kept_attention, x),
-            _lay_out_factor(kept_mlp, x),
+            lay_out_factor(kept_attention, x),
+            lay_out_factor(kept_mlp, x),
         )
         qkv = cpu_inference.norm_linear(x, of.norm1, of.norm1_bias, eps[0], of.qkv, of.qkv_bias)
         attended = c.forward(qkv, of.table, of.qkv_bias, *sizes)
         y, z, before = torch.empty_like(x), torch.empty_like(x), x.new_empty(*x.shape[:3], len(of.fc1))
         pieces = map(split_for_cache, (x, attended, y, before, z))
-        factors = _repeat_factor(kept_attention, x), _repeat_factor(kept_mlp, x)
+        factors = repeat_factor(kept_attention, x), repeat_factor(kept_mlp, x)
         for rows, tokens, after, between, out, one, other in zip(*pieces, *factors, strict=False):
             _add_linear(rows, tokens, of.proj, of.proj_bias, one, out=after)
             args = after, of.norm2, of.norm2_bias, eps[1]
@@ -83,9 +83,11 @@ class _Block(Function):
         x, qkv, attended, y, before, *kept, of, gradient = _check_saved(ctx, gradient)
         plan, scale, mask_value = ctx.sizes
         wanted = dict(zip(Parameters._fields, ctx.needs_input_grad[5:], strict=True))
-        layers = {name: _Linear(getattr(of, name), wanted[name]) for name in ("qkv", "proj", "fc1", "fc2")}
-        of_norm1, of_norm2 = _make_norm_gradient(of.norm1), _make_norm_gradient(of.norm2)
-        factors = _repeat_factor(kept[0], x), _repeat_factor(kept[1], x)
+        layers = {
+            name: LinearGradients(getattr(of, name), wanted[name]) for name in ("qkv", "proj", "fc1", "fc2")
+        }
+        of_norm1, of_norm2 = make_norm_gradient(of.norm1), make_norm_gradient(of.norm2)
+        factors = repeat_factor(kept[0], x), repeat_factor(kept[1], x)
         of_y, of_attended = _differentiate_mlp(
             attended, y, before, gradient, factors, of, layers, of_norm2, ctx.eps[1]
         )
@@ -152,8 +154,8 @@ class _NormLinear(Function):
         shapes = (*before, *vector), vector, vector, (columns, *vector), gradient.shape
         x, gain, shift, weight, gradient = lay_out_kept((*ctx.saved_tensors, gradient), shapes)
         linear, of_norm, of_x = (
-            _Linear(weight, ctx.needs_input_grad[4]),
-            _make_norm_gradient(gain),
+            LinearGradients(weight, ctx.needs_input_grad[4]),
+            make_norm_gradient(gain),
             torch.empty_like(x),
         )
         _differentiate_norm_linear(x, gain, shift, ctx.eps, linear, gradient, None, of_norm, of_x)
@@ -166,7 +168,7 @@ def _differentiate_norm_linear(
     gain: Tensor,
     shift: Tensor,
     eps: float,
-    linear: _Linear,
+    linear: LinearGradients,
     of_out: Tensor,
     added: Tensor | None,
     of_norm: Tensor,
@@ -187,7 +189,7 @@ def _differentiate_mlp(
     gradient: Tensor,
     factors: tuple[Iterable[Tensor | None], Iterable[Tensor | None]],
     of: Parameters,
-    layers: dict[str, _Linear],
+    layers: dict[str, LinearGradients],
     of_norm: Tensor,
     eps: float,
 ) -> tuple[Tensor, Tensor]:
@@ -208,7 +210,7 @@ def _differentiate_mlp(
     return of_y, of_attended
 
 
-class _Linear:
+class LinearGradients:
     """Adds up the gradients of a linear layer, a few tokens at a time."""
 
     def __init__(self, weight: Tensor, wanted: bool) -> None:
@@ -227,18 +229,19 @@ class _Linear:
             multiply(of_out, self.weight, out)
 
 
-def _make_norm_gradient(gain: Tensor) -> Tensor:
+def make_norm_gradient(gain: Tensor) -> Tensor:
+    """Returns zeros to which threads add the gradients of a norm's gain and shift: (threads, 2, C)."""
     return gain.new_zeros(torch.get_num_threads(), 2, len(gain))
 
 
-def _repeat_factor(factor: Tensor | None, x: Tensor) -> Iterable[Tensor | None]:
+def repeat_factor(factor: Tensor | None, x: Tensor) -> Iterable[Tensor | None]:
     """Returns the factor of each token, in the pieces of `split_for_cache`."""
     if factor is None:
         return repeat(None)
     return split_for_cache(factor.view(-1, 1, 1, 1).expand(*x.shape[:3], 1).contiguous())
 
 
-def _lay_out_factor(factor: Tensor | None, x: Tensor) -> Tensor | None:
+def lay_out_factor(factor: Tensor | None, x: Tensor) -> Tensor | None:
     """Returns the factors of a branch in the type of x, contiguous."""
     return None if factor is None else factor.to(x.dtype).resolve_neg().contiguous()
 

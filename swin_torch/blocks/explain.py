@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from swin_torch.blocks.parts import Block, Merge
-from swin_torch.blocks.ways import recorded
+from swin_torch.blocks.calls import recorded
+from swin_torch.blocks.parts import Computed
 
 
 class Explanation(list[tuple[str, str, dict[str, str]]]):
@@ -35,7 +35,7 @@ def explain(model: nn.Module, images: Tensor) -> Explanation:
     ...     print(explain(model, torch.zeros(1, 3, 8, 8)).pop()[:2])
     ('layers.0.blocks.0', 'plain operations')
     """
-    names = {part: name for name, part in model.named_modules() if isinstance(part, (Block, Merge))}
+    names = {part: name for name, part in model.named_modules() if isinstance(part, Computed)}
     devices = [images.device] if images.is_cuda else []
     with torch.random.fork_rng(devices), recorded() as taken:
         model(images)

@@ -75,14 +75,26 @@ class MlpLayers(nn.Module):
     fc2: nn.Linear
 
 
-class Block(Computed):
-    """The layers of a block: x + (S)W-MSA(norm1(x)), then x + MLP(norm2(x))."""
+class Branches(Computed):
+    """What the blocks of Swin and Swin V2 share: two norms, an MLP, and branches that training may drop."""
 
     convention: Convention
+    drop_path_rate: float
     norm1: nn.LayerNorm
-    attn: Attention
     norm2: nn.LayerNorm
     mlp: MlpLayers
+
+    def draw_kept(self, x: Tensor) -> Tensor | None:
+        """Returns the random factors of drop path for one branch, (B); None where nothing is dropped."""
+        if not self.training or self.drop_path_rate == 0:
+            return None
+        return x.new_empty(x.shape[0]).bernoulli_(1 - self.drop_path_rate) / (1 - self.drop_path_rate)
+
+
+class Block(Branches):
+    """The layers of a block: x + (S)W-MSA(norm1(x)), then x + MLP(norm2(x))."""
+
+    attn: Attention
 
 
 class Merge(Computed):
@@ -110,8 +122,8 @@ class Parameters(NamedTuple):
     fc2_bias: Tensor
 
 
-def find_layers(block: Block) -> tuple[Any, ...]:
-    """Returns the norms and linear layers of a block in their order."""
+def find_layers(block: Any) -> tuple[Any, ...]:
+    """Returns the norms and linear layers of a block, of Swin or Swin V2, in their order."""
     attn, mlp = block.attn, block.mlp
     return block.norm1, attn.qkv, attn.proj, block.norm2, mlp.fc1, mlp.fc2
 

@@ -6,10 +6,6 @@ for each block of a model which way ran, and why the ways before it did not.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, NamedTuple
-
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, linear
@@ -19,79 +15,50 @@ from swin_torch.attention import operator
 from swin_torch.backends import triton
 from swin_torch.backends.triton import choices
 from swin_torch.blocks import cpu_inference, cpu_training, norms, recompute
+from swin_torch.blocks.calls import (
+    NO_PLAN,
+    Call,
+    Kept,
+    MergeCall,
+    by_c,
+    by_layers,
+    find_keeping,
+    find_obstacle,
+    in_one_type,
+    run_first,
+    with_gradients,
+    without_gradients,
+)
+from swin_torch.blocks.calls import (
+    Way as Way,
+)
+from swin_torch.blocks.calls import (
+    recorded as recorded,
+)
 from swin_torch.blocks.parts import (
     Attention,
     Block,
     Merge,
-    Parameters,
     find_layers,
     find_merge_misfit,
     find_misfit,
     find_parameters,
-    is_whole,
 )
 from swin_torch.blocks.plain import plain_block, plain_merge
-from swin_torch.blocks.touched import find_touch
 from swin_torch.geometry.conventions import CANONICAL, Convention
-from swin_torch.geometry.exported import is_recorded
 from swin_torch.geometry.functional import drop_path
 from swin_torch.geometry.plan import Plan, make_plan
 from swin_torch.geometry.sizes import Size
 
-Kept = tuple[Tensor | None, Tensor | None]
-"""The factors of drop path for the attention branch and the MLP branch of a block, (B) each."""
-
-
-class Way(NamedTuple):
-    """A way of computing: ``takes`` returns None, or why it does not take a call; ``run`` computes."""
-
-    name: str
-    takes: Callable[[Any], str | None]
-    run: Callable[[Any], Tensor]
-
-
-class Call(NamedTuple):
-    """A call of a block, with all that its ways ask about it.
-
-    ``obstacle`` is what leaves the plain way alone.  ``of`` is None while PyTorch compiles the block: what it
-    then traces is no tensor with an address.  The plan is made where there is no obstacle.
-    """
-
-    block: Block
-    x: Tensor
-    shift_size: Size
-    kept: Kept
-    keeping: str
-    by_kernels: bool
-    gradients: bool
-    obstacle: str | None
-    of: Parameters | None
-    plan: Plan
-
-
-class MergeCall(NamedTuple):
-    """A call of a merge, with all that its ways ask about it."""
-
-    merging: Merge
-    merged: Tensor
-    keeping: str
-    by_kernels: bool
-    gradients: bool
-    obstacle: str | None
-
-
-NO_PLAN = Plan((0, 0), (0, 0), (1, 1), (0, 0), 1, False)
-"""The plan of a call that only the plain way takes."""
-
 
 def compute_block(block: Block, x: Tensor, shift_size: Size, kept: Kept) -> Tensor:
     """Computes a block in the first way that takes the call: (B, H, W, C) -> same."""
-    return _run_first(WAYS, make_call(block, x, shift_size, kept), block)
+    return run_first(WAYS, make_call(block, x, shift_size, kept), block)
 
 
 def make_call(block: Block, x: Tensor, shift_size: Size, kept: Kept = (None, None)) -> Call:
     """Returns a call of a block with what its ways ask about it."""
-    obstacle, of, plan = _find_obstacle(block), None, NO_PLAN
+    obstacle, of, plan = find_obstacle(block), None, NO_PLAN
     if obstacle is None:
         attn = block.attn
         if not torch.compiler.is_compiling():
@@ -102,90 +69,37 @@ def make_call(block: Block, x: Tensor, shift_size: Size, kept: Kept = (None, Non
             heads = attn.relative_position_bias_table.shape[1]
             plan = make_plan((x.shape[1], x.shape[2]), attn.window_size, shift_size, heads, block.convention)
     by_kernels = triton.is_asked_for(x)
-    keeping = block.keeping or _suiting(by_kernels)
+    keeping = block.keeping or find_keeping(by_kernels)
     gradients = torch.is_grad_enabled()
     return Call(block, x, shift_size, kept, keeping, by_kernels, gradients, obstacle, of, plan)
 
 
 def compute_merge(merging: Merge, merged: Tensor) -> Tensor:
     """Computes the norm and the linear layer of a merge in the first way that takes the call."""
-    obstacle = _find_obstacle(merging)
+    obstacle = find_obstacle(merging)
     if obstacle is None and torch.compiler.is_compiling():
         obstacle = "PyTorch compiles it"
     if obstacle is None:
         obstacle = find_merge_misfit(merged, merging.norm, merging.reduction)
     by_kernels = triton.is_asked_for(merged)
-    keeping = merging.keeping or _suiting(by_kernels)
+    keeping = merging.keeping or find_keeping(by_kernels)
     call = MergeCall(merging, merged, keeping, by_kernels, torch.is_grad_enabled(), obstacle)
-    return _run_first(MERGE_WAYS, call, merging)
-
-
-def _find_obstacle(module: Block | Merge) -> str | None:
-    """Returns why a module is computed in plain operations whatever it is given."""
-    if module.ways == "plain":
-        return "it was made with ways='plain'"
-    if is_recorded():
-        return "a graph is exported or traced, which other programs run"
-    return find_touch(module, module.kinds)
-
-
-def _suiting(by_kernels: bool) -> str:
-    """Returns what training keeps unless told: on a GPU memory is what is short, elsewhere time."""
-    return "little" if by_kernels else "most"
+    return run_first(MERGE_WAYS, call, merging)
 
 
 # Why a way does not take a call of a block.
 
 
-def _by_layers(call: Call) -> str | None:
-    """Returns why a block cannot be computed from its parameters, layer by layer."""
-    if call.obstacle is not None:
-        return call.obstacle
-    if call.of is None:
-        return "PyTorch compiles it"
-    return None if is_whole(call.of) else "a layer has no weight or no bias"
-
-
-def _in_one_type(call: Call) -> str | None:
-    found = _by_layers(call)
-    if found is None and torch.is_autocast_enabled(call.x.device.type):
-        return "autocast chooses the types of its layers"
-    return found
-
-
-def _by_c(call: Call) -> str | None:
-    found = _in_one_type(call)
-    if found is not None or call.of is None:
-        return found
-    if call.by_kernels:
-        return "Triton kernels are asked for"
-    return cpu_inference.find_refusal(call.of, call.x, call.plan)
-
-
 def _c_inference(call: Call) -> str | None:
-    return _without_gradients(call) or _by_c(call)
+    return without_gradients(call) or by_c(call)
 
 
 def _c_training(call: Call) -> str | None:
-    return _with_gradients(call, "most") or _by_c(call)
-
-
-def _without_gradients(call: Call) -> str | None:
-    if call.gradients:
-        return "gradients are recorded"
-    if call.kept[0] is not None or call.kept[1] is not None:
-        return "drop path is given factors"
-    return None
-
-
-def _with_gradients(call: Call, keeping: str) -> str | None:
-    if not call.gradients:
-        return "no gradients are recorded"
-    return None if call.keeping == keeping else f"training keeps {call.keeping!r}, not {keeping!r}"
+    return with_gradients(call, "most") or by_c(call)
 
 
 def _five_launches(call: Call) -> str | None:
-    found = _without_gradients(call) or _in_one_type(call)
+    found = without_gradients(call) or in_one_type(call)
     if found is not None or call.of is None:
         return found
     if not call.by_kernels:
@@ -197,15 +111,15 @@ def _five_launches(call: Call) -> str | None:
 
 
 def _library_products(call: Call) -> str | None:
-    return _without_gradients(call) or _in_one_type(call)
+    return without_gradients(call) or in_one_type(call)
 
 
 def _recomputed(call: Call) -> str | None:
-    return _with_gradients(call, "little") or _by_layers(call)
+    return with_gradients(call, "little") or by_layers(call)
 
 
 def _halves(call: Call) -> str | None:
-    return _with_gradients(call, "halves") or call.obstacle
+    return with_gradients(call, "halves") or call.obstacle
 
 
 def _fused_attention(call: Call) -> str | None:
@@ -377,47 +291,3 @@ MERGE_WAYS = (
     Way("plain operations", _plain, lambda call: plain_merge(call.merging, call.merged)),
 )
 """The ways of computing a merge, in the order in which they are asked: functions of a `MergeCall`."""
-
-
-# What ran, and why.
-
-
-class Taken(NamedTuple):
-    """The way that a call of a module took, and for each way before it, why it did not take the call."""
-
-    module: nn.Module
-    way: str
-    refused: dict[str, str]
-
-
-_recordings: list[list[Taken]] = []
-
-
-def _run_first(ways: tuple[Way, ...], call: Any, module: nn.Module) -> Tensor:
-    """Runs the first way that takes a call."""
-    refused = []
-    for way in ways:
-        refusal = way.takes(call)
-        if refusal is None:
-            break
-        refused.append(refusal)
-    if _recordings and not torch.compiler.is_compiling():
-        names = (one.name for one in ways)
-        taken = Taken(module, way.name, dict(zip(names, refused, strict=False)))
-        for recording in _recordings:
-            recording.append(taken)
-    return way.run(call)
-
-
-@contextmanager
-def recorded() -> Iterator[list[Taken]]:
-    """Records the way of every block and merge that is computed inside, in the order of their calls.
-
-    A call that fails is recorded as well.  Code that PyTorch compiled records nothing.
-    """
-    recording: list[Taken] = []
-    _recordings.append(recording)
-    try:
-        yield recording
-    finally:
-        _recordings[:] = [other for other in _recordings if other is not recording]

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from swin_reference.config_v2 import SwinV2Config
 from swin_weights import Checkpoint, load
 from torch import Tensor
 
@@ -15,6 +16,7 @@ from swin_torch.geometry.bias_resizing import resize_relative_position_bias
 from swin_torch.geometry.sizes import Size, pair
 from swin_torch.model.layers import WindowAttention
 from swin_torch.model.network import SwinTransformer
+from swin_torch.model.network_v2 import SwinV2Transformer
 
 TABLE = ".relative_position_bias_table"
 
@@ -31,7 +33,8 @@ def from_checkpoint(
 
     Official, detection, timm, torchvision and transformers checkpoints are recognised; ``known`` are fields
     of SwinConfig that a file does not hold (`swin_weights.load`).  With another ``window_size``
-    than the file's, the bias tables are resized to it.  Parameters have torch's default precision.
+    than the file's, the bias tables are resized to it; those of Swin V2 are computed for it, from the offsets
+    as they were in the windows of the file.  Parameters have torch's default precision.
 
     Errors: ``ValueError`` in one sentence for a file that does not read or fit, each fault named.
 
@@ -47,6 +50,8 @@ def from_checkpoint(
         raise ValueError(
             f"a loaded checkpoint has its configuration, got {', '.join(known)} as well: pass them to load"
         )
+    if isinstance(found.config, SwinV2Config):
+        return _build_v2(found, found.config, window_size, drop_path_rate, ways, keeping)
     config = found.config if window_size is None else replace(found.config, window_size=pair(window_size))
     network = SwinTransformer(config, drop_path_rate, ways, keeping)
     with torch.device("meta"):  # its windows: a convention may have fitted them to the grids of the stages
@@ -60,6 +65,33 @@ def from_checkpoint(
         return resize_relative_position_bias(given, old, new)
 
     network.load_state_dict({name: tensor(name, x) for name, x in found.weights.items()})
+    return network
+
+
+def _build_v2(
+    found: Checkpoint,
+    config: SwinV2Config,
+    window_size: Size | None,
+    drop_path_rate: float,
+    ways: str,
+    keeping: str | None,
+) -> SwinV2Transformer:
+    """Returns a network of Swin V2, whose weights depend on no window but that of their training."""
+    if window_size is not None and pair(window_size) != pair(config.window_size):
+        with torch.device("meta"):
+            stages: Any = SwinV2Transformer(config).layers
+        trained = []
+        for number, stage in enumerate(stages):
+            side = config.pretrained_window(number) or max(stage.window_size)
+            if not config.pretrained_window(number) and min(stage.window_size) != side:
+                raise ValueError(
+                    f"a pretrained window is square, got {stage.window_size} in stage {number}: "
+                    "leave window_size out"
+                )
+            trained.append(side)
+        config = replace(config, window_size=pair(window_size), pretrained_window_sizes=tuple(trained))
+    network = SwinV2Transformer(config, drop_path_rate, ways, keeping)
+    network.load_state_dict({name: torch.from_numpy(np.array(x)) for name, x in found.weights.items()})
     return network
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -53,7 +53,7 @@ class WindowAttention(Attention):
         )
         self.qkv = nn.Linear(channels, 3 * channels, bias=qkv_bias)
         self.proj = nn.Linear(channels, channels)
-        self.register_load_state_dict_pre_hook(_drop_official_index)
+        self.register_load_state_dict_pre_hook(drop_official_index)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """(B nW, N, C), under an additive mask (nW, N, N) -> same."""
@@ -110,16 +110,11 @@ class SwinBlock(Block):
         self.attn = WindowAttention(channels, num_heads, window_size, qkv_bias, qk_scale)
         self.norm2 = nn.LayerNorm(channels)
         self.mlp = Mlp(channels, hidden)
-        self.register_load_state_dict_pre_hook(_drop_official_mask)
+        self.register_load_state_dict_pre_hook(drop_official_mask)
 
     def forward(self, x: Tensor, shift_size: Size = 0, kept: Kept | None = None) -> Tensor:
         """(B, H, W, C), any H and W -> same; ``kept`` replaces the random factors of drop path."""
-        return compute_block(self, x, shift_size, kept or (self._draw_kept(x), self._draw_kept(x)))
-
-    def _draw_kept(self, x: Tensor) -> Tensor | None:
-        if not self.training or self.drop_path_rate == 0:
-            return None
-        return x.new_empty(x.shape[0]).bernoulli_(1 - self.drop_path_rate) / (1 - self.drop_path_rate)
+        return compute_block(self, x, shift_size, kept or (self.draw_kept(x), self.draw_kept(x)))
 
 
 SwinBlock.kinds = {
@@ -132,7 +127,44 @@ SwinBlock.kinds = {
 }
 
 
-class SwinStage(nn.Module):
+class Stage(nn.Module):
+    """Blocks, the odd ones shifted by floor(M / 2), then a merge if there is one: of Swin or of Swin V2."""
+
+    def __init__(
+        self,
+        blocks: Iterable[nn.Module],
+        merging: nn.Module | None,
+        window_size: Size,
+        convention: Convention,
+    ) -> None:
+        """``window_size`` is that of this stage, which the convention may have fitted to the grid."""
+        super().__init__()
+        self.convention = convention
+        self.window_size = check_window(window_size)
+        self.blocks = nn.ModuleList(blocks)
+        self.downsample = nn.Identity() if merging is None else merging
+
+    def forward(self, x: Tensor, kept: Sequence[Kept] | None = None) -> Tensor:
+        """(B, H, W, C) -> (B, ceil(H/2), ceil(W/2), 2 C), or the same shape without a merge.
+
+        ``kept`` has one entry a block, which replaces the random factors of its drop path.
+        """
+        return self.downsample(self.apply_blocks(x, kept))
+
+    def apply_blocks(self, x: Tensor, kept: Sequence[Kept] | None = None) -> Tensor:
+        """(B, H, W, C) -> same: the stage before its merge.
+
+        Errors: ``ValueError`` for a grid that the convention rejects.
+        """
+        fit_window(x.shape[1:3], self.window_size, self.convention)
+        shift = fit_shift(x.shape[1:3], self.window_size, self.convention)
+        x = require(x, list_shift_pairs(x.shape[1:3], self.window_size, self.convention))
+        for number, block in enumerate(self.blocks):
+            x = block(x, shift if number % 2 else (0, 0), None if kept is None else kept[number])
+        return x
+
+
+class SwinStage(Stage):
     """One stage: blocks, the odd ones shifted by floor(M / 2), then the merge if there is one.
 
     ``drop_path_rates`` has one entry a block.
@@ -161,11 +193,8 @@ class SwinStage(nn.Module):
 
         ``window_size`` is that of this stage, which the convention may have fitted to the grid.
         """
-        super().__init__()
-        self.convention = convention
-        self.window_size = check_window(window_size)
         rates = (0.0,) * depth if drop_path_rates is None else drop_path_rates
-        self.blocks = nn.ModuleList(
+        blocks = (
             SwinBlock(
                 channels,
                 num_heads,
@@ -181,32 +210,14 @@ class SwinStage(nn.Module):
             for block in range(depth)
         )
         merging = PatchMerging(channels, convention, ways, keeping) if merge else None
-        self.downsample = nn.Identity() if merging is None else merging
-
-    def forward(self, x: Tensor, kept: Sequence[Kept] | None = None) -> Tensor:
-        """(B, H, W, C) -> (B, ceil(H/2), ceil(W/2), 2 C), or the same shape without a merge.
-
-        ``kept`` has one entry a block, which replaces the random factors of its drop path.
-        """
-        return self.downsample(self.apply_blocks(x, kept))
-
-    def apply_blocks(self, x: Tensor, kept: Sequence[Kept] | None = None) -> Tensor:
-        """(B, H, W, C) -> same: the stage before its merge.
-
-        Errors: ``ValueError`` for a grid that the convention rejects.
-        """
-        fit_window(x.shape[1:3], self.window_size, self.convention)
-        shift = fit_shift(x.shape[1:3], self.window_size, self.convention)
-        x = require(x, list_shift_pairs(x.shape[1:3], self.window_size, self.convention))
-        for number, block in enumerate(self.blocks):
-            x = block(x, shift if number % 2 else (0, 0), None if kept is None else kept[number])
-        return x
+        super().__init__(blocks, merging, window_size, convention)
 
 
 # Official checkpoints hold two buffers that sizes alone determine; this package computes them instead.
 
 
-def _drop_official_index(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+def drop_official_index(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Drops the relative positions that an official checkpoint holds, if they are ours."""
     key = f"{prefix}relative_position_index"
     given = state.pop(key, None)
     if given is None:
@@ -219,5 +230,6 @@ def _drop_official_index(module: nn.Module, state: dict[str, Any], prefix: str, 
         )
 
 
-def _drop_official_mask(_: nn.Module, state: dict[str, Any], prefix: str, *__: Any) -> None:
+def drop_official_mask(_: nn.Module, state: dict[str, Any], prefix: str, *__: Any) -> None:
+    """Drops the mask that an official checkpoint holds."""
     state.pop(f"{prefix}attn_mask", None)

@@ -14,7 +14,7 @@ from torch.nn.init import trunc_normal_, zeros_
 from swin_torch.geometry.conventions import check_image, find_grids, fit_window, take_convention
 from swin_torch.geometry.exported import list_equal_pairs, require
 from swin_torch.geometry.sizes import Size, pair
-from swin_torch.model.layers import Kept, SwinStage
+from swin_torch.model.layers import Kept, Stage, SwinStage
 from swin_torch.model.patches import PatchEmbed
 
 
@@ -62,21 +62,8 @@ class SwinTransformer(nn.Module):
         )
         rates = drop_path_rates(drop_path_rate, config.depths)
         self.layers = nn.ModuleList(
-            SwinStage(
-                channels,
-                config.depths[stage],
-                config.num_heads[stage],
-                self._find_window(built_for[stage]),
-                config.hidden(channels),
-                merge=stage < len(config.depths) - 1,
-                qkv_bias=config.qkv_bias,
-                qk_scale=config.qk_scale,
-                drop_path_rates=rates[stage],
-                convention=self.convention,
-                ways=ways,
-                keeping=keeping,
-            )
-            for stage, channels in enumerate(config.channels)
+            self._make_stage(stage, self._find_window(built_for[stage]), rates[stage], ways, keeping)
+            for stage in range(len(config.depths))
         )
         self.norm = nn.LayerNorm(config.channels[-1])
         classes = config.num_classes
@@ -103,7 +90,7 @@ class SwinTransformer(nn.Module):
         """
         x = self._embed(images)
         maps = []
-        for number, stage in enumerate(cast("Iterable[SwinStage]", self.layers)):
+        for number, stage in enumerate(cast("Iterable[Stage]", self.layers)):
             maps.append(stage.apply_blocks(x, None if kept is None else kept[number]))
             x = stage.downsample(maps[-1])
         return maps
@@ -121,6 +108,25 @@ class SwinTransformer(nn.Module):
                 f"not {self.grid}: feed images of image_size={self.config.image_size}"
             )
         return x + self.absolute_pos_embed.unflatten(1, self.grid)
+
+    def _make_stage(
+        self, stage: int, window_size: Size, rates: Sequence[float], ways: str, keeping: str | None
+    ) -> Stage:
+        config, channels = self.config, self.config.channels[stage]
+        return SwinStage(
+            channels,
+            config.depths[stage],
+            config.num_heads[stage],
+            window_size,
+            config.hidden(channels),
+            merge=stage < len(config.depths) - 1,
+            qkv_bias=config.qkv_bias,
+            qk_scale=config.qk_scale,
+            drop_path_rates=rates,
+            convention=self.convention,
+            ways=ways,
+            keeping=keeping,
+        )
 
     def _find_window(self, grid: tuple[int, int]) -> Size:
         """Returns the window of a stage built for a grid: where windows shrink, so do their bias tables."""

@@ -38,7 +38,7 @@ PEERS = sorted((ADAPTERS / "peers").glob("*.py"))
 """Adapters of other projects' torch code, users of the base class; imported only when named."""
 TORCH_FILES = ADAPTERS / "exports" / "torch_file.py"
 """What runs files of torch: torch is imported only where such a file is judged."""
-SHARED_WITH_TORCH = {"swin_reference.config", "swin_weights"}
+SHARED_WITH_TORCH = {"swin_reference.config", "swin_reference.config_v2", "swin_weights"}
 DATA = {"config", "outside", "conventions", "sizes", "types"}
 """What checkpoints share with the oracle."""
 

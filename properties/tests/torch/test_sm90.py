@@ -18,6 +18,7 @@ from triton.compiler import ASTSource  # noqa: E402
 from swin_torch.backends.triton import (  # noqa: E402
     choices,
     columns,
+    cosines,
     launch,
     launch_rows,
     norms,
@@ -152,6 +153,18 @@ def test_the_passes_of_backward_do_not_spill(kernel: Any, wide: bool, tmp_path: 
         types |= dict.fromkeys(("onto", "gain", "of_x" if "onto" in kernel.arg_names else "x"), "*fp32")
     whole = "columns", "channels"
     made = built(kernel, types, "*bf16", constants, launch.Shape(constants, 4, 3), whole)
+    code = within_limits(made, 4, tmp_path)
+    assert re.search(r"\bLDG\.E\.\S*(?:64|128)", code), "tokens are not loaded several at a time"
+
+
+@pytest.mark.parametrize("kind", ["*bf16", "*fp16", "*fp32"])
+@pytest.mark.parametrize("kernel", [cosines.turn, cosines.turn_backward], ids=str)
+def test_the_passes_of_cosines_do_not_spill(kernel: Any, kind: str, tmp_path: Path) -> None:
+    constants = launch_rows.make_norm_constants(32)
+    types = dict.fromkeys(("rows", "vectors", "heads", "head_dim"), "i32")
+    types |= dict.fromkeys(("factors", "sums"), "*fp32") | dict.fromkeys(constants, "constexpr")
+    shape = launch.Shape(constants, launch_rows.NORM_WARPS, 3)
+    made = built(kernel, types, kind, constants, shape, ("head_dim",))
     code = within_limits(made, 4, tmp_path)
     assert re.search(r"\bLDG\.E\.\S*(?:64|128)", code), "tokens are not loaded several at a time"
 

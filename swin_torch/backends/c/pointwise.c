@@ -1,6 +1,6 @@
 /* LayerNorm, GELU and their gradients, each in one pass over the tokens.
  *
- *     norm:  out = (x - mean) / sqrt(variance + eps) gain + shift
+ *     norm:  out = given + (x - mean) / sqrt(variance + eps) gain + shift
  *     gelu:  out = x Phi(x)
  *
  * Tensors of tokens have the shape (rows, C), row after row; gain and shift have the shape (C).  The output may be the
@@ -51,14 +51,18 @@ INLINE void compute_moments(const float *row, float eps, int64_t C, vec *mean, v
     *factor = broadcast(1.0f / __builtin_sqrtf(sum_powers(2, row, *mean, C)[0] / C + eps));
 }
 
-static void norm_rows(const float *x, const float *gain, const float *shift, float *normed, float eps, int64_t C,
-                      int64_t first, int64_t last) {
+/* Writes given + norm(x); given may be null, or out. */
+static void norm_rows(const float *x, const float *gain, const float *shift, const float *given, float *normed,
+                      float eps, int64_t C, int64_t first, int64_t last) {
     vec mean, factor;
     for (int64_t row = first; row < last; row++) {
-        const float *in = x + row * C;
+        const float *in = x + row * C, *more = given ? given + row * C : 0;
         float *out = normed + row * C;
         compute_moments(in, eps, C, &mean, &factor);
-        FOR_EACH_VECTOR(C, STORE(out, (LOAD(in) - mean) * factor * LOAD(gain) + LOAD(shift));)
+        if (more)
+            FOR_EACH_VECTOR(C, STORE(out, LOAD(more) + ((LOAD(in) - mean) * factor * LOAD(gain) + LOAD(shift)));)
+        else
+            FOR_EACH_VECTOR(C, STORE(out, (LOAD(in) - mean) * factor * LOAD(gain) + LOAD(shift));)
     }
 }
 
@@ -102,8 +106,9 @@ void gelu_backward(const float *x, float *out, float *d_out, int64_t C, PARTS) {
     FOR_EACH_PART(gelu_backward_rows(x, out, d_out, C, first, last))
 }
 
-void norm(const float *x, const float *gain, const float *shift, float *normed, float eps, int64_t C, PARTS) {
-    FOR_EACH_PART(norm_rows(x, gain, shift, normed, eps, C, first, last))
+void norm(const float *x, const float *gain, const float *shift, const float *given, float *normed, float eps, int64_t C,
+          PARTS) {
+    FOR_EACH_PART(norm_rows(x, gain, shift, given, normed, eps, C, first, last))
 }
 
 /* d_norm (parts, 2, C): each part adds to its own d_gain and d_shift. */

@@ -39,9 +39,11 @@ def gelu_backward(x: Tensor, d_out: Tensor, out: Tensor) -> Tensor:
     return out
 
 
-def norm(x: Tensor, gain: Tensor, shift: Tensor, eps: float, out: Tensor) -> Tensor:
-    """Writes LayerNorm(x) to ``out``, which may be x: (..., C), gain and shift (C)."""
-    _run_on_rows("norm", x, x, gain, shift, out, ctypes.c_float(eps))
+def norm(
+    x: Tensor, gain: Tensor, shift: Tensor, eps: float, out: Tensor, given: Tensor | None = None
+) -> Tensor:
+    """Writes given + LayerNorm(x) to ``out``, which may be x or ``given``: (..., C), gain and shift (C)."""
+    _run_on_rows("norm", x, x, gain, shift, given, out, ctypes.c_float(eps))
     return out
 
 

@@ -110,6 +110,28 @@ def takes_norm(x: Tensor, gain: Tensor | None, shift: Tensor | None) -> bool:
     return fit and lie_densely(x, gain, shift) and _explain_missing(x.device) is None
 
 
+def takes_cosines(qkv: Tensor, factors: Tensor, *others: Tensor) -> bool:
+    """Returns whether `launch_turn` and its backward take these: tensors (..., 3 C), factors (heads)."""
+    if not is_asked_for(qkv) or factors.dtype != torch.float32:
+        return False
+    fit = qkv.shape[-1] // 3 // len(factors) <= LARGEST_HEAD
+    return fit and lie_densely(qkv, factors, *others) and _explain_missing(qkv.device) is None
+
+
+def launch_turn(qkv: Tensor, factors: Tensor) -> Tensor:
+    """Returns qkv with queries and keys of length 1, queries times their head's factor."""
+    from swin_torch.backends.triton import launch_rows
+
+    return launch_rows.turn(qkv, factors)
+
+
+def launch_turn_backward(gradient: Tensor, qkv: Tensor, factors: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the gradients of qkv and of the factors from that of what `launch_turn` returns."""
+    from swin_torch.backends.triton import launch_rows
+
+    return launch_rows.turn_backward(gradient, qkv, factors)
+
+
 def launch_norm(x: Tensor, gain: Tensor, shift: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
     """Returns LayerNorm(x) in a type, (..., C), for what `takes_norm` takes."""
     from swin_torch.backends.triton import launch_rows

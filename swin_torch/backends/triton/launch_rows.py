@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from swin_torch.backends.triton import Norm, choices, columns, launch, norms, products
+from swin_torch.backends.triton import Norm, choices, columns, cosines, launch, norms, products
 from swin_torch.backends.triton.choices import Tile, round_to_power
 from swin_torch.backends.triton.launch import Shape, choose_precision, use_device
 
@@ -168,6 +168,44 @@ def gelu_backward(x: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     channels = x.shape[-1]
     sums = _pass_over(columns.gelu_backward, (x, gradient, active, of_x), x.numel() // channels, channels)
     return active, of_x, sums
+
+
+def turn(qkv: Tensor, factors: Tensor) -> Tensor:
+    """Returns qkv (..., 3 C) with queries and keys of length 1, queries times their head's factor (heads)."""
+    out, heads = torch.empty_like(qkv), len(factors)
+    head_dim = qkv.shape[-1] // 3 // heads
+    constants, vectors = make_norm_constants(head_dim), qkv.numel() // head_dim
+    if vectors:
+        with use_device(qkv):
+            launch.run(
+                cosines.turn,
+                (-(-vectors // constants["ROWS"]),),
+                *(qkv, factors, out),
+                *(vectors, heads, head_dim),
+                **constants,
+                num_warps=NORM_WARPS,
+            )
+    return out
+
+
+def turn_backward(gradient: Tensor, qkv: Tensor, factors: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the gradients of qkv (..., 3 C) and of the factors (heads) from that of what `turn` returns."""
+    of_qkv, heads = torch.empty_like(gradient), len(factors)
+    head_dim = qkv.shape[-1] // 3 // heads
+    constants, rows = make_norm_constants(head_dim), qkv.numel() // qkv.shape[-1]
+    most = -(-NORM_PROGRAMS * launch.count_multiprocessors(qkv.device) // (3 * heads))
+    programs = share_rows(rows, constants["ROWS"], most)
+    sums = torch.empty(programs, 3 * heads, dtype=torch.float32, device=qkv.device)
+    with use_device(qkv):
+        launch.run(
+            cosines.turn_backward,
+            (programs, 3 * heads),
+            *(gradient, qkv, factors, of_qkv, sums),
+            *(rows, heads, head_dim),
+            **constants,
+            num_warps=NORM_WARPS,
+        )
+    return of_qkv, sums[:, :heads].sum(0)
 
 
 PASS_ROWS, PASS_BLOCK, PASS_WARPS = 32, 128, 4

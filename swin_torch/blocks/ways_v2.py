@@ -1,0 +1,202 @@
+"""The ways of computing a block and a merge of Swin V2: two tables, as `ways` has them for Swin."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+from torch.utils.checkpoint import checkpoint
+
+from swin_torch.attention import cosines
+from swin_torch.backends import triton
+from swin_torch.backends.c import cosines as c
+from swin_torch.blocks import cpu_inference_v2, cpu_training_v2
+from swin_torch.blocks.calls import (
+    NO_PLAN,
+    Call,
+    Kept,
+    MergeCall,
+    Way,
+    by_c,
+    find_keeping,
+    find_obstacle,
+    run_first,
+    with_gradients,
+    without_gradients,
+)
+from swin_torch.blocks.parts import Merge, find_layers, find_misfit
+from swin_torch.blocks.parts_v2 import BlockV2, CosineAttention, find_misfit_of_attention, find_parameters
+from swin_torch.blocks.plain_v2 import plain_block, plain_merge
+from swin_torch.geometry import functional_v2
+from swin_torch.geometry.conventions import CANONICAL, Convention
+from swin_torch.geometry.functional import drop_path
+from swin_torch.geometry.plan import Plan, make_plan
+from swin_torch.geometry.sizes import Size
+
+
+def compute_block(block: BlockV2, x: Tensor, shift_size: Size, kept: Kept) -> Tensor:
+    """Computes a block in the first way that takes the call: (B, H, W, C) -> same."""
+    return run_first(WAYS, make_call(block, x, shift_size, kept), block)
+
+
+def make_call(block: BlockV2, x: Tensor, shift_size: Size, kept: Kept = (None, None)) -> Call:
+    """Returns a call of a block with what its ways ask about it."""
+    obstacle, of, factors, plan = find_obstacle(block), None, None, NO_PLAN
+    attn = block.attn
+    if obstacle is None and not torch.compiler.is_compiling():
+        obstacle = find_misfit_of_attention(attn, x.shape[-1] if x.dim() else 0)
+        if obstacle is None:
+            of, factors = find_parameters(block)
+            obstacle = find_misfit(find_layers(block), of, x, attn.window_size, kept)
+    if obstacle is None:
+        heads = attn.logit_scale.shape[0]
+        plan = make_plan((x.shape[1], x.shape[2]), attn.window_size, shift_size, heads, block.convention)
+    by_kernels = triton.is_asked_for(x)
+    keeping, gradients = block.keeping or find_keeping(by_kernels), torch.is_grad_enabled()
+    return Call(block, x, shift_size, kept, keeping, by_kernels, gradients, obstacle, of, plan, factors)
+
+
+def compute_merge(merging: Merge, merged: Tensor) -> Tensor:
+    """Computes the linear layer and the norm of a merge in the first way that takes the call."""
+    obstacle = find_obstacle(merging)
+    if obstacle is None and torch.compiler.is_compiling():
+        obstacle = "PyTorch compiles it"
+    by_kernels, gradients = triton.is_asked_for(merged), torch.is_grad_enabled()
+    keeping = merging.keeping or find_keeping(by_kernels)
+    call = MergeCall(merging, merged, keeping, by_kernels, gradients, obstacle)
+    return run_first(MERGE_WAYS, call, merging)
+
+
+# Why a way does not take a call of a block.
+
+
+def _c_inference(call: Call) -> str | None:
+    return without_gradients(call) or _by_c(call)
+
+
+def _c_training(call: Call) -> str | None:
+    return with_gradients(call, "most") or _by_c(call)
+
+
+def _by_c(call: Call) -> str | None:
+    found = by_c(call)
+    if found is not None or call.factors is None or c.takes(call.x, call.factors):
+        return found
+    return f"logit_scale is {call.factors.dtype} on {call.factors.device}, C reads float32 on a CPU"
+
+
+def _part(call: Call) -> str | None:
+    return with_gradients(call, "little") or call.obstacle
+
+
+def _halves(call: Call) -> str | None:
+    return with_gradients(call, "halves") or call.obstacle
+
+
+def _fused_attention(call: Call) -> str | None:
+    return call.obstacle
+
+
+def _plain(_: Call | MergeCall) -> None:
+    return None
+
+
+# The ways of a block.
+
+
+def in_halves(call: Call) -> Tensor:
+    """Computes a block that keeps the inputs of its two halves, and computes the halves again in backward."""
+    attended = checkpoint(_attention_half, call, use_reentrant=False)
+    x = call.x + drop_path(attended, call.kept[0])
+    return x + drop_path(checkpoint(_mlp_half, call.block, x, use_reentrant=False), call.kept[1])
+
+
+def in_part(call: Call) -> Tensor:
+    """Computes a block by its own layers around the fused attention, and the MLP's half again in backward."""
+    x = call.x + drop_path(_attention_half(call), call.kept[0])
+    return x + drop_path(checkpoint(_mlp_half, call.block, x, use_reentrant=False), call.kept[1])
+
+
+def by_its_layers(call: Call) -> Tensor:
+    """Computes a block by its own layers around the fused attention; each layer keeps what it needs."""
+    x = call.x + drop_path(_attention_half(call), call.kept[0])
+    return x + drop_path(_mlp_half(call.block, x), call.kept[1])
+
+
+def _attention_half(call: Call) -> Tensor:
+    block: BlockV2 = call.block
+    attended = attend(call.x, block.attn, call.plan, block.convention)
+    return block.norm1(attended)
+
+
+def _mlp_half(block: BlockV2, x: Tensor) -> Tensor:
+    return block.norm2(block.mlp(x))
+
+
+def attend(x: Tensor, attn: CosineAttention, plan: Plan, convention: Convention) -> Tensor:
+    """Returns the (S)W-MSA of tokens by the fused attention: (B, H, W, C) -> same."""
+    bias = functional_v2.join_biases(attn.q_bias, attn.v_bias)
+    factors = functional_v2.find_factors(attn.logit_scale)
+    qkv = linear(x, attn.qkv.weight, bias)
+    return attn.proj(cosines.attend(qkv, attn.compute_table(), bias, factors, plan, convention.mask_value))
+
+
+def shifted_cosine_window_attention(
+    x: Tensor,
+    attn: CosineAttention,
+    window_size: Size,
+    shift_size: Size,
+    convention: Convention = CANONICAL,
+) -> Tensor:
+    """Returns the whole (S)W-MSA of Swin V2: (B, H, W, C) -> same.
+
+    Errors: ``ValueError`` for a shift outside 0 <= shift < window, or a grid that the convention rejects.
+    """
+    heads = attn.logit_scale.shape[0]
+    plan = make_plan((x.shape[1], x.shape[2]), window_size, shift_size, heads, convention)
+    return attend(x, attn, plan, convention)
+
+
+WAYS = (
+    Way(
+        "C",
+        _c_inference,
+        lambda call: cpu_inference_v2.forward(call.block, call.of, call.factors, call.x, call.plan),
+    ),
+    Way(
+        "C, with gradients",
+        _c_training,
+        lambda call: cpu_training_v2.forward(call.block, call.of, call.factors, call.x, call.plan, call.kept),
+    ),
+    Way("fused attention, the MLP computed again in backward", _part, in_part),
+    Way("fused attention, halves computed again in backward", _halves, in_halves),
+    Way("fused attention", _fused_attention, by_its_layers),
+    Way(
+        "plain operations",
+        _plain,
+        lambda call: plain_block(call.block, call.x, call.shift_size, *call.kept),
+    ),
+)
+"""The ways of computing a block, in the order in which they are asked: functions of a `Call`."""
+
+
+# The ways of a merge.
+
+
+def _merge_by_c(call: MergeCall) -> str | None:
+    if call.obstacle is not None:
+        return call.obstacle
+    if call.gradients:
+        return "gradients are recorded"
+    if call.by_kernels:
+        return "Triton kernels are asked for"
+    if torch.is_autocast_enabled(call.merged.device.type):
+        return "autocast chooses the types of its layers"
+    return cpu_inference_v2.find_refusal_of_merge(call.merging, call.merged)
+
+
+MERGE_WAYS = (
+    Way("C", _merge_by_c, lambda call: cpu_inference_v2.merge(call.merging, call.merged)),
+    Way("plain operations", _plain, lambda call: plain_merge(call.merging, call.merged)),
+)
+"""The ways of computing a merge, in the order in which they are asked: functions of a `MergeCall`."""
