@@ -33,7 +33,8 @@ from swin_properties.judging.implementation import load_implementation
 from swin_properties.laws import choosing
 from swin_properties.predict.photo import photograph
 from swin_properties.reports import known_failures
-from swin_reference.config import CONVENTIONS, SwinConfig, config_values, load_config
+from swin_reference.config import CONVENTIONS, SwinConfig, config_values
+from swin_reference.config_files import load_config
 from swin_reference.parameters import hot_parameters, parameter_shapes
 from swin_timing.message import decode, encode, frame
 from swin_timing.revisions.expression import parse_expression

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from swin_reference.bias_resizing import resize_relative_position_bias
     from swin_reference.block import stage_blocks, swin_block, swin_stage
     from swin_reference.block_v2 import swin_v2_block, swin_v2_patch_merging, swin_v2_stage
-    from swin_reference.config import SwinConfig, load_config, swin_b, swin_l, swin_s, swin_t
+    from swin_reference.config import SwinConfig, swin_b, swin_l, swin_s, swin_t
+    from swin_reference.config_files import load_config
     from swin_reference.config_v2 import SwinV2Config, swin_v2_b, swin_v2_l, swin_v2_s, swin_v2_t
     from swin_reference.conventions import CONVENTIONS, Convention, convention_named
     from swin_reference.layers import (
@@ -117,7 +118,8 @@ _NAMES = {
     "bias_resizing": ("resize_relative_position_bias",),
     "block": ("stage_blocks", "swin_block", "swin_stage"),
     "block_v2": ("swin_v2_block", "swin_v2_patch_merging", "swin_v2_stage"),
-    "config": ("SwinConfig", "load_config", "swin_b", "swin_l", "swin_s", "swin_t"),
+    "config": ("SwinConfig", "swin_b", "swin_l", "swin_s", "swin_t"),
+    "config_files": ("load_config",),
     "config_v2": ("SwinV2Config", "swin_v2_b", "swin_v2_l", "swin_v2_s", "swin_v2_t"),
     "conventions": ("CONVENTIONS", "Convention", "convention_named"),
     "layers": (

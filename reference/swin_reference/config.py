@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from math import prod
@@ -13,7 +12,7 @@ from swin_reference.conventions import CONVENTIONS as CONVENTIONS
 from swin_reference.conventions import DECISIONS as DECISIONS
 from swin_reference.conventions import Convention as Convention
 from swin_reference.conventions import convention_named as convention_named
-from swin_reference.outside import read_json, refusal
+from swin_reference.outside import refusal
 from swin_reference.sizes import Size, pair, window_pair
 
 LARGEST_NETWORK = 2**30
@@ -195,24 +194,6 @@ NAMED = {
     "swin_l_384": swin_l_384,
 }
 """The configurations of the paper, by name."""
-
-
-def load_config(name_or_path: str) -> SwinConfig:
-    """Returns a named configuration, or reads one from a JSON file whose keys are fields of SwinConfig.
-
-    Errors: ``ValueError`` for neither a name nor a file, or a file whose keys or values do not fit.
-
-    >>> load_config("swin_t").depths
-    (2, 2, 6, 2)
-    """
-    if name_or_path in NAMED:
-        return NAMED[name_or_path]
-    if not isinstance(name_or_path, str) or not os.path.exists(name_or_path):
-        raise refusal(
-            f"a configuration is one of {', '.join(NAMED)} or a JSON file, got {name_or_path!r}: "
-            "use a listed name or an existing file"
-        )
-    return config_from(read_json(name_or_path, "a configuration file"), name_or_path)
 
 
 def fields_from(

@@ -6,11 +6,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from swin_properties.adapters.answers import BadAnswer, Declined
+from swin_properties.adapters.contract import V2_NAMES
 from swin_properties.adapters.implementation import Implementation
 from swin_properties.locate.steps import Place, Steps, find_params, list_places
 
 CALLABLES = {"embedding": "patch_embed", "block": "swin_block", "merge": "patch_merging"}
-"""The callable that computes each kind of step."""
+"""The callable that computes each kind of step, by its name in V1."""
+
+
+def name_callable(name: str, steps: Steps) -> str:
+    """Returns the name of a callable in the version of Swin that is located in."""
+    return V2_NAMES.get(name, name) if steps.is_v2 else name
 
 
 def ask_adapter(
@@ -24,26 +30,27 @@ def ask_adapter(
     Errors: ``ValueError`` for an adapter that offers neither ``swin_block`` nor ``swin_features``, or answers
     what no Swin answers.
     """
-    if not implementation.offers("swin_block") and not implementation.offers("swin_features"):
+    block, features, network = (
+        name_callable(name, steps) for name in ("swin_block", "swin_features", "swin_transformer")
+    )
+    if not implementation.offers(block) and not implementation.offers(features):
         raise ValueError(
-            "locate compares blocks or stages, this implementation offers neither swin_block nor "
-            "swin_features: add one of them"
+            f"locate compares blocks or stages, this implementation offers neither {block} nor "
+            f"{features}: add one of them"
         )
     maps: dict[str, Any] = {}
     notes: list[str] = []
     try:
-        if implementation.offers("swin_block"):
-            _ask(lambda: _ask_blocks(implementation, images, params, steps, maps), "swin_block", maps, notes)
+        if implementation.offers(block):
+            _ask(lambda: _ask_blocks(implementation, images, params, steps, maps), block, maps, notes)
         else:
-            notes.append("it offers no swin_block: only stages can be told apart")
-        if implementation.offers("swin_features"):
-            _ask(
-                lambda: _ask_stages(implementation, images, params, steps, maps), "swin_features", maps, notes
-            )
+            notes.append(f"it offers no {block}: only stages can be told apart")
+        if implementation.offers(features):
+            _ask(lambda: _ask_stages(implementation, images, params, steps, maps), features, maps, notes)
         else:
-            notes.append("it offers no swin_features: what is between its blocks is not compared")
-        if implementation.offers("swin_transformer"):
-            maps["logits"] = implementation.swin_transformer(images, params, steps.config)
+            notes.append(f"it offers no {features}: what is between its blocks is not compared")
+        if implementation.offers(network):
+            maps["logits"] = getattr(implementation, network)(images, params, steps.config)
             if "head.in" in maps:
                 maps["head.out"] = maps["logits"]
     except (BadAnswer, Declined) as bad:
@@ -79,7 +86,8 @@ def _ask_blocks(
     own = Steps(implementation, steps.config, implementation.convention)
     x = images
     for place in list_places(steps.config)[:-1]:
-        offered, given = implementation.offers(CALLABLES[place.kind]), find_params(params, place)
+        offered = implementation.offers(name_callable(CALLABLES[place.kind], steps))
+        given = find_params(params, place)
         y = rounded((own if offered else steps).step(place, x, given))
         if offered:
             maps |= {f"{place.name}.in": x, f"{place.name}.out": y}
@@ -92,9 +100,18 @@ def _ask_parts(
     implementation: Implementation, own: Steps, place: Place, x: Any, params: Any, maps: dict[str, Any]
 ) -> None:
     """Asks the callables of a block's parts, each from what the one before gave, if all are offered."""
-    if not all(implementation.offers(name) for name in ("layer_norm", "shifted_window_attention", "mlp")):
+    names = ("layer_norm", name_callable("shifted_window_attention", own), "mlp")
+    if not all(implementation.offers(name) for name in names):
         return
     rounded = implementation.precision.rounded
+    if own.is_v2:
+        attended = rounded(own.attention(place, x, params))
+        normed = rounded(own.norm1(place, attended, params))
+        fed = rounded(own.mlp_of_sum(place, x, normed, params))
+        made = {"norm1.in": attended, "norm1.out": normed, "norm2.in": fed}
+        maps |= {f"{place.name}.{key}": y for key, y in made.items()}
+        maps[f"{place.name}.norm2.out"] = rounded(own.norm2(place, fed, params))
+        return
     normed = rounded(own.norm1(place, x, params))
     attended = rounded(own.attention(place, normed, params))
     summed = rounded(x + attended)

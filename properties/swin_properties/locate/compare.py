@@ -39,6 +39,14 @@ A row is asked where its maps are known.  ``norm2.in`` is the sum behind the att
 implementation made it, ``sum`` one that was made for it where its parts were asked alone.
 """
 
+PARTS_V2 = (
+    ("attention", "attention", "norm1.in", ("in",)),
+    ("norm1", "norm1", "norm1.out", ("norm1.in",)),
+    ("MLP", "mlp_of_sum", "norm2.in", ("in", "norm1.out")),
+    ("norm2", "norm2", "norm2.out", ("norm2.in",)),
+)
+"""The same of a block of V2, whose norms are given what its branches made."""
+
 
 @dataclass(frozen=True)
 class Found:
@@ -153,10 +161,11 @@ def compare(
         handed = _compare_handed(given, maps.get(f"{_find_previous(place)}.out"), precision)
         if apart.holds or place.kind != "block":
             return Found(place, whole, apart, handed)
-        block = {key: maps.get(f"{place.name}.{key}") for _, _, made, gave in PARTS for key in (made, *gave)}
+        table = PARTS_V2 if steps.is_v2 else PARTS
+        block = {key: maps.get(f"{place.name}.{key}") for _, _, made, gave in table for key in (made, *gave)}
         parts = tuple(
             (part, alone(method, block[made], place, *(block[key] for key in gave), own))
-            for part, method, made, gave in PARTS
+            for part, method, made, gave in table
             if block[made] is not None and all(block[key] is not None for key in gave)
         )
         windows, tokens = find_windows(maps, place), prod(steps.windows[place.stage])
@@ -186,7 +195,7 @@ def complete(maps: Maps, steps: Steps) -> dict[str, Any]:
     places = list_places(steps.config)
     for place in places:
         if place.kind == "block":
-            for key in ("in", "out", "norm1.out", "norm2.in", "norm2.out"):
+            for key in ("in", "out", "norm1.in", "norm1.out", "norm2.in", "norm2.out"):
                 name = f"{place.name}.{key}"
                 if name in found:
                     found[name] = _put_on_grid(found[name], name, steps.grids[place.stage])

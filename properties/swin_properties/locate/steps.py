@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from swin_reference.config import SwinConfig
+from swin_reference.config_v2 import SwinV2Config
 from swin_reference.conventions import Convention
 from swin_reference.embedding import add_position_embedding
 from swin_reference.network import classify
 from swin_reference.rules import stage_grids, stage_shift, stage_window
+
+from swin_properties.adapters.versions import V2AsV1
 
 Kind = Literal["embedding", "block", "stage", "merge", "head"]
 
@@ -109,13 +112,13 @@ class Steps:
     """
 
     def __init__(self, swin: Any, config: SwinConfig, convention: Convention) -> None:
-        self.swin = swin
+        self.is_v2 = isinstance(config, SwinV2Config)
+        self.swin = V2AsV1(swin) if self.is_v2 else swin
         self.config = config
         self.grids = stage_grids(config, convention)
         self.windows = [stage_window(grid, config.window_size, convention) for grid in self.grids]
         shifts = zip(self.grids, self.windows, strict=True)
         self.shifts = [stage_shift(grid, window, convention) for grid, window in shifts]
-        self.scale = {} if config.qk_scale is None else {"qk_scale": config.qk_scale}
 
     def step(self, place: Place, x: Any, params: Any) -> Any:
         """Computes one step from what it is given, with its own parameters (`find_params`)."""
@@ -127,7 +130,7 @@ class Steps:
             return x
         if place.kind == "block":
             sizes = self.config.num_heads[stage], self.windows[stage], self.find_shift(place)
-            return swin.swin_block(x, params, *sizes, **self.scale)
+            return swin.swin_block(x, params, *sizes, **self.find_scale(place))
         if place.kind == "merge":
             return swin.patch_merging(x, params)
         if place.kind == "head":
@@ -136,7 +139,7 @@ class Steps:
         x = self.step(before, x, params["before"])
         depth, heads = self.config.depths[stage], self.config.num_heads[stage]
         blocks = {"blocks": params["blocks"]}
-        return swin.swin_stage(x, blocks, depth, heads, self.config.window_size, **self.scale)
+        return swin.swin_stage(x, blocks, depth, heads, self.config.window_size, **self.find_scale(place))
 
     def walk(self, images: Any, params: Any) -> list[Any]:
         """Computes all steps, each from the last one's result, and returns the result of each."""
@@ -150,16 +153,23 @@ class Steps:
         """Returns the shift of a block: every second one of a stage is shifted."""
         return self.shifts[place.stage] if place.block % 2 else (0, 0)
 
+    def find_scale(self, place: Place) -> dict[str, Any]:
+        """Returns what scales the logits of a stage: ``qk_scale``, or in V2 the pretrained window."""
+        if isinstance(self.config, SwinV2Config):
+            trained = self.config.pretrained_window(place.stage)
+            return {} if trained is None else {"pretrained_window_size": trained}
+        return {} if self.config.qk_scale is None else {"qk_scale": self.config.qk_scale}
+
     # The parts of a block, each from what it is given; ``params`` are those of the block.
 
     def norm1(self, _: Place, x: Any, params: Any) -> Any:
-        """Returns the norm before the attention."""
+        """Returns the norm of the attention branch: before the attention, in V2 behind it."""
         return self.swin.layer_norm(x, params["norm1"])
 
     def attention(self, place: Place, normed: Any, params: Any) -> Any:
         """Returns the attention inside the shifted windows of a grid."""
         sizes = self.config.num_heads[place.stage], self.windows[place.stage], self.find_shift(place)
-        return self.swin.shifted_window_attention(normed, params["attn"], *sizes, **self.scale)
+        return self.swin.shifted_window_attention(normed, params["attn"], *sizes, **self.find_scale(place))
 
     def attended(self, place: Place, x: Any, normed: Any, params: Any) -> Any:
         """Returns the block's input plus its attention."""
@@ -168,10 +178,10 @@ class Steps:
     def inside(self, place: Place, windows: Any, mask: Any, params: Any) -> Any:
         """Returns the attention inside windows that are given, (B nW, N, C), under a mask that is given."""
         sizes = self.config.num_heads[place.stage], self.windows[place.stage]
-        return self.swin.window_attention(windows, params["attn"], *sizes, mask, **self.scale)
+        return self.swin.window_attention(windows, params["attn"], *sizes, mask, **self.find_scale(place))
 
     def norm2(self, _: Place, x: Any, params: Any) -> Any:
-        """Returns the norm before the MLP."""
+        """Returns the norm of the MLP branch: before the MLP, in V2 behind it."""
         return self.swin.layer_norm(x, params["norm2"])
 
     def mlp(self, _: Place, normed: Any, params: Any) -> Any:
@@ -181,3 +191,7 @@ class Steps:
     def fed(self, place: Place, x: Any, normed: Any, params: Any) -> Any:
         """Returns the MLP's input before its norm, plus the MLP's result."""
         return x + self.mlp(place, normed, params)
+
+    def mlp_of_sum(self, _: Place, x: Any, normed: Any, params: Any) -> Any:
+        """Returns the MLP's result in V2, from the block's input and its normed attention."""
+        return self.swin.mlp(x + normed, params["mlp"])

@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 import swin_weights
 from PIL import Image
-from swin_reference.config import SwinConfig, config_values, load_config
+from swin_reference.config import SwinConfig, config_values
+from swin_reference.config_files import load_config
 from swin_reference.config_v2 import SwinV2Config
 from swin_reference.outside import one_sentence, read_bytes
 from swin_reference.parameters import hot_parameters, parameter_shapes
+from swin_reference.parameters_v2 import parameter_v2_shapes
 from swin_reference.sizes import pair
 
 from swin_properties.adapters.answers import BadAnswer, Declined
@@ -76,8 +78,12 @@ def load_weights(path: str | None, config_name: str | None, image_size: int | No
     if image_size is not None:
         said["image_size"] = image_size
     if path is None:
-        config = replace(load_config("swin_t"), **said)
-        flat = swin_weights.flatten(hot_parameters(parameter_shapes(config), seed))
+        config = replace(load_config("swin_t" if config_name is None else config_name), **said)
+        if isinstance(config, SwinV2Config):
+            shapes = parameter_v2_shapes(config)
+        else:
+            shapes = parameter_shapes(config)
+        flat = swin_weights.flatten(hot_parameters(shapes, seed))
         return Weights(flat, config, f"random weights, seed {seed}")
     found = swin_weights.load(path, **said)
     if "image_size" in found.unknown:

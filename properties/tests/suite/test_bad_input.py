@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import swin_reference as swin
 import swin_weights
-from swin_reference.config import SwinConfig, load_config
+from swin_reference.config import SwinConfig
+from swin_reference.config_files import load_config
 from swin_reference.parameters import hot_parameters, parameter_shapes, window_attention_shapes
 
 TINY = SwinConfig(embed_dim=4, depths=(1,), num_heads=(2,), window_size=2, num_classes=3)

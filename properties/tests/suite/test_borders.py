@@ -19,7 +19,8 @@ from conftest import Command
 from PIL import Image
 from swin_properties import check
 from swin_properties.commands.cli import main
-from swin_reference.config import Convention, SwinConfig, load_config
+from swin_reference.config import Convention, SwinConfig
+from swin_reference.config_files import load_config
 from swin_reference.outside import escape, open_file, shorten
 
 Out = pytest.CaptureFixture[str]
