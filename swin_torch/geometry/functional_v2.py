@@ -119,7 +119,7 @@ def find_factors(logit_scale: Tensor) -> Tensor:
     """Returns what multiplies the cosines: exp(min(logit_scale, log 100)), at least in float32, one a head.
 
     >>> find_factors(torch.tensor([[[0.0]], [[9.0]]]))
-    tensor([  1., 100.])
+    tensor([  1.0000, 100.0000])
     """
     wide = torch.promote_types(logit_scale.dtype, torch.float32)
     return logit_scale.flatten().to(wide).clamp(max=LARGEST_LOGIT_SCALE).exp()
