@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: check test lint deep fuzz mutants sanitize honest kill-matrix peers bench bench-heavy bench-save bench-cpu \
+.PHONY: check test lint deep fuzz mutants sanitize honest kill-matrix diagnosis peers bench bench-heavy bench-save bench-cpu \
         standing history claims gpu compare tracker-power examples exports readme vectors pictures clean
 
 check: .venv/installed        ## the main job: our PyTorch Swin, judged by the oracle
@@ -86,6 +86,9 @@ tracker-power: .venv/installed  ## what compare catches: writes benchmarks/track
 
 kill-matrix: .venv/installed  ## which law kills which planted bug: slow
 	$(BIN)/python properties/studies/kill_matrix.py
+
+diagnosis: .venv/installed    ## is the cause that a report tells true?  planted bugs, judged: writes docs/diagnosis.md
+	PYTHONPATH=properties OMP_NUM_THREADS=1 $(BIN)/python -m studies.diagnosis --jobs 2 --write docs/diagnosis.md
 
 peers: .venv/installed        ## what the laws find in timm, torchvision, transformers and microsoft's: slow
 	$(BIN)/python properties/studies/peers_table.py $(CHECKOUTS)

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import torch
 from swin_properties import TorchAdapter
-from swin_reference.config import CONVENTIONS, SwinConfig, convention_named
+from swin_reference.config import CONVENTIONS, SwinConfig
 from swin_reference.config_v2 import SwinV2Config
 from swin_weights import flatten
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from swin_torch.blocks import ways, ways_v2
 from swin_torch.geometry import functional, functional_v2
 from swin_torch.geometry.bias_resizing import resize_relative_position_bias
-from swin_torch.geometry.conventions import fit_window
+from swin_torch.geometry.conventions import fit_window, take_convention
 from swin_torch.geometry.sizes import Size
 from swin_torch.model import network
 from swin_torch.model.layers import Kept, Mlp, SwinBlock, SwinStage, WindowAttention
@@ -59,7 +59,7 @@ class Adapter(TorchAdapter):
         """``convention`` replaces the convention of every configuration."""
         super().__init__(precision, device)
         self.convention = convention
-        self.decided = convention_named(convention)
+        self.decided = take_convention(convention)
 
     @property
     def name(self) -> str:
@@ -77,7 +77,7 @@ class Adapter(TorchAdapter):
         'timm'
         """
         other = copy(self)
-        other.convention, other.decided = name, convention_named(name)
+        other.convention, other.decided = name, take_convention(name)
         return other
 
     def window_partition(self, x: Tensor, window_size: Size) -> Tensor:

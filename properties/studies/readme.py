@@ -13,6 +13,7 @@ from pathlib import Path
 
 from swin_properties.adapters import contract
 from swin_reference.config import SwinConfig
+from swin_reference.config_v2 import SwinV2Config
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
@@ -44,7 +45,7 @@ def printed(words: str) -> str:
         line = [sys.executable, "-m", "swin_properties.commands.cli", *shlex.split(words)]
         environment = os.environ | {"COLUMNS": "100"}
         run = subprocess.run(line, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    if run.returncode == 2 or run.stderr:
+    if run.returncode == 2:
         raise RuntimeError(f"the README's command fails: swin-oracle {words}: {run.stderr}")
     return "\n".join(text.rstrip() for text in run.stdout.splitlines()) + "\n"
 
@@ -59,7 +60,9 @@ def describe_callables() -> str:
     _, _, common = (contract.__doc__ or "").partition("What holds for all of them:")
     common = common.strip().replace("``", "`")
     config = ", ".join(f"`{field.name}`" for field in fields(SwinConfig))
-    lines = [CALLABLES_HEAD, f"{common}\n- The fields of `SwinConfig` are {config}.", "", SCOPE_HEAD, ""]
+    more = ", ".join(f"`{field.name}`" for field in fields(SwinV2Config)[len(fields(SwinConfig)) :])
+    said = f"- The fields of `SwinConfig` are {config}; `SwinV2Config` has {more} as well."
+    lines = [CALLABLES_HEAD, f"{common}\n{said}", "", SCOPE_HEAD, ""]
     lines += [*(f"- `{word}`: {said}." for word, said in contract.SCOPE.items()), ""]
     for name, entry in contract.CONTRACT.items():
         facts = {

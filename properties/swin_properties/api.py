@@ -9,6 +9,7 @@ from typing import Any
 
 from swin_properties.adapters.load import find_name
 from swin_properties.bugs import kills
+from swin_properties.bugs.causes.components import find_first_wrong
 from swin_properties.bugs.causes.explain import explain
 from swin_properties.judging import jobs as shared
 from swin_properties.judging.implementation import load_implementation
@@ -45,7 +46,21 @@ def judge(request: Request, runner: Runner, watcher: Watcher) -> Report:
     implementation = runner.implementation
     one_network = bool(implementation.scope.network)
     caught = kills.catches_in_network(report, implementation) if one_network else kills.catches(report)
-    return replace(report, cause=runner.diagnosis(report), caught=caught)
+    report = replace(report, caught="" if request.few_shapes else caught)
+    if not report.of("broken"):
+        return report
+    watcher.begin("looking for the cause")
+    report = replace(report, cause=runner.diagnosis(report), first=find_first(report))
+    watcher.begin("looking for usual cases that are wrong")
+    return runner.find_usual(report)
+
+
+def find_first(report: Report) -> str:
+    """Returns the component that is wrong first; where numbers are wrong, not one that only raises."""
+    broken = [result for result in report.of("broken") if result.counterexample]
+    numeric = [result for result in broken if result.counterexample and result.counterexample.kind == "wrong"]
+    place = find_first_wrong(report, numeric or broken)
+    return "" if place is None else place.name
 
 
 def check(
@@ -61,12 +76,14 @@ def check(
     jobs: int = 1,
     shrink: float = SHRINK,
     device: str | None = None,
+    few_shapes: bool = False,
 ) -> Report:
     """Judges an implementation, an import string or an object, by the laws; needs no pytest.
 
     It judges in this process.  With ``own_process`` the implementation, which is then an import string, has a
     process of its own, and ``jobs`` such pairs share the laws, as in the command.  Smaller cases of a broken
     law are looked for ``shrink`` seconds.  ``device`` is where a torch adapter computes, if not where it is.
+    ``few_shapes``: cases have a few sizes only, for what compiles each.
 
     Errors: ``ValueError`` in one sentence for an implementation that does not load or words that are wrong.
 
@@ -92,6 +109,7 @@ def check(
         jobs=jobs,
         shrink=shrink,
         device=device,
+        few_shapes=few_shapes,
     )
     with closing(make_runner(request, implementation)) as runner:
         return judge(request, runner, Watcher())

@@ -194,7 +194,7 @@ image whose grid is even before each merge
 
     public = {name: __getattr__(name) for name in _HOMES}
     functions = {name: decided(value) for name, value in public.items() if isinstance(value, FunctionType)}
-    return SimpleNamespace(**functions)
+    return SimpleNamespace(**functions, convention=convention.name)
 
 
 def variant(precision: str = "float64", convention: str = "canonical") -> SimpleNamespace:

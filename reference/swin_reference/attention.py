@@ -12,7 +12,7 @@ import numpy as np
 
 from swin_reference.conventions import CANONICAL, Convention
 from swin_reference.layers import linear, softmax
-from swin_reference.relative_position import relative_position_bias
+from swin_reference.relative_position import relative_position_bias, small_window_bias
 from swin_reference.shifted_windows import attend_in_windows
 from swin_reference.sizes import Size
 from swin_reference.types import Inexact, Params
@@ -44,7 +44,9 @@ def window_attention(
     """
     q, k, v = split_heads(linear(x, **params["qkv"]), num_heads)  # each (B nW, heads, N, d)
     scale = 1.0 / sqrt(q.shape[-1]) if qk_scale is None else qk_scale
-    bias = relative_position_bias(params["relative_position_bias_table"], window_size)  # (heads, N, N)
+    bias = params.get("bias")  # of a window that has shrunk
+    if bias is None:
+        bias = relative_position_bias(params["relative_position_bias_table"], window_size)  # (heads, N, N)
     logits = (q * scale) @ k.swapaxes(-1, -2) + bias  # (B nW, heads, N, N)
     attention = softmax(logits if mask is None else add_mask(logits, mask))
     return linear(merge_heads(attention @ v), **params["proj"])  # (B nW, N, C)
@@ -116,8 +118,8 @@ def shifted_window_attention(
 ) -> Inexact[np.ndarray, "batch height width channels"]:
     """Applies the whole (S)W-MSA to a grid: pad, shift, partition, attend, reverse, shift back, crop.
 
-    Zeros are padded at the bottom and right up to whole windows: before the shift, unless the convention
-    says otherwise.  Padded tokens are keys like others.  The window and the shift are applied as given.
+    Zeros are padded at the bottom and right up to whole windows, before the shift, and padded tokens are keys
+    like others, unless the convention says otherwise.  The window and the shift are applied as given.
     ``params`` and ``qk_scale`` are those of `window_attention`.  (Liu et al. 2021, section 3.2.)
 
     Errors: ``ValueError`` for a window below 1x1 or a shift outside 0 <= shift < window; `Rejected` for a
@@ -135,3 +137,12 @@ def shifted_window_attention(
         convention,
         lambda windows, mask: window_attention(windows, params, num_heads, window_size, mask, qk_scale),
     )
+
+
+def fit_table(params: Params, window: tuple[int, int], full_size: Size, convention: Convention) -> Params:
+    """Returns an attention's parameters with the bias of a window that has shrunk, if its table has not."""
+    table = params["relative_position_bias_table"]
+    mh, mw = window
+    if len(table) == (2 * mh - 1) * (2 * mw - 1):
+        return params
+    return {**params, "bias": small_window_bias(table, window, full_size, convention.small_table == "first")}

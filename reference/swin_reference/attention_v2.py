@@ -33,6 +33,7 @@ def cosine_window_attention(
     window_size: Size,
     mask: Inexact[np.ndarray, "windows_per_image tokens tokens"] | None = None,
     pretrained_window_size: Size | None = None,
+    convention: Convention = CANONICAL,
 ) -> Inexact[np.ndarray, "windows tokens channels"]:
     """Attends inside each window: proj(softmax(tau cos(q, k) + bias + mask) v), for every head.
 
@@ -52,8 +53,9 @@ def cosine_window_attention(
             [2., 4.]]])
     """
     q, k, v = split_heads(linear(x, params["qkv"]["weight"], join_biases(params)), num_heads)
-    tau = np.exp(np.minimum(params["logit_scale"], LARGEST_LOGIT_SCALE))  # (heads, 1, 1)
-    table = continuous_position_bias_table(params["cpb_mlp"], window_size, pretrained_window_size)
+    largest = np.float32(LARGEST_LOGIT_SCALE) if convention.clamp == "float32" else LARGEST_LOGIT_SCALE
+    tau = np.exp(np.minimum(params["logit_scale"], float(largest)))  # (heads, 1, 1)
+    table = continuous_position_bias_table(params["cpb_mlp"], window_size, pretrained_window_size, convention)
     bias = relative_position_bias(table, window_size)  # (heads, N, N)
     logits = normalise(q) @ normalise(k).swapaxes(-1, -2) * tau + bias  # (B nW, heads, N, N)
     attention = softmax(logits if mask is None else add_mask(logits, mask))
@@ -112,6 +114,6 @@ def shifted_cosine_window_attention(
         shift_size,
         convention,
         lambda windows, mask: cosine_window_attention(
-            windows, params, num_heads, window_size, mask, pretrained_window_size
+            windows, params, num_heads, window_size, mask, pretrained_window_size, convention
         ),
     )

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from swin_reference.attention import shifted_window_attention
+from swin_reference.attention import fit_table, shifted_window_attention
 from swin_reference.conventions import CANONICAL, Convention
 from swin_reference.layers import drop_path, layer_norm, mlp
 from swin_reference.patches import patch_merging
 from swin_reference.rules import stage_shift, stage_window
-from swin_reference.sizes import Size
+from swin_reference.sizes import Size, window_pair
 from swin_reference.types import Inexact, Params
 
 Kept = tuple[Any, Any]
@@ -82,6 +82,8 @@ def stage_blocks(
     for number, block in enumerate(params["blocks"]):
         shift_size = shift if number % 2 else (0, 0)
         kept_block = None if kept is None else kept[number]
+        if window != window_pair(window_size):
+            block = {**block, "attn": fit_table(block["attn"], window, window_size, convention)}
         x = swin_block(x, block, num_heads, window, shift_size, kept_block, qk_scale, convention)
     return x
 

@@ -76,8 +76,11 @@ def stage_v2_blocks(
     kept: Sequence[Kept] | None = None,
     pretrained_window_size: Size | None = None,
     convention: Convention = CANONICAL,
+    grid: tuple[int, int] | None = None,
 ) -> Inexact[np.ndarray, "batch height width channels"]:
     """Applies the blocks of a stage: every second one is shifted, as in `stage_blocks`.
+
+    ``grid`` decides the window and the shift, if it is not that of ``x`` that does.
 
     Errors: ``ValueError`` unless there are ``depth`` blocks; `Rejected` if the convention rejects the grid.
 
@@ -92,8 +95,9 @@ def stage_v2_blocks(
             f"a stage of depth {depth} has that many blocks, got parameters of {len(params['blocks'])}: "
             "check depth"
         )
-    window = stage_window(x.shape[1:3], window_size, convention)
-    shift = stage_shift(x.shape[1:3], window, convention)
+    grid = grid or x.shape[1:3]
+    window = stage_window(grid, window_size, convention)
+    shift = stage_shift(grid, window, convention)
     for number, block in enumerate(params["blocks"]):
         shift_size = shift if number % 2 else (0, 0)
         kept_block = None if kept is None else kept[number]

@@ -215,21 +215,23 @@ def load_config(name_or_path: str) -> SwinConfig:
     return config_from(read_json(name_or_path, "a configuration file"), name_or_path)
 
 
-def fields_from(values: Any, source: str = "the configuration") -> dict[str, Any]:
-    """Returns the fields of SwinConfig that a mapping holds, some or all; lists become tuples.
+def fields_from(
+    values: Any, source: str = "the configuration", kind: type[SwinConfig] = SwinConfig
+) -> dict[str, Any]:
+    """Returns the fields of a ``kind`` of configuration that a mapping holds; lists become tuples.
 
     Errors: ``ValueError`` for keys that are not fields of SwinConfig, or values of other types.
 
     >>> fields_from({"depths": [2]})
     {'depths': (2,)}
     """
-    known = [field.name for field in fields(SwinConfig)]
+    known = [field.name for field in fields(kind)]
     unknown = (
         [str(key) for key in values if key not in known] if isinstance(values, Mapping) else ["(no mapping)"]
     )
     if unknown:
         raise refusal(
-            f"the keys of {source} are fields of SwinConfig, got {', '.join(unknown)}: "
+            f"the keys of {source} are fields of {kind.__name__}, got {', '.join(unknown)}: "
             f"use some of {', '.join(known)}"
         )
     given = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
@@ -237,7 +239,9 @@ def fields_from(values: Any, source: str = "the configuration") -> dict[str, Any
     return given
 
 
-def config_from(values: Any, source: str = "the configuration") -> SwinConfig:
+def config_from(
+    values: Any, source: str = "the configuration", kind: type[SwinConfig] = SwinConfig
+) -> SwinConfig:
     """Returns the configuration with these fields; lists become tuples.
 
     Errors: ``ValueError`` for keys that are not fields of SwinConfig, or values that do not fit.
@@ -245,9 +249,9 @@ def config_from(values: Any, source: str = "the configuration") -> SwinConfig:
     >>> config_from({"depths": [2], "num_heads": [3]}).depths
     (2,)
     """
-    given = fields_from(values, source)
+    given = fields_from(values, source, kind)
     try:
-        return SwinConfig(**given)
+        return kind(**given)
     except ValueError as error:
         raise refusal(str(error)) from None
 

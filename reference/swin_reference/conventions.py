@@ -1,7 +1,8 @@
 """Conventions: the choices in which public implementations differ, as data.  No mathematics.
 
 All implementations agree if each stage's grid is a multiple of the window, is larger than the window on both
-axes, and has even sides before a merge.  At other sizes they differ in five decisions.
+axes, and has even sides before a merge.  At other sizes they differ in the decisions of this page.  Those of
+Swin V2 also differ in how they round two constants.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ DECISIONS: dict[str, dict[str, str]] = {
         "min": "the shift is dropped on both axes once one axis of the grid is no longer than its window",
         "axis": "the shift is dropped on each axis that is no longer than its window",
         "never": "the shift is never dropped",
+        "height": "the shift is dropped on both axes once the grid's height is no longer than the window",
     },
     "window": {
         "keep": "a window keeps its size on a smaller grid, which is padded",
         "shrink-both": "a window shrinks to the grid's smaller side on both axes, and its bias table too",
         "shrink-axis": "a window shrinks to the grid on each axis by itself, and its bias table too",
         "reject": "a grid smaller than the window is rejected",
+        "shrink-height": "a window shrinks to the grid's height on both axes",
     },
     "padding": {
         "pad-roll": "a grid is padded to whole windows, then rolled",
@@ -37,14 +40,36 @@ DECISIONS: dict[str, dict[str, str]] = {
         "built-ceil": "all this is decided for one image size, halves rounded up; others are rejected",
         "built-floor": "all this is decided for one image size; others, and odd sides before a merge, "
         "are rejected",
+        "built-nominal": "windows and shifts of Swin V2 are decided for one image size, halves rounded down; "
+        "images of other sizes are taken",
+    },
+    "offsets": {
+        "exact": "the offsets of Swin V2's position bias are computed in the precision of everything else",
+        "float32": "the offsets of Swin V2's position bias are computed in float32, whatever the precision",
+    },
+    "clamp": {
+        "exact": "the logit scale of Swin V2 is clamped to log 100",
+        "float32": "the logit scale of Swin V2 is clamped to log 100 rounded to float32",
+    },
+    "padded_keys": {
+        "attend": "tokens of padding are keys like others",
+        "hidden": "tokens of padding are hidden from the others",
+    },
+    "pad_side": {
+        "end": "a grid is padded at the bottom and right",
+        "both": "a grid is padded on both sides, with the larger half at the bottom and right",
+    },
+    "small_table": {
+        "centre": "a window that shrinks looks its offsets up in the middle of the full bias table",
+        "first": "a window that shrinks takes the biases of the full window's first tokens",
     },
 }
-"""The five decisions: for each, its values, and what each value means."""
+"""The decisions: for each, its values, and what each value means."""
 
 
 @dataclass(frozen=True)
 class Convention:
-    """A value for each of the five `DECISIONS`, and the number that the mask adds to a hidden logit.
+    """A value for each of the `DECISIONS`, and the number that the mask adds to a hidden logit.
 
     Errors: ``ValueError`` for a value that a decision does not have, or a ``mask_value`` that is not
     negative.
@@ -60,6 +85,11 @@ class Convention:
     padding: str = "pad-roll"
     grid: str = "run-time"
     mask_value: float = -inf
+    offsets: str = "exact"
+    clamp: str = "exact"
+    padded_keys: str = "attend"
+    pad_side: str = "end"
+    small_table: str = "centre"
 
     def __post_init__(self) -> None:
         for decision, values in DECISIONS.items():
@@ -90,6 +120,30 @@ official is Microsoft's code for classification, detection is Microsoft's code f
 
 CANONICAL = CONVENTIONS["canonical"]
 
+CONVENTIONS_V2: dict[str, Convention] = {
+    convention.name: convention
+    for convention in (
+        CANONICAL,
+        replace(CONVENTIONS["official"], name="official-v2", offsets="float32", clamp="float32"),
+        replace(CONVENTIONS["torchvision"], name="torchvision-v2", offsets="float32"),
+        replace(CONVENTIONS["timm"], name="timm-v2", offsets="float32"),
+        Convention(
+            "transformers-v2",
+            "pad",
+            "height",
+            "shrink-height",
+            "pad-roll",
+            "built-nominal",
+            -200.0,
+            "float32",
+        ),
+    )
+}
+"""The named conventions of Swin V2: those of V1 with other constants, but for that of transformers."""
+
+NAMED = CONVENTIONS | CONVENTIONS_V2
+"""The named conventions of either version."""
+
 
 def convention_named(name: str | Convention) -> Convention:
     """Returns the convention with this name, or a name with changes: ``timm,shift=never``.
@@ -105,17 +159,17 @@ def convention_named(name: str | Convention) -> Convention:
     'never'
     """
     if isinstance(name, Convention):
-        return name if name == CONVENTIONS.get(name.name) else convention_named(write_convention(name))
+        return name if name == NAMED.get(name.name) else convention_named(write_convention(name))
     if not isinstance(name, str):
-        raise ValueError(f"a convention is a name, got {name!r}: use one of {', '.join(CONVENTIONS)}")
-    if name in CONVENTIONS:
-        return CONVENTIONS[name]
+        raise ValueError(f"a convention is a name, got {name!r}: use one of {', '.join(NAMED)}")
+    if name in NAMED:
+        return NAMED[name]
     first, *changes = name.split(",")
     if "=" in first:
         first, changes = CANONICAL.name, [first, *changes]
-    if first not in CONVENTIONS:
-        hint = nearest(first, CONVENTIONS)
-        raise ValueError(f"a convention is one of {', '.join(CONVENTIONS)}, got {first!r}: use {hint}")
+    if first not in NAMED:
+        hint = nearest(first, NAMED)
+        raise ValueError(f"a convention is one of {', '.join(NAMED)}, got {first!r}: use {hint}")
     values: dict[str, Any] = {}
     for change in changes:
         key, equals, value = change.partition("=")
@@ -125,7 +179,7 @@ def convention_named(name: str | Convention) -> Convention:
                 f"{change!r}: write decision=value"
             )
         values[key] = _read_number(value) if key == "mask_value" else value
-    return replace(CONVENTIONS[first], name=name, **values)
+    return replace(NAMED[first], name=name, **values)
 
 
 def _read_number(word: str) -> float:
@@ -143,7 +197,7 @@ def write_convention(convention: Convention) -> str:
     >>> write_convention(Convention("mine", "drop", shift="never"))
     'canonical,image=drop,shift=never'
     """
-    changes = {name: differences(named, convention) for name, named in CONVENTIONS.items()}
+    changes = {name: differences(named, convention) for name, named in NAMED.items()}
     nearest_name = min(changes, key=lambda name: len(changes[name]))
     return ",".join([nearest_name, *(f"{key}={value}" for key, value in changes[nearest_name].items())])
 
@@ -158,6 +212,15 @@ def nearest(word: str, words: Any) -> str:
 
     close = get_close_matches(word, list(words), 1)
     return repr(close[0]) if close else "a listed name"
+
+
+def keep_constants(convention: Convention) -> Convention:
+    """Returns the canonical convention with another's decisions on constants.
+
+    >>> keep_constants(NAMED["timm-v2"]).offsets
+    'float32'
+    """
+    return replace(CANONICAL, offsets=convention.offsets, clamp=convention.clamp)
 
 
 def differences(one: Convention, other: Convention) -> dict[str, str]:

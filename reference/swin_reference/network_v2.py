@@ -13,6 +13,7 @@ from swin_reference.config_v2 import SwinV2Config
 from swin_reference.conventions import Convention, convention_named
 from swin_reference.embedding import embed_images
 from swin_reference.network import classify
+from swin_reference.rules_v2 import nominal_grid
 from swin_reference.types import Inexact, Params
 
 
@@ -43,7 +44,8 @@ def swin_v2_features(
     for k, (stage, depth, heads) in enumerate(stages):
         kept_stage = None if kept is None else kept[k]
         trained = config.pretrained_window(k)
-        x = stage_v2_blocks(x, stage, depth, heads, config.window_size, kept_stage, trained, convention)
+        grid = nominal_grid(config, k) if convention.grid == "built-nominal" else None
+        x = stage_v2_blocks(x, stage, depth, heads, config.window_size, kept_stage, trained, convention, grid)
         features.append(x)
         if "downsample" in stage:
             x = swin_v2_patch_merging(x, stage["downsample"], convention)

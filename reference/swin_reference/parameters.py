@@ -13,7 +13,7 @@ import numpy as np
 
 from swin_reference.config import SwinConfig
 from swin_reference.conventions import Convention, convention_named
-from swin_reference.rules import stage_grids, stage_windows
+from swin_reference.rules import stage_grids, table_windows
 from swin_reference.sizes import Size, pair, window_pair
 
 Shapes = Mapping[str, Any]
@@ -126,8 +126,8 @@ def stage_shapes(
 def parameter_shapes(config: SwinConfig, convention: Convention | None = None) -> dict[str, Any]:
     """Returns the shapes of a whole network, nested as the official checkpoint names them.
 
-    If the convention shrinks a stage's window, the bias tables of the stage are smaller too.  A
-    ``convention`` takes the place of ``config.convention``.
+    If the convention shrinks a stage's window, the bias tables of the stage are smaller too, unless
+    it reads a full one.  A ``convention`` takes the place of ``config.convention``.
 
     Errors: `Rejected` if the convention rejects ``config.image_size``.
 
@@ -144,7 +144,7 @@ def parameter_shapes(config: SwinConfig, convention: Convention | None = None) -
     }
     if config.absolute_position_embedding:
         shapes["absolute_pos_embed"] = (1, prod(stage_grids(config, convention)[0]), config.embed_dim)
-    last, windows = len(config.depths) - 1, stage_windows(config, convention)
+    last, windows = len(config.depths) - 1, table_windows(config, convention)
     shapes["layers"] = [
         stage_shapes(
             channels,

@@ -48,3 +48,22 @@ def relative_position_bias(
             f"it needs {offsets}"
         )
     return table[relative_position_index(window_size)].transpose(2, 0, 1)  # (N, N, heads) -> (heads, N, N)
+
+
+def small_window_bias(
+    table: Inexact[np.ndarray, "offsets heads"], window_size: Size, full_size: Size, first: bool = False
+) -> Inexact[np.ndarray, "heads tokens tokens"]:
+    """Returns the bias of a window that is smaller than the one that the table was made for.
+
+    Offsets are looked up in the full table.  ``first``: the tokens are taken for the first ones of the full
+    window, counted row by row there, as code does that cuts the full index to its first N rows and columns.
+
+    >>> small_window_bias(np.arange(5.0)[:, None], (1, 2), (1, 3))
+    array([[[2., 1.],
+            [3., 2.]]])
+    """
+    (mh, mw), window = window_pair(full_size), window_pair(window_size)
+    h, w = (axis.ravel() for axis in np.indices((mh, mw) if first else window))
+    tokens = slice(window[0] * window[1])
+    dh, dw = (axis[tokens, None] - axis[None, tokens] for axis in (h, w))  # each (N, N)
+    return table[(dh + mh - 1) * (2 * mw - 1) + (dw + mw - 1)].transpose(2, 0, 1)

@@ -67,6 +67,8 @@ def stage_window(grid: Grid, window_size: Size, convention: Convention) -> tuple
         return min(mh, height), min(mw, width)
     if convention.window == "shrink-both" and (height <= mh or width <= mw):
         return min(mh, height, width), min(mw, height, width)
+    if convention.window == "shrink-height":
+        return min(mh, height), min(mw, height)
     if convention.window == "reject" and (height < mh or width < mw):
         raise Rejected(
             f"the {convention.name} convention takes grids no smaller than the window, got {height}x{width} "
@@ -91,6 +93,8 @@ def stage_shift(grid: Grid, window_size: Size, convention: Convention = CANONICA
         tall = wide = True
     elif convention.shift == "min":
         tall = wide = tall and wide
+    elif convention.shift == "height":
+        wide = tall
     return mh // 2 * tall, mw // 2 * wide
 
 
@@ -110,6 +114,19 @@ def pads_before_roll(grid: Grid, window_size: Size, convention: Convention) -> b
             f"{mh}x{mw}: use an image that makes {round_up(height, mh)}x{round_up(width, mw)} tokens"
         )
     return convention.padding != "roll-pad"
+
+
+def padding_before(grid: Grid, window_size: Size, convention: Convention) -> tuple[int, int]:
+    """Returns how many rows and columns of padding stand before a grid, at its top and left.
+
+    >>> from swin_reference.conventions import convention_named
+    >>> padding_before((9, 6), 4, CANONICAL), padding_before((9, 6), 4, convention_named("pad_side=both"))
+    ((0, 0), (1, 1))
+    """
+    if convention.pad_side == "end":
+        return 0, 0
+    (height, width), (mh, mw) = grid, window_pair(window_size)
+    return (round_up(height, mh) - height) // 2, (round_up(width, mw) - width) // 2
 
 
 def merged_grid(grid: Grid, convention: Convention) -> tuple[int, int]:
@@ -137,7 +154,7 @@ def check_image(image: Grid, config: SwinConfig, convention: Convention) -> None
     >>> check_image((9, 9), SwinConfig(image_size=8), CANONICAL)
     """
     height, width = image
-    if convention.grid != "run-time" and (height, width) != pair(config.image_size):
+    if convention.grid in ("built-ceil", "built-floor") and (height, width) != pair(config.image_size):
         raise Rejected(
             f"the {convention.name} convention builds a network for one image size, got {height}x{width} and "
             f"image_size={config.image_size}: make a network with image_size={(height, width)}"
@@ -161,7 +178,8 @@ def stage_grids(config: SwinConfig, convention: Convention) -> list[tuple[int, i
 def stage_windows(config: SwinConfig, convention: Convention) -> list[tuple[int, int]]:
     """Returns the window of every stage.
 
-    If the convention shrinks windows, they are those for images of ``config.image_size``.
+    If the convention shrinks windows, they are those for images of ``config.image_size``.  Bias tables have
+    the size of these, unless the convention reads a full one (`table_windows`).
 
     Errors: those of `stage_grids`.
 
@@ -172,3 +190,17 @@ def stage_windows(config: SwinConfig, convention: Convention) -> list[tuple[int,
     if convention.window in ("keep", "reject"):
         return [window_pair(config.window_size)] * len(config.depths)
     return [stage_window(grid, config.window_size, convention) for grid in stage_grids(config, convention)]
+
+
+def table_windows(config: SwinConfig, convention: Convention) -> list[tuple[int, int]]:
+    """Returns the window that the bias tables of every stage are made for.
+
+    Errors: those of `stage_windows`.
+
+    >>> from swin_reference.conventions import convention_named
+    >>> table_windows(SwinConfig(image_size=64), convention_named("timm,small_table=first"))
+    [(7, 7), (7, 7), (7, 7), (7, 7)]
+    """
+    if convention.small_table == "first":
+        return [window_pair(config.window_size)] * len(config.depths)
+    return stage_windows(config, convention)

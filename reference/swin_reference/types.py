@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
+if TYPE_CHECKING or "jaxtyping" in sys.modules:  # only the tests and type checkers read the annotations
     from jaxtyping import Float, Inexact, Int, Real, Shaped
 else:
-    try:
-        from jaxtyping import Float, Inexact, Int, Real, Shaped
-    except ModuleNotFoundError:  # only the tests and type checkers read the annotations
-        Float = Inexact = Int = Real = Shaped = Any
+    Float = Inexact = Int = Real = Shaped = Any
 
 __all__ = ["Float", "Inexact", "Int", "Params", "Real", "Shaped"]
 

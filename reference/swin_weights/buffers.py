@@ -11,6 +11,9 @@ from typing import Any
 
 import numpy as np
 from swin_reference.config import SwinConfig, convention_named
+from swin_reference.config_v2 import SwinV2Config
+from swin_reference.conventions import CONVENTIONS_V2
+from swin_reference.position_bias_v2 import log_spaced_offsets
 from swin_reference.relative_position import relative_position_index
 from swin_reference.rules import stage_windows, token_grid
 from swin_reference.sizes import Size, pair, window_pair
@@ -18,6 +21,8 @@ from swin_reference.windows import shifted_window_mask
 
 TABLE = ".attn.relative_position_bias_table"
 INDEX = ".attn.relative_position_index"
+LOGIT_SCALE = ".attn.logit_scale"
+OFFSETS = ".attn.relative_coords_table"
 
 
 def find_wrong_buffers(buffers: Mapping[str, Any], config: SwinConfig) -> list[str]:
@@ -35,9 +40,60 @@ def find_wrong_buffers(buffers: Mapping[str, Any], config: SwinConfig) -> list[s
     for name, x in buffers.items():
         stage, block = _stage(name), int(name.split(".")[3])
         exists = stage < len(windows) and block < config.depths[stage]
-        if not exists or not _agrees(name, x, windows[stage], odd=block % 2 == 1):
+        if exists and name.endswith(OFFSETS) and isinstance(config, SwinV2Config):
+            agrees = _are_offsets(x, windows[stage], config.pretrained_window(stage))
+        else:
+            agrees = exists and _agrees(name, x, windows[stage], odd=block % 2 == 1)
+        if not agrees:
             wrong.append(name)
     return wrong
+
+
+def _are_offsets(x: Any, window: tuple[int, int], trained: int | None) -> bool:
+    """Tells whether a table has V2's offsets.
+
+    Four operations round them, one by one, in float32 or in the table's own precision if that is lower.
+    """
+    if x.shape != (1, 2 * window[0] - 1, 2 * window[1] - 1, 2) or x.dtype.kind != "f":
+        return False
+    exact = log_spaced_offsets(window, trained).reshape(x.shape)
+    unit = max(np.finfo(x.dtype).eps, np.finfo(np.float32).eps)
+    return bool((np.abs(x - exact) <= 4 * unit * np.abs(exact)).all())
+
+
+def find_size(name: str, config: SwinConfig) -> int:
+    """Returns how many numbers an index or a table of offsets has in the window of a configuration.
+
+    >>> find_size("layers.0.blocks.0.attn.relative_position_index", SwinConfig(window_size=2))
+    16
+    """
+    mh, mw = window_pair(config.window_size)
+    return {INDEX: (mh * mw) ** 2, OFFSETS: 2 * (2 * mh - 1) * (2 * mw - 1)}.get(
+        f".attn.{name.split('.')[-1]}", 0
+    )
+
+
+def read_trained_windows(buffers: Mapping[str, Any], stages: int) -> tuple[int, ...]:
+    """Returns the window of each stage in which V2's weights were trained, 0 for that which is used.
+
+    The largest offset shows it: t = (M - 1) / (M' - 1), where M' is that window.  Empty if all are 0, or no
+    table of offsets shows them.
+
+    >>> offsets = log_spaced_offsets(4, 3).reshape(1, 7, 7, 2)
+    >>> read_trained_windows({"layers.0.blocks.0.attn.relative_coords_table": offsets}, 1)
+    (3,)
+    """
+    trained = []
+    for stage in range(stages):
+        x = buffers.get(f"layers.{stage}.blocks.0{OFFSETS}")
+        sides = 0
+        if x is not None and x.ndim == 4 and x.shape[1] > 1 and x[0, -1, -1, 0] > 0:
+            most = (x.shape[1] - 1) // 2  # M - 1
+            share = (8.0 ** float(x[0, -1, -1, 0]) - 1.0) / 8.0
+            sides = 1 + round(most / share) if share > most / 2**12 else 0
+            sides = 0 if sides == most + 1 else sides
+        trained.append(sides)
+    return tuple(trained) if any(trained) else ()
 
 
 def _agrees(name: str, x: Any, window: tuple[int, int], odd: bool) -> bool:
@@ -73,15 +129,24 @@ def mask_grid(mask: Any, window_size: Size) -> tuple[int, int] | None:
 def index_buffers(names: Iterable[str], config: SwinConfig) -> dict[str, Any]:
     """Returns the relative position index for each bias table among the official ``names``.
 
+    For each computed one, of V2, it returns its offsets besides.
+
     >>> list(index_buffers(["layers.0.blocks.0.attn.relative_position_bias_table"], SwinConfig()))
     ['layers.0.blocks.0.attn.relative_position_index']
     """
     windows = stage_windows(config, convention_named(config.convention))
-    return {
-        name.removesuffix(TABLE) + INDEX: relative_position_index(windows[_stage(name)])
-        for name in names
-        if name.endswith(TABLE)
-    }
+    buffers: dict[str, Any] = {}
+    for name in names:
+        for mark in (TABLE, LOGIT_SCALE):
+            if name.endswith(mark):
+                window = windows[_stage(name)]
+                buffers[name.removesuffix(mark) + INDEX] = relative_position_index(window)
+        if name.endswith(LOGIT_SCALE) and isinstance(config, SwinV2Config):
+            trained = config.pretrained_window(_stage(name))
+            offsets = log_spaced_offsets(window, trained, CONVENTIONS_V2["torchvision-v2"])
+            shape = 1, 2 * window[0] - 1, 2 * window[1] - 1, 2
+            buffers[name.removesuffix(LOGIT_SCALE) + OFFSETS] = offsets.reshape(shape)
+    return buffers
 
 
 def first_grid(config: SwinConfig) -> tuple[int, int]:

@@ -15,6 +15,17 @@ Names = Mapping[str, tuple[str, ...]]
 Names are without ``.weight`` and ``.bias``; ``{i}`` stands for the stage, ``{j}`` for the block.
 """
 
+ONLY_IN_V2 = (
+    "logit_scale",
+    "cpb_mlp",
+    "continuous_position_bias_mlp",
+    "relative_coords_table",
+    "q_bias",
+    "v_bias",
+    "swinv2",
+)
+"""Parts of names that only Swin V2's weights have, in any layout."""
+
 STAGE = {"i": (1, 0), "i+1": (1, 1), "2i+1": (2, 1), "2i+2": (2, 2)}
 """For each placeholder of a stage, its number as a factor of i and a summand: {2i+1} is 2 i + 1."""
 
@@ -90,6 +101,27 @@ _ATTENTION_4 = {
 }
 
 
+_COMPUTED_BIAS = ("logit_scale", "cpb_mlp.0", "cpb_mlp.2", "relative_coords_table")
+"""What the attention of V2 has for a bias table, under the names of all layouts but transformers'."""
+
+_ATTENTION_V2 = {
+    "attn.logit_scale": ("attention.self.logit_scale",),
+    "attn.cpb_mlp.0": ("attention.self.continuous_position_bias_mlp.0",),
+    "attn.cpb_mlp.2": ("attention.self.continuous_position_bias_mlp.2",),
+    "attn.relative_coords_table": ("attention.self.relative_coords_table",),
+    "attn.q_bias": ("attention.self.query.bias",),
+    "attn.v_bias": ("attention.self.value.bias",),
+    **{ours: theirs for ours, theirs in _ATTENTION_4.items() if not ours.endswith("table")},
+}
+
+
+def _turn_into_v2(names: Names, attention: str) -> Names:
+    """Returns the names of V2 from those of V1, with the attention's under the template ``attention``."""
+    parts = (*_COMPUTED_BIAS, "q_bias", "v_bias")
+    v1 = {ours: theirs for ours, theirs in names.items() if not ours.endswith("bias_table")}
+    return {f"{BLOCK}.attn.{part}": (f"{attention}.{part}",) for part in parts} | v1
+
+
 def _transformers(prefix: str, inside: Names) -> Names:
     """Returns transformers' names, with ``prefix`` before all but the classifier's."""
     inside = {"norm1": ("layernorm_before",), "norm2": ("layernorm_after",), **inside}
@@ -114,14 +146,17 @@ def _detection(last: int) -> Names:
     return names | {f"norm{stage}": (f"norm{stage}",) for stage in range(last)} | {"norm": (f"norm{last}",)}
 
 
+_BY_LAYOUT = {"official": _OFFICIAL, "timm": _TIMM, "torchvision": _TORCHVISION}
+
+
 def names_in(layout: str, names: Iterable[str] = ()) -> Names:
     """Returns the names of a layout, in the variant that a checkpoint has.
 
-    ``names``, official or the checkpoint's own, show the variant: transformers 4.x has other names for
-    attention than 5.x, and no prefix ``swin.`` without a classifier; detection numbers its last norm by the
-    last stage.
+    ``names``, official or the checkpoint's own, show the variant: Swin or Swin V2; transformers 4.x has other
+    names for attention than 5.x, and no prefix ``swin.`` without a classifier; detection numbers its last
+    norm by the last stage.
 
-    Errors: ``ValueError`` for an unknown layout.
+    Errors: ``ValueError`` for an unknown layout, and for V2 in that of detection.
 
     >>> names_in("transformers", ["encoder.layers.0.blocks.0.attention.self.query.weight"])["norm"]
     ('layernorm',)
@@ -129,11 +164,28 @@ def names_in(layout: str, names: Iterable[str] = ()) -> Names:
     if layout not in LAYOUTS:
         raise ValueError(f"a layout is one of {', '.join(LAYOUTS)}, got {layout!r}: use a listed name")
     names = tuple(names)
+    second = is_v2(names)
     if layout == "detection":
+        if second:
+            raise ValueError("detection has no Swin V2, got names of V2's weights: use another layout")
         stages = {int(found[1]) for name in names if (found := re.match(r"layers\.(\d+)\.", name))}
         return _detection(max(0, next(stage for stage in count() if stage not in stages) - 1))
     if layout == "transformers":
         bare = any(name.startswith(("embeddings.", "encoder.", "layernorm.")) for name in names)
+        if second:
+            return _transformers("" if bare else "swinv2.", _ATTENTION_V2)
         older = any(re.search(r"\.(attention\.self|intermediate\.dense)\.", name) for name in names)
         return _transformers("" if bare else "swin.", _ATTENTION_4 if older else _ATTENTION_5)
-    return {"official": _OFFICIAL, "timm": _TIMM, "torchvision": _TORCHVISION}[layout]
+    if second:
+        inside = "features.{2i+1}.{j}.attn" if layout == "torchvision" else f"{BLOCK}.attn"
+        return _turn_into_v2(_BY_LAYOUT[layout], inside)
+    return _BY_LAYOUT[layout]
+
+
+def is_v2(names: Iterable[str]) -> bool:
+    """Tells whether names, of any layout, are of Swin V2.
+
+    >>> is_v2(["layers.0.blocks.0.attn.logit_scale"]), is_v2(["layers.0.blocks.0.attn.qkv.weight"])
+    (True, False)
+    """
+    return any(part in ONLY_IN_V2 for name in names for part in name.split("."))

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from math import isqrt
 from typing import Any
 
 import numpy as np
 
-from swin_weights.layout_names import INDEX, QKV, STAGE, Names, names_in
+from swin_weights.layout_names import INDEX, QKV, STAGE, Names, is_v2, names_in
 
 
-def to_layout(flat: Mapping[str, Any], layout: str, grid: tuple[int, int] | None = None) -> dict[str, Any]:
+def to_layout(
+    flat: Mapping[str, Any],
+    layout: str,
+    grid: tuple[int, int] | None = None,
+    version_marks: Iterable[str] = (),
+) -> dict[str, Any]:
     """Returns weights with official names under the names of a layout.
 
     Weights are arrays or tensors, all of a network or some; a name is that in the whole network,
     ``layers.0.blocks.0...``.  The names of transformers are those of 5.x, for an image classifier.
-    ``grid`` is the grid of the position embedding, which detection keeps as a map.
+    ``grid`` is the grid of the position embedding, which detection keeps as a map.  The names are those of
+    Swin V2 if one of the weights, or of ``version_marks``, has a name that only V2 has.
 
     Errors: ``ValueError`` for weights that have no name in the layout.
 
@@ -30,13 +36,14 @@ def to_layout(flat: Mapping[str, Any], layout: str, grid: tuple[int, int] | None
     >>> to_layout({"layers.1.downsample.norm.bias": 0, "head.bias": 1}, "timm")
     {'layers.2.downsample.norm.bias': 0, 'head.fc.bias': 1}
     """
-    return rename_weights(flat, names_in(layout, flat), layout, grid)
+    return rename_weights(flat, names_in(layout, (*flat, *version_marks)), layout, grid)
 
 
 def rename_weights(
     flat: Mapping[str, Any], names: Names, layout: str, grid: tuple[int, int] | None = None
 ) -> dict[str, Any]:
     """Returns weights with official names under these ``names`` of a layout: `to_layout` for one variant."""
+    flat = _join_biases(flat) if layout == "torchvision" else flat
     foreign = [name for name in flat if _find_template(name, names, official=True) is None]
     if foreign:
         raise ValueError(
@@ -80,13 +87,15 @@ def from_layout(flat: Mapping[str, Any], layout: str) -> dict[str, Any]:
         elif ours == "absolute_pos_embed" and len(x.shape) == 4:
             x = x.reshape(*x.shape[:2], -1).swapaxes(1, 2)
         parts.setdefault(_fill_template(ours, numbers) + leaf, {})[part] = x
-    missing = [name for name, given in parts.items() if ".qkv." in name and len(given) != len(names[QKV])]
+    separate = len(names[QKV]) > 1
+    missing = [name for name, given in parts.items() if ".qkv." in name and separate and len(given) != 3]
     if missing:
         raise ValueError(
             f"query, key and value come together, {layout} lacks one of them for {', '.join(missing)}: "
             "use a complete checkpoint"
         )
-    return {name: _join([given[part] for part in sorted(given)]) for name, given in parts.items()}
+    joined = {name: _join([given[part] for part in sorted(given)]) for name, given in parts.items()}
+    return _split_biases(joined) if layout == "torchvision" and is_v2(joined) else joined
 
 
 def official_name(name: str, names: Names) -> str | None:
@@ -105,10 +114,11 @@ def _find_template(name: str, names: Names, official: bool) -> tuple[str, int, d
     """Returns the official template of a name, which of its parts it is, its numbers, and its ".weight"."""
     for ours, theirs in names.items():
         for part, template in enumerate((ours,) if official else theirs):
-            numbers = _read_numbers(template, name)
+            if (match := _pattern(template)[0].fullmatch(name)) is None:
+                continue
+            numbers = _read_numbers(template, match)
             if numbers is not None:
-                leaf = re.search(r"\.(weight|bias)$", name)
-                return ours, part, numbers, leaf[0] if leaf else ""
+                return ours, part, numbers, match["leaf"] or ""
     return None
 
 
@@ -117,17 +127,13 @@ def _pattern(template: str) -> tuple[re.Pattern[str], tuple[str, ...]]:
     """Returns a template as a regular expression, and the placeholders that its groups stand for."""
     places = tuple(re.findall(r"\{(.*?)\}", template))
     fixed = [re.escape(piece) for piece in re.split(r"\{.*?\}", template)]
-    return re.compile(r"(0|[1-9][0-9]*)".join(fixed) + r"(?:\.weight|\.bias)?"), places
+    return re.compile(r"(0|[1-9][0-9]*)".join(fixed) + r"(?P<leaf>\.weight|\.bias)?"), places
 
 
-def _read_numbers(template: str, name: str) -> dict[str, int] | None:
+def _read_numbers(template: str, match: re.Match[str]) -> dict[str, int] | None:
     """Returns the stage i and the block j for which a template gives the name; None if there are none."""
-    pattern, places = _pattern(template)
-    match = pattern.fullmatch(name)
-    if match is None:
-        return None
     numbers = {}
-    for place, digits in zip(places, match.groups(), strict=True):
+    for place, digits in zip(_pattern(template)[1], match.groups()[:-1], strict=True):
         factor, summand = STAGE.get(place, (1, 0))
         number, rest = divmod(int(digits) - summand, factor)
         if rest or number < 0:
@@ -163,6 +169,35 @@ def _join(parts: list[Any]) -> Any:
     import torch
 
     return torch.cat(parts)
+
+
+def _join_biases(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns V2's weights with one bias of queries, keys and values: torchvision's, which clears the keys'.
+
+    It takes the place of q_bias.
+    """
+    joined: dict[str, Any] = {}
+    for name, x in flat.items():
+        block, _, last = name.rpartition(".")
+        if last == "q_bias" and f"{block}.v_bias" in flat:
+            zeros = np.zeros_like(x) if isinstance(x, np.ndarray) else x.new_zeros(x.shape)
+            joined[f"{block}.qkv.bias"] = _join([x, zeros, flat[f"{block}.v_bias"]])
+        elif last != "v_bias" or f"{block}.q_bias" not in flat:
+            joined[name] = x
+    return joined
+
+
+def _split_biases(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns V2's weights with q_bias and v_bias: the inverse of `_join_biases`."""
+    split: dict[str, Any] = {}
+    for name, x in flat.items():
+        if name.endswith(".attn.qkv.bias"):
+            split[name.replace("qkv.bias", "q_bias")], _, split[name.replace("qkv.bias", "v_bias")] = _split(
+                x, 3
+            )
+        else:
+            split[name] = x
+    return split
 
 
 def _as_map(x: Any, grid: tuple[int, int] | None) -> Any:

@@ -6,21 +6,22 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from swin_reference.config import SwinConfig, config_values, convention_named, fields_from
+from swin_reference.config_v2 import SwinV2Config
 from swin_reference.outside import one_sentence
 from swin_reference.sizes import pair
 
-from swin_weights.layout_names import Names, names_in
+from swin_weights.layout_names import Names, is_v2, names_in
 from swin_weights.layouts import from_layout, official_name, rename_weights
 from swin_weights.names import RECOMPUTED, flatten, matched, unflatten
 from swin_weights.reading import read, unwrap
 from swin_weights.recognise import one_or_pair, recognise_config, recognise_layout
 from swin_weights.transformers_json import config_from_json
 
-ONLY_IN_JSON = ("image_size", "window_size", "mlp_ratio")
+ONLY_IN_JSON = ("image_size", "window_size", "mlp_ratio", "pretrained_window_sizes")
 """The fields that a ``config.json`` says and that shapes do not show, or not exactly."""
 
 
@@ -48,15 +49,16 @@ class Checkpoint:
 
 
 def load(path: str | Path, **known: Any) -> Checkpoint:
-    """Loads a checkpoint of Swin V1 in any of the `LAYOUTS` from a file or directory.
+    """Loads a checkpoint of Swin or Swin V2 in any of the `LAYOUTS` from a file or directory.
 
     It may be ``.npz``, ``.safetensors``, a file of torch (``.pth`` and others; code in a pickle is never
     run) or a directory of transformers.  Layout and configuration are read from names and shapes.
     ``known`` are fields of SwinConfig that the file does not hold: ``image_size``, ``qk_scale``, a
-    ``window_size`` that is not square, the ``convention`` (canonical).  Indices and masks in the file must
-    be those that the oracle computes.
+    ``window_size`` that is not square, the ``convention`` (canonical).  Of V2, whose weights show no window,
+    they are fields of SwinV2Config: ``window_size`` and ``pretrained_window_sizes`` where no buffer in the
+    file shows them.  Indices, offsets and masks in the file must be those that the oracle computes.
 
-    Errors: ``ValueError`` in one sentence for a file that does not read or is no Swin V1, for a field that
+    Errors: ``ValueError`` in one sentence for a file that does not read or is no Swin, for a field that
     is neither in the file nor in ``known``, and for weights that are missing, extra, misshaped or wrong,
     under the names that they have in the file.
 
@@ -74,7 +76,7 @@ def load(path: str | Path, **known: Any) -> Checkpoint:
     with one_sentence(path.name):
         described = config_from_json(json_values)
         flat, left_out = unwrap(held, path.name)
-        return _checkpoint(flat, [*notes, *left_out], described, fields_from(known, "the arguments"))
+        return _checkpoint(flat, [*notes, *left_out], described, known)
 
 
 def understand(flat: Mapping[str, Any], source: str, **known: Any) -> Checkpoint:
@@ -92,7 +94,7 @@ a.weight: check that it is a Swin's
     """
     with one_sentence(source):
         inside, left_out = unwrap(flat, source)
-        return _checkpoint(inside, left_out, {}, fields_from(known, "the arguments"))
+        return _checkpoint(inside, left_out, {}, known)
 
 
 def _checkpoint(
@@ -100,19 +102,28 @@ def _checkpoint(
 ) -> Checkpoint:
     layout = recognise_layout(flat)
     names = names_in(layout, flat)
+    known = fields_from(known, "the arguments", SwinV2Config if is_v2(flat) else SwinConfig)
+    if described and ("pretrained_window_sizes" in described) != is_v2(flat):
+        raise ValueError(
+            "config.json and the weights beside it are of one version of Swin, here one is of V1 and the "
+            "other of V2: use the file that was saved with them"
+        )
     shapes = {name: x.shape for name, x in flat.items()}
     said = {field: described[field] for field in ONLY_IN_JSON if field in described} | dict(known)
     config, unknown, assumed = recognise_config(shapes, names, said)
     buffers = {name: x for name, x in flat.items() if _is_recomputed(name, names)}
     computed = from_layout(buffers, layout)
     config, unknown = _with_image_size_of_mask(computed, config, unknown)
+    if isinstance(config, SwinV2Config) and "pretrained_window_sizes" in unknown:
+        config, unknown = _with_trained_windows(computed, config, unknown)
     _require_image_size(config, unknown)
     others = {name: x for name, x in flat.items() if layout == "detection" and _is_output_norm(name, names)}
     own = {name: x for name, x in flat.items() if name not in buffers and name not in others}
     weights = from_layout(_match_with_advice(own, expected_shapes(config, names, layout)), layout)
     _check_config_json(described, config, known)
     _check_buffers(computed, config, dict(zip(computed, buffers, strict=True)))
-    ordered = {name: weights[name] for name in expected_shapes(config, names_in("official"), "official")}
+    official = names_in("official", weights)
+    ordered = {name: weights[name] for name in expected_shapes(config, official, "official")}
     return Checkpoint(ordered, config, layout, unknown, others, (*notes, *assumed))
 
 
@@ -138,10 +149,12 @@ def _match_with_advice(own: Mapping[str, Any], shapes: Mapping[str, tuple[int, .
 def expected_shapes(config: SwinConfig, names: Names, layout: str) -> dict[str, tuple[int, ...]]:
     """Returns the shapes of a configuration's weights, under the ``names`` of a layout."""
     from swin_reference.parameters import parameter_shapes
+    from swin_reference.parameters_v2 import parameter_v2_shapes
 
     from swin_weights.buffers import first_grid
 
-    shapes = flatten(parameter_shapes(config))
+    nested = parameter_v2_shapes if isinstance(config, SwinV2Config) else parameter_shapes
+    shapes = flatten(cast("Any", nested)(config))
     stand_ins = {name: np.broadcast_to(np.float32(0), shape) for name, shape in shapes.items()}
     return {name: x.shape for name, x in rename_weights(stand_ins, names, layout, first_grid(config)).items()}
 
@@ -161,10 +174,34 @@ def _with_image_size_of_mask(
     return replace(config, image_size=one_or_pair(height * ph, width * pw)), left
 
 
+def _with_trained_windows(
+    buffers: Mapping[str, Any], config: SwinV2Config, unknown: tuple[str, ...]
+) -> tuple[SwinV2Config, tuple[str, ...]]:
+    """Returns the configuration with the trained windows that tables of offsets show, if there are any."""
+    from swin_weights.buffers import OFFSETS, read_trained_windows
+
+    if not any(name.endswith(OFFSETS) for name in buffers):
+        return config, unknown
+    trained = read_trained_windows(buffers, len(config.depths))
+    left = tuple(field for field in unknown if field != "pretrained_window_sizes")
+    return replace(config, pretrained_window_sizes=trained), left
+
+
 def _check_buffers(buffers: Mapping[str, Any], config: SwinConfig, named_in: Mapping[str, str]) -> None:
-    from swin_weights.buffers import find_wrong_buffers
+    from swin_weights.buffers import find_size, find_wrong_buffers
 
     wrong = find_wrong_buffers(buffers, config) if buffers else []
+    if (
+        wrong
+        and isinstance(config, SwinV2Config)
+        and all(buffers[name].size < find_size(name, config) for name in wrong)
+    ):
+        raise ValueError(
+            f"indices are those of the window {'x'.join(map(str, pair(config.window_size)))}, "
+            f"{', '.join(named_in[name] for name in wrong)} are smaller; a network built for small images "
+            "shrinks its windows: pass convention='official-v2' or 'timm-v2', whichever made it, and "
+            "image_size="
+        )
     if wrong:
         raise ValueError(
             f"indices and masks are those of the window {'x'.join(map(str, pair(config.window_size)))}, "

@@ -58,13 +58,13 @@ def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
 def _lists(node: Any, level: str = "") -> Any:
     """Returns a nested dict with lists in place of the levels whose names are all numbers.
 
-    The position bias of Swin V2 keeps its numbers, alone too: its layer ``1`` has no weights.
+    The position bias of Swin V2 keeps its numbers, alone too: between its layers ``0`` and ``2`` is one
+    without weights.
     """
     if not isinstance(node, dict):
         return node
     children = {name: _lists(child, name) for name, child in node.items()}
-    is_bias_mlp = level == "cpb_mlp" or (not level and children.keys() == {"0", "2"})
-    if not children or not all(name.isdigit() for name in children) or is_bias_mlp:
+    if not children or not all(name.isdigit() for name in children) or level in ("", "cpb_mlp"):
         return children
     if sorted(map(int, children)) != list(range(len(children))):
         raise ValueError(

@@ -10,34 +10,42 @@ from math import inf, isqrt, nextafter
 from typing import Any
 
 from swin_reference.config import SwinConfig, config_from
+from swin_reference.config_v2 import SwinV2Config
 from swin_reference.sizes import Size, pair
 
-from swin_weights.layout_names import Names
+from swin_weights.layout_names import Names, is_v2
 from swin_weights.layouts import official_name
 
 TABLE = r"attn\.relative_position_bias_table"
 
-V2 = ("logit_scale", "cpb_mlp", "continuous_position_bias_mlp", "relative_coords_table", "q_bias", "v_bias")
-"""Parts of names that only Swin V2's weights have, in any layout."""
+OTHERS = {"meta_mlp": "timm's swin_transformer_v2_cr, which has another position bias and a bias of the keys"}
+"""Parts of names that only other networks have which call themselves Swin V2, and what they are."""
 
 
 def recognise_layout(names: Iterable[str]) -> str:
     """Returns the layout that has these names.
 
-    Errors: ``ValueError`` for the names of Swin V2 or of another network.
+    Errors: ``ValueError`` for the names of another network.
 
     >>> recognise_layout(["layers.1.blocks.0.norm1.bias", "layers.1.downsample.norm.bias"])
     'timm'
     """
     names = list(names)
-    second = [name for name in names if any(word in V2 for word in name.split("."))]
-    if second:
+    for part, network in OTHERS.items():
+        if foreign := [name for name in names if part in name.split(".")]:
+            raise ValueError(
+                f"a checkpoint is of Swin or Swin V2, {foreign[0]} is a weight of another network, "
+                f"{network}: use a checkpoint of swinv2_*"
+            )
+    first = [name for name in names if name.endswith("relative_position_bias_table")]
+    if first and is_v2(names):
         raise ValueError(
-            f"checkpoints of Swin V1 are read, {second[0]} is a weight of Swin V2: V2 is not supported yet"
+            f"a checkpoint is of Swin or of Swin V2, {first[0]} is a weight of Swin V1 and others beside it "
+            "are of V2: use the file that was saved of one model"
         )
     if any(name.startswith("features.") for name in names):
         return "torchvision"
-    if any(re.match(r"(swin\.)?encoder\.layers\.\d", name) for name in names):
+    if any(re.match(r"(swin(v2)?\.)?encoder\.layers\.\d", name) for name in names):
         return "transformers"
     stages = [int(found[1]) for name in names if (found := re.match(r"layers\.(\d+)\.blocks\.", name))]
     if not stages:
@@ -66,17 +74,17 @@ def recognise_config(
 
     Errors: ``ValueError`` that names the field which the shapes do not show.
     """
+    second = is_v2(names)
     official = ((official_name(name, names), shape) for name, shape in shapes.items())
     weights = WeightShapes({name: shape for name, shape in official if name is not None})
     values: dict[str, Any] = {}
     notes: list[str] = []
-    for field, read in FIELDS.items():
+    for field, read in (FIELDS_V2 if second else FIELDS).items():
         values[field] = known[field] if field in known else read(weights, values, notes)
-    unknown = tuple(
-        field for field in ("image_size", "qk_scale") if values[field] is None and field not in known
-    )
+    unknown = tuple(field for field, value in values.items() if value is None and field not in known)
     given = {field: value for field, value in values.items() if field not in unknown}
-    return config_from(given | dict(known), "the checkpoint"), unknown, notes
+    kind = SwinV2Config if second else SwinConfig
+    return config_from(given | dict(known), "the checkpoint", kind), unknown, notes
 
 
 MOST_STAGES = 16
@@ -220,6 +228,32 @@ def _num_classes(weights: WeightShapes, *_: Any) -> int:
     return weights.most_common("num_classes", (r"head\.weight", 0, 2)) if weights.has("head.weight") else 0
 
 
+def _num_heads_v2(weights: WeightShapes, *_: Any) -> tuple[int, ...]:
+    return tuple(
+        weights.most_common(
+            "num_heads",
+            (rf"layers\.{stage}\.blocks\.\d+\.attn\.logit_scale", 0, 3),
+            (rf"layers\.{stage}\.blocks\.\d+\.attn\.cpb_mlp\.2\.weight", 0, 2),
+        )
+        for stage in range(len(weights.depths))
+    )
+
+
+def _window_size_v2(weights: WeightShapes, *_: Any) -> Size:
+    """Returns the window that the buffers of the first stage show: no weight of V2 depends on it."""
+    for name, shape in weights.shapes.items():
+        if re.fullmatch(r"layers\.0\.blocks\.\d+\.attn\.relative_coords_table", name) and len(shape) == 4:
+            return one_or_pair((shape[1] + 1) // 2, (shape[2] + 1) // 2)
+        if re.fullmatch(r"layers\.0\.blocks\.\d+\.attn\.relative_position_index", name) and shape:
+            tokens = shape[0] if len(shape) == 2 else isqrt(shape[0])
+            if isqrt(tokens) ** 2 == tokens:
+                return isqrt(tokens)
+    raise ValueError(
+        "window_size is read from relative_coords_table or relative_position_index, and there is none; no "
+        "weight of Swin V2 shows it: pass window_size="
+    )
+
+
 FIELDS: dict[str, Any] = {
     "depths": lambda weights, *_: weights.depths,
     "embed_dim": _embed_dim,
@@ -240,3 +274,12 @@ FIELDS: dict[str, Any] = {
     "num_classes": _num_classes,
 }
 """For each field of a configuration, the function that reads it; a field comes after those that it uses."""
+
+FIELDS_V2: dict[str, Any] = {
+    **{field: read for field, read in FIELDS.items() if field != "qk_scale"},
+    "window_size": _window_size_v2,
+    "num_heads": _num_heads_v2,
+    "qkv_bias": lambda weights, *_: weights.has("attn.q_bias") or weights.has("attn.qkv.bias"),
+    "pretrained_window_sizes": lambda *_: None,
+}
+"""The same for Swin V2."""

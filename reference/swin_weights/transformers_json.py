@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from swin_reference.config import SwinConfig, fields_from
+from swin_reference.config_v2 import SwinV2Config
 from swin_reference.sizes import pair
 
 FIELDS = {
@@ -23,34 +24,39 @@ FIELDS = {
 """For each key of transformers, the field of SwinConfig."""
 
 FIXED = {"model_type": "swin", "hidden_act": "gelu", "layer_norm_eps": 1e-5}
-"""The values that every Swin V1 has: a file with other values is of another network."""
+"""The values that every Swin has, V2 another model_type: a file with other values is of another network."""
+
+V2 = "swinv2"
+TRAINED = "pretrained_window_sizes"
 
 
 def config_from_json(values: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the fields of SwinConfig that a ``config.json`` holds.
 
-    Errors: ``ValueError`` for a model other than Swin V1, and for a value of another type.
+    Of V2 it has ``pretrained_window_sizes``, empty where all are 0.
+
+    Errors: ``ValueError`` for a model other than Swin, and for a value of another type.
 
     >>> config_from_json({"model_type": "swin", "num_channels": 1})
     {'in_channels': 1}
     """
-    if values.get("model_type") == "swinv2":
-        raise ValueError(
-            "checkpoints of Swin V1 are read, config.json says swinv2, Swin V2: V2 is not supported yet"
-        )
+    second = values.get("model_type") == V2
+    fixed = FIXED | ({"model_type": V2} if second else {})
     wrong = [
         f"{key} {values[key]!r}, not {right!r}"
-        for key, right in FIXED.items()
+        for key, right in fixed.items()
         if values.get(key, right) != right
     ]
     if wrong:
         raise ValueError(
-            f"config.json is of a Swin V1 with the exact GELU, it says {', '.join(wrong)}: use another "
+            f"config.json is of a Swin with the exact GELU, it says {', '.join(wrong)}: use another "
             "checkpoint"
         )
-    return fields_from(
-        {ours: values[theirs] for theirs, ours in FIELDS.items() if theirs in values}, "config.json"
-    )
+    known = {ours: values[theirs] for theirs, ours in FIELDS.items() if theirs in values}
+    if not second:
+        return fields_from(known, "config.json")
+    given = fields_from(known | {TRAINED: values.get(TRAINED) or []}, "config.json", SwinV2Config)
+    return given | {TRAINED: given[TRAINED] if any(given[TRAINED]) else ()}
 
 
 def config_to_json(config: SwinConfig) -> dict[str, Any]:
@@ -61,11 +67,12 @@ def config_to_json(config: SwinConfig) -> dict[str, Any]:
     >>> config_to_json(SwinConfig(num_classes=3))["num_labels"]
     3
     """
-    window = pair(config.window_size)
+    window, second = pair(config.window_size), isinstance(config, SwinV2Config)
     lacking = {
         "rectangular window": window[0] != window[1],
         "qk_scale": config.qk_scale is not None,
         "patch_norm=False": not config.patch_norm,
+        "position embedding in V2": second and config.absolute_position_embedding,
     }
     found = [what for what, there in lacking.items() if there]
     if found:
@@ -74,4 +81,7 @@ def config_to_json(config: SwinConfig) -> dict[str, Any]:
         )
     values = {theirs: getattr(config, ours) for theirs, ours in FIELDS.items()}
     values |= {"window_size": window[0], "num_labels": config.num_classes}
-    return {"architectures": ["SwinForImageClassification"], **FIXED, **values}
+    if isinstance(config, SwinV2Config):
+        values |= {"model_type": V2, TRAINED: config.pretrained_window_sizes or (0,) * len(config.depths)}
+    name = "Swinv2ForImageClassification" if second else "SwinForImageClassification"
+    return {"architectures": [name], **FIXED, **values}

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from swin_reference.config import SwinConfig
 
-from swin_weights.layout_names import names_in
+from swin_weights.layout_names import is_v2, names_in
 from swin_weights.layouts import to_layout
 from swin_weights.names import flatten
 from swin_weights.recognise import recognise_config
@@ -22,7 +22,7 @@ def save(path: str | Path, params: Any, layout: str = "official", config: SwinCo
 
     The path's suffix is ``.npz``, ``.safetensors``, ``.pth`` or ``.pt``; a path without one becomes a
     directory of transformers.  ``config`` is needed for that directory, for a position embedding in
-    detection's layout, and for a window that is not square in torchvision's.
+    detection's layout, and in torchvision's for a window that is not square and for Swin V2.
 
     Errors: ``ValueError`` for another suffix, for weights that have no name in the layout, and without a
     ``config`` that is needed.
@@ -66,6 +66,11 @@ def _indices(flat: Mapping[str, Any], config: SwinConfig | None) -> dict[str, An
     """Returns the relative position index for each bias table."""
     from swin_weights.buffers import index_buffers
 
+    if config is None and is_v2(flat):
+        raise ValueError(
+            "a file in torchvision's layout holds the indices of the window, which no weight of Swin V2 "
+            "shows, got no config: pass config="
+        )
     if config is None:
         shapes = {name: tuple(x.shape) for name, x in flat.items()}
         config = recognise_config(shapes, names_in("official"), {})[0]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from swin_reference.config import CONVENTIONS, SwinConfig
+from swin_reference.config import CONVENTIONS, SwinConfig, convention_named
 from swin_reference.config import Convention as Convention
 
 from swin_torch.geometry.sizes import Size, check_window, find_missing, pair
@@ -25,6 +25,25 @@ def write_sides(sides: Sides) -> str:
     '9x8'
     """
     return "x".join(map(str, sides))
+
+
+def take_convention(name: str | Convention) -> Convention:
+    """Returns the convention of a name, if the modules compute under it.
+
+    Errors: ``ValueError`` for an unknown convention, and for a decision that no module takes.
+
+    >>> take_convention("timm").padding
+    'roll-pad'
+    """
+    convention = convention_named(name)
+    for decision in ("padded_keys", "pad_side", "small_table"):
+        own, asked = getattr(CANONICAL, decision), getattr(convention, decision)
+        if asked != own:
+            raise ValueError(
+                f"swin_torch computes with {decision}={own}, got {decision}={asked}: leave it out, or use "
+                "swin_reference"
+            )
+    return convention
 
 
 def find_image_margin(image: Sides, patch_size: Size, convention: Convention) -> tuple[int, int]:

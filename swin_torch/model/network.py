@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import Any, cast
 
 import torch
-from swin_reference.config import NAMED, SwinConfig, convention_named
+from swin_reference.config import NAMED, SwinConfig
 from torch import Tensor, nn
 from torch.nn.init import trunc_normal_, zeros_
 
-from swin_torch.geometry.conventions import check_image, find_grids, fit_window
+from swin_torch.geometry.conventions import check_image, find_grids, fit_window, take_convention
 from swin_torch.geometry.exported import list_equal_pairs, require
 from swin_torch.geometry.sizes import Size, pair
 from swin_torch.model.layers import Kept, Stage, SwinStage
@@ -48,7 +48,7 @@ class SwinTransformer(nn.Module):
         """Initialises the parameters as the paper trains them."""
         super().__init__()
         self.config = config
-        self.convention = convention_named(config.convention)
+        self.convention = take_convention(config.convention)
         self.patch_embed = PatchEmbed(
             config.embed_dim, config.patch_size, config.in_channels, config.patch_norm, self.convention
         )

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from traceback import format_exception
 from typing import Any, Literal
 
 import numpy as np
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+"""The folder of what calls an implementation."""
 
 Kind = Literal["wrong", "raised", "refused"]
 """How a law is broken: by a wrong answer, by an exception, or by an answer that the convention rejects."""
@@ -14,12 +19,17 @@ class BadAnswer(Exception):
     """The implementation raised, or returned no proper array: whatever law asked it is broken."""
 
     kind: Kind = "wrong"
+    traceback = ""
 
 
 class Raised(BadAnswer):
-    """The implementation raised an exception."""
+    """The implementation raised an exception; ``traceback`` says where."""
 
     kind = "raised"
+
+    def __init__(self, reason: str, traceback: str = "") -> None:
+        super().__init__(reason)
+        self.traceback = traceback
 
 
 class Refused(BadAnswer):
@@ -79,6 +89,20 @@ def read_reason(error: BaseException) -> str:
     except BaseException as worse:
         return f"(its message raised {type(worse).__name__})"
     return lines[0] if lines else "(no message)"
+
+
+def format_traceback(error: BaseException) -> str:
+    """Returns an exception with the lines of code that it passed, without those that only called it.
+
+    Whatever the exception's own methods do, this returns a text.
+    """
+    try:
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next and trace.tb_frame.f_code.co_filename.startswith(HERE):
+            trace = trace.tb_next
+        return "".join(format_exception(type(error), error, trace)).rstrip()
+    except BaseException as worse:
+        return f"(its traceback raised {type(worse).__name__})"
 
 
 def _kind(result: Any) -> str:

@@ -29,7 +29,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from swin_reference import parameters, rules
+from swin_reference import parameters, rules, rules_v2
 from swin_reference.config import Convention, SwinConfig
 from swin_reference.config_v2 import SwinV2Config
 from swin_reference.sizes import Size, pair
@@ -353,6 +353,8 @@ def _refuse_network(
     convention: Convention, images: Array, _params: Params, config: SwinConfig, *_: Any
 ) -> None:
     rules.check_image(images.shape[2:], config, convention)
+    if isinstance(config, SwinV2Config) and convention.grid == "built-nominal":
+        rules_v2.nominal_grid(config, len(config.depths) - 1)
     grid = rules.token_grid(images.shape[2:], config.patch_size, convention)
     for stage in range(len(config.depths)):
         _refuse_blocks(convention, grid, config.window_size)

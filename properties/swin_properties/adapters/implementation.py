@@ -13,13 +13,22 @@ import swin_reference
 from swin_reference.config import CONVENTIONS, Convention
 from swin_weights import flatten, unflatten
 
-from swin_properties.adapters.answers import BadAnswer, Declined, Raised, Refused, check_answer, read_reason
+from swin_properties.adapters.answers import (
+    BadAnswer,
+    Declined,
+    Raised,
+    Refused,
+    check_answer,
+    format_traceback,
+    read_reason,
+)
 from swin_properties.adapters.arguments import copy_as, label_arguments, list_arrays, walk_arrays
 from swin_properties.adapters.contract import CONTRACT, ByName, find_refusal, result_shape
 from swin_properties.adapters.process import ProcessGone
 from swin_properties.adapters.scope import read_scope
 from swin_properties.budget.precision import PRECISIONS, Precision
 from swin_properties.cases.case import Own
+from swin_properties.cases.few import move_to_few
 
 CANONICAL = CONVENTIONS["canonical"]
 
@@ -31,7 +40,8 @@ class Implementation:
     second oracle.  ``oracle`` is the oracle under the convention, whose perturbed runs make the budget.
     ``truth`` stands in its place for what is true of Swin under every convention: the oracle under the same
     decisions on sizes, without the convention's faults.
-    ``own`` are the weights that came with the adapter, if it takes no others.
+    ``own`` are the weights that came with the adapter, if it takes no others.  ``few_shapes``: it is asked
+    cases of a few sizes only.
     """
 
     def __init__(
@@ -47,6 +57,7 @@ class Implementation:
         self.precision = precision or PRECISIONS[declared]
         self.convention = convention
         self.chosen = chosen
+        self.few_shapes = False
         self.scope = read_scope(getattr(adapter, "scope", None))
         own = getattr(adapter, "own_weights", None)
         self.own = None if own is None else Own(_widen(own))
@@ -74,7 +85,8 @@ class Implementation:
         ``needs`` are those of the law that is asked.
         """
         names = {need.partition(".")[0] for need in needs} & CONTRACT.keys()
-        return self.adapt_case(self.scope.fit(self.adapt_case(case), names, self.convention))
+        moved = move_to_few(case) if self.few_shapes else case
+        return self.adapt_case(self.scope.fit(self.adapt_case(moved), names, self.convention))
 
     def fresh(self) -> None:
         """Tells an adapter that keeps models between calls that a new case begins."""
@@ -125,9 +137,12 @@ class Implementation:
                 raise Declined(reason) from error
             if isinstance(error, BadAnswer):
                 raise
-            raise Raised(f"{name} raised {type(error).__name__}: {read_reason(error)}") from error
+            why = f"{name} raised {type(error).__name__}: {read_reason(error)}"
+            raise Raised(why, format_traceback(error)) from error
         if reason:
-            raise Refused(f"{name} answered what its convention rejects: {reason}")
+            takes = reason.partition(" convention ")[2].rpartition(": ")[0] or reason
+            why = f"{name} returned a result where the {self.convention.name} convention raises an error"
+            raise Refused(f"{why}: it {takes}")
         return given, result
 
     def shares_memory(self, given: Any, result: Any) -> list[bool]:
@@ -173,13 +188,19 @@ def apply_convention(convention: Convention, oracle: Any) -> Any:
 
 
 def without_faults(convention: Convention) -> Convention:
-    """Returns a convention without what no law of Swin allows: a leaking mask, padding after the roll.
+    """Returns a convention without what no law of Swin allows: a leaking mask, padding after the roll,
+    the biases of other tokens.
 
     >>> without_faults(CONVENTIONS["torchvision"]).mask_value
     -inf
     """
     padding = "pad-roll" if convention.padding == "roll-pad" else convention.padding
-    return replace(convention, padding=padding, mask_value=CANONICAL.mask_value)
+    return replace(
+        convention,
+        padding=padding,
+        mask_value=CANONICAL.mask_value,
+        small_table=CANONICAL.small_table,
+    )
 
 
 def is_reference(adapter: Any) -> bool:

@@ -31,6 +31,9 @@ FIRST = 10.0
 MOST_DEATHS = 20
 """How often a process is started again in a run."""
 
+LONGEST_TRACEBACK = 20_000
+"""The most letters of a traceback that are kept."""
+
 FLOATS = "float16", "float32", "float64", "float96", "float128"
 """The types of floats that a reply may say its result had."""
 
@@ -288,7 +291,8 @@ class Remote:
             raise Declined(clean(reply.words["declined"], 240) or "no reason given")
         if "error" in reply.words:
             text = clean(reply.words["error"], 240) or "no message"
-            raise Raised(text if text.startswith(name) else f"{name} answered an error: {text}")
+            reason = text if text.startswith(name) else f"{name} answered an error: {text}"
+            raise Raised(reason, reply.words.get("traceback", "")[:LONGEST_TRACEBACK])
         if "ok" not in reply.words:
             said = clean(", ".join(reply.words), 200) or "nothing"
             raise BadAnswer(f"{name} answered neither ok, declined nor error but {said}")

@@ -18,7 +18,14 @@ from swin_reference.conventions import CONVENTIONS, Convention, write_convention
 from swin_timing.message import PROTOCOL, Message, find_type, receive, send
 from swin_weights import flatten
 
-from swin_properties.adapters.answers import BadAnswer, Declined, Raised, make_plain, read_reason
+from swin_properties.adapters.answers import (
+    BadAnswer,
+    Declined,
+    Raised,
+    format_traceback,
+    make_plain,
+    read_reason,
+)
 from swin_properties.adapters.calls import list_keywords, read_call
 from swin_properties.adapters.contract import CONTRACT
 from swin_properties.adapters.implementation import is_reference, takes_keyword, vjp
@@ -200,7 +207,8 @@ class Direct:
         except Declined:
             raise
         except BaseException as error:
-            raise Raised(f"{name} raised {type(error).__name__}: {read_reason(error)}") from error
+            reason = f"{name} raised {type(error).__name__}: {read_reason(error)}"
+            raise Raised(reason, format_traceback(error)) from error
 
 
 def make_sendable(array: Any) -> Any:
@@ -243,10 +251,10 @@ def answer_all(served: Served, requests: int, replies: int) -> None:
         except Declined as reason:
             words, arrays = {"declined": read_reason(reason)}, {}
         except BadAnswer as bad:
-            words, arrays = {"error": str(bad)}, {}
+            words, arrays = {"error": str(bad), **({"traceback": bad.traceback} if bad.traceback else {})}, {}
         except BaseException as error:
             text = f"{message.words.get('cmd')} raised {type(error).__name__}: {read_reason(error)}"
-            words, arrays = {"error": text}, {}
+            words, arrays = {"error": text, "traceback": format_traceback(error)}, {}
         if os.getpid() != own:  # a copy of this process, which the implementation made
             os._exit(0)
         send(replies, {key: make_text(word) for key, word in words.items()}, arrays)

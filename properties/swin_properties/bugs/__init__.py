@@ -13,6 +13,9 @@ from swin_properties.bugs import (
     positions,
     resizing,
     state,
+    v2_attention,
+    v2_blocks,
+    v2_position,
     windows,
 )
 from swin_properties.bugs.gallery import GALLERY, Bug, touched
@@ -33,5 +36,8 @@ __all__ = [
     "resizing",
     "state",
     "touched",
+    "v2_attention",
+    "v2_blocks",
+    "v2_position",
     "windows",
 ]

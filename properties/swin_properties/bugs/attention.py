@@ -51,6 +51,8 @@ def right_logits(q: Any, k: Any, scale: Any, bias: Any) -> Any:
     "scale-missing",
     "The logits are not scaled.",
     "Sharper attention: trains worse, and checkpoints give other outputs.",
+    component="window_attention",
+    when="several channels a head; a window of more than one token; weights with queries and a bias",
 )
 @as_logits
 def scale_missing(q: Any, k: Any, scale: Any, bias: Any) -> Any:
@@ -62,6 +64,8 @@ def scale_missing(q: Any, k: Any, scale: Any, bias: Any) -> Any:
     "The logits are scaled twice.",
     "Attention is nearly uniform.",
     "Scaling q by hand before a fused attention that scales as well.",
+    component="window_attention",
+    when="several channels a head; a window of more than one token; weights with queries and a bias",
 )
 @as_logits
 def scale_twice(q: Any, k: Any, scale: Any, bias: Any) -> Any:
@@ -72,6 +76,8 @@ def scale_twice(q: Any, k: Any, scale: Any, bias: Any) -> Any:
     "scale-by-channels",
     "The scale is C^-1/2 of all channels, not head_dim^-1/2.",
     "Right for one head; the more heads, the flatter the attention.",
+    component="window_attention",
+    when="several heads; a window of more than one token; weights with queries and a bias",
 )
 @as_logits
 def scale_by_channels(q: Any, k: Any, scale: Any, bias: Any) -> Any:
@@ -82,6 +88,8 @@ def scale_by_channels(q: Any, k: Any, scale: Any, bias: Any) -> Any:
     "scale-ignores-qk-scale",
     "An explicit qk_scale is ignored.",
     "Only models trained with qk_scale are wrong.",
+    component="window_attention",
+    when="a window of more than one token",
 )
 @as_logits
 def scale_ignores_qk_scale(q: Any, k: Any, scale: Any, bias: Any) -> Any:
@@ -93,6 +101,8 @@ def scale_ignores_qk_scale(q: Any, k: Any, scale: Any, bias: Any) -> Any:
     "A qk_scale of 0 is taken for none.",
     "Attention by position alone cannot be asked for.",
     "The official code: `qk_scale or head_dim ** -0.5`.",
+    component="window_attention",
+    when="a window of more than one token",
 )
 @replaces("attention.window_attention")
 def scale_zero_is_none(
@@ -111,6 +121,8 @@ def scale_zero_is_none(
     "last-key-dropped",
     "No token attends to the last token of its window.",
     "Right for windows of one token; elsewhere a corner is never seen by the others.",
+    component="window_attention",
+    when="a window of more than one token",
 )
 @replaces("layers.softmax")
 def last_key_dropped(original: Any, x: Any) -> Any:
@@ -126,6 +138,8 @@ def last_key_dropped(original: Any, x: Any) -> Any:
     "The scale multiplies the bias as well.",
     "The position bias is weaker than it was trained to be.",
     "Passing the bias to kernels that scale the sum.",
+    component="window_attention",
+    when="several channels a head; a window of more than one token; weights with queries and a bias",
 )
 @as_logits
 def scale_after_bias(q: Any, k: Any, scale: Any, bias: Any) -> Any:
@@ -137,20 +151,34 @@ def scale_after_bias(q: Any, k: Any, scale: Any, bias: Any) -> Any:
     "Queries and keys are exchanged.",
     MISPLACED_WEIGHTS,
     "Checkpoints whose qkv order is (k, q, v).",
+    component="window_attention",
+    when="a window of more than one token; weights with queries and a bias",
 )
 @as_logits
 def query_key_swapped(q: Any, k: Any, scale: Any, bias: Any) -> Any:
     return product(k * scale, q) + bias
 
 
-@bug("cosine", "The logits are cosines, as in V2.", "V1 weights in V2 attention.")
+@bug(
+    "cosine",
+    "The logits are cosines, as in V2.",
+    "V1 weights in V2 attention.",
+    component="window_attention",
+    when="a window of more than one token; weights with queries and a bias",
+)
 @as_logits
 def cosine(q: Any, k: Any, scale: Any, bias: Any) -> Any:
     unit_queries = q / np.sqrt((q * q).sum(-1, keepdims=True) + 1e-12)
     return product(unit_queries, k) / np.sqrt((k * k).sum(-1)[..., None, :] + 1e-12) + bias
 
 
-@bug("softmax-over-queries", "The softmax runs over the queries.", "Columns sum to 1, rows do not.")
+@bug(
+    "softmax-over-queries",
+    "The softmax runs over the queries.",
+    "Columns sum to 1, rows do not.",
+    component="window_attention",
+    when="a window of more than one token; weights with queries and a bias",
+)
 def softmax_over_queries(o: Any) -> Replacements:
     softmax = o.layers.softmax
 
@@ -161,7 +189,13 @@ def softmax_over_queries(o: Any) -> Replacements:
     return attending(o, right_logits, weights)
 
 
-@bug("softmax-over-heads", "The softmax runs over the heads.", "With one head every weight is 1.")
+@bug(
+    "softmax-over-heads",
+    "The softmax runs over the heads.",
+    "With one head every weight is 1.",
+    component="window_attention",
+    only_when="",
+)
 def softmax_over_heads(o: Any) -> Replacements:
     softmax = o.layers.softmax
 
@@ -177,6 +211,7 @@ def softmax_over_heads(o: Any) -> Replacements:
     "The denominator of the softmax has an extra 1.",
     "Every token is dimmed, most where logits are small.",
     "Attention with a sink, `softmax1`.",
+    component="window_attention",
 )
 def softmax_plus_one(o: Any) -> Replacements:
     def weights(logits: Any) -> Any:
@@ -191,6 +226,8 @@ def softmax_plus_one(o: Any) -> Replacements:
     "softmax-unshifted",
     "The softmax does not subtract the maximum.",
     "Infinite or NaN once a logit passes 88 in float32, 11 in float16.",
+    component="window_attention",
+    when="logits that are far apart",
 )
 def softmax_unshifted(o: Any) -> Replacements:
     def weights(logits: Any) -> Any:
@@ -202,7 +239,13 @@ def softmax_unshifted(o: Any) -> Replacements:
     return attending(o, right_logits, weights)
 
 
-@bug("bias-after-softmax", "The position bias is added after the softmax.", "Rows no longer sum to 1.")
+@bug(
+    "bias-after-softmax",
+    "The position bias is added after the softmax.",
+    "Rows no longer sum to 1.",
+    component="window_attention",
+    when="weights with queries and a bias",
+)
 def bias_after_softmax(o: Any) -> Replacements:
     layers, a = o.layers, o.attention
 
@@ -228,19 +271,36 @@ def zero_bias(params: Any, layer: str, first: int, last: int) -> Any:
     return {**params, layer: {**params[layer], "bias": bias}}
 
 
-@bug("query-bias-dropped", "The query's bias is not added.", MISPLACED_WEIGHTS)
+@bug(
+    "query-bias-dropped",
+    "The query's bias is not added.",
+    MISPLACED_WEIGHTS,
+    component="window_attention",
+    when="a qkv bias; a window of more than one token; weights with queries and a bias",
+)
 @replaces(ATTENTION)
 def query_bias_dropped(original: Any, x: Any, params: Any, *args: Any, **kwargs: Any) -> Any:
     return original(x, zero_bias(params, "qkv", 0, 1), *args, **kwargs)
 
 
-@bug("value-bias-dropped", "The value's bias is not added.", MISPLACED_WEIGHTS)
+@bug(
+    "value-bias-dropped",
+    "The value's bias is not added.",
+    MISPLACED_WEIGHTS,
+    component="window_attention",
+    when="a qkv bias",
+)
 @replaces(ATTENTION)
 def value_bias_dropped(original: Any, x: Any, params: Any, *args: Any, **kwargs: Any) -> Any:
     return original(x, zero_bias(params, "qkv", 2, 3), *args, **kwargs)
 
 
-@bug("proj-bias-dropped", "The projection's bias is not added.", "A constant is missing from every branch.")
+@bug(
+    "proj-bias-dropped",
+    "The projection's bias is not added.",
+    "A constant is missing from every branch.",
+    component="window_attention",
+)
 @replaces(ATTENTION)
 def proj_bias_dropped(original: Any, x: Any, params: Any, *args: Any, **kwargs: Any) -> Any:
     return original(x, zero_bias(params, "proj", 0, 3), *args, **kwargs)
@@ -251,6 +311,7 @@ def proj_bias_dropped(original: Any, x: Any, params: Any, *args: Any, **kwargs: 
     "There is no output projection.",
     "Heads never mix.",
     "Kernels that stop before it, counted as the whole attention.",
+    component="window_attention",
 )
 @replaces(ATTENTION)
 def projection_missing(original: Any, x: Any, params: Any, *args: Any, **kwargs: Any) -> Any:
@@ -263,6 +324,8 @@ def projection_missing(original: Any, x: Any, params: Any, *args: Any, **kwargs:
     "Padded tokens are masked as keys.",
     "Border windows of grids that are no multiple of the window differ from every public implementation.",
     "A plausible reading of the paper; no implementation does it.",
+    component="shifted_window_attention",
+    only_when="a padded grid",
 )
 def padding_hidden(o: Any) -> Replacements:
     w, a = o.windows, o.attention

@@ -55,6 +55,7 @@ def as_block(formula: Callable[[Any, Part, Part, Part, Part], Any]) -> Plant:
     "The norms come after the branches, as in V2.",
     WRONG_OUTPUTS,
     "V1 weights in V2 code.",
+    component="swin_block",
 )
 @as_block
 def post_norm(x: Any, norm1: Part, norm2: Part, attention: Part, mlp: Part) -> Any:
@@ -67,6 +68,7 @@ def post_norm(x: Any, norm1: Part, norm2: Part, attention: Part, mlp: Part) -> A
     "The residual starts after the norm.",
     WRONG_OUTPUTS,
     "`x = norm(x)` before `shortcut = x`.",
+    component="swin_block",
 )
 @as_block
 def residual_from_norm(x: Any, norm1: Part, norm2: Part, attention: Part, mlp: Part) -> Any:
@@ -76,20 +78,36 @@ def residual_from_norm(x: Any, norm1: Part, norm2: Part, attention: Part, mlp: P
     return x + mlp(x)
 
 
-@bug("parallel-branches", "The MLP reads the block's input.", WRONG_OUTPUTS, "Parallel ViT blocks.")
+@bug(
+    "parallel-branches",
+    "The MLP reads the block's input.",
+    WRONG_OUTPUTS,
+    "Parallel ViT blocks.",
+    component="swin_block",
+)
 @as_block
 def parallel_branches(x: Any, norm1: Part, norm2: Part, attention: Part, mlp: Part) -> Any:
     return x + attention(norm1(x)) + mlp(norm2(x))
 
 
-@bug("attention-residual-missing", "There is no residual around attention.", "Training diverges.")
+@bug(
+    "attention-residual-missing",
+    "There is no residual around attention.",
+    "Training diverges.",
+    component="swin_block",
+)
 @as_block
 def attention_residual_missing(x: Any, norm1: Part, norm2: Part, attention: Part, mlp: Part) -> Any:
     x = attention(norm1(x))
     return x + mlp(norm2(x))
 
 
-@bug("mlp-residual-missing", "There is no residual around the MLP.", "Training diverges.")
+@bug(
+    "mlp-residual-missing",
+    "There is no residual around the MLP.",
+    "Training diverges.",
+    component="swin_block",
+)
 @as_block
 def mlp_residual_missing(x: Any, norm1: Part, norm2: Part, attention: Part, mlp: Part) -> Any:
     x = x + attention(norm1(x))
@@ -101,34 +119,35 @@ def mlp_residual_missing(x: Any, norm1: Part, norm2: Part, attention: Part, mlp:
     "The second residual is the block's input, without the attention branch.",
     WRONG_OUTPUTS,
     "A `shortcut` that is not updated.",
+    component="swin_block",
 )
 @as_block
 def residual_from_input(x: Any, norm1: Part, norm2: Part, attention: Part, mlp: Part) -> Any:
     return x + mlp(norm2(x + attention(norm1(x))))
 
 
-@bug("norms-shared", "norm1 serves both branches.", WRONG_OUTPUTS)
+@bug("norms-shared", "norm1 serves both branches.", WRONG_OUTPUTS, component="swin_block")
 @as_block
 def norms_shared(x: Any, norm1: Part, norm2: Part, attention: Part, mlp: Part) -> Any:
     x = x + attention(norm1(x))
     return x + mlp(norm1(x))
 
 
-@bug("norms-swapped", "norm1 and norm2 are exchanged.", WRONG_OUTPUTS)
+@bug("norms-swapped", "norm1 and norm2 are exchanged.", WRONG_OUTPUTS, component="swin_block")
 @as_block
 def norms_swapped(x: Any, norm1: Part, norm2: Part, attention: Part, mlp: Part) -> Any:
     x = x + attention(norm2(x))
     return x + mlp(norm1(x))
 
 
-@bug("norm1-missing", "There is no norm before attention.", WRONG_OUTPUTS)
+@bug("norm1-missing", "There is no norm before attention.", WRONG_OUTPUTS, component="swin_block")
 @as_block
 def norm1_missing(x: Any, norm1: Part, norm2: Part, attention: Part, mlp: Part) -> Any:
     x = x + attention(x)
     return x + mlp(norm2(x))
 
 
-@bug("mlp-first", "The MLP branch comes before attention.", WRONG_OUTPUTS)
+@bug("mlp-first", "The MLP branch comes before attention.", WRONG_OUTPUTS, component="swin_block")
 @as_block
 def mlp_first(x: Any, norm1: Part, norm2: Part, attention: Part, mlp: Part) -> Any:
     x = x + mlp(norm2(x))
@@ -139,6 +158,8 @@ def mlp_first(x: Any, norm1: Part, norm2: Part, attention: Part, mlp: Part) -> A
     "scale-lost-in-blocks",
     "A block does not hand qk_scale to its attention.",
     "Checkpoints trained with a qk_scale load, and outputs are wrong.",
+    component="swin_block",
+    when="a window of more than one token",
 )
 @replaces("block.swin_block")
 def scale_lost_in_blocks(
@@ -160,6 +181,7 @@ def scale_lost_in_blocks(
     "Drop path is applied to the attention branch only.",
     "Half of the regularisation is missing.",
     "transformers 5.23, V1.",
+    component="swin_block",
 )
 @replaces("block.swin_block")
 def drop_path_attention_only(
@@ -173,6 +195,8 @@ def drop_path_attention_only(
     "drop-path-one-draw",
     "Both branches are dropped by one draw.",
     "Samples lose whole blocks or nothing; there is less noise than intended.",
+    component="swin_block",
+    only_when="",
 )
 @replaces("block.swin_block")
 def drop_path_one_draw(

@@ -21,13 +21,22 @@ Plant = Callable[[Any], Replacements]
 
 @dataclass(frozen=True)
 class Bug:
-    """A wrong Swin: what is wrong, what a user sees of it, and where it was seen."""
+    """A wrong Swin: what is wrong, what a user sees of it, and where it was seen.
+
+    ``component`` is the callable that is wrong first, in the order of use; several where none uses another.
+    ``differs_when`` is a predicate on the cases of that component's law, as words of properties of
+    `causes.traits`: a case on which the bug differs from the oracle has them all.  ``exactly``: it differs on
+    every case that has them.  The search for a cause reads none of the three.
+    """
 
     name: str
     wrong: str
     effect: str
     seen: str
     plant: Plant
+    component: tuple[str, ...] = ()
+    differs_when: tuple[str, ...] = ()
+    exactly: bool = True
 
     def implementation(self) -> Any:
         """Returns a copy of the oracle with this bug."""
@@ -66,16 +75,30 @@ WRONG_OUTPUTS = "Checkpoints load and outputs are wrong."
 MISPLACED_WEIGHTS = "Weights of a checkpoint land in the wrong place: it loads, and outputs are wrong."
 
 
-def bug(name: str, wrong: str, effect: str, seen: str = NOT_SEEN) -> Callable[[Plant], Plant]:
+def bug(
+    name: str,
+    wrong: str,
+    effect: str,
+    seen: str = NOT_SEEN,
+    *,
+    component: str,
+    when: str = "",
+    only_when: str | None = None,
+) -> Callable[[Plant], Plant]:
     """Adds a wrong Swin to the gallery, made by a function from the oracle's modules to replacements.
 
-    The function is written out, or made by `replaces` or by a decorator of the file.
+    The function is written out, or made by `replaces` or by a decorator of the file.  ``component`` may be
+    several callables, separated by commas.  ``when``: it differs from the oracle exactly on the cases with
+    these properties, which "; " separates; ``only_when``: on some of them.  Empty words are every case.
     """
+    words = when if only_when is None else only_when
 
     def enter(plant: Plant) -> Plant:
         if name in GALLERY:
             raise ValueError(f"a bug's name is its own, {name} is taken: choose another")
-        GALLERY[name] = Bug(name, wrong, effect, seen, plant)
+        properties = tuple(words.split("; ")) if words else ()
+        components = tuple(component.split(", "))
+        GALLERY[name] = Bug(name, wrong, effect, seen, plant, components, properties, only_when is None)
         return plant
 
     return enter

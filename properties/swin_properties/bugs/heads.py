@@ -12,6 +12,8 @@ from swin_properties.bugs.gallery import MISPLACED_WEIGHTS, bug, replaces
     "The qkv channels are read as (heads, 3, head_dim), not (3, heads, head_dim).",
     MISPLACED_WEIGHTS,
     "Ports from layouts that keep a head's q, k and v together (GPT-NeoX).",
+    component="window_attention",
+    when="several heads",
 )
 @replaces("attention.split_heads")
 def heads_interleaved(original: Any, qkv: Any, num_heads: int) -> Any:
@@ -24,6 +26,8 @@ def heads_interleaved(original: Any, qkv: Any, num_heads: int) -> Any:
     "heads-last",
     "The channels are read as (head_dim, heads), not (heads, head_dim).",
     MISPLACED_WEIGHTS,
+    component="window_attention",
+    when="several heads; several channels a head",
 )
 @replaces("attention.split_heads")
 def heads_last(original: Any, qkv: Any, num_heads: int) -> Any:
@@ -32,7 +36,9 @@ def heads_last(original: Any, qkv: Any, num_heads: int) -> Any:
     return split.transpose(2, 0, 4, 1, 3)
 
 
-@bug("qkv-reversed", "The qkv channels are read as (v, k, q).", MISPLACED_WEIGHTS)
+@bug(
+    "qkv-reversed", "The qkv channels are read as (v, k, q).", MISPLACED_WEIGHTS, component="window_attention"
+)
 @replaces("attention.split_heads")
 def qkv_reversed(original: Any, qkv: Any, num_heads: int) -> Any:
     return original(qkv, num_heads)[::-1]
@@ -43,6 +49,8 @@ def qkv_reversed(original: Any, qkv: Any, num_heads: int) -> Any:
     "After attention the heads are reshaped into channels without the transpose.",
     "Tokens and heads are mixed; right for one head.",
     "A forgotten `.transpose(1, 2)` before the reshape.",
+    component="window_attention",
+    when="several heads; a window of more than one token",
 )
 @replaces("attention.merge_heads")
 def heads_not_transposed(original: Any, x: Any) -> Any:

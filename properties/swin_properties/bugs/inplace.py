@@ -14,6 +14,7 @@ from swin_properties.bugs.gallery import bug, replaces
     "The linear layer uses its input as scratch space.",
     "Right if nobody reads the input again; the residual and a second call do.",
     "In-place kernels called on tensors that are still needed.",
+    component="mlp, patch_embed, window_attention",
 )
 @replaces("layers.linear")
 def linear_overwrites_input(original: Any, x: Any, weight: Any, bias: Any = None) -> Any:
@@ -27,6 +28,7 @@ def linear_overwrites_input(original: Any, x: Any, weight: Any, bias: Any = None
     "LayerNorm writes its result over its input.",
     "The residual then adds the normed tokens.",
     "`x -= x.mean()` on the tensor that was passed in.",
+    component="layer_norm",
 )
 @replaces("layers.layer_norm")
 def norm_in_place(original: Any, x: Any, params: Any, eps: float = 1e-5) -> Any:
@@ -38,6 +40,7 @@ def norm_in_place(original: Any, x: Any, params: Any, eps: float = 1e-5) -> Any:
     "grid-padded-in-place",
     "Padding and shifting are done in the caller's array.",
     "The caller's tokens are moved after every shifted block.",
+    component="shifted_window_attention",
 )
 @replaces("attention.shifted_window_attention")
 def grid_padded_in_place(original: Any, x: Any, *args: Any) -> Any:
@@ -50,6 +53,7 @@ def grid_padded_in_place(original: Any, x: Any, *args: Any) -> Any:
     "merge-overwrites-input",
     "The merge scales its input in place.",
     "The features of a stage, already handed out, change when the next stage runs.",
+    component="patch_merging",
 )
 @replaces("patches.patch_merging")
 def merge_overwrites_input(original: Any, x: Any, params: Any, *_: Any) -> Any:
@@ -62,6 +66,7 @@ def merge_overwrites_input(original: Any, x: Any, params: Any, *_: Any) -> Any:
     "images-normed-in-place",
     "The patch embedding centres the images in the caller's array.",
     "The second epoch trains on other images than the first.",
+    component="patch_embed",
 )
 @replaces("patches.patch_embed")
 def images_normed_in_place(original: Any, images: Any, params: Any, patch_size: Any, *_: Any) -> Any:
@@ -75,6 +80,7 @@ def images_normed_in_place(original: Any, images: Any, params: Any, patch_size: 
     "The blocks add to the caller's array.",
     "Right as long as nobody reads the input again; training with activation checkpointing does.",
     "`x += branch` for the residual.",
+    component="swin_stage",
 )
 @replaces("block.stage_blocks")
 def stage_in_place(original: Any, x: Any, *args: Any) -> Any:

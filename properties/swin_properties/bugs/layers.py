@@ -37,6 +37,7 @@ def mean_of_image(x: Any) -> Any:
     "LayerNorm divides by the unbiased standard deviation, C - 1.",
     "Off by 1 / (2 C): half a percent at 96 channels.",
     "The Annotated Transformer's LayerNorm.",
+    component="layer_norm",
 )
 @as_norm
 def norm_unbiased(x: Any, mean: Any, eps: float) -> Any:
@@ -48,6 +49,8 @@ def norm_unbiased(x: Any, mean: Any, eps: float) -> Any:
     "LayerNorm's eps is 1e-6, not 1e-5.",
     "Only flat tokens differ: backgrounds, padding.",
     "Ports that take ViT's eps, which is 1e-6 in timm.",
+    component="layer_norm",
+    when="numbers that are not large",
 )
 @as_norm
 def norm_eps_1e_6(x: Any, mean: Any, eps: float) -> Any:
@@ -59,13 +62,21 @@ def norm_eps_1e_6(x: Any, mean: Any, eps: float) -> Any:
     "LayerNorm's eps is 1e-3, not 1e-5.",
     "Flat tokens are dimmed.",
     "Keras' default.",
+    component="layer_norm",
+    when="numbers that are not large",
 )
 @as_norm
 def norm_eps_1e_3(x: Any, mean: Any, eps: float) -> Any:
     return (x - mean) / np.sqrt(mean_square(x - mean) + (1e-3 if eps == 1e-5 else eps))
 
 
-@bug("norm-eps-fixed", "LayerNorm ignores the eps it is given.", "Models with another eps are wrong.")
+@bug(
+    "norm-eps-fixed",
+    "LayerNorm ignores the eps it is given.",
+    "Models with another eps are wrong.",
+    component="layer_norm",
+    when="numbers that are not large",
+)
 @as_norm
 def norm_eps_fixed(x: Any, mean: Any, eps: float) -> Any:
     return (x - mean) / np.sqrt(mean_square(x - mean) + 1e-5)
@@ -76,6 +87,8 @@ def norm_eps_fixed(x: Any, mean: Any, eps: float) -> Any:
     "LayerNorm adds eps to the standard deviation, outside the root.",
     "Flat tokens are amplified.",
     "The Annotated Transformer's LayerNorm.",
+    component="layer_norm",
+    when="numbers that are not large",
 )
 @as_norm
 def norm_eps_outside(x: Any, mean: Any, eps: float) -> Any:
@@ -86,6 +99,7 @@ def norm_eps_outside(x: Any, mean: Any, eps: float) -> Any:
     "norm-not-centred",
     "LayerNorm does not subtract the mean: it is RMSNorm.",
     "Tokens whose mean is not 0 are normed by it.",
+    component="layer_norm",
 )
 @as_norm
 def norm_not_centred(x: Any, mean: Any, eps: float) -> Any:
@@ -96,6 +110,7 @@ def norm_not_centred(x: Any, mean: Any, eps: float) -> Any:
     "norm-mean-kept",
     "LayerNorm subtracts the mean for the variance only.",
     "The mean passes through every norm.",
+    component="layer_norm",
 )
 @as_norm
 def norm_mean_kept(x: Any, mean: Any, eps: float) -> Any:
@@ -107,6 +122,8 @@ def norm_mean_kept(x: Any, mean: Any, eps: float) -> Any:
     "LayerNorm takes its statistics over all tokens of an image.",
     "Tokens see each other through the norm: receptive fields are global, crops differ.",
     "GroupNorm with one group on (B, C, H, W).",
+    component="layer_norm",
+    when="several tokens in the grid",
 )
 @as_norm
 def norm_all_tokens(x: Any, mean: Any, eps: float) -> Any:
@@ -114,13 +131,18 @@ def norm_all_tokens(x: Any, mean: Any, eps: float) -> Any:
     return centred / np.sqrt(mean_of_image(centred * centred) + eps)
 
 
-@bug("norm-gamma-dropped", "LayerNorm does not multiply by gamma.", "Trained scales are lost.")
+@bug(
+    "norm-gamma-dropped",
+    "LayerNorm does not multiply by gamma.",
+    "Trained scales are lost.",
+    component="layer_norm",
+)
 @replaces("layers.layer_norm")
 def norm_gamma_dropped(original: Any, x: Any, params: Any, eps: float = 1e-5) -> Any:
     return original(x, {"weight": np.ones_like(params["bias"]), "bias": params["bias"]}, eps)
 
 
-@bug("norm-beta-dropped", "LayerNorm does not add beta.", "Trained offsets are lost.")
+@bug("norm-beta-dropped", "LayerNorm does not add beta.", "Trained offsets are lost.", component="layer_norm")
 @replaces("layers.layer_norm")
 def norm_beta_dropped(original: Any, x: Any, params: Any, eps: float = 1e-5) -> Any:
     return original(x, {"weight": params["weight"], "bias": np.zeros_like(params["weight"])}, eps)
@@ -131,31 +153,44 @@ def norm_beta_dropped(original: Any, x: Any, params: Any, eps: float = 1e-5) -> 
     "GELU is the tanh form, not the exact one.",
     "Off by at most 4.7e-4, at |x| about 2.7: no accuracy is lost, no half precision shows it.",
     "JAX's default (approximate=True) and many fused kernels.",
+    component="mlp",
+    only_when="",
 )
 @replaces("layers.gelu")
 def gelu_tanh(original: Any, x: Any) -> Any:
     return 0.5 * x * (1.0 + np.tanh(sqrt(2.0 / pi) * (x + 0.044715 * x * x * x)))
 
 
-@bug("gelu-quick", "GELU is the quick form, x sigmoid(1.702 x).", "Off by up to 2e-2.", "CLIP's activation.")
+@bug(
+    "gelu-quick",
+    "GELU is the quick form, x sigmoid(1.702 x).",
+    "Off by up to 2e-2.",
+    "CLIP's activation.",
+    component="mlp",
+)
 @replaces("layers.gelu")
 def gelu_quick(original: Any, x: Any) -> Any:
     return x / (1.0 + np.exp(-1.702 * x))
 
 
-@bug("relu", "GELU is ReLU.", "Another network.")
+@bug("relu", "GELU is ReLU.", "Another network.", component="mlp")
 @replaces("layers.gelu")
 def relu(original: Any, x: Any) -> Any:
     return np.where(x.real > 0, x, 0.0 * x)
 
 
-@bug("gelu-missing", "There is no activation.", "The MLP is linear.")
+@bug("gelu-missing", "There is no activation.", "The MLP is linear.", component="mlp")
 @replaces("layers.gelu")
 def gelu_missing(original: Any, x: Any) -> Any:
     return x
 
 
-@bug("mlp-bias-dropped", "The MLP's last layer has no bias.", "A constant is missing from every branch.")
+@bug(
+    "mlp-bias-dropped",
+    "The MLP's last layer has no bias.",
+    "A constant is missing from every branch.",
+    component="mlp",
+)
 def mlp_bias_dropped(o: Any) -> Replacements:
     layers = o.layers
     linear = layers.linear
@@ -166,7 +201,12 @@ def mlp_bias_dropped(o: Any) -> Replacements:
     return {"layers.mlp": mlp}
 
 
-@bug("gelu-twice", "The activation is applied after both layers.", "Branches can no longer subtract.")
+@bug(
+    "gelu-twice",
+    "The activation is applied after both layers.",
+    "Branches can no longer subtract.",
+    component="mlp",
+)
 def gelu_twice(o: Any) -> Replacements:
     original, gelu = o.layers.mlp, o.layers.gelu
     return {"layers.mlp": lambda x, params: gelu(original(x, params))}
@@ -176,6 +216,8 @@ def gelu_twice(o: Any) -> Replacements:
     "drop-path-not-rescaled",
     "Kept samples are not scaled by 1 / (1 - p).",
     "Branches are stronger in evaluation than in training.",
+    component="swin_block",
+    only_when="",
 )
 @replaces("layers.drop_path")
 def drop_path_not_rescaled(original: Any, branch: Any, kept: Any) -> Any:
@@ -186,6 +228,8 @@ def drop_path_not_rescaled(original: Any, branch: Any, kept: Any) -> Any:
     "drop-path-per-token",
     "Drop path drops rows of tokens, not whole samples.",
     "This is dropout: it regularises less, and depth is not stochastic.",
+    component="swin_block",
+    only_when="several images; several rows of tokens",
 )
 @replaces("layers.drop_path")
 def drop_path_per_token(original: Any, branch: Any, kept: Any) -> Any:
@@ -199,6 +243,8 @@ def drop_path_per_token(original: Any, branch: Any, kept: Any) -> Any:
     "drop-path-whole-batch",
     "Drop path drops a branch for the whole batch at once.",
     "Noisier training; the first sample's factor decides for all.",
+    component="swin_block",
+    only_when="several images",
 )
 @replaces("layers.drop_path")
 def drop_path_whole_batch(original: Any, branch: Any, kept: Any) -> Any:
@@ -210,6 +256,7 @@ def drop_path_whole_batch(original: Any, branch: Any, kept: Any) -> Any:
     "The activation is applied to half of the hidden units.",
     "Half of the MLP is linear.",
     "Gated MLPs (GLU) with V1's weights.",
+    component="mlp",
 )
 @replaces("layers.gelu")
 def gelu_half_the_units(original: Any, x: Any) -> Any:
@@ -222,6 +269,7 @@ def gelu_half_the_units(original: Any, x: Any) -> Any:
     "Each hidden unit adds half of the neighbouring token's.",
     "The receptive field grows by a token a block, across windows.",
     "MLPs with a depthwise convolution (LeFF), loaded with V1's weights.",
+    component="mlp",
 )
 @replaces("layers.gelu")
 def mlp_mixes_tokens(original: Any, x: Any) -> Any:

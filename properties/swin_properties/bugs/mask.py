@@ -19,6 +19,8 @@ LEAK = "Tokens from opposite edges of the image attend to each other; accuracy h
     "There is no mask.",
     LEAK,
     "Kernels that stop at the roll: Flash Window Attention, NATTEN.",
+    component="shifted_window_mask",
+    when="a shift",
 )
 @replaces(MASK)
 def mask_dropped(original: Any, *sizes: Any) -> Any:
@@ -30,19 +32,33 @@ def mask_dropped(original: Any, *sizes: Any) -> Any:
     "The mask is -100, not -inf.",
     "A masked token with a large logit still leaks; on a CPU exp(-100) is a subnormal number and slow.",
     "The official code, timm and torchvision; in V2 the logits reach 116.",
+    component="shifted_window_attention",
+    only_when="a shift; logits that are far apart",
 )
 @replaces(MASK)
 def mask_minus_100(original: Any, *sizes: Any) -> Any:
     return np.maximum(original(*sizes), -100.0)
 
 
-@bug("mask-minus-5", "The mask is -5.", "Masked tokens keep a weight of about one percent each.")
+@bug(
+    "mask-minus-5",
+    "The mask is -5.",
+    "Masked tokens keep a weight of about one percent each.",
+    component="shifted_window_attention",
+    when="a shift",
+)
 @replaces(MASK)
 def mask_minus_5(original: Any, *sizes: Any) -> Any:
     return np.maximum(original(*sizes), -5.0)
 
 
-@bug("mask-inverted", "The mask hides what it should show, and shows what it should hide.", LEAK)
+@bug(
+    "mask-inverted",
+    "The mask hides what it should show, and shows what it should hide.",
+    LEAK,
+    component="shifted_window_mask",
+    when="a shift",
+)
 @replaces(MASK)
 def mask_inverted(original: Any, *sizes: Any) -> Any:
     right = original(*sizes)
@@ -55,6 +71,8 @@ def mask_inverted(original: Any, *sizes: Any) -> Any:
     "mask-windows-by-columns",
     "The masks of the windows are numbered by columns.",
     "Right only on the diagonal of as many rows as columns of windows; leaks at one edge, hides at another.",
+    component="shifted_window_mask",
+    when="a shift; several windows along both axes",
 )
 @replaces(MASK)
 def mask_windows_by_columns(original: Any, height: int, width: int, window_size: Any, shift: Any) -> Any:
@@ -68,6 +86,8 @@ def mask_windows_by_columns(original: Any, height: int, width: int, window_size:
     "The regions are cut at floor(M / 2), whatever the shift is.",
     "Right for the usual shift, wrong for every other.",
     "Slices of regions copied with the default shift built in (ResShift, issue 81).",
+    component="shifted_window_mask",
+    when="a shift by other than half the window, rounded down, along an axis that shifts",
 )
 @replaces(MASK)
 def mask_half_window(original: Any, height: int, width: int, window_size: Any, shift: Any) -> Any:
@@ -80,6 +100,8 @@ def mask_half_window(original: Any, height: int, width: int, window_size: Any, s
     "The regions are cut where the grid without its padding would have them.",
     "Right for whole windows; on padded grids neighbours are separated and strangers are not.",
     "Masks made before the grid is padded.",
+    component="shifted_window_attention",
+    when="a padded grid",
 )
 def mask_of_unpadded_grid(o: Any) -> Replacements:
     w, attention = o.windows, o.attention
@@ -104,7 +126,13 @@ def mask_of_unpadded_grid(o: Any) -> Replacements:
     return {"attention.shifted_window_attention": shifted}
 
 
-@bug("mask-off-by-one", "The regions are cut one token too early.", "A row and a column of tokens leak.")
+@bug(
+    "mask-off-by-one",
+    "The regions are cut one token too early.",
+    "A row and a column of tokens leak.",
+    component="shifted_window_mask",
+    when="a shift",
+)
 def mask_off_by_one(o: Any) -> Replacements:
     def mask(height: int, width: int, window_size: Any, shift_size: Any) -> Any:
         sides = zip((height, width), pair(shift_size), strict=True)
@@ -118,7 +146,13 @@ def mask_off_by_one(o: Any) -> Replacements:
     return {MASK: mask}
 
 
-@bug("mask-rows-only", "Only the rows that came around are masked, not the columns.", LEAK)
+@bug(
+    "mask-rows-only",
+    "Only the rows that came around are masked, not the columns.",
+    LEAK,
+    component="shifted_window_mask",
+    when="a shift along the columns",
+)
 @replaces(MASK)
 def mask_rows_only(original: Any, height: int, width: int, window_size: Any, shift: Any) -> Any:
     return original(height, width, window_size, (pair(shift)[0], 0))
@@ -128,6 +162,8 @@ def mask_rows_only(original: Any, height: int, width: int, window_size: Any, shi
     "mask-either-axis",
     "Two tokens see each other if one axis agrees, where both must.",
     "Leaks in the corner window only: the rarest window of all.",
+    component="shifted_window_mask",
+    when="a shift along both axes",
 )
 @replaces(MASK)
 def mask_either_axis(original: Any, height: int, width: int, window_size: Any, shift: Any) -> Any:
@@ -140,6 +176,8 @@ def mask_either_axis(original: Any, height: int, width: int, window_size: Any, s
     "mask-without-shift",
     "Blocks without a shift are masked too, as if they were shifted by floor(M / 2).",
     "Half of the border tokens' attention is lost in every even block.",
+    component="shifted_window_mask",
+    when="no shift; a window of more than one token",
 )
 @replaces(MASK)
 def mask_without_shift(original: Any, height: int, width: int, window_size: Any, shift: Any) -> Any:
@@ -152,6 +190,8 @@ def mask_without_shift(original: Any, height: int, width: int, window_size: Any,
     "Window n of a batch gets mask n // B, not mask n mod nW.",
     "Right for one image; in a batch, most windows get another window's mask.",
     "`repeat_interleave` where `repeat` is meant.",
+    component="window_attention",
+    only_when="several images; several windows; a window of more than one token",
 )
 @replaces("attention.add_mask")
 def mask_repeated(original: Any, logits: Any, mask: Any) -> Any:
@@ -159,7 +199,13 @@ def mask_repeated(original: Any, logits: Any, mask: Any) -> Any:
     return logits + mask[which][:, None].astype(logits.real.dtype)
 
 
-@bug("mask-first-window", "Every window gets the mask of the first.", LEAK)
+@bug(
+    "mask-first-window",
+    "Every window gets the mask of the first.",
+    LEAK,
+    component="window_attention",
+    only_when="several windows; a window of more than one token",
+)
 @replaces("attention.add_mask")
 def mask_first_window(original: Any, logits: Any, mask: Any) -> Any:
     return original(logits, mask[:1])
@@ -169,6 +215,8 @@ def mask_first_window(original: Any, logits: Any, mask: Any) -> Any:
     "mask-after-softmax",
     "Masked weights are set to zero after the softmax, so that rows no longer sum to 1.",
     "Border tokens are dimmed by the weight that the hidden tokens took.",
+    component="window_attention",
+    only_when="a window of more than one token",
 )
 def mask_after_softmax(o: Any) -> Replacements:
     layers, a = o.layers, o.attention
@@ -193,6 +241,8 @@ def mask_after_softmax(o: Any) -> Replacements:
     "The mask is 1 where a token may not attend, and that 1 is added.",
     "Hidden tokens are preferred instead of hidden.",
     "Boolean masks of the opposite meaning (True = hidden), added as numbers.",
+    component="shifted_window_mask",
+    when="a shift",
 )
 @replaces(MASK)
 def mask_positive(original: Any, *sizes: Any) -> Any:

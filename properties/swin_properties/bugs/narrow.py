@@ -36,6 +36,8 @@ in_tf32 = partial(rounded, precision=replace(PRECISIONS["tf32"], name="a factor 
     "The weights of linear layers are kept in float16.",
     SMALL_ERRORS,
     "Engines that store weights in half precision whatever they are asked.",
+    component="mlp, patch_embed, patch_merging, window_attention",
+    when="numbers that use all bits",
 )
 @replaces(LINEAR)
 def weights_in_half(original: Any, x: Any, weight: Any, bias: Any = None) -> Any:
@@ -47,6 +49,8 @@ def weights_in_half(original: Any, x: Any, weight: Any, bias: Any = None) -> Any
     "The relative position bias table is kept in float16.",
     SMALL_ERRORS,
     "Fused attention that takes its bias in half precision.",
+    component="relative_position_bias",
+    when="numbers that use all bits",
 )
 @replaces("relative_position.relative_position_bias")
 def table_in_half(original: Any, table: Any, window_size: Any) -> Any:
@@ -58,6 +62,8 @@ def table_in_half(original: Any, table: Any, window_size: Any) -> Any:
     "Images are rounded to float16.",
     SMALL_ERRORS,
     "Data loaders and preprocessors that work in half precision.",
+    component="patch_embed",
+    when="numbers that use all bits",
 )
 @replaces("patches.patch_embed")
 def input_in_half(original: Any, images: Any, *args: Any) -> Any:
@@ -69,19 +75,33 @@ def input_in_half(original: Any, images: Any, *args: Any) -> Any:
     "Linear layers multiply with 11 bits of each factor.",
     SMALL_ERRORS,
     "PyTorch on GPUs where TF32 is allowed, called float32.",
+    component="mlp, patch_embed, patch_merging, window_attention",
+    only_when="",
 )
 @replaces(LINEAR)
 def products_in_tf32(original: Any, x: Any, weight: Any, bias: Any = None) -> Any:
     return original(in_tf32(x), in_tf32(weight), bias)
 
 
-@bug("softmax-in-half", "The softmax is rounded to float16.", SMALL_ERRORS)
+@bug(
+    "softmax-in-half",
+    "The softmax is rounded to float16.",
+    SMALL_ERRORS,
+    component="window_attention",
+    only_when="a window of more than one token",
+)
 @replaces("layers.softmax")
 def softmax_in_half(original: Any, x: Any) -> Any:
     return in_half(original(x))
 
 
-@bug("sums-in-half", "LayerNorm's mean is rounded to float16.", "Grows with the mean of the token.")
+@bug(
+    "sums-in-half",
+    "LayerNorm's mean is rounded to float16.",
+    "Grows with the mean of the token.",
+    component="layer_norm",
+    only_when="",
+)
 @as_norm
 def sums_in_half(x: Any, mean: Any, eps: float) -> Any:
     centred = x - in_half(mean)

@@ -10,6 +10,9 @@ from swin_reference.sizes import window_pair
 
 from swin_properties.bugs.gallery import WRONG_OUTPUTS, Plant, Replacements, bug, replaces
 
+SHIFTED = "several blocks in the first stage; a first grid larger than the window along both axes"
+SPANNED = "several blocks in the first stage; a window that spans the first grid"
+
 
 def as_shift(rule: Callable[[int, Any, Any], Any]) -> Plant:
     """Plants a stage whose blocks are shifted by ``rule(number, grid, window)``."""
@@ -43,7 +46,13 @@ def half_window(grid: Any, window: Any) -> tuple[int, int]:
     return (mh // 2, mw // 2) if height > mh and width > mw else (0, 0)
 
 
-@bug("shift-even-blocks", "Even blocks are shifted, odd ones are not.", WRONG_OUTPUTS)
+@bug(
+    "shift-even-blocks",
+    "Even blocks are shifted, odd ones are not.",
+    WRONG_OUTPUTS,
+    component="swin_stage",
+    when="a first grid larger than the window along both axes; a window of more than one token",
+)
 @as_shift
 def shift_even_blocks(number: int, grid: Any, window: Any) -> Any:
     return (0, 0) if number % 2 else half_window(grid, window)
@@ -53,13 +62,21 @@ def shift_even_blocks(number: int, grid: Any, window: Any) -> Any:
     "shift-never",
     "No block is shifted.",
     "Windows never connect: about one point of accuracy (Liu et al. 2021, table 4).",
+    component="swin_stage",
+    when=f"{SHIFTED}; a window of more than one token",
 )
 @as_shift
 def shift_never(number: int, grid: Any, window: Any) -> Any:
     return 0, 0
 
 
-@bug("shift-always", "Every block is shifted.", "The regular windows are never used.")
+@bug(
+    "shift-always",
+    "Every block is shifted.",
+    "The regular windows are never used.",
+    component="swin_stage",
+    when="a first grid larger than the window along both axes; a window of more than one token",
+)
 @as_shift
 def shift_always(number: int, grid: Any, window: Any) -> Any:
     return half_window(grid, window)
@@ -70,6 +87,8 @@ def shift_always(number: int, grid: Any, window: Any) -> Any:
     "The shift is kept when one window spans the grid.",
     "The last stage, whose grid is one window, is cut into four regions.",
     "The detection family keeps it, by convention.",
+    component="swin_stage",
+    only_when=f"{SPANNED} along an axis; a window of more than one token",
 )
 @as_shift
 def shift_kept_on_small_grids(number: int, grid: Any, window: Any) -> Any:
@@ -81,6 +100,8 @@ def shift_kept_on_small_grids(number: int, grid: Any, window: Any) -> Any:
     "The shift is dropped on each axis alone, not on both at once.",
     "Differs from the official code on long images only.",
     "timm and torchvision, by convention.",
+    component="swin_stage",
+    only_when=f"{SPANNED} along one axis only; a window of more than one token",
 )
 @as_shift
 def shift_dropped_per_axis(number: int, grid: Any, window: Any) -> Any:
@@ -92,6 +113,8 @@ def shift_dropped_per_axis(number: int, grid: Any, window: Any) -> Any:
     "shift-rounded-up",
     "The shift is ceil(M / 2), not floor(M / 2).",
     "Wrong for odd windows: every public checkpoint has window 7.",
+    component="swin_stage",
+    when=f"{SHIFTED}; a window with an odd side above 1",
 )
 @as_shift
 def shift_rounded_up(number: int, grid: Any, window: Any) -> Any:
@@ -104,6 +127,8 @@ def shift_rounded_up(number: int, grid: Any, window: Any) -> Any:
     "All blocks of a stage drop what the first one drops.",
     "Samples lose whole stages or nothing.",
     "Factors that are drawn once and kept.",
+    component="swin_stage",
+    only_when="several blocks in the first stage",
 )
 @replaces("block.stage_blocks")
 def drop_path_first_block(
@@ -118,6 +143,8 @@ def drop_path_first_block(
     "The rates of drop path grow from 0 anew in each stage.",
     "Deep stages are regularised less, the first ones more.",
     "A linspace made inside the stage.",
+    component="drop_path_rates",
+    when="several stages; a rate above 0",
 )
 @replaces("layers.drop_path_rates")
 def drop_rates_restart(original: Any, rate: float, depths: Any) -> Any:
@@ -128,6 +155,8 @@ def drop_rates_restart(original: Any, rate: float, depths: Any) -> Any:
     "drop-rates-below-the-last",
     "Block k of n has the rate r k / n, not r k / (n - 1).",
     "The last block drops less than asked for.",
+    component="drop_path_rates",
+    when="several blocks; a rate above 0",
 )
 @replaces("layers.drop_path_rates")
 def drop_rates_below_the_last(original: Any, rate: float, depths: Any) -> Any:
@@ -135,7 +164,13 @@ def drop_rates_below_the_last(original: Any, rate: float, depths: Any) -> Any:
     return np.split(rate * np.arange(blocks) / blocks, np.cumsum(depths)[:-1])
 
 
-@bug("merge-missing", "The stage does not merge although it has the weights.", "Shapes are wrong at once.")
+@bug(
+    "merge-missing",
+    "The stage does not merge although it has the weights.",
+    "Shapes are wrong at once.",
+    component="swin_stage",
+    when="several stages",
+)
 def merge_missing(o: Any) -> Replacements:
     return {"block.swin_stage": o.block.stage_blocks}
 
@@ -144,6 +179,8 @@ def merge_missing(o: Any) -> Replacements:
     "features-after-merge",
     "The features of a stage are taken after its merge.",
     "Detection heads get maps of half the size and twice the channels.",
+    component="swin_features",
+    when="several stages",
 )
 def features_after_merge(o: Any) -> Replacements:
     original, merge = o.network.swin_features, o.patches.patch_merging
@@ -182,19 +219,27 @@ def mean_token(x: Any) -> Any:
     "The tokens are averaged first and normed after.",
     WRONG_OUTPUTS,
     "ConvNeXt's order.",
+    component="swin_transformer",
+    when="a last map of several tokens",
 )
 @as_pooling
 def pool_before_norm(x: Any, norm: Any) -> Any:
     return norm(mean_token(x))
 
 
-@bug("final-norm-missing", "There is no norm before the head.", WRONG_OUTPUTS)
+@bug("final-norm-missing", "There is no norm before the head.", WRONG_OUTPUTS, component="swin_transformer")
 @as_pooling
 def final_norm_missing(x: Any, norm: Any) -> Any:
     return mean_token(x)
 
 
-@bug("pool-maximum", "The head reads the maximum over the tokens.", WRONG_OUTPUTS)
+@bug(
+    "pool-maximum",
+    "The head reads the maximum over the tokens.",
+    WRONG_OUTPUTS,
+    component="swin_transformer",
+    when="a last map of several tokens",
+)
 @as_pooling
 def pool_maximum(x: Any, norm: Any) -> Any:
     return norm(x).max((1, 2))
@@ -204,6 +249,8 @@ def pool_maximum(x: Any, norm: Any) -> Any:
     "pool-first-token",
     "The head reads the first token.",
     "It is read as a ViT's class token, which Swin does not have.",
+    component="swin_transformer",
+    when="a last map of several tokens",
 )
 @as_pooling
 def pool_first_token(x: Any, norm: Any) -> Any:
@@ -214,6 +261,8 @@ def pool_first_token(x: Any, norm: Any) -> Any:
     "position-embedding-dropped",
     "The absolute position embedding is not added.",
     "Only models that have one are wrong.",
+    component="swin_features",
+    when="a position embedding",
 )
 @replaces("embedding.add_position_embedding")
 def position_embedding_dropped(original: Any, x: Any, embedding: Any, *_: Any) -> Any:
@@ -225,6 +274,8 @@ def position_embedding_dropped(original: Any, x: Any, embedding: Any, *_: Any) -
     "An absolute position embedding is added to any grid of as many tokens.",
     "Wrong, without an error, for images whose sides are exchanged.",
     "Embeddings that are added before tokens become a grid.",
+    component="swin_features",
+    only_when="",
 )
 @replaces("embedding.add_position_embedding")
 def position_embedding_any_grid(original: Any, x: Any, embedding: Any, *_: Any) -> Any:
@@ -235,6 +286,8 @@ def position_embedding_any_grid(original: Any, x: Any, embedding: Any, *_: Any) 
     "position-embedding-by-columns",
     "The absolute position embedding is read column by column.",
     "Right for a grid of one row; positions are transposed.",
+    component="swin_features",
+    when="a position embedding; several rows and columns of tokens",
 )
 @replaces("embedding.add_position_embedding")
 def position_embedding_by_columns(original: Any, x: Any, embedding: Any, *_: Any) -> Any:

@@ -18,7 +18,14 @@ def with_weight(params: Any, weight: Any) -> Any:
     return {**params, "proj": {**params["proj"], "weight": weight}}
 
 
-@bug("patch-transposed", "A patch's rows and columns are exchanged.", ORDER, "Kernels in (W, H) order.")
+@bug(
+    "patch-transposed",
+    "A patch's rows and columns are exchanged.",
+    ORDER,
+    "Kernels in (W, H) order.",
+    component="patch_embed",
+    when="a window of several rows and columns; several tokens in the grid",
+)
 @replaces("patches.patch_embed")
 def patch_transposed(original: Any, images: Any, params: Any, patch_size: Any, *_: Any) -> Any:
     weight = params["proj"]["weight"]
@@ -31,6 +38,8 @@ def patch_transposed(original: Any, images: Any, params: Any, patch_size: Any, *
     "A patch is flattened as (dy, dx, channel), the weight as (channel, dy, dx).",
     ORDER,
     "ViT-style patchify with a convolution's weights.",
+    component="patch_embed",
+    when="a window of more than one token",
 )
 @replaces("patches.patch_embed")
 def patch_channels_last(original: Any, images: Any, params: Any, patch_size: Any, *_: Any) -> Any:
@@ -40,20 +49,36 @@ def patch_channels_last(original: Any, images: Any, params: Any, patch_size: Any
     return original(images, with_weight(params, turned), patch_size)
 
 
-@bug("patch-bgr", "The colours are read in the order blue, green, red.", ORDER, "OpenCV images.")
+@bug(
+    "patch-bgr",
+    "The colours are read in the order blue, green, red.",
+    ORDER,
+    "OpenCV images.",
+    component="patch_embed",
+)
 @replaces("patches.patch_embed")
 def patch_bgr(original: Any, images: Any, params: Any, patch_size: Any, *_: Any) -> Any:
     return original(images[:, ::-1], params, patch_size)
 
 
-@bug("patch-bias-dropped", "The patch embedding has no bias.", "A constant is missing from every token.")
+@bug(
+    "patch-bias-dropped",
+    "The patch embedding has no bias.",
+    "A constant is missing from every token.",
+    component="patch_embed",
+)
 @replaces("patches.patch_embed")
 def patch_bias_dropped(original: Any, images: Any, params: Any, patch_size: Any, *_: Any) -> Any:
     proj = {"weight": params["proj"]["weight"], "bias": np.zeros_like(params["proj"]["bias"])}
     return original(images, {**params, "proj": proj}, patch_size)
 
 
-@bug("patch-norm-missing", "The norm after the patch embedding is left out.", "Activations start unscaled.")
+@bug(
+    "patch-norm-missing",
+    "The norm after the patch embedding is left out.",
+    "Activations start unscaled.",
+    component="patch_embed",
+)
 @replaces("patches.patch_embed")
 def patch_norm_missing(original: Any, images: Any, params: Any, patch_size: Any, *_: Any) -> Any:
     return original(images, {"proj": params["proj"]}, patch_size)
@@ -63,6 +88,8 @@ def patch_norm_missing(original: Any, images: Any, params: Any, patch_size: Any,
     "patch-overlapping",
     "Each patch starts one pixel early.",
     "A convolution with padding: every token sees its neighbour's pixels.",
+    component="patch_embed",
+    when="a window of several rows",
 )
 @replaces("patches.patch_embed")
 def patch_overlapping(original: Any, images: Any, params: Any, patch_size: Any, *_: Any) -> Any:
@@ -91,12 +118,19 @@ def merging(o: Any, order: tuple[int, ...]) -> Replacements:
     "The merge concatenates (0,0), (0,1), (1,0), (1,1): the column offset fastest.",
     ORDER,
     "Ports that use einops or pixel_unshuffle without the permutation.",
+    component="patch_merging",
+    when="several tokens in the grid",
 )
 def merge_columns_first(o: Any) -> Replacements:
     return merging(o, (0, 2, 1, 3))
 
 
-@bug("merge-reversed", "The merge concatenates the four neighbours backwards.", ORDER)
+@bug(
+    "merge-reversed",
+    "The merge concatenates the four neighbours backwards.",
+    ORDER,
+    component="patch_merging",
+)
 def merge_reversed(o: Any) -> Replacements:
     return merging(o, (3, 2, 1, 0))
 
@@ -106,6 +140,8 @@ def merge_reversed(o: Any) -> Replacements:
     "The merge takes (1,1) twice and (0,1) never.",
     "A quarter of the tokens is thrown away at every merge.",
     "A slice copied and not changed.",
+    component="patch_merging",
+    when="several columns of tokens",
 )
 def merge_duplicates(o: Any) -> Replacements:
     return merging(o, (0, 1, 3, 3))
@@ -131,6 +167,8 @@ def as_merge(combine: Callable[[Any, list[Any], Any], Any]) -> Plant:
     "The merged channels are ordered channel first, neighbour second.",
     ORDER,
     "`torch.nn.PixelUnshuffle`, which does just that.",
+    component="patch_merging",
+    when="several channels",
 )
 @as_merge
 def merge_channels_interleaved(layers: Any, neighbours: list[Any], params: Any) -> Any:
@@ -144,6 +182,7 @@ def merge_channels_interleaved(layers: Any, neighbours: list[Any], params: Any) 
     "The merge reduces first and norms after, as V2 does.",
     "V1 weights give other outputs.",
     "V2's order.",
+    component="patch_merging",
 )
 @as_merge
 def merge_norm_after(layers: Any, neighbours: list[Any], params: Any) -> Any:
@@ -152,13 +191,24 @@ def merge_norm_after(layers: Any, neighbours: list[Any], params: Any) -> Any:
     return layers.layer_norm(reduced, norm)
 
 
-@bug("merge-norm-missing", "The merge does not norm.", "Activations grow from stage to stage.")
+@bug(
+    "merge-norm-missing",
+    "The merge does not norm.",
+    "Activations grow from stage to stage.",
+    component="patch_merging",
+)
 @as_merge
 def merge_norm_missing(layers: Any, neighbours: list[Any], params: Any) -> Any:
     return layers.linear(np.concatenate(neighbours, axis=-1), **params["reduction"])
 
 
-@bug("patch-activated", "The patch embedding ends in a ReLU.", "Half of every token is lost.", "CNN stems.")
+@bug(
+    "patch-activated",
+    "The patch embedding ends in a ReLU.",
+    "Half of every token is lost.",
+    "CNN stems.",
+    component="patch_embed",
+)
 @replaces("patches.patch_embed")
 def patch_activated(original: Any, images: Any, params: Any, patch_size: Any, *_: Any) -> Any:
     y = original(images, params, patch_size)
@@ -170,6 +220,7 @@ def patch_activated(original: Any, images: Any, params: Any, patch_size: Any, *_
     "The merge pairs tokens 1 and 2, 3 and 4, ..., with a zero before the first row.",
     "Maps are displaced by half a merged token at every stage.",
     "A strided gather with padding on the wrong side.",
+    component="patch_merging",
 )
 def merge_off_by_one(o: Any) -> Replacements:
     original, pad = o.patches.patch_merging, o.windows.pad_to_multiple

@@ -19,13 +19,26 @@ def offsets(window_size: Any) -> tuple[Any, Any]:
     return np.subtract.outer(h, h), np.subtract.outer(w, w)
 
 
-@bug("index-transposed", "The offset is key - query, not query - key.", TABLE, "Ports that build d = k - q.")
+@bug(
+    "index-transposed",
+    "The offset is key - query, not query - key.",
+    TABLE,
+    "Ports that build d = k - q.",
+    component="relative_position_index",
+    when="a window of more than one token",
+)
 @replaces(INDEX)
 def index_transposed(original: Any, window_size: Any) -> Any:
     return original(window_size).T
 
 
-@bug("index-xy", "Height and width are exchanged in the index: an (x, y) meshgrid.", TABLE)
+@bug(
+    "index-xy",
+    "Height and width are exchanged in the index: an (x, y) meshgrid.",
+    TABLE,
+    component="relative_position_index",
+    when="a window of several rows and columns",
+)
 @replaces(INDEX)
 def index_xy(original: Any, window_size: Any) -> Any:
     (mh, mw), (dh, dw) = window_pair(window_size), offsets(window_size)
@@ -36,6 +49,8 @@ def index_xy(original: Any, window_size: Any) -> Any:
     "index-stride",
     "The row stride is 2 Mh - 1, not 2 Mw - 1.",
     "Right for square windows; for others, different offsets share an entry of the table.",
+    component="relative_position_index",
+    when="a window that is not square; a window of several rows",
 )
 @replaces(INDEX)
 def index_stride(original: Any, window_size: Any) -> Any:
@@ -48,6 +63,8 @@ def index_stride(original: Any, window_size: Any) -> Any:
     "index-no-offset",
     "The column offset does not start at 0.",
     "Negative indices wrap around to the row above: no error, wrong entries.",
+    component="relative_position_index",
+    when="a window of several columns",
 )
 @replaces(INDEX)
 def index_no_offset(original: Any, window_size: Any) -> Any:
@@ -60,19 +77,26 @@ def index_no_offset(original: Any, window_size: Any) -> Any:
     "There is no relative position bias.",
     "About one point of ImageNet accuracy (Liu et al. 2021, table 4).",
     "NATTEN.",
+    component="relative_position_bias",
 )
 @replaces(BIAS)
 def bias_dropped(original: Any, table: Any, window_size: Any) -> Any:
     return np.zeros_like(original(table, window_size))
 
 
-@bug("bias-negated", "The bias is subtracted.", TABLE)
+@bug("bias-negated", "The bias is subtracted.", TABLE, component="relative_position_bias")
 @replaces(BIAS)
 def bias_negated(original: Any, table: Any, window_size: Any) -> Any:
     return -original(table, window_size)
 
 
-@bug("bias-transposed", "The bias is added transposed: key by query.", TABLE)
+@bug(
+    "bias-transposed",
+    "The bias is added transposed: key by query.",
+    TABLE,
+    component="relative_position_bias",
+    when="a window of more than one token",
+)
 @replaces(BIAS)
 def bias_transposed(original: Any, table: Any, window_size: Any) -> Any:
     return original(table, window_size).swapaxes(1, 2)
@@ -82,6 +106,8 @@ def bias_transposed(original: Any, table: Any, window_size: Any) -> Any:
     "bias-not-permuted",
     "The gathered table is reshaped to (heads, N, N) where it must be permuted.",
     "Heads and positions are mixed; right for one head.",
+    component="relative_position_bias",
+    when="several heads; a window of more than one token",
 )
 def bias_not_permuted(o: Any) -> Replacements:
     def bias(table: Any, window_size: Any) -> Any:
@@ -91,7 +117,13 @@ def bias_not_permuted(o: Any) -> Replacements:
     return {BIAS: bias}
 
 
-@bug("bias-first-head", "Every head gets the first head's bias.", "Heads lose their own geometry.")
+@bug(
+    "bias-first-head",
+    "Every head gets the first head's bias.",
+    "Heads lose their own geometry.",
+    component="relative_position_bias",
+    when="several heads",
+)
 @replaces(BIAS)
 def bias_first_head(original: Any, table: Any, window_size: Any) -> Any:
     right = original(table, window_size)

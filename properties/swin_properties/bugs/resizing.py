@@ -26,7 +26,13 @@ def numbered(count: int, like: Any) -> Any:
     return np.zeros_like(like.real, shape=count) + np.arange(count, dtype=like.real.dtype)
 
 
-@bug("resize-corners-aligned", "The corners are aligned.", FINE_TUNED)
+@bug(
+    "resize-corners-aligned",
+    "The corners are aligned.",
+    FINE_TUNED,
+    component="resize_relative_position_bias",
+    when="a window side above 1 other than the grid's",
+)
 def resize_corners_aligned(o: Any) -> Replacements:
     def interpolation(length: int, new_length: int, like: Any) -> Any:
         step = (length - 1) / max(new_length - 1, 1)
@@ -39,6 +45,8 @@ def resize_corners_aligned(o: Any) -> Replacements:
     "resize-no-half-pixel",
     "Pixels are taken at their corners, not their middles.",
     "The bias is displaced to one side.",
+    component="resize_relative_position_bias",
+    when="a window side above 1 other than the grid's",
 )
 def resize_no_half_pixel(o: Any) -> Replacements:
     def interpolation(length: int, new_length: int, like: Any) -> Any:
@@ -47,19 +55,38 @@ def resize_no_half_pixel(o: Any) -> Replacements:
     return {"bias_resizing.interpolation": interpolation}
 
 
-@bug("resize-catmull-rom", "The cubic kernel's a is -1/2, not -3/4.", FINE_TUNED, "Pillow, TensorFlow, JAX.")
+@bug(
+    "resize-catmull-rom",
+    "The cubic kernel's a is -1/2, not -3/4.",
+    FINE_TUNED,
+    "Pillow, TensorFlow, JAX.",
+    component="resize_relative_position_bias",
+    only_when="a window side above 1 other than the grid's",
+)
 @replaces("bias_resizing.cubic_kernel")
 def resize_catmull_rom(original: Any, d: Any) -> Any:
     return np.where(d <= 1, (1.5 * d - 2.5) * d * d + 1, ((-0.5 * d + 2.5) * d - 4) * d + 2)
 
 
-@bug("resize-bilinear", "The interpolation is linear, not cubic.", FINE_TUNED)
+@bug(
+    "resize-bilinear",
+    "The interpolation is linear, not cubic.",
+    FINE_TUNED,
+    component="resize_relative_position_bias",
+    only_when="a window side above 1 other than the grid's",
+)
 @replaces("bias_resizing.cubic_kernel")
 def resize_bilinear(original: Any, d: Any) -> Any:
     return np.maximum(0.0, 1.0 - d)
 
 
-@bug("resize-zero-edge", "Beyond the table's edge the bias is zero.", "The farthest offsets lose their bias.")
+@bug(
+    "resize-zero-edge",
+    "Beyond the table's edge the bias is zero.",
+    "The farthest offsets lose their bias.",
+    component="resize_relative_position_bias",
+    only_when="a window other than the grid",
+)
 def resize_zero_edge(o: Any) -> Replacements:
     def interpolation(length: int, new_length: int, like: Any) -> Any:
         s = (numbered(new_length, like) + 0.5) * (length / new_length) - 0.5
@@ -68,20 +95,38 @@ def resize_zero_edge(o: Any) -> Replacements:
     return {"bias_resizing.interpolation": interpolation}
 
 
-@bug("resize-xy", "The table is read as (width, height).", "Right for square windows.")
+@bug(
+    "resize-xy",
+    "The table is read as (width, height).",
+    "Right for square windows.",
+    component="resize_relative_position_bias",
+    only_when="a window of more than one token",
+)
 @replaces(RESIZE)
 def resize_xy(original: Any, table: Any, window_size: Any, new_window_size: Any) -> Any:
     return original(table, window_pair(window_size)[::-1], window_pair(new_window_size)[::-1])
 
 
-@bug("resize-heads-first", "The result stays (heads, offsets), reshaped.", "Heads and offsets are mixed.")
+@bug(
+    "resize-heads-first",
+    "The result stays (heads, offsets), reshaped.",
+    "Heads and offsets are mixed.",
+    component="resize_relative_position_bias",
+    when="several tokens in the grid",
+)
 @replaces(RESIZE)
 def resize_heads_first(original: Any, table: Any, window_size: Any, new_window_size: Any) -> Any:
     right = original(table, window_size, new_window_size)
     return right.T.reshape(right.shape)
 
 
-@bug("resize-cropped", "A smaller window takes the first rows of the table.", "Offset 0 becomes another.")
+@bug(
+    "resize-cropped",
+    "A smaller window takes the first rows of the table.",
+    "Offset 0 becomes another.",
+    component="resize_relative_position_bias",
+    only_when="a window other than the grid",
+)
 @replaces(RESIZE)
 def resize_cropped(original: Any, table: Any, window_size: Any, new_window_size: Any) -> Any:
     right = original(table, window_size, new_window_size)

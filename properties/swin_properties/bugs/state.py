@@ -17,6 +17,8 @@ LATER = "The first call is right; later ones depend on what came before."
     "The mask is remembered by window and shift only, and used for grids of another size.",
     LATER,
     "Masks made at construction or cached as a buffer.",
+    component="shifted_window_mask",
+    only_when="a shift",
 )
 def mask_stale(o: Any) -> Replacements:
     original = o.windows.shifted_window_mask
@@ -35,6 +37,8 @@ def mask_stale(o: Any) -> Replacements:
     "Whether a stage shifts is decided by the first image, for all that follow.",
     LATER,
     "transformers 5.23, V1, writes what it decided at one size back into the model.",
+    component="swin_stage",
+    only_when="a window of more than one token",
 )
 def shift_remembered(o: Any) -> Replacements:
     original = o.rules.stage_shift
@@ -52,6 +56,8 @@ def shift_remembered(o: Any) -> Replacements:
     "The norm subtracts a running mean over the calls.",
     LATER,
     "BatchNorm left in training mode.",
+    component="layer_norm",
+    only_when="",
 )
 def norm_running_mean(o: Any) -> Replacements:
     original, running = o.layers.layer_norm, [0.0]
@@ -69,6 +75,7 @@ def norm_running_mean(o: Any) -> Replacements:
     "Tokens are read from the beginning of the memory that holds them.",
     "Right for arrays of their own; a slice gives the result of what lies before it.",
     "PyTorch's LayerNorm on MPS, issue 131750.",
+    component="layer_norm, mlp, window_attention",
 )
 @replaces("layers.layer_norm", "layers.linear")
 def offset_ignored(original: Any, x: Any, *rest: Any, **named: Any) -> Any:
@@ -82,6 +89,8 @@ def offset_ignored(original: Any, x: Any, *rest: Any, **named: Any) -> Any:
     "Tokens are read in the order in which they lie in memory.",
     "Wrong, without an error, for channels-last and other strided inputs.",
     "C and CUDA code that takes a pointer and ignores the strides.",
+    component="mlp, patch_embed, window_attention",
+    only_when="",
 )
 def memory_order_trusted(o: Any) -> Replacements:
     original, embed = o.layers.linear, o.patches.patch_embed
@@ -103,6 +112,7 @@ def memory_order_trusted(o: Any) -> Replacements:
     "The pooled features are centred over the batch.",
     "A picture's class depends on what else is in its batch.",
     "BatchNorm before the head, in training mode.",
+    component="swin_transformer",
 )
 @replaces("network.swin_transformer")
 def batch_statistics(original: Any, *args: Any) -> Any:
@@ -115,6 +125,8 @@ def batch_statistics(original: Any, *args: Any) -> Any:
     "The norm has no eps.",
     "NaN as soon as one token is constant: a black border, a padded patch.",
     "V2's F.normalize in float16, whose eps rounds to 0.",
+    component="layer_norm",
+    only_when="",
 )
 @replaces("layers.layer_norm")
 def norm_without_eps(original: Any, x: Any, params: Any, eps: float = 1e-5) -> Any:
@@ -128,6 +140,8 @@ def norm_without_eps(original: Any, x: Any, params: Any, eps: float = 1e-5) -> A
     "drop-path-rescaled-twice",
     "Kept samples are scaled again by the layer's own rate.",
     "Branches are stronger in training than in evaluation.",
+    component="swin_block",
+    only_when="",
 )
 @replaces("layers.drop_path")
 def drop_path_rescaled_twice(original: Any, branch: Any, kept: Any) -> Any:
@@ -139,6 +153,8 @@ def drop_path_rescaled_twice(original: Any, branch: Any, kept: Any) -> Any:
     "The roll is over batch and height, not height and width.",
     "Images of a batch are mixed; right for a batch of one without a shift.",
     "Axes of (H, W, C) kept after a batch axis was added.",
+    component="cyclic_shift",
+    only_when="a shift",
 )
 def roll_wrong_axes(o: Any) -> Replacements:
     return {
@@ -152,6 +168,8 @@ def roll_wrong_axes(o: Any) -> Replacements:
     "The gathered bias is added into a buffer that is never cleared.",
     LATER,
     "Buffers made at construction and filled by `+=`.",
+    component="relative_position_bias",
+    only_when="",
 )
 def bias_accumulates(o: Any) -> Replacements:
     original = o.relative_position.relative_position_bias
@@ -170,6 +188,7 @@ def bias_accumulates(o: Any) -> Replacements:
     "Linear layers and norms return a wider type than they were given.",
     "Twice the memory and half the speed; no value is wrong.",
     "A constant or a buffer in float64 that nobody cast.",
+    component="layer_norm, mlp, window_attention",
 )
 @replaces("layers.linear", "layers.layer_norm")
 def results_promoted(original: Any, x: Any, *args: Any, **kwargs: Any) -> Any:

@@ -19,13 +19,25 @@ def cut(x: Any, window_size: Any, order: tuple[int, ...]) -> Any:
     return x.transpose(order).reshape(-1, mh, mw, channels)
 
 
-@bug("windows-by-columns", "Windows are numbered by columns, not by rows.", SCRAMBLED)
+@bug(
+    "windows-by-columns",
+    "Windows are numbered by columns, not by rows.",
+    SCRAMBLED,
+    component="window_partition",
+    when="several windows along both axes",
+)
 @replaces("windows.window_partition")
 def windows_by_columns(original: Any, x: Any, window_size: Any) -> Any:
     return cut(x, window_size, (0, 3, 1, 2, 4, 5))
 
 
-@bug("window-transposed", "Inside a window, rows and columns are exchanged.", SCRAMBLED)
+@bug(
+    "window-transposed",
+    "Inside a window, rows and columns are exchanged.",
+    SCRAMBLED,
+    component="window_partition",
+    when="a window of several rows and columns",
+)
 @replaces("windows.window_partition")
 def window_transposed(original: Any, x: Any, window_size: Any) -> Any:
     return cut(x, window_size, (0, 1, 3, 4, 2, 5))
@@ -36,6 +48,8 @@ def window_transposed(original: Any, x: Any, window_size: Any) -> Any:
     "The grid is reshaped into windows without the permute: a window is a run of a row.",
     "Trains, but attends along rows only; with the matching reverse nothing looks wrong from outside.",
     "Rewrites that drop `permute(0, 1, 3, 2, 4, 5)` for speed.",
+    component="window_partition",
+    when="several windows along the columns; a window of several rows",
 )
 def windows_not_permuted(o: Any) -> Replacements:
     def partition(x: Any, window_size: Any) -> Any:
@@ -53,6 +67,8 @@ def windows_not_permuted(o: Any) -> Replacements:
     "Windows are ordered by their place first and by image second, in partition and in reverse.",
     "The two are consistent; with a mask for each window, images of a batch get each other's masks.",
     "Kernels that make the window the outer axis of the grid; `repeat` where `tile` is meant.",
+    component="window_partition",
+    when="several images; several windows",
 )
 def windows_batch_last(o: Any) -> Replacements:
     def partition(x: Any, window_size: Any) -> Any:
@@ -71,6 +87,8 @@ def windows_batch_last(o: Any) -> Replacements:
     "The reverse takes height for width.",
     "Right for square grids, garbage for others: detection, whose images are not square, shows it first.",
     "Code for square grids only; the official fused window kernel is wrong when H != W.",
+    component="window_reverse",
+    only_when="a height different from the width",
 )
 @replaces("windows.window_reverse")
 def reverse_swaps_sides(original: Any, windows: Any, window_size: Any, height: int, width: int) -> Any:
@@ -86,13 +104,21 @@ def reverse_swaps_sides(original: Any, windows: Any, window_size: Any, height: i
     "The roll goes by +s and back by -s, so that the mask is made for another shift.",
     "Border windows mix opposite edges of the image and separate neighbours; accuracy drops a little.",
     "Ports from frameworks whose roll has the other sign.",
+    component="cyclic_shift, reverse_cyclic_shift",
+    when="a shift that two rolls do not undo",
 )
 def roll_sign(o: Any) -> Replacements:
     there, back = o.windows.cyclic_shift, o.windows.reverse_cyclic_shift
     return {"windows.cyclic_shift": back, "windows.reverse_cyclic_shift": there}
 
 
-@bug("no-reverse-shift", "The grid is not shifted back.", "Every shifted block moves the image by s tokens.")
+@bug(
+    "no-reverse-shift",
+    "The grid is not shifted back.",
+    "Every shifted block moves the image by s tokens.",
+    component="reverse_cyclic_shift",
+    when="a shift that moves tokens",
+)
 @replaces("windows.reverse_cyclic_shift")
 def no_reverse_shift(original: Any, x: Any, shift_size: Any) -> Any:
     return x
@@ -102,6 +128,8 @@ def no_reverse_shift(original: Any, x: Any, shift_size: Any) -> Any:
     "shift-axes-swapped",
     "The height's shift is applied to the width, and the width's to the height.",
     "Right for square windows; wrong for rectangular ones and for shifts on one axis.",
+    component="cyclic_shift, reverse_cyclic_shift",
+    only_when="shifts that differ",
 )
 @replaces("windows.cyclic_shift", "windows.reverse_cyclic_shift")
 def shift_axes_swapped(original: Any, x: Any, shift_size: Any) -> Any:
@@ -112,6 +140,8 @@ def shift_axes_swapped(original: Any, x: Any, shift_size: Any) -> Any:
     "shift-height-only",
     "Only the rows are rolled.",
     "Windows never connect left to right at their borders; the mask hides half of every border window.",
+    component="cyclic_shift, reverse_cyclic_shift",
+    only_when="a shift along the columns",
 )
 @replaces("windows.cyclic_shift", "windows.reverse_cyclic_shift")
 def shift_height_only(original: Any, x: Any, shift_size: Any) -> Any:
@@ -123,6 +153,8 @@ def shift_height_only(original: Any, x: Any, shift_size: Any) -> Any:
     "The grid is rolled first and padded after: the mask of the padded grid no longer fits.",
     "Where the grid is no multiple of the window, tokens of opposite edges attend to each other.",
     "timm 1.0.31, issue 2438: on a 9x9 grid with window 4, token (0,0) changes (6,0).",
+    component="shifted_window_attention",
+    only_when="a shift along a padded axis",
 )
 def roll_then_pad(o: Any) -> Replacements:
     w, attention = o.windows, o.attention
@@ -151,6 +183,8 @@ def roll_then_pad(o: Any) -> Replacements:
     "pad-top-left",
     "Grids and images are padded at the top and left.",
     "Every grid that is no multiple of the window is cut in other places than in training.",
+    component="patch_embed, patch_merging, shifted_window_attention",
+    when="a padded grid",
 )
 @replaces("windows.pad_to_multiple")
 def pad_top_left(original: Any, x: Any, multiple: Any) -> Any:
@@ -161,6 +195,8 @@ def pad_top_left(original: Any, x: Any, multiple: Any) -> Any:
     "pad-by-edge",
     "Padding repeats the last row and column instead of zeros.",
     "Padded keys carry content: the border tokens are counted several times.",
+    component="patch_embed, patch_merging, shifted_window_attention",
+    when="a padded grid",
 )
 @replaces("windows.pad_to_multiple")
 def pad_by_edge(original: Any, x: Any, multiple: Any) -> Any:
@@ -174,6 +210,8 @@ def pad_by_edge(original: Any, x: Any, multiple: Any) -> Any:
     "crop-wrong-side",
     "After attention the padding is cropped at the top and left.",
     "Every block moves the whole map by the padding.",
+    component="shifted_window_attention",
+    when="a padded grid",
 )
 def crop_wrong_side(o: Any) -> Replacements:
     original = o.attention.shifted_window_attention

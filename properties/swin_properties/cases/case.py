@@ -343,18 +343,30 @@ def describe_case(case: Case, component: str = "") -> str:
     'batch=1 image=3x1 patch=3x1'
     """
     always = ALWAYS.get(type(case).__name__, ())
-    left_out: tuple[str, ...] = ("shift",)
-    renamed = {"grid": "image", "window": "patch"}
-    if component == "patch_merging":
-        left_out, renamed = ("window", "shift"), {}
-    elif component != "patch_embed":
-        left_out, renamed = (), {}
+    renamed = rename_words(component)
     words = []
     for name, (_, default) in case.words().items():
         value = getattr(case, name)
-        if value != default or (name in always and name not in left_out):
+        if value != default or (name in always and name in renamed):
             words.append(f"{renamed.get(name, name)}={write_value(value)}")
     return " ".join(words)
+
+
+SIZES = ("batch", "grid", "window", "shift", "image", "patch", "depths", "heads", "head_dim")
+"""The words of cases that are sizes."""
+
+
+def rename_words(component: str) -> dict[str, str]:
+    """Returns what a reader is told in place of the sizes of a component's cases, without those it has not.
+
+    >>> rename_words("patch_embed")["window"], "window" in rename_words("patch_merging")
+    ('patch', False)
+    """
+    names = {word: word for word in SIZES}
+    if component == "patch_embed":
+        names |= {"grid": "image", "window": "patch"}
+    without = {"patch_embed": ("shift",), "patch_merging": ("window", "shift")}.get(component, ())
+    return {word: name for word, name in names.items() if word not in without}
 
 
 def write_value(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -14,9 +15,34 @@ from swin_properties.cases.case import Case, GridCase, NetCase
 from swin_properties.cases.remember import remember
 
 
+def set_bias_width(shapes: Any, width: int) -> Any:
+    """Returns shapes, at any nesting level, with MLPs of the position bias of this width.
+
+    >>> set_bias_width({"cpb_mlp": parameters_v2.position_bias_shapes(3)}, 8)["cpb_mlp"]["2"]
+    {'weight': (3, 8)}
+    """
+    if isinstance(shapes, list):
+        return [set_bias_width(child, width) for child in shapes]
+    if not isinstance(shapes, dict):
+        return shapes
+    return {
+        name: parameters_v2.position_bias_shapes(child["2"]["weight"][0], width)
+        if name == "cpb_mlp"
+        else set_bias_width(child, width)
+        for name, child in shapes.items()
+    }
+
+
 @dataclass(frozen=True)
 class GridV2Case(GridCase):
     """A grid of tokens for everything of Swin V2 up to a block."""
+
+    bias_width: int = parameters_v2.BIAS_MLP_WIDTH
+    """The width of the MLP of the position bias."""
+
+    def hot(self, shapes: Any) -> Any:
+        """Hot parameters of any shapes, from this case's seed, by the recipe."""
+        return super().hot(set_bias_width(shapes, self.bias_width))
 
     @remember
     def attention(self) -> Any:
@@ -43,6 +69,12 @@ class NetV2Case(NetCase):
 
     pretrained: tuple[int, ...] = ()
     """The window of each stage in which the weights were trained; empty for the one that is used."""
+    bias_width: int = parameters_v2.BIAS_MLP_WIDTH
+    """The width of the MLP of the position bias."""
+
+    def hot(self, shapes: Any) -> Any:
+        """Hot parameters of any shapes, from this case's seed, by the recipe."""
+        return super().hot(set_bias_width(shapes, self.bias_width))
 
     @property
     def config(self) -> SwinV2Config:
@@ -69,3 +101,12 @@ def turn_into_v2(case: Case) -> Case:
     grid=2x3 window=2x2
     """
     return V2_CASES[type(case)](**{field.name: getattr(case, field.name) for field in fields(case)})
+
+
+def with_v2(cases: Mapping[type[Case], Case]) -> dict[type[Case], Case]:
+    """Returns the cases of each type, and of V2 those with the same sizes.
+
+    >>> list(with_v2({GridCase: GridCase()})) == [GridCase, GridV2Case]
+    True
+    """
+    return {**cases, **{V2_CASES[kind]: turn_into_v2(cases[kind]) for kind in cases.keys() & V2_CASES.keys()}}

@@ -6,8 +6,10 @@ import argparse
 import os
 import shlex
 import sys
-from contextlib import closing
+from collections.abc import Callable
+from contextlib import ExitStack, closing
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from rich.console import Console
@@ -17,7 +19,7 @@ from swin_properties.adapters.exports.onnx_file import RUNTIMES
 from swin_properties.adapters.process import clean
 from swin_properties.adapters.remote import TIMEOUT, find_program
 from swin_properties.api import judge, make_runner
-from swin_properties.commands.screen import complain
+from swin_properties.commands.screen import Screen, complain
 from swin_properties.commands.words import (
     Work,
     add_convention,
@@ -31,15 +33,16 @@ from swin_properties.judging.jobs import MOST, PairGone
 from swin_properties.judging.one_law import EFFORTS, SHRINK
 from swin_properties.judging.report import Report
 from swin_properties.judging.run import Request, Watcher, ask_laws, make_request
+from swin_properties.judging.usual import check_case
 from swin_properties.laws.law import LAWS
 from swin_properties.reports import files, html, json, junit, known_failures, terminal
+from swin_properties.reports.progress import Progress
 
 LOGITS = "swin_transformer/oracle"
 """The law of a network's logits."""
 
-FORMS = {"json": json.text, "junit": junit.text, "html": html.page}
-"""For each option that names a file: the function that returns the text of a report."""
-
+FORMS = ("json", "junit", "html")
+"""The options that name a file of a report."""
 
 DESCRIPTION = """Asks an implementation every law on many small cases and prints a verdict. For a law that is
 broken it prints the law, the smallest case that breaks it, what was seen there, and the command that shows it
@@ -79,8 +82,12 @@ def add(commands: Any) -> None:
     check.add_argument("--shrink", type=float, metavar="SECONDS", default=SHRINK, help=shrink)
     jobs = f"how many pairs of processes share the laws (default: the cores, at most {MOST}; 1 on a GPU)"
     check.add_argument("-j", "--jobs", type=int, metavar="N", default=0, help=jobs)
-    every = "also show a row for each law that is not offered"
+    every = "tell all broken laws in full, and show a row for each law, also for those that are not offered"
     check.add_argument("--all", action="store_true", help=every)
+    trace = "also print where the exceptions come from that the implementation raised"
+    check.add_argument("--traceback", action="store_true", help=trace)
+    few = "draw cases of a few sizes only, for an implementation that compiles each shape; it sees less"
+    check.add_argument("--few-shapes", action="store_true", help=few)
     add_export(check)
     check.add_argument("--json", metavar="FILE", help="also write the report as JSON")
     check.add_argument("--junit", metavar="FILE", help="also write the report as JUnit XML, for CI")
@@ -110,55 +117,59 @@ def prepare(args: argparse.Namespace) -> Work:
         args.shrink,
         args.device,
         options,
+        args.few_shapes,
     )
     failures = [] if args.known_failures is None else known_failures.read(args.known_failures)
     shipped = known_failures.read_shipped(request.implementation)
     paths = {form: path for form in FORMS if (path := getattr(args, form)) is not None}
     source = request.implementation.partition(":")[0]
     files.check_paths(paths.values(), [source, *args.program, args.known_failures, args.checkpoint])
-    runner = make_runner(request)
+    told = Progress(Screen(stderr=True), request.implementation)
+    with told:
+        runner = make_runner(request)
+        if request.case is not None:
+            with ExitStack() as stack:
+                stack.callback(runner.close)
+                check_case(request.laws[0], runner.implementation, request.case)
+                stack.pop_all()
+    words = terminal.describe_convention(runner.convention, runner.chosen)
+    told.load(len(request.laws), f"{runner.precision}{terminal.name_device(runner.device)}, {words}")
 
     def work(console: Console) -> int:
-        bar = terminal.Bar(console, len(request.laws))
         try:
-            with closing(runner), bar.progress:
-                report = known_failures.mark(judge(request, runner, bar), failures, shipped)
+            with closing(runner), told:
+                report = known_failures.mark(judge(request, runner, told), failures, shipped)
+                report = add_unoptimised(report, request)
         except PairGone as gone:
             print(f"swin-oracle: {gone}", file=sys.stderr)
             return 2
-        failed = _write_files(report, paths)
+        failed = _write_files(report, paths, args.all)
         if shipped:
             file = peers.declared(args.implementation)
             note = f"{args.implementation} may break {len(shipped)} laws, for the reasons in {file}"
             console.print(note, markup=False, highlight=False, soft_wrap=True)
-        terminal.print_report(report, console, args.all)
-        return failed or report.exit_code or check_unoptimised(request, console)
+        terminal.print_report(report, console, args.all, args.traceback)
+        return failed or report.exit_code
 
     return work
 
 
-def check_unoptimised(request: Request, console: Console) -> int:
-    """Asks an ONNX file for its logits with the runtime's graph optimisation off; returns the exit code.
+def add_unoptimised(report: Report, request: Request) -> Report:
+    """Returns the report with the logits of an ONNX file, asked with the runtime's graph optimisation off.
 
     What an optimisation gets wrong differs from one version of a runtime to the next.
     """
     asked = any(law.name == LOGITS for law in request.laws) and request.case is None
     runtime = dict(request.options).get("runtime", RUNTIMES[0])
     if not asked or "optimisation" in dict(request.options) or runtime != RUNTIMES[0]:
-        return 0
+        return report
     if not exports.is_onnx(request.implementation):
-        return 0
+        return report
     options = (*request.options, ("optimisation", "off"))
     again = replace(request, laws=(LAWS[LOGITS],), effort="quick", options=options, jobs=1)
     with closing(make_runner(again)) as runner:
-        report = ask_laws(again, runner, Watcher())
-    (result,) = report.results
-    rho = "" if result.rho is None else f", worst rho {result.rho:.2f}"
-    text = f"graph optimisation off: {LOGITS} {result.status} on {result.cases} cases{rho}"
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
-    if result.counterexample is not None:
-        console.print(f"  seen: {result.counterexample.seen}", markup=False, highlight=False, soft_wrap=True)
-    return report.exit_code
+        (result,) = ask_laws(again, runner, Watcher()).results
+    return replace(report, unoptimised=result)
 
 
 def choose_process(args: argparse.Namespace) -> bool:
@@ -175,11 +186,16 @@ def choose_process(args: argparse.Namespace) -> bool:
     return bool(args.program or args.own_process or not (args.in_process or args.case))
 
 
-def _write_files(report: Report, paths: dict[str, str]) -> int:
+def _write_files(report: Report, paths: dict[str, str], every: bool) -> int:
     """Writes the files of a report; returns 2 where one cannot be written, else 0."""
+    forms: dict[str, Callable[[Report], str]] = {
+        "json": json.text,
+        "junit": junit.text,
+        "html": partial(html.page, every=every),
+    }
     for form, path in paths.items():
         try:
-            files.write(path, FORMS[form](report))
+            files.write(path, forms[form](report))
         except OSError as error:
             complain(f"a report's file can be written, {path} cannot: {error.strerror}")
             return 2

@@ -17,7 +17,7 @@ from typing import NoReturn
 from swin_reference.outside import shorten
 
 from swin_properties.adapters import process as processes
-from swin_properties.commands import COMMANDS, WITH_PROGRAM
+from swin_properties.commands import WITH_PROGRAM, load_commands
 from swin_properties.commands.screen import Screen, complain
 from swin_properties.commands.words import Work
 from swin_properties.judging.jobs import close_pairs
@@ -29,8 +29,8 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, shorten(f"{self.prog}: {message}: see `{self.prog} --help`") + "\n")
 
 
-def parser() -> argparse.ArgumentParser:
-    """Returns the parser of all commands."""
+def parser(command: str = "") -> argparse.ArgumentParser:
+    """Returns the parser of a command, or of all."""
     root = _Parser(
         prog="swin-oracle",
         description="Tests any implementation of Swin Transformer against a NumPy oracle, and shows the "
@@ -38,8 +38,8 @@ def parser() -> argparse.ArgumentParser:
         epilog="Start with `swin-oracle check mypkg.swin`. `swin-oracle COMMAND --help` explains a command.",
     )
     commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
-    for command in COMMANDS:
-        command.add(commands)
+    for module in load_commands(command):
+        module.add(commands)
     return root
 
 
@@ -70,7 +70,7 @@ def main(argv: list[str] | None = None) -> int:
     if "--" in words and words[0] in WITH_PROGRAM:
         program = words[words.index("--") + 1 :]
         words = words[: words.index("--")]
-    args = parser().parse_args(words)
+    args = parser(words[0] if words else "").parse_args(words)
     args.program = program
     if args.command in WITH_PROGRAM and bool(program) == bool(args.implementation):
         got = "both" if program else "neither"

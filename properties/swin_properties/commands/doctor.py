@@ -17,6 +17,7 @@ from swin_properties.adapters.load import load_in_precision
 from swin_properties.adapters.process import ProcessGone, clean
 from swin_properties.adapters.remote import TIMEOUT, Launch, Remote, find_program
 from swin_properties.cases.case import GridCase, NetCase, ScheduleCase
+from swin_properties.cases.case_v2 import with_v2
 from swin_properties.commands.words import Work, add_dtype, add_implementation, check_timeout
 from swin_properties.laws.version import __version__
 
@@ -24,13 +25,15 @@ DESCRIPTION = """Starts an implementation in a process of its own, prints what i
 each callable that it offers once. Exit code: 0 all answered; 1 a call failed or has a wrong shape; 2 the
 process does not start, or its first reply is not understood."""
 
-CASES = {
-    GridCase: GridCase(grid=(8, 8), window=(4, 4), shift=(2, 2), heads=2, head_dim=4),
-    NetCase: NetCase(
-        image=(32, 32), patch=(2, 2), window=(4, 4), depths=(2, 2), heads=(2, 4), embed_dim=8, classes=5
-    ),
-    ScheduleCase: ScheduleCase(depths=(2, 1)),
-}
+CASES = with_v2(
+    {
+        GridCase: GridCase(grid=(8, 8), window=(4, 4), shift=(2, 2), heads=2, head_dim=4),
+        NetCase: NetCase(
+            image=(32, 32), patch=(2, 2), window=(4, 4), depths=(2, 2), heads=(2, 4), embed_dim=8, classes=5
+        ),
+        ScheduleCase: ScheduleCase(depths=(2, 1)),
+    }
+)
 """The sizes of the calls: square windows, half of them shifted, whole grids."""
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
+from math import prod
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-from swin_reference.config import CONVENTIONS
+from swin_reference.rules import stage_grids
 
 from swin_properties.adapters import load
-from swin_properties.adapters.implementation import Implementation
+from swin_properties.adapters.implementation import CANONICAL, Implementation
 from swin_properties.commands.words import (
     Work,
     add_dtype,
@@ -21,7 +23,7 @@ from swin_properties.commands.words import (
     start_implementation,
 )
 from swin_properties.identify import identify
-from swin_properties.identify.sizes import SWEEP
+from swin_properties.identify.sizes import SWEEP, SmallNetwork
 
 DESCRIPTION = """Runs small networks of many image sizes and compares each with the oracle under every named
 convention. Exit code: 0 a convention fits at every size; 1 none does; 2 nothing could be judged."""
@@ -32,7 +34,9 @@ def add(commands: Any) -> None:
     words = "find which convention an implementation follows: where it pads, when it shifts, ..."
     command = commands.add_parser("identify", help=words, description=DESCRIPTION)
     command.set_defaults(prepare=prepare)
-    add_implementation(command, "it must offer swin_transformer or swin_features")
+    add_implementation(
+        command, "it must offer a whole network, such as swin_transformer or swin_v2_transformer"
+    )
     add_dtype(command)
     add_process(command)
 
@@ -54,6 +58,9 @@ def prepare(args: argparse.Namespace) -> Work:
         console.print(table(identity))
         for line in conclusions(identity, args.implementation):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
+        if not identity.fits and (convention := identify.find_combination(implementation)) is not None:
+            line = f"`swin-oracle check` judges it by decisions of several together: {convention.name}"
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
         return 0 if identity.fits else 1
 
     return work
@@ -66,7 +73,7 @@ def table(identity: identify.Identity) -> Table:
     rows.add_column("computes what these compute", overflow="fold")
     rows.add_column("", overflow="fold")
     for answer in identity.answers:
-        names = "every convention" if len(answer.follows) == len(CONVENTIONS) else ", ".join(answer.follows)
+        names = "every convention" if answer.follows == answer.asked else ", ".join(answer.follows)
         note = "rejects it" if answer.rejected else answer.decisions
         if not answer.follows and not note:
             note = "no combination of the decisions gives this"
@@ -79,15 +86,49 @@ def conclusions(identity: identify.Identity, name: str) -> list[str]:
     lines = [""]
     for convention, sizes in identity.separated.items():
         more = f" and {len(sizes) - 3} more" if len(sizes) > 3 else ""
-        lines.append(f"not {convention}: differs at {', '.join(map(str, sizes[:3]))}{more}")
+        lines.append(f"{convention} differs at {', '.join(map(str, sizes[:3]))}{more}")
     if refused := [a for a in identity.answers if a.rejected]:
         first = refused[0]
         lines.append(f"it rejects {len(refused)} sizes, the first {first.network}: {first.rejected}")
     if strange := [a for a in identity.answers if not a.follows and not a.rejected]:
-        smallest = min(strange, key=lambda a: a.network.image[0] * a.network.image[1])
-        why = smallest.decisions or "no combination of the decisions gives what it computes"
-        words = f"it follows no convention at {len(strange)} sizes, the smallest"
-        lines.append(f"{words} {smallest.network}: {why}")
+        lines += describe_strange(strange)
     fits = " and ".join(identity.fits)
     lines.append(f"{name}: {fits or 'no named convention'}" + (" fits" if len(identity.fits) < 2 else " fit"))
     return lines
+
+
+def describe_strange(answers: list[identify.Answer]) -> list[str]:
+    """Returns lines about sizes at which an implementation follows no named convention."""
+    lines = []
+    if explained := [answer for answer in answers if answer.decisions]:
+        smallest = min(explained, key=lambda a: prod(a.network.image))
+        lines.append(
+            f"At {_count(explained)} it follows no named convention; at {smallest.network}: "
+            f"{smallest.decisions}."
+        )
+    if unknown := [answer for answer in answers if not answer.decisions]:
+        text = f"At {_count(unknown)} its output matches no combination of the known decisions"
+        shared = [words for words, has in SHARED.items() if all(has(a.network) for a in unknown)]
+        which = "it has" if len(unknown) == 1 else f"all {len(unknown)} have"
+        lines.append(text + (f"; {which} {shared[0]}." if shared else "."))
+    return lines
+
+
+def _count(answers: list[identify.Answer]) -> str:
+    return f"{len(answers)} size{'s' * (len(answers) != 1)}"
+
+
+def _grids(network: SmallNetwork) -> list[tuple[int, int]]:
+    return stage_grids(network.config, CANONICAL)
+
+
+SHARED: dict[str, Callable[[SmallNetwork], bool]] = {
+    "a grid smaller than the window": lambda n: any(min(g) < n.window for g in _grids(n)),
+    "a grid that is not made of whole windows": lambda n: any(
+        side % n.window for g in _grids(n) for side in g
+    ),
+    "a grid no larger than the window": lambda n: any(min(g) <= n.window for g in _grids(n)),
+    "an odd side before a merge": lambda n: any(side % 2 for g in _grids(n)[:-1] for side in g),
+    "an image of no whole patches": lambda n: any(side % 2 for side in n.image),
+}
+"""What sizes may have in common, as a user is told it."""

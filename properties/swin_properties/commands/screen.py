@@ -25,7 +25,7 @@ class Screen(Console):
     def on_broken_pipe(self) -> None:
         """Prints nothing from now on, because the pipe is closed: the exit code stays the verdict."""
         self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
 
 
 def complain(reason: object) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import product
+from itertools import combinations, product
+from math import prod
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import swin_reference
 from swin_reference.config import CONVENTIONS, DECISIONS, Convention, convention_named
-from swin_reference.conventions import differences
+from swin_reference.conventions import CONVENTIONS_V2, differences
 from swin_reference.parameters import hot_parameters, parameter_shapes
+from swin_reference.parameters_v2 import parameter_v2_shapes
 
 from swin_properties.adapters.answers import BadAnswer, Declined
 from swin_properties.adapters.contract import find_refusal
@@ -22,8 +24,16 @@ from swin_properties.budget.within import Residuals, perturb, within_budget
 from swin_properties.cases import recipes
 from swin_properties.identify.sizes import FEW, SWEEP, OnlyNetwork, SmallNetwork
 
-NETWORKS = ("swin_transformer", "swin_features")
-"""The callables by which a convention is identified: the first that is offered."""
+NETWORKS = {
+    "swin_transformer": CONVENTIONS,
+    "swin_features": CONVENTIONS,
+    "swin_v2_transformer": CONVENTIONS_V2,
+    "swin_v2_features": CONVENTIONS_V2,
+}
+"""The callables by which a convention is identified, the first that is offered, and the named conventions."""
+
+ONLY_IN_V2 = ("height", "shrink-height")
+"""The values of decisions that only Swin V2's conventions have."""
 
 FAR = 1e4
 """Roundings, relative to the result, beyond which two results differ whatever the budget is."""
@@ -38,12 +48,14 @@ class Answer:
 
     ``rejected``: why it gave nothing, if so.  ``decisions``: where it follows no named convention, the
     nearest one and the decisions in which it would have to differ, if any combination of these does the same.
+    ``asked``: the named conventions with which it was compared.
     """
 
     network: SmallNetwork
     follows: tuple[str, ...]
     rejected: str = ""
     decisions: str = ""
+    asked: tuple[str, ...] = tuple(CONVENTIONS)
 
 
 @dataclass(frozen=True)
@@ -53,14 +65,19 @@ class Identity:
     answers: list[Answer] = field(default_factory=list)
 
     @property
+    def asked(self) -> tuple[str, ...]:
+        """The named conventions with which the implementation was compared; none before the first answer."""
+        return self.answers[0].asked if self.answers else ()
+
+    @property
     def fits(self) -> list[str]:
         """The named conventions that do what the implementation does at every size."""
-        return [name for name in CONVENTIONS if self.answers and name not in self.separated]
+        return [name for name in self.asked if name not in self.separated]
 
     @property
     def separated(self) -> dict[str, list[SmallNetwork]]:
         """For each convention that does not fit, the networks with which it does something else."""
-        out = {name: [a.network for a in self.answers if name not in a.follows] for name in CONVENTIONS}
+        out = {name: [a.network for a in self.answers if name not in a.follows] for name in self.asked}
         return {name: networks for name, networks in out.items() if networks}
 
 
@@ -86,14 +103,16 @@ def ask_networks(
             "a convention is identified by a whole network, this implementation offers neither "
             f"{' nor '.join(NETWORKS)}: offer one of them"
         )
+    rare = list(list_combinations(True, NETWORKS[name] is CONVENTIONS_V2))
     for network in networks:
-        yield _ask_network(implementation, name, network, explain)
+        yield _ask_network(implementation, name, network, explain, rare)
 
 
 def find_convention(implementation: Implementation) -> tuple[Convention, str]:
     """Returns the convention that an undeclared implementation is judged by, and how it was found.
 
-    It tries the networks in `FEW`, until no convention is left.
+    It tries the networks in `FEW`, until no convention is left.  Where one was rejected, it tries those of
+    `SWEEP` too: a crash at some sizes looks like a rejection, and at others it shows what it is.
     """
     if not any(implementation.offers(name) for name in NETWORKS):
         return CANONICAL, "assumed"
@@ -102,6 +121,9 @@ def find_convention(implementation: Implementation) -> tuple[Convention, str]:
         seen = Identity([*seen.answers, answer])
         if not seen.fits:
             break
+    if seen.fits and any(answer.rejected for answer in seen.answers) and not implementation.scope.network:
+        rest = [network for network in SWEEP if network not in FEW]
+        seen = Identity([*seen.answers, *ask_networks(implementation, rest, explain=False)])
     fits = seen.fits
     if shown := getattr(implementation.adapter, "mask_value", ""):  # of an exported file
         fits = [name for name in fits if f"{CONVENTIONS[name].mask_value:g}" == shown] or fits
@@ -121,13 +143,18 @@ def find_combination(implementation: Implementation) -> Convention | None:
     None where no combination gives its results on all networks of `FEW`.
     """
     name = next(one for one in NETWORKS if implementation.offers(one))
-    left = list(list_combinations())
-    for network in FEW:
-        compared = _Comparing(implementation, name, network)
-        left = [convention for convention in left if compared.same(convention)]
+    of_v2 = NETWORKS[name] is CONVENTIONS_V2
+    small_first = sorted(FEW, key=lambda network: prod(network.image))
+    compared = [_Comparing(implementation, name, network) for network in small_first]
+    left: list[Convention] = []
+    for rare in (False, True):
+        if not left:
+            left = list(list_combinations(rare, of_v2))
+            for one in compared:
+                left = [convention for convention in left if one.same(convention)]
     if not left:
         return None
-    name, changed = _find_nearest(left)
+    name, changed = _find_nearest(left, NETWORKS[name])
     return convention_named(",".join([name, *(f"{key}={value}" for key, value in changed.items())]))
 
 
@@ -144,14 +171,19 @@ def choose_networks(implementation: Implementation) -> Iterable[SmallNetwork]:
     return [OnlyNetwork(case.image, recipe=recipe, only=case.config) for recipe, case in asked]
 
 
-def _ask_network(implementation: Implementation, name: str, network: SmallNetwork, explain: bool) -> Answer:
-    """Compares the implementation with every named convention on one network."""
-    compared = _Comparing(implementation, name, network)
-    follows = tuple(key for key, convention in CONVENTIONS.items() if compared.same(convention))
+def _ask_network(
+    implementation: Implementation, name: str, network: SmallNetwork, explain: bool, rare: list[Convention]
+) -> Answer:
+    """Compares the implementation with every named convention on one network.
+
+    ``rare`` holds the combinations with a rare decision that are not ruled out; this network rules some out.
+    """
+    compared, asked = _Comparing(implementation, name, network), tuple(NETWORKS[name])
+    follows = tuple(key for key, convention in NETWORKS[name].items() if compared.same(convention))
     rejected = compared.rejection
     if follows or rejected or not explain:
-        return Answer(network, follows, rejected)
-    return Answer(network, follows, decisions=_explain(compared))
+        return Answer(network, follows, rejected, asked=asked)
+    return Answer(network, follows, decisions=_explain(compared, rare), asked=asked)
 
 
 class _Comparing:
@@ -161,7 +193,8 @@ class _Comparing:
         self.implementation = implementation
         self.name = name
         self.network = network
-        self.config = network.config
+        self.is_v2 = NETWORKS[name] is CONVENTIONS_V2
+        self.config = network.config_v2 if self.is_v2 else network.config
         images = recipes.tokens("generic", (1, *network.image, 3), np.random.default_rng(0))
         self.images = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
         self.given: dict[str, Any] = {}
@@ -173,12 +206,13 @@ class _Comparing:
         own = self.implementation.own
         if own:
             return own.params
-        return recipes.weights(self.network.recipe, hot_parameters(parameter_shapes(self.config, convention)))
+        shapes: Any = parameter_v2_shapes if self.is_v2 else parameter_shapes
+        return recipes.weights(self.network.recipe, hot_parameters(shapes(self.config, convention)))
 
     def get(self, params: Any) -> Any:
         """Returns what the implementation gives, flat, or the sentence with which it refused."""
-        tables = [stage["blocks"][0]["attn"]["relative_position_bias_table"] for stage in params["layers"]]
-        key = str([table.shape for table in tables])
+        attentions = [stage["blocks"][0]["attn"] for stage in params["layers"]]  # V2's have no tables
+        key = str([np.shape(one.get("relative_position_bias_table")) for one in attentions])
         if key not in self.given:
             self.implementation.fresh()
             network = getattr(self.implementation, self.name)
@@ -222,7 +256,7 @@ class _Comparing:
     def rejection(self) -> str:
         """Why the implementation takes the parameters of no convention; empty if it takes some."""
         reasons = []
-        for convention in CONVENTIONS.values():
+        for convention in NETWORKS[self.name].values():
             if not self.rejects(convention):
                 got = self.get(self.make_parameters(convention))
                 if not isinstance(got, str):
@@ -244,39 +278,64 @@ def _flatten(result: Any) -> Any:
     return np.concatenate([np.asarray(map_, np.float64).ravel() for map_ in maps])
 
 
-def list_combinations() -> Iterator[Convention]:
+RARE = {"padded_keys": "hidden", "pad_side": "both", "small_table": "first"}
+"""The decisions that no named convention takes."""
+
+
+def list_combinations(rare: bool = False, of_v2: bool = False) -> Iterator[Convention]:
     """Gives every combination of decisions that has a result, with a name that says how it was made.
 
-    >>> len(list(list_combinations()))
-    36
+    ``rare``: those with one or more of the decisions in `RARE`, else those without.  ``of_v2``: those of V2,
+    which has no bias table to read.
+
+    >>> len(list(list_combinations())), len(list(list_combinations(rare=True)))
+    (36, 204)
+    >>> len(list(list_combinations(of_v2=True)))
+    128
     """
-    keys = "image", "shift", "window", "padding"
-    values = {key: [value for value in DECISIONS[key] if value != "reject"] for key in keys}
-    for image, shift, window, padding in product(*values.values()):
-        words = f"image={image},shift={shift},window={window},padding={padding}"
-        yield Convention(words, image, shift, window, padding)
+    keys = ("image", "shift", "window", "padding", *(("offsets",) if of_v2 else ()))
+    left_out = {"reject"} if of_v2 else {"reject", *ONLY_IN_V2}
+    values = [[value for value in DECISIONS[key] if value not in left_out] for key in keys]
+    for decided in (dict(zip(keys, chosen, strict=True)) for chosen in product(*values)):
+        plain = Convention(",".join(f"{key}={value}" for key, value in decided.items()), **decided)
+        if not rare:
+            yield plain
+            continue
+        reads_table = decided["window"] != "keep" and not of_v2
+        some = [key for key in RARE if key != "small_table" or reads_table]
+        for number in range(1, len(some) + 1):
+            for chosen in combinations(some, number):
+                changes: dict[str, Any] = {key: RARE[key] for key in chosen}
+                name = ",".join([plain.name, *(f"{key}={value}" for key, value in changes.items())])
+                yield replace(plain, name=name, **changes)
 
 
-def _explain(compared: _Comparing) -> str:
+def _explain(compared: _Comparing, rare: list[Convention]) -> str:
     """Says in which fewest decisions a named convention would have to differ; empty if no decisions do."""
-    fitting = [convention for convention in list_combinations() if compared.same(convention)]
+    fitting = [
+        convention for convention in list_combinations(of_v2=compared.is_v2) if compared.same(convention)
+    ]
+    if not fitting:
+        rare[:] = fitting = [convention for convention in rare if compared.same(convention)]
     if not fitting:
         return ""
-    name, changed = _find_nearest(fitting)
+    name, changed = _find_nearest(fitting, NETWORKS[compared.name])
     words = "; ".join(DECISIONS[key][value] for key, value in changed.items())
     return f"{name}, but {words}" if words else f"{name}, but it takes what {name} rejects"
 
 
-def _find_nearest(fitting: Sequence[Convention]) -> tuple[str, dict[str, str]]:
+def _find_nearest(
+    fitting: Sequence[Convention], named: Mapping[str, Convention]
+) -> tuple[str, dict[str, str]]:
     """Returns the named convention that has to change in the fewest decisions to fit, and these."""
     steps = [
         (name, _keep_visible(differences(convention, other)))
-        for name, convention in CONVENTIONS.items()
+        for name, convention in named.items()
         for other in fitting
     ]
     return min(steps, key=lambda step: len(step[1]))
 
 
 def _keep_visible(changed: dict[str, Any]) -> dict[str, str]:
-    """Leaves out what no image size can reveal: the mask's value, and whether other sizes are rejected."""
-    return {key: value for key, value in changed.items() if key not in ("mask_value", "grid")}
+    """Leaves out what no image size reveals: mask_value, the clamp, whether other sizes are rejected."""
+    return {key: value for key, value in changed.items() if key not in ("mask_value", "grid", "clamp")}

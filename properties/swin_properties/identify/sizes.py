@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from swin_reference.config import SwinConfig, swin_t
+from swin_reference.config_v2 import SwinV2Config
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,11 @@ class SmallNetwork:
             window_size=self.window,
             num_classes=1000,
         )
+
+    @property
+    def config_v2(self) -> SwinV2Config:
+        """The configuration of a Swin V2 of the same sizes."""
+        return SwinV2Config(**vars(self.config))
 
 
 @dataclass(frozen=True)

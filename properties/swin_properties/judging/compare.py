@@ -31,13 +31,14 @@ class Evidence:
 class CaseResult:
     """What one law showed on one case: the largest rho, and what was seen, with evidence, if it is broken.
 
-    ``kind``: how it is broken.
+    ``kind``: how it is broken.  ``traceback``: of the exception that the implementation raised.
     """
 
     rho: float | None = None
     seen: str | None = None
     evidence: Evidence | None = None
     kind: Kind = "wrong"
+    traceback: str = ""
 
 
 def evaluate(
@@ -61,7 +62,7 @@ def evaluate(
         outcome = within_budget(call, implementation, oracle, implementation.precision, residuals)
         return describe_outcome(outcome, case, component)
     except BadAnswer as bad:
-        return CaseResult(seen=str(bad), kind=bad.kind)
+        return CaseResult(seen=str(bad), kind=bad.kind, traceback=bad.traceback)
     except swin_reference.Rejected as rejected:  # by the case itself, or by the oracle
         raise Declined(str(rejected)) from rejected
 

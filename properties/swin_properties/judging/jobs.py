@@ -12,10 +12,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from selectors import EVENT_READ, DefaultSelector
+from time import monotonic
 from typing import Any, BinaryIO, ClassVar
 
 from swin_properties.adapters.process import close_all, describe_exit, read_free_memory
-from swin_properties.cases.case import NetCase
+from swin_properties.cases.case import Case, NetCase
 from swin_properties.judging.own_process import OwnProcess, keeps_state, make_unasked, split_broken
 from swin_properties.judging.report import LawResult, Report
 from swin_properties.judging.run import Explain, Request, Watcher
@@ -27,6 +28,12 @@ MOST = 4
 
 MEMORY = 3 << 30
 """The bytes of free memory that a pair needs."""
+
+LENGTH = 8
+"""The bytes before an answer that say how long it is."""
+
+TELL = 0.3
+"""After how many seconds a pair tells again how many cases it has asked."""
 
 LAWS_OF_A_PAIR = 8
 """A pair is started for so many laws: for fewer, its start takes longer than it saves."""
@@ -84,9 +91,8 @@ class Pair:
 
         Errors: `PairGone` where the judging process itself ended.
         """
-        assert self.process.stdout is not None
         try:
-            answer = pickle.load(self.process.stdout)
+            answer = pickle.loads(self._read(int.from_bytes(self._read(LENGTH), "little")))
         except (EOFError, pickle.UnpicklingError, OSError):
             raise PairGone(
                 f"a judging process answers, one {describe_exit(self.process.wait())}: give it more memory, "
@@ -95,6 +101,16 @@ class Pair:
         if isinstance(answer, str):
             raise PairGone(answer)
         return answer
+
+    def _read(self, size: int) -> bytes:
+        """Returns the next bytes of the answers, and reads no more: the selector must see what follows."""
+        assert self.process.stdout is not None
+        data = bytearray()
+        while len(data) < size:
+            if not (some := os.read(self.process.stdout.fileno(), size - len(data))):
+                raise EOFError
+            data += some
+        return bytes(data)
 
     def close(self) -> None:
         """Ends both processes."""
@@ -133,7 +149,8 @@ class Jobs:
         self.implementation, self.device = first.implementation, first.device
         self.missing, self.scope, self.read = first.missing, first.scope, first.read
         self.pairs: list[Pair] = []
-        self.asked_by: dict[str, Pair] = {}
+        self.histories: dict[str, list[str]] = {}
+        """For each law, the laws that the process which was asked it was asked, in this order."""
         self.deaths = 0
 
     def _start(self) -> None:
@@ -143,8 +160,10 @@ class Jobs:
             self.pairs = [Pair(request, self.explain, judged_by) for _ in range(self.number)]
 
     def ask_each(self, laws: Sequence[Law], watcher: Watcher) -> list[LawResult]:
-        """Asks laws, the longest first, each by the next pair that is free."""
-        self.first.close()  # its process is not needed until something is to be explained
+        """Asks laws, each by the next pair that is free: one pair takes the shortest, the others the longest.
+
+        Until the pairs have started, the shortest laws are asked here, so that there is a verdict at once.
+        """
 
         def keep(law: Law, answer: Any) -> None:
             result, deaths, gone = answer
@@ -157,11 +176,20 @@ class Jobs:
         found: dict[str, LawResult] = {}
 
         def ask(law: Law, pair: Pair) -> Any:
+            watcher.before_law(law)
             pair.history.append(law.name)
-            self.asked_by[law.name] = pair
+            self.histories[law.name] = pair.history
             return "ask", law.name
 
-        self._share(sorted(laws, key=_measure, reverse=True), ask, keep)
+        def ask_here(law: Law) -> None:
+            watcher.before_law(law)
+            self.histories[law.name] = self.first.asked
+            deaths = self.first.remote.deaths
+            result = self.first.ask(law, watcher)
+            keep(law, (result, self.first.remote.deaths - deaths, law.name in self.first.gone))
+
+        longest_first = sorted(laws, key=_measure)[::-1]
+        self._share(longest_first, ask, keep, watcher, ask_here)
         return [found[law.name] for law in laws]
 
     def ask_again(self, results: list[LawResult]) -> list[LawResult]:
@@ -175,18 +203,26 @@ class Jobs:
                 found[law.name] = answer[0]
 
             def ask(law: Law, _: Pair) -> Any:
-                history = self.asked_by[law.name].history
+                history = self.histories[law.name]
                 return "again", (found[law.name], list_earlier(law.name, history, self.first.gone))
 
-            self._share([LAWS[name] for name in batch], ask, keep)
+            self._share([LAWS[name] for name in batch], ask, keep, Watcher())
             if not any(keeps_state(found[name]) for name in batch):
                 break
         return list(found.values())
 
     def _share(
-        self, laws: list[Law], question: Callable[[Law, Pair], Any], keep: Callable[[Law, Any], None]
+        self,
+        laws: list[Law],
+        question: Callable[[Law, Pair], Any],
+        keep: Callable[[Law, Any], None],
+        watcher: Watcher,
+        ask_here: Callable[[Law], None] | None = None,
     ) -> None:
-        """Gives each pair that is free the next law, and takes the answers as they come."""
+        """Gives each pair that is free the next law, and takes the answers as they come.
+
+        ``ask_here`` asks a law in this process, as long as no pair has answered.
+        """
         self._start()
         left = list(laws)
         with DefaultSelector() as selector:
@@ -195,10 +231,16 @@ class Jobs:
             waiting = 0
             for pair in self.pairs:
                 waiting += self._give(pair, left, question, keep)
+            while ask_here and left and not selector.select(0.0) and not self.first.remote.exhausted:
+                ask_here(left.pop())
+            self.first.close()  # its process is not needed until something is to be explained
             while waiting:
                 for key, _ in selector.select():
                     pair = key.data
                     answer = pair.hear()
+                    if isinstance(answer, int):
+                        watcher.count_cases(pair.asked[0], answer)
+                        continue
                     waiting -= 1
                     keep(pair.asked.pop(0), answer)
                     waiting += self._give(pair, left, question, keep)
@@ -211,13 +253,17 @@ class Jobs:
             keep(law, (make_unasked(law, most), 0, False))
         if not left:
             return 0
-        pair.asked.append(left.pop(0))
+        pair.asked.append(left.pop(-1 if pair is self.pairs[0] else 0))
         pair.say(question(pair.asked[-1], pair))
         return 1
 
     def diagnosis(self, report: Report) -> str:
         """Says what explains the broken laws."""
         return self.first.diagnosis(report)
+
+    def find_usual(self, report: Report) -> Report:
+        """Returns the report with usual cases of broken laws."""
+        return self.first.find_usual(report)
 
     def close(self) -> None:
         """Ends all processes."""
@@ -236,6 +282,29 @@ def _measure(law: Law) -> tuple[bool, bool, bool]:
         law.tier == "gradient",
         law.name.endswith(("/oracle", "/definition")),
     )
+
+
+class _Counter(Watcher):
+    """Tells the first process how many cases were asked."""
+
+    def __init__(self, answers: BinaryIO) -> None:
+        self.answers = answers
+        self.cases = 0
+        self.told = monotonic()
+
+    def before_case(self, law: Law, case: Case) -> None:
+        """Counts a case, and tells the number where it was not told for a while."""
+        self.cases += 1
+        if monotonic() - self.told > TELL:
+            self.told = monotonic()
+            _tell(self.cases, self.answers)
+
+
+def _tell(what: Any, answers: BinaryIO) -> None:
+    """Sends an answer, its length first."""
+    data = pickle.dumps(what)
+    answers.write(len(data).to_bytes(LENGTH, "little") + data)
+    answers.flush()
 
 
 def serve() -> None:
@@ -258,19 +327,17 @@ def _answer(questions: BinaryIO, answers: BinaryIO) -> None:
     try:
         runner = OwnProcess(request, explain, judged_by)
     except ValueError as error:
-        pickle.dump(str(error), answers)
-        answers.flush()
+        _tell(str(error), answers)
         return
     while True:
         verb, what = pickle.load(questions)
         deaths = runner.remote.deaths
         if verb == "ask":
-            result = runner.ask(LAWS[what], Watcher())
+            result = runner.ask(LAWS[what], _Counter(answers))
             gone = what in runner.gone
         else:
             result, gone = runner.ask_alone(*what), False
-        pickle.dump((result, runner.remote.deaths - deaths, gone), answers)
-        answers.flush()
+        _tell((result, runner.remote.deaths - deaths, gone), answers)
 
 
 def _end(*_: object) -> None:

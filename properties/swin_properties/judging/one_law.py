@@ -111,6 +111,7 @@ def run_law(
     last: list[tuple[Case, CaseResult]] = []
     declined: list[str] = []
     outside: list[Case] = []
+    listed: set[Case] = set()
     sizes = [measured.NO_SIZES]
     broken: dict[Case, CaseResult] = {}
     end = inf
@@ -118,7 +119,11 @@ def run_law(
     def ask(drawn: Case) -> None:
         nonlocal end
         case = implementation.fit_case(drawn, law.needs)
-        if isinstance(law.cases, Listed) and case != implementation.adapt_case(drawn):
+        if implementation.few_shapes and isinstance(law.cases, Listed):
+            if case in listed:
+                return
+            listed.add(case)
+        elif isinstance(law.cases, Listed) and case != implementation.adapt_case(drawn):
             outside.append(case)  # and the one it would become is listed itself
             return
         if time.monotonic() > end:  # the smallest one so far is asked once more, at the end
@@ -170,10 +175,14 @@ def limit_effort(effort: Effort, implementation: Implementation) -> Effort:
 
 def count_planned(law: Law, effort: Effort, implementation: Implementation) -> int:
     """Returns how many cases a law is asked where none is declined."""
+    if isinstance(law.cases, Listed) and implementation.few_shapes:
+        return 0
     if isinstance(law.cases, Listed):
         return len(law.cases.every(effort.largest_window, effort.largest_count))
     effort = limit_effort(effort, implementation)
     full = effort.full if law.full else 0
+    if implementation.few_shapes:
+        return effort.examples(law) + full
     large = choose_large(law, effort, implementation)
     return effort.examples(law) + full + len(large) + len(choose_life_size(law, effort, implementation))
 
@@ -205,7 +214,8 @@ def mark_broken(
     """Returns the result of a law that is broken on a case, the smallest unless there was no time to look."""
     line = reproduce(f"--only {quote_law(result.law)} --case {shlex.quote(str(case))}")
     seen = printable(outcome.seen or "")
-    found = Counterexample(case, seen, line, outcome.evidence, smallest, outcome.kind)
+    trace = printable(outcome.traceback)
+    found = Counterexample(case, seen, line, outcome.evidence, smallest, outcome.kind, traceback=trace)
     return replace(result, status="broken", counterexample=found)
 
 
@@ -218,7 +228,7 @@ def ask_large(
     law: Law, ask: Callable[[Any], None], effort: Effort, seed: int, implementation: Implementation
 ) -> None:
     """Asks cases in which one size is large, then those in which all sizes are a real stage's."""
-    if isinstance(law.cases, Listed):
+    if isinstance(law.cases, Listed) or implementation.few_shapes:
         return
 
     for size in choose_large(law, effort, implementation):

@@ -191,6 +191,15 @@ class OwnProcess(InProcess):
         except ProcessGone as gone:
             return f"Not known: when the laws were asked again, {gone}."
 
+    def add_usual(self, result: LawResult) -> LawResult:
+        """Adds nothing to a law on which the process was gone, or that is broken only after other calls."""
+        if result.law in self.gone or keeps_state(result):
+            return result
+        try:
+            return super().add_usual(result)
+        except ProcessGone:
+            return result
+
     def close(self) -> None:
         """Ends the process."""
         with suppress(OSError):

@@ -26,7 +26,9 @@ NOT_ASKED = "not asked: "
 class Counterexample:
     """The smallest case that breaks a law, what was seen there, and the command that shows it again.
 
-    ``smallest``: whether there was time to find a smaller one.
+    ``smallest``: whether there was time to find a smaller one.  ``needed`` says which sizes it needs.
+    ``usual`` is a case of usual sizes that breaks the law too, where one was found.  ``traceback`` is that of
+    the exception that the implementation raised.
     """
 
     case: Case
@@ -35,6 +37,9 @@ class Counterexample:
     evidence: Evidence | None = None
     smallest: bool = True
     kind: Kind = "wrong"
+    needed: str = ""
+    usual: Counterexample | None = None
+    traceback: str = ""
 
 
 @dataclass(frozen=True)
@@ -94,20 +99,22 @@ class LawResult:
     @property
     def account(self) -> list[tuple[str, str]]:
         """Returns what every report shows of a broken law, as pairs of a label and a text."""
-        if self.counterexample is None:
+        if (found := self.counterexample) is None:
             return []
-        return [
+        component = self.law.partition("/")[0]
+        label = "smallest case" if found.smallest else "not the smallest case, for lack of time"
+        told = [
             ("law", self.sentence),
             ("code", self.where),
-            ("seen", self.counterexample.seen),
-            (
-                "smallest case"
-                if self.counterexample.smallest
-                else "not the smallest case, for lack of time",
-                describe_case(self.counterexample.case, self.law.partition("/")[0]),
-            ),
-            ("again", self.counterexample.reproduce),
+            ("seen", found.seen),
+            (label, describe_case(found.case, component)),
+            ("needed", found.needed),
+            ("again", found.reproduce),
         ]
+        if (usual := found.usual) is not None:
+            told += [("usual case", describe_case(usual.case, component))]
+            told += [("seen there", usual.seen)] * (usual.seen != found.seen)
+        return [(word, text) for word, text in told if text]
 
 
 @dataclass(frozen=True)
@@ -120,7 +127,9 @@ class Report:
     the implementation is judged by, and ``chosen`` says where it comes from.  ``scope`` is what the
     implementation states that it takes, empty for everything.  ``device`` is where it computed.  ``notes``
     say what was read of an exported file, ``faults`` what is wrong in it whatever it computes, and
-    ``quantised`` that rho is a measure.
+    ``quantised`` that rho is a measure.  ``first`` is the component that is wrong first.  ``few_shapes``:
+    cases had a few sizes only.  ``unoptimised`` is what the logits of an ONNX file showed without
+    optimisation.
     """
 
     implementation: str
@@ -140,10 +149,32 @@ class Report:
     notes: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
     quantised: bool = False
+    first: str = ""
+    few_shapes: bool = False
+    unoptimised: LawResult | None = None
 
     def of(self, status: Status) -> list[LawResult]:
         """Returns the results with this status."""
         return [result for result in self.results if result.status == status]
+
+    def list_broken(self) -> list[list[LawResult]]:
+        """Returns the broken laws, those together in which the same was seen; those that tell most are first.
+
+        These are wrong numbers before exceptions, the component that is wrong first before others, and the
+        comparison with the oracle before other laws.
+        """
+        groups: dict[str, list[LawResult]] = {}
+        for result in sorted(self.of("broken"), key=self._rank):
+            groups.setdefault(result.counterexample.seen if result.counterexample else "", []).append(result)
+        return list(groups.values())
+
+    def _rank(self, result: LawResult) -> tuple[bool, bool, bool]:
+        found = result.counterexample
+        return (
+            found is not None and found.kind != "wrong",
+            result.law.partition("/")[0] != self.first,
+            not result.law.endswith(("/oracle", "/definition", "/formula")),
+        )
 
     @property
     def declined(self) -> dict[str, tuple[int, int]]:
@@ -161,13 +192,14 @@ class Report:
     def exit_code(self) -> int:
         """Returns 0, 1 or 2.
 
-        0: the implementation conforms, but for known failures.  1: a law is broken, a required callable is
-        not offered, a known failure no longer fails, or the file has a fault.  2: nothing could be judged;
+        0: the implementation conforms, but for known failures.  1: a law is broken, also without graph
+        optimisation, a required callable is not offered, a known failure no longer fails, or the file has a
+        fault.  2: nothing could be judged;
         a quantised file is measured, not judged.
         """
         if self.quantised:
             return 2
-        if self.faults:
+        if self.faults or (self.unoptimised is not None and self.unoptimised.status == "broken"):
             return 1
         if self.of("broken") or self.required or self.stale:
             return 1

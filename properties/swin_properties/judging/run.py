@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import shlex
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
@@ -16,13 +17,17 @@ from swin_properties.adapters.answers import read_reason
 from swin_properties.adapters.contract import CONTRACT
 from swin_properties.adapters.implementation import Implementation
 from swin_properties.cases.case import Case
-from swin_properties.judging.one_law import EFFORTS, SHRINK, run_case, run_law
+from swin_properties.judging.one_law import EFFORTS, SHRINK, quote_law, run_case, run_law
 from swin_properties.judging.report import LawResult, Report
+from swin_properties.judging.usual import add_usual
 from swin_properties.laws import choosing
 from swin_properties.laws.law import Law
 
 SHRINK_IN_ALL = 300.0
 """How many seconds smaller cases are looked for in a run."""
+
+USUAL_IN_ALL = 15.0
+"""How many seconds usual cases are looked for in a run."""
 
 MOST_JOBS = 64
 """The most processes that share the laws."""
@@ -35,7 +40,8 @@ class Request:
     ``program`` is the command of an implementation that is no Python.  ``own_process``: the implementation
     has its own, where a call may take ``timeout`` seconds.  ``jobs``: how many pairs share the laws, 0 for as
     many as this machine has room for.  ``shrink``: how many seconds smaller cases of a broken law are looked
-    for.  ``options`` are those of an exported file.
+    for.  ``options`` are those of an exported file.  ``few_shapes``: cases have a few
+    sizes only.
     """
 
     implementation: str
@@ -54,6 +60,7 @@ class Request:
     shrink: float = SHRINK
     device: str | None = None
     options: tuple[tuple[str, str], ...] = ()
+    few_shapes: bool = False
 
     @property
     def import_string(self) -> str:
@@ -88,6 +95,7 @@ def make_request(
     shrink: float = SHRINK,
     device: str | None = None,
     options: Mapping[str, str] | None = None,
+    few_shapes: bool = False,
 ) -> Request:
     """Checks the words of a request; loads nothing yet.
 
@@ -135,17 +143,27 @@ def make_request(
         shrink,
         device,
         tuple((options or {}).items()),
+        few_shapes,
     )
 
 
 class Watcher:
     """Is told how a run goes on; this one does nothing."""
 
+    def before_law(self, law: Law) -> None:
+        """Is called before a law is asked."""
+
     def before_case(self, law: Law, case: Case) -> None:
-        """Is called just before ``law`` is asked on ``case``."""
+        """Is called just before ``law`` is asked on ``case``, where it is asked in this process."""
+
+    def count_cases(self, law: Law, cases: int) -> None:
+        """Is told now and then how many cases of a law another process has asked."""
 
     def after_law(self, law: Law, result: LawResult) -> None:
         """Is called after the last case of a law."""
+
+    def begin(self, what: str) -> None:
+        """Is told what is done after all laws were asked."""
 
 
 @dataclass(frozen=True)
@@ -178,6 +196,9 @@ class Runner(Protocol):
     def diagnosis(self, report: Report) -> str:
         """Says what explains the broken laws of a report, where it can be told."""
 
+    def find_usual(self, report: Report) -> Report:
+        """Returns the report with usual cases of broken laws, and what their smallest cases need."""
+
     def close(self) -> None:
         """Ends what was started."""
 
@@ -193,6 +214,7 @@ class InProcess:
         self.request = request
         self.explain = explain
         self.implementation = implementation
+        implementation.few_shapes = request.few_shapes
         self.shrunk = 0.0
         """How many seconds broken laws took."""
         self.precision = implementation.precision.name
@@ -207,6 +229,7 @@ class InProcess:
         """Asks laws one after the other."""
         results = []
         for law in laws:
+            watcher.before_law(law)
             results.append(self.ask(law, watcher))
             watcher.after_law(law, results[-1])
         return results
@@ -236,6 +259,24 @@ class InProcess:
         except Exception as error:
             return f"Not known: the search for it failed, {type(error).__name__}: {read_reason(error)}."
 
+    def find_usual(self, report: Report) -> Report:
+        """Returns the report with usual cases of the broken laws, as many as there is time for."""
+        found = {result.law: result for result in report.results}
+        end = time.monotonic() + USUAL_IN_ALL
+        for result in itertools.chain.from_iterable(report.list_broken()):
+            if time.monotonic() < end:
+                found[result.law] = self.add_usual(result)
+        return replace(report, results=list(found.values()))
+
+    def add_usual(self, result: LawResult) -> LawResult:
+        """Returns the result of a broken law with a usual case, and with what its smallest case needs."""
+
+        def again(case: str) -> str:
+            words = f"--only {quote_law(result.law)} --case {shlex.quote(case)}"
+            return make_command(self.request, self, words)
+
+        return add_usual(result, self.implementation, again)
+
     def close(self) -> None:
         """Does nothing: nothing was started."""
 
@@ -248,7 +289,10 @@ def make_command(request: Request, runner: Runner, words: str) -> str:
 
 def ask_laws(request: Request, runner: Runner, watcher: Watcher) -> Report:
     """Asks every law of the request; those that are broken once more, alone, where there are processes."""
-    results = runner.ask_again(runner.ask_each(request.laws, watcher))
+    results = runner.ask_each(request.laws, watcher)
+    if request.own_process and any(result.status == "broken" for result in results):
+        watcher.begin("asking broken laws once more, each alone")
+    results = runner.ask_again(results)
     implementation, effort, seed = request.implementation, request.effort, request.seed
     return Report(
         implementation,
@@ -264,4 +308,5 @@ def ask_laws(request: Request, runner: Runner, watcher: Watcher) -> Report:
         notes=runner.read.notes,
         faults=runner.read.faults,
         quantised=runner.read.quantised,
+        few_shapes=request.few_shapes,
     )

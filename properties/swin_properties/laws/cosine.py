@@ -82,6 +82,24 @@ def clamp_value(swin: Asked, case: GridV2Case) -> Any:
 
 
 @law(
+    "cosine_window_attention/finite-mask",
+    ["cosine_window_attention.mask"],
+    draw_in_v2(grids(whole=True, enough=True)),
+    compares_with="oracle",
+)
+def finite_mask(swin: Asked, case: GridV2Case) -> Any:
+    """A mask is added to the logits once: one of small negative numbers lowers them by these."""
+    x, params = case.windows(), case.attention()
+    shape = len(x) // case.batch, x.shape[1], x.shape[1]
+    mask = case.rng(3).integers(-8, 1, shape) / 4.0
+    args = x, params, case.heads, case.window
+    return (
+        swin.cosine_window_attention(*args, mask=mask),
+        swin.expected.cosine_window_attention(*args, mask=mask),
+    )
+
+
+@law(
     "cosine_window_attention/clamp-gradient",
     ["vjp", *CWA],
     draw_in_v2(Windows),
@@ -187,7 +205,7 @@ def head_order(swin: Asked, case: GridV2Case) -> Any:
 
 @law("shifted_cosine_window_attention/value-bias", SCWA, Plain, compares_with="itself")
 def value_bias(swin: Asked, case: GridV2Case) -> Any:
-    """A bias c of the values adds W_o c to every output: the weights of a query sum to 1."""
+    """In Swin V2 a v_bias c adds W_o c to every output: the weights of a query sum to 1."""
     x, params = case.tokens(), case.attention()
     q_bias = params.get("q_bias", np.zeros(case.channels))
     raised = case.rng(3).integers(-32, 33, case.channels) / 8.0
@@ -198,8 +216,8 @@ def value_bias(swin: Asked, case: GridV2Case) -> Any:
 
 @law("shifted_cosine_window_attention/hull", SCWA, Whole, compares_with="itself")
 def hull(swin: Asked, case: GridV2Case) -> Any:
-    """With the identity as value and output projection, outputs lie between the extremes of their true
-    window.
+    """In Swin V2 too: with the identity as value and output projection, outputs lie between the extremes of
+    their true window.
 
     All values are in [1, 2), so that a sum of weights below 1 shows as well as one above 1.
     """

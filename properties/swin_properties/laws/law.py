@@ -150,7 +150,7 @@ def law(
             LAWS[name_in_v2(name)] = replace(
                 entered,
                 name=name_in_v2(name),
-                sentence=sentence if in_v2 is True else in_v2,
+                sentence=f"In Swin V2: {sentence}" if in_v2 is True else in_v2,
                 body=ask_of_v2(body),
                 needs=tuple(map(name_in_v2, needs)),
                 cases=draw_in_v2(cases),

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import swin_reference
 from swin_reference.config import SwinConfig
+from swin_reference.config_v2 import SwinV2Config
 
 from swin_properties.budget.budget import RHO_MAX_LIMIT
 from swin_properties.budget.precision import Precision
@@ -46,6 +47,15 @@ class Logits(Comparison):
         return beaten.all(1)
 
 
+def name_network(config: SwinConfig) -> str:
+    """Returns the name of the callable that classifies images by a network of a configuration.
+
+    >>> name_network(SwinConfig())
+    'swin_transformer'
+    """
+    return "swin_v2_transformer" if isinstance(config, SwinV2Config) else "swin_transformer"
+
+
 def compare_logits(
     got: Any,
     expected: Any,
@@ -69,10 +79,12 @@ def compare_logits(
     False
     """
 
-    def logits(swin: Any) -> tuple[Any, Any]:
-        return swin.swin_transformer(images, params, config), expected
+    name = name_network(config)
 
-    known = SimpleNamespace(swin_transformer=lambda *_: got)
+    def logits(swin: Any) -> tuple[Any, Any]:
+        return getattr(swin, name)(images, params, config), expected
+
+    known = SimpleNamespace(**{name: lambda *_: got})
     residuals = perturb(logits, oracle, precision)
     (found,) = within_budget(logits, known, oracle, precision, residuals).pairs
     return Logits(**vars(found))

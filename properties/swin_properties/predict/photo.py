@@ -14,6 +14,7 @@ import numpy as np
 import swin_weights
 from PIL import Image
 from swin_reference.config import SwinConfig, config_values, load_config
+from swin_reference.config_v2 import SwinV2Config
 from swin_reference.outside import one_sentence, read_bytes
 from swin_reference.parameters import hot_parameters, parameter_shapes
 from swin_reference.sizes import pair
@@ -22,7 +23,7 @@ from swin_properties.adapters.answers import BadAnswer, Declined
 from swin_properties.adapters.implementation import Implementation
 from swin_properties.budget.budget import Deviation
 from swin_properties.budget.precision import Precision
-from swin_properties.predict.logits import compare_logits
+from swin_properties.predict.logits import compare_logits, name_network
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """ImageNet's channel means and standard deviations, in units of full brightness."""
@@ -91,17 +92,20 @@ def predict(implementation: Implementation, weights: Weights, image: str) -> Pre
     """Runs one photograph through the oracle and the implementation, with the same weights.
 
     Errors: ``ValueError`` for a file that is no image, or an implementation that does not offer
-    ``swin_transformer``.
+    ``swin_transformer``, with weights of V2 ``swin_v2_transformer``.
     """
-    if not implementation.offers("swin_transformer"):
-        raise ValueError("predict calls swin_transformer, this implementation does not offer it: add it")
     config = weights.config
+    name = name_network(config)
+    if not implementation.offers(name):
+        version = "V2" if isinstance(config, SwinV2Config) else "V1"
+        raise ValueError(
+            f"predict calls {name}, for the weights are of Swin {version}; this implementation does not "
+            "offer it: add it, or use weights of the other version"
+        )
     images, params = make_inputs(weights, image, implementation.precision)
-    expected, oracle_seconds = _timed(
-        lambda: implementation.expected.swin_transformer(images, params, config)
-    )
+    expected, oracle_seconds = _timed(lambda: getattr(implementation.expected, name)(images, params, config))
     try:
-        got, seconds = _timed(lambda: implementation.swin_transformer(images, params, config))
+        got, seconds = _timed(lambda: getattr(implementation, name)(images, params, config))
     except (BadAnswer, Declined) as bad:
         raise ValueError(
             f"an implementation returns logits for a photograph, this one did not: {bad}"

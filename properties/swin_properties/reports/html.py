@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from importlib import resources
 from math import isfinite
 from string import Template
@@ -9,7 +10,7 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 from swin_properties.budget.budget import RHO_LIMIT
-from swin_properties.cases.measured import NO_SIZES
+from swin_properties.cases.case import describe_case
 from swin_properties.judging.report import Counterexample, LawResult, Report, Status
 from swin_properties.reports import terminal
 from swin_properties.reports.drawing import draw_errors
@@ -28,13 +29,22 @@ STATUSES: tuple[Status, ...] = ("holds", "broken", "known failure", "not offered
 BAR, BAR_LIMIT = 72.0, 56.0
 
 
-def page(report: Report) -> str:
+def page(report: Report, every: bool = False) -> str:
     """Returns a report as one self-contained page; all text is escaped.
+
+    ``every``: also with a row for each law that is not offered.
 
     >>> page(Report("mine & yours", "float32", "quick", 0)).count("mine &amp; yours in float32")
     1
     """
-    sections = [_write_headline(report), *_make_cards(report), *_list_required(report), *_make_table(report)]
+    sections = [
+        _write_headline(report),
+        *_show_usual(report),
+        *_make_cards(report),
+        *_list_required(report),
+        *_make_table(report, every),
+        *_write_remarks(report),
+    ]
     template = resources.files("swin_properties.reports").joinpath("page.html").read_text("utf-8")
     return Template(template).substitute(
         title=_make_text(f"{report.implementation} {HEADLINES[report.exit_code]}"),
@@ -43,30 +53,55 @@ def page(report: Report) -> str:
 
 
 def _write_headline(report: Report) -> Element:
+    """Returns the verdict, the cause, and how many laws hold."""
     title = f"{report.implementation} {HEADLINES[report.exit_code]}"
     counted = ((len(report.of(status)), status) for status in STATUSES)
     counts = [
         make_tag("li", make_tag("strong", str(count)), f" {_count_words(status, count)}")
         for count, status in counted
     ]
-    sizes = "" if report.sizes == NO_SIZES else str(report.sizes)
-    read = ("File", "; ".join(report.notes)), ("Fault", "; ".join(report.faults))
-    told = (
-        *read,
-        ("Scope", report.scope),
-        ("Cause", report.cause),
-        ("Caught", report.caught),
-        ("Sizes", sizes),
-    )
+    faults = [make_tag("p", f"Fault: {text}", class_="broken") for text in report.faults]
     return make_tag(
         "header",
         make_tag("h1", title),
+        *faults,
+        *(make_tag("p", line, class_="cause") for line in report.cause.splitlines()),
         make_tag("ul", *counts, class_="counts"),
-        *(make_tag("p", line) for label, text in told if text for line in f"{label}: {text}".split("\n")),
-        *(make_tag("p", f"Not asked: {text}", class_="faint") for text in terminal.declined(report)),
         make_tag("p", terminal.verdict(report), class_="faint"),
         class_=f"verdict {KINDS[report.exit_code]}",
     )
+
+
+def _show_usual(report: Report) -> list[Element]:
+    """Returns the picture of the first broken law that has one on a usual case."""
+    for result in itertools.chain.from_iterable(report.list_broken()):
+        usual = None if result.counterexample is None else result.counterexample.usual
+        drawn = "" if usual is None else draw_errors(result.law, usual)
+        if usual is not None and isinstance(drawn, Element):
+            component = result.law.partition("/")[0]
+            words = f"{result.law} on a usual case: {describe_case(usual.case, component)}"
+            link = make_tag("a", "its smallest case", href=f"#{_make_anchor(result.law)}")
+            return [
+                make_tag(
+                    "section",
+                    make_tag("h2", "Where it is wrong"),
+                    make_tag("p", words, "; see also ", link),
+                    make_tag("figure", drawn),
+                )
+            ]
+    return []
+
+
+def _write_remarks(report: Report) -> list[Element]:
+    """Returns what else is said of the run."""
+    remarks = [("file", text) for text in report.notes]
+    if absent := terminal.not_offered(report):
+        remarks.append(("not offered", absent))
+    remarks += [("not asked", text) for text in terminal.declined(report)] + terminal.list_remarks(report)
+    if not remarks:
+        return []
+    lines = [make_tag("p", f"{label[0].upper()}{label[1:]}: {text}") for label, text in remarks]
+    return [make_tag("section", make_tag("h2", "About this run"), *lines, class_="faint")]
 
 
 def _count_words(status: Status, count: int) -> str:
@@ -77,7 +112,9 @@ def _count_words(status: Status, count: int) -> str:
 def _make_cards(report: Report) -> list[Element]:
     """Returns a card for each broken law."""
     cards = [
-        _make_card(result, result.counterexample) for result in report.of("broken") if result.counterexample
+        _make_card(result, result.counterexample)
+        for result in itertools.chain.from_iterable(report.list_broken())
+        if result.counterexample
     ]
     return [make_tag("section", make_tag("h2", "Broken laws"), *cards)] if cards else []
 
@@ -88,6 +125,8 @@ def _make_card(result: LawResult, found: Counterexample) -> Element:
     picture = (
         make_tag("figure", drawn) if isinstance(drawn, Element) else make_tag("p", drawn, class_="faint")
     )
+    if found.traceback:
+        entries.append(("traceback", make_tag("pre", found.traceback)))
     listed = [part for word, text in entries for part in (make_tag("dt", word), make_tag("dd", text))]
     return make_tag(
         "article", make_tag("h3", *_make_breakable(result.law)), make_tag("dl", *listed), picture,
@@ -118,25 +157,26 @@ def _list_required(report: Report) -> list[Element]:
     return [make_tag("section", make_tag("h2", "Required but not offered"), make_tag("ul", *names))]
 
 
-def _make_table(report: Report) -> list[Element]:
-    """Returns the table of all laws, one in a row."""
-    if not report.results:
+def _make_table(report: Report, every: bool) -> list[Element]:
+    """Returns the table of the laws, one in a row."""
+    results = [result for result in report.results if every or result.status != "not offered"]
+    if not results:
         return []
     names = (("law", ""), ("verdict", ""), ("cases", "number"), ("worst rho", "number"))
     head = [make_tag("th", name, scope="col", class_=kind) for name, kind in names]
     caption = (
-        f"rho is the error divided by the rounding error that a correct implementation may make; the mark on "
-        f"each bar is the limit, {RHO_LIMIT:g}. exact: compared bit by bit."
+        "rho is your error divided by the error that correct code makes by rounding each operation once. "
+        f"Above {RHO_LIMIT:g}, the mark on each bar, a law is broken. exact: compared bit by bit."
     )
     return [
         make_tag(
             "section",
-            make_tag("h2", "All laws"),
+            make_tag("h2", "All laws" if every else "The laws that were asked"),
             make_tag(
                 "table",
                 make_tag("caption", caption),
                 make_tag("thead", make_tag("tr", *head)),
-                make_tag("tbody", *map(_make_row, report.results)),
+                make_tag("tbody", *map(_make_row, results)),
             ),
         )
     ]
@@ -149,10 +189,9 @@ def _make_row(result: LawResult) -> Element:
     missing = [make_tag("div", result.absence.replace("not offered: ", "needs "), class_="faint")] * bool(
         result.missing
     )
-    rho: list[Element | str] = []
-    compared = result.counterexample is None or result.counterexample.evidence is not None
-    if result.cases and (compared or result.rho is not None):
-        rho = ["exact"] if result.rho is None else [_write_rho(result.rho), _draw_bar(result.rho)]
+    rho: list[Element | str] = [terminal.describe_rho(result)]
+    if result.rho is not None and rho[0] not in ("raised", "refused"):
+        rho = [_write_rho(result.rho), _draw_bar(result.rho)]
     return make_tag(
         "tr",
         make_tag("th", *name, scope="row"),

@@ -44,6 +44,9 @@ def _report(report: Report) -> dict[str, Any]:
         "cause": report.cause,
         "caught": report.caught,
         "largest_sizes": report.sizes._asdict(),
+        "first_wrong_component": report.first,
+        "few_shapes": report.few_shapes,
+        "without_graph_optimisation": None if report.unoptimised is None else _law(report.unoptimised),
         "laws": [_law(result) for result in report.results],
     }
 
@@ -66,5 +69,7 @@ def _law(result: LawResult) -> dict[str, Any]:
     }
 
 
-def _counterexample(found: Counterexample) -> dict[str, str]:
-    return {"case": str(found.case), "seen": found.seen, "reproduce": found.reproduce}
+def _counterexample(found: Counterexample) -> dict[str, Any]:
+    told = {"case": str(found.case), "seen": found.seen, "reproduce": found.reproduce, "needed": found.needed}
+    told |= {"traceback": found.traceback} if found.traceback else {}
+    return told if found.usual is None else {**told, "usual": _counterexample(found.usual)}

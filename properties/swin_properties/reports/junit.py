@@ -25,6 +25,8 @@ def text(report: Report) -> str:
         _failure(_case(suite, "required", name), "required but not offered", name)
     for fault in report.faults:
         _failure(_case(suite, "file", fault), "the file has a fault", fault)
+    if report.unoptimised is not None:
+        _law(suite, report.unoptimised, "graph optimisation off: ")
     if report.quantised:
         case = _case(suite, "file", "quantised")
         ET.SubElement(case, "skipped", message="the file is quantised: measured, not judged")
@@ -41,8 +43,8 @@ def text(report: Report) -> str:
     return xml.decode() + "\n"
 
 
-def _law(suite: ET.Element, result: LawResult) -> None:
-    case = _case(suite, result.law.partition("/")[0], result.law)
+def _law(suite: ET.Element, result: LawResult, before: str = "") -> None:
+    case = _case(suite, result.law.partition("/")[0], before + result.law)
     if result.status == "not offered":
         ET.SubElement(case, "skipped", message=printable(result.absence))
     elif result.known:

@@ -11,11 +11,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from swin_properties.cases.case import Case
 from swin_properties.cases.measured import NO_SIZES
 from swin_properties.judging.report import NOT_ASKED, LawResult, Report
-from swin_properties.judging.run import Watcher
-from swin_properties.laws.law import LAWS, Law
+from swin_properties.laws.law import LAWS
 
 MARKS = {
     "holds": "[green]holds[/]",
@@ -41,36 +39,41 @@ def progress(console: Console, counted: str) -> Progress:
     )
 
 
-class Bar(Watcher):
-    """Shows how many laws are done, and which law and case is asked now; only on a terminal."""
+def count(number: int, what: str) -> str:
+    """Returns a number of things in words.
 
-    def __init__(self, console: Console, laws: int) -> None:
-        self.progress = progress(console, "laws")
-        self.task = self.progress.add_task("", total=laws)
-        self.cases = 0
-
-    def before_case(self, law: Law, case: Case) -> None:
-        """Counts the cases of the law."""
-        self.cases += 1
-        self.progress.update(self.task, description=f"{law.name} case {self.cases}")
-
-    def after_law(self, law: Law, result: LawResult) -> None:
-        """Counts the laws."""
-        self.cases = 0
-        self.progress.update(self.task, advance=1, description=f"{law.name} {result.status}")
-
-
-def print_report(report: Report, console: Console, every: bool = False) -> None:
-    """Prints the table of the laws, every broken law with its smallest case, and the verdict.
-
-    ``every``: also a row for each law that is not offered.
+    >>> count(1, "law"), count(2, "law")
+    ('1 law', '2 laws')
     """
-    console.print(_table(report, every))
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
+MOST_TOLD = 3
+"""How many broken laws, those alike counted once, are told in full."""
+
+MOST_ROWS = 12
+"""The most laws that have a row each; of more laws each component has one."""
+
+LONGEST_SEEN = 100
+"""The most letters of what is seen of a law that is not told in full."""
+
+
+def print_report(report: Report, console: Console, every: bool = False, tracebacks: bool = False) -> None:
+    """Prints the cause, the broken laws that tell most, a table, and the verdict.
+
+    ``every``: all broken laws in full, and a row for each law, also for those that are not offered.
+    ``tracebacks``: also those of the exceptions that the implementation raised.
+    """
     if report.cause:
-        console.print("\n[bold]cause:[/] ", end="", soft_wrap=True)
+        console.print("[bold]cause:[/] ", end="", soft_wrap=True)
         console.print(report.cause, markup=False, highlight=False, soft_wrap=True)
-    for results in group_alike(report.of("broken")):
-        _print_broken(results, console)
+        console.print()
+    groups = report.list_broken()
+    told = len(groups) if every else MOST_TOLD
+    for results in groups[:told]:
+        _print_broken(results, console, tracebacks)
+    _print_others([result for results in groups[told:] for result in results], console)
+    console.print(_make_table(report, every))
     for reason, laws in group_known(report).items():
         console.print(f"\n[yellow]known failure:[/] {escape(f'{reason}: {laws}')}", soft_wrap=True)
     for entry in report.stale:
@@ -84,30 +87,77 @@ def print_report(report: Report, console: Console, every: bool = False) -> None:
         console.print(f"\n[bold red]fault:[/] {escape(fault)}", soft_wrap=True, highlight=False)
     if absent := not_offered(report):
         console.print(f"\n[dim]not offered:[/] {escape(absent)}", soft_wrap=True, highlight=False)
-    if report.scope:
-        text = f"{report.scope}: cases were drawn inside it"
-        console.print(f"\n[bold]scope:[/] {escape(text)}", soft_wrap=True, highlight=False)
     for text in declined(report):
         console.print(f"\n[bold]not asked:[/] {escape(text)}", soft_wrap=True, highlight=False)
-    sizes = "" if report.sizes == NO_SIZES else str(report.sizes)
-    for label, text in (("caught", report.caught), ("sizes", sizes)):
-        if text:
-            console.print(f"\n[bold]{label}:[/] {escape(text)}", soft_wrap=True, highlight=False)
+    for label, text in list_remarks(report):
+        console.print(f"\n[bold]{label}:[/] {escape(text)}", soft_wrap=True, highlight=False)
     console.print()
     style = "bold red" if report.exit_code else "bold green"
     console.print(verdict(report), style=style, markup=False, soft_wrap=True)
 
 
-def _table(report: Report, every: bool) -> Table:
+def list_remarks(report: Report) -> list[tuple[str, str]]:
+    """Returns what else every report says of a run, as pairs of a label and a text."""
+    sizes = "" if report.sizes == NO_SIZES else str(report.sizes)
+    laws = count(sum(result.cases > 0 for result in report.results), "law")
+    remarks = [
+        ("scope", f"{laws} were asked only within: {report.scope}" if report.scope else ""),
+        ("few shapes", "cases had a few sizes only: a full run sees more" if report.few_shapes else ""),
+        ("caught", report.caught),
+        ("sizes", sizes),
+        ("graph optimisation off", describe_unoptimised(report)),
+    ]
+    return [(label, text) for label, text in remarks if text]
+
+
+def describe_unoptimised(report: Report) -> str:
+    """Returns what the logits of an ONNX file showed without optimisation; empty where it was not asked."""
+    if (result := report.unoptimised) is None:
+        return ""
+    rho = "" if result.rho is None else f", worst rho {write_rho(result.rho)}"
+    seen = "" if result.counterexample is None else f": {result.counterexample.seen}"
+    return f"{result.law} {result.status} on {count(result.cases, 'case')}{rho}{seen}"
+
+
+def _make_table(report: Report, every: bool) -> Table:
+    """Returns a row for each law, or for each component where these are many."""
+    results = [result for result in report.results if every or result.status != "not offered"]
+    by_component = len(results) > MOST_ROWS and not every
     table = Table(box=None, pad_edge=False)
-    table.add_column("law", no_wrap=True)
+    table.add_column("component" if by_component else "law", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
+    if by_component:
+        table.add_column("laws", justify="right", no_wrap=True)
     table.add_column("cases", justify="right")
     table.add_column("worst rho", justify="right")
-    for result in report.results:
-        if every or result.status != "not offered":
+    if not by_component:
+        for result in results:
             table.add_row(result.law, MARKS[result.status], result.counted, describe_rho(result))
+        return table
+    components: dict[str, list[LawResult]] = {}
+    for result in results:
+        components.setdefault(result.law.partition("/")[0], []).append(result)
+    for name, own in components.items():
+        worst = choose_worst(own)
+        alike = [result for result in own if result.status == worst.status]
+        laws = str(len(own)) if worst.status == "holds" else f"{len(alike)} of {len(own)}"
+        table.add_row(
+            name, MARKS[worst.status], laws, str(sum(one.cases for one in own)), describe_rho(worst)
+        )
     return table
+
+
+def choose_worst(results: Sequence[LawResult]) -> LawResult:
+    """Returns the result that stands for several: a broken one before others, with the largest rho.
+
+    >>> holds = LawResult("mlp/oracle", "A law.", "holds", 3, 0.5)
+    >>> choose_worst([holds, LawResult("mlp/dtype", "A law.", "broken", 1), holds]).law
+    'mlp/dtype'
+    """
+    order = ("broken", "known failure", "holds", "not offered")
+    return min(
+        results, key=lambda one: (order.index(one.status), -1.0 if one.rho is None else -one.rho - 1.0)
+    )
 
 
 def write_rho(rho: float) -> str:
@@ -133,14 +183,6 @@ def describe_rho(result: LawResult) -> str:
     return "" if result.rho is None else write_rho(result.rho)
 
 
-def group_alike(results: Sequence[LawResult]) -> list[list[LawResult]]:
-    """Returns broken laws, those together in which the same was seen; wrong numbers first."""
-    groups: dict[str, list[LawResult]] = {}
-    for result in results:
-        groups.setdefault(result.counterexample.seen if result.counterexample else "", []).append(result)
-    return sorted(groups.values(), key=lambda alike: describe_rho(alike[0]) in ("raised", "refused"))
-
-
 def group_known(report: Report) -> dict[str, str]:
     """Returns the laws that may be broken, by the reason."""
     groups: dict[str, list[str]] = {}
@@ -149,14 +191,34 @@ def group_known(report: Report) -> dict[str, str]:
     return {reason: ", ".join(laws) for reason, laws in groups.items()}
 
 
-def _print_broken(results: Sequence[LawResult], console: Console) -> None:
+def _print_broken(results: Sequence[LawResult], console: Console, tracebacks: bool = False) -> None:
     first, *others = results
-    console.print(f"\n[bold red]{escape(first.law)}[/] is broken")
+    console.print(f"[bold red]{escape(first.law)}[/] is broken")
     for label, text in first.account:
         console.print(f"  {label}: {escape(text)}", soft_wrap=True, highlight=False)
         if label == "seen" and others:
             alike = ", ".join(result.law for result in others)
             console.print(f"  the same in: {escape(alike)}", soft_wrap=True, highlight=False)
+    if tracebacks and first.counterexample and first.counterexample.traceback:
+        for line in first.counterexample.traceback.splitlines():
+            console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+    console.print()
+
+
+def _print_others(results: Sequence[LawResult], console: Console) -> None:
+    """Prints a line for each component with broken laws that are not told in full."""
+    if not results:
+        return
+    console.print("[bold red]also broken[/], told in full with --all:", highlight=False)
+    components: dict[str, list[LawResult]] = {}
+    for result in results:
+        components.setdefault(result.law.partition("/")[0], []).append(result)
+    for name, own in components.items():
+        laws = ", ".join(result.law.partition("/")[2] for result in own)
+        found = own[0].counterexample
+        seen = "" if found is None or found.evidence is not None else f": {found.seen[:LONGEST_SEEN]}"
+        console.print(f"  {name}: {laws}{seen}", markup=False, highlight=False, soft_wrap=True)
+    console.print()
 
 
 def not_offered(report: Report) -> str:
@@ -168,7 +230,7 @@ def not_offered(report: Report) -> str:
     """
     needs = Counter(need for result in report.of("not offered") for need in result.missing)
     declined = needs.pop("any case drawn", 0)
-    told = f"of {declined} law{'s' * (declined != 1)} every case that was tried is one that you declined"
+    told = f"{count(declined, 'law')}: every case that was tried is one you declined"
     return "; ".join(filter(None, [told * bool(declined), _list_needs(needs)]))
 
 
@@ -211,8 +273,9 @@ def name_device(device: str) -> str:
 def verdict(report: Report) -> str:
     """Returns the verdict of a run in one line.
 
-    >>> print(verdict(Report("mine", "float32", "quick", 0, catalogue="0.1.0")).partition("; ")[2])
-    canonical convention, assumed; effort quick, seed 0, laws of 0.1.0)
+    >>> report = Report("mine", "float32", "quick", 0, chosen="declared", catalogue="0.1.0")
+    >>> print(verdict(report).partition("; ")[2])
+    canonical convention, declared; effort quick, seed 0, laws of 0.1.0)
     """
     holding, broken, known, absent = (
         len(report.of(status)) for status in ("holds", "broken", "known failure", "not offered")
@@ -229,6 +292,18 @@ def verdict(report: Report) -> str:
     counts = f"{laws}, {broken} broken, {known_failures}{absent} not offered"
     where = f"{report.precision}{name_device(report.device)}"
     return (
-        f"{report.implementation} in {where}: {word} ({counts}; {report.convention} convention, "
-        f"{report.chosen}; effort {report.effort}, seed {report.seed}, laws of {report.catalogue})"
+        f"{report.implementation} in {where}: {word} ({counts}; "
+        f"{describe_convention(report.convention, report.chosen)}; effort {report.effort}, "
+        f"seed {report.seed}, laws of {report.catalogue})"
     )
+
+
+def describe_convention(convention: str, chosen: str) -> str:
+    """Returns by which convention an implementation is judged, and where that is from.
+
+    >>> describe_convention("timm", "identified")
+    'timm convention, identified'
+    """
+    if chosen == "assumed":
+        return f"judged as {convention}: there is no whole network to identify another by"
+    return f"{convention} convention, {chosen}"

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import swin_reference
 from swin_properties.budget.precision import PRECISIONS
-from swin_properties.bugs import GALLERY, kills, oracle_copy
+from swin_properties.bugs import GALLERY, Bug, kills, oracle_copy, touched
+from swin_properties.bugs.causes import predicates
+from swin_properties.bugs.causes.components import list_used
+from swin_properties.cases.case import Case
 from swin_properties.laws import choosing
 from swin_properties.laws.law import LAWS
 
@@ -60,6 +66,49 @@ def test_the_committed_kills_are_those_computed_now(precision: str, deep: bool) 
     for name in GALLERY if deep else few:
         computed = kills.laws_that_kill(GALLERY[name], laws, PRECISIONS[precision], "default")
         assert computed == [law for law in committed[name] if law in asked], name
+
+
+KILLS = kills.at_precision(kills.shipped()["default"], "float32")
+
+
+def list_contradicted(bugs: Iterable[Bug], number: int | None) -> dict[str, list[Case]]:
+    """Returns for each bug the cases on which it does not do what it states."""
+    found = {}
+    for bug in bugs:
+        law = predicates.find_law(bug, KILLS[bug.name])
+        cases = kills.cases(law, "quick" if number else "default", 0)[:number]
+        wrong = kills.planted(bug, PRECISIONS["float32"])
+        asked = [(case, kills.breaks(law, wrong, case)) for case in cases]
+        if contradictions := predicates.list_contradictions(bug, asked):
+            found[bug.name] = contradictions
+    return found
+
+
+def test_every_bug_differs_from_the_oracle_where_it_states_so(deep: bool) -> None:
+    """Some cases of each bug's law; the profile deep asks all of default effort."""
+    assert list_contradicted(GALLERY.values(), None if deep else 12) == {}
+
+
+@pytest.mark.parametrize("words", [("no shift",), ("a shift", "several images")])
+def test_a_predicate_that_is_not_true_of_the_bug_is_found(words: tuple[str, ...]) -> None:
+    wrong = replace(GALLERY["mask-dropped"], differs_when=words)
+    assert list(list_contradicted([wrong], 12)) == ["mask-dropped"]
+
+
+def test_every_bug_states_the_component_that_is_wrong_first() -> None:
+    """A law of it kills the bug, and no law of what it uses does; it reaches what the bug replaces."""
+    for bug in GALLERY.values():
+        killed = {need.partition(".")[0] for law in KILLS[bug.name] for need in LAWS[law].needs}
+        for component in bug.component:
+            assert component in touched(bug.name), bug.name
+            assert component in killed or bug.name == "position-embedding-any-grid", bug.name
+            alone = {
+                need.partition(".")[0]
+                for law in KILLS[bug.name]
+                if len({need.partition(".")[0] for need in LAWS[law].needs}) == 1
+                for need in LAWS[law].needs
+            }
+            assert not list_used(component) & alone, bug.name
 
 
 def test_replacing_reaches_names_that_other_modules_imported() -> None:

@@ -13,23 +13,26 @@ import swin_reference
 from swin_properties import check, pairs
 from swin_properties.adapters.contract import CONTRACT, Swin, list_parameters, result_shape
 from swin_properties.cases.case import GridCase, NetCase, ScheduleCase
+from swin_properties.cases.case_v2 import with_v2
 from swin_reference.conventions import CONVENTIONS
 from swin_weights import flatten, unflatten
 
-CASES = {
-    GridCase: GridCase(batch=2, grid=(5, 7), window=(2, 3), shift=(0, 2), heads=3, head_dim=2),
-    NetCase: NetCase(
-        image=(17, 15),
-        patch=(2, 3),
-        window=(3, 2),
-        depths=(2, 1),
-        heads=(3, 1),
-        embed_dim=6,
-        classes=3,
-        position_embedding=1,
-    ),
-    ScheduleCase: ScheduleCase(depths=(2, 1)),
-}
+CASES = with_v2(
+    {
+        GridCase: GridCase(batch=2, grid=(5, 7), window=(2, 3), shift=(0, 2), heads=3, head_dim=2),
+        NetCase: NetCase(
+            image=(17, 15),
+            patch=(2, 3),
+            window=(3, 2),
+            depths=(2, 1),
+            heads=(3, 1),
+            embed_dim=6,
+            classes=3,
+            position_embedding=1,
+        ),
+        ScheduleCase: ScheduleCase(depths=(2, 1)),
+    }
+)
 """A rectangular window, a shift along one axis, odd numbers of heads, odd grids."""
 
 

@@ -23,8 +23,11 @@ from swin_properties.identify import identify
 from swin_properties.identify.sizes import FEW, SWEEP, SmallNetwork
 from swin_properties.judging import run
 from swin_properties.judging.implementation import load_implementation
-from swin_reference.config import CONVENTIONS, Convention, SwinConfig, convention_named
+from swin_reference.config import CONVENTIONS, DECISIONS, Convention, SwinConfig, convention_named
+from swin_reference.conventions import CONVENTIONS_V2
 from swin_reference.parameters import hot_parameters, parameter_shapes
+from swin_reference.parameters_v2 import parameter_v2_shapes
+from swin_reference.sizes import pair
 
 import swin_torch
 
@@ -89,6 +92,43 @@ def test_a_few_sizes_find_the_convention_alone(variants: Any, name: str) -> None
     assert set(found.separated) == set(CONVENTIONS) - {name}
 
 
+@pytest.mark.parametrize("name", CONVENTIONS_V2)
+def test_a_few_sizes_find_the_convention_of_v2_alone(name: str) -> None:
+    only_v2 = SimpleNamespace(
+        swin_v2_transformer=swin_reference.under(CONVENTIONS_V2[name]).swin_v2_transformer
+    )
+    found = identify.identify(Implementation(only_v2, PRECISIONS["float64"]), FEW)
+    assert found.fits == [name]
+    assert set(found.separated) == set(CONVENTIONS_V2) - {name}
+
+
+@pytest.mark.parametrize("name", CONVENTIONS_V2)
+def test_both_oracles_agree_on_v2_or_reject_at_every_size(name: str) -> None:
+    ran = 0
+    sizes = [size for size in SMALL if size.image[0] * size.image[1] <= 20 * 20]
+    for size in [*sizes, SmallNetwork((17, 19))]:
+        config = replace(size.config_v2, convention=name)
+        images, _, _ = network(size, "canonical")
+        params = hot_parameters(parameter_v2_shapes(size.config_v2))
+        if find_refusal("swin_v2_transformer", (images, params, config), CONVENTIONS_V2[name]):
+            with pytest.raises(ValueError, match=name):
+                swin_reference.swin_v2_transformer(images, params, config)
+            continue
+        ran += 1
+        expected = swin_reference.swin_v2_transformer(images, params, config)
+        outcome = within_budget(
+            lambda swin, args=(images, params, config), expected=expected: (
+                swin.swin_v2_transformer(*args),
+                expected,
+            ),
+            swin_reference.direct,
+            swin_reference,
+            PRECISIONS["float64"],
+        )
+        assert outcome.holds, size
+    assert ran >= 2
+
+
 def test_an_undeclared_convention_is_found_and_said() -> None:
     timm = swin_torch.adapters.timm
     undeclared = SimpleNamespace(swin_transformer=timm.swin_transformer, mlp=timm.mlp, precision="float32")
@@ -143,7 +183,9 @@ def test_what_a_convention_rejects_must_be_rejected() -> None:
     parameters = hot_parameters(swin_reference.parameters.merging_shapes(2))
     with pytest.raises(Declined, match="even sides"):
         Implementation(swin_reference.adapters.official, convention=official).patch_merging(x, parameters)
-    with pytest.raises(BadAnswer, match="answered what its convention rejects"):
+    with pytest.raises(
+        BadAnswer, match="returned a result where the official convention raises an error: it merges"
+    ):
         Implementation(swin_torch.adapters.canonical, convention=official).patch_merging(x, parameters)
 
 
@@ -194,7 +236,7 @@ def test_the_command_prints_the_sizes_that_tell_and_the_verdict() -> None:
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 0
     assert run.stdout.rstrip().endswith("swin_torch:adapters.torchvision: torchvision fits")
-    assert "not timm: differs at 40x40" in run.stdout
+    assert "\ntimm differs at 40x40" in run.stdout
     judged = load_implementation("swin_torch:adapters.torchvision")
     assert judged.convention.name == "torchvision"
 
@@ -241,3 +283,86 @@ def test_decisions_that_no_named_convention_has_are_what_it_is_judged_by() -> No
     assert judged.convention.image == "drop"
     assert judged.chosen == "identified as decisions that no named convention has"
     assert convention_named(judged.convention.name) == judged.convention
+
+
+RARE = (
+    "padded_keys=hidden",
+    "pad_side=both",
+    "window=shrink-axis,small_table=first",
+    "timm,grid=run-time,padded_keys=hidden,pad_side=both,small_table=first",
+)
+"""Decisions that no named convention takes."""
+TINY = [size for size in SWEEP if size.image in ((12, 12), (10, 8), (6, 6))]
+
+
+@pytest.mark.parametrize("name", RARE)
+def test_both_oracles_agree_under_rare_decisions(name: str) -> None:
+    convention = convention_named(name)
+    plain = replace(convention, padded_keys="attend", pad_side="end", small_table="centre")
+    for size in TINY:
+        args = network(size, name)
+        expected = swin_reference.swin_transformer(*args)
+        np.testing.assert_allclose(
+            swin_reference.direct.swin_transformer(*args),
+            expected,
+            rtol=0,
+            atol=1e-12 * np.abs(expected).max(),
+        )
+        assert np.abs(swin_reference.under(plain).swin_transformer(*args) - expected).max() > 1e-3
+
+
+def test_a_full_table_under_a_small_window_is_read_in_the_middle() -> None:
+    """A stage of a window that shrinks gives the same with the full table and with its middle."""
+    rng = np.random.default_rng(0)
+    full = hot_parameters(swin_reference.parameters.stage_shapes(4, 2, 2, (4, 3), 8, False))
+    x = rng.standard_normal((2, 3, 2, 4))
+    small = {"blocks": [dict(block) for block in full["blocks"]]}
+    for block in small["blocks"]:
+        table = block["attn"]["relative_position_bias_table"].reshape(7, 5, 2)[1:6, 1:4].reshape(-1, 2)
+        block["attn"] = block["attn"] | {"relative_position_bias_table": table}
+    for oracle in (swin_reference, swin_reference.direct):
+        swin = oracle.under(convention_named("window=shrink-axis"))
+        by_full, by_small = (swin.swin_stage(x, params, 2, 2, (4, 3)) for params in (full, small))
+        np.testing.assert_allclose(by_full, by_small, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", RARE[:3])
+def test_check_and_identify_find_rare_decisions(name: str) -> None:
+    swin = swin_reference.under(convention_named(name))
+
+    def swin_transformer(images: Any, params: Any, config: SwinConfig) -> Any:
+        tables = [stage["blocks"][0]["attn"]["relative_position_bias_table"] for stage in params["layers"]]
+        if "small_table" in name and {len(table) for table in tables} != {
+            (2 * pair(config.window_size)[0] - 1) ** 2
+        }:
+            raise ValueError("tables are those of the full window")
+        return swin.swin_transformer(images, params, config)
+
+    adapter = SimpleNamespace(precision="float64", swin_transformer=swin_transformer)
+    found = load_implementation(adapter)
+    decision, _, value = name.rpartition(",")[2].partition("=")
+    assert getattr(found.convention, decision) == value
+    assert found.chosen == "identified as decisions that no named convention has"
+    (answer,) = identify.identify(found, [SmallNetwork((12, 12))]).answers
+    assert DECISIONS[decision][value] in answer.decisions
+
+
+def test_a_crash_at_some_sizes_is_no_rejection() -> None:
+    """What crashes where official rejects, and differs from official elsewhere, is not judged as official."""
+    official = swin_reference.adapters.official
+
+    def crashes(images: Any, params: Any, config: Any) -> Any:
+        logits = official.swin_transformer(images, params, config)
+        return logits if images.shape[2] == images.shape[3] == 32 else 1.5 * logits
+
+    adapter = SimpleNamespace(precision="float64", swin_transformer=crashes)
+    found = load_implementation(adapter)
+    assert found.convention.name == "canonical"
+    assert found.chosen == "assumed: it follows none"
+
+
+def test_swin_torch_says_which_decisions_it_does_not_take() -> None:
+    with pytest.raises(ValueError, match="pad_side=end, got pad_side=both"):
+        swin_torch.Adapter(convention="pad_side=both")
+    with pytest.raises(ValueError, match="padded_keys=attend, got padded_keys=hidden"):
+        load_implementation("swin_torch", convention="timm,padded_keys=hidden")

@@ -23,9 +23,11 @@ C_PAGE = DOCS / "judge-functions.md"
 SHOWN = re.compile(r"\]\(([^)]+\.(?:py|c))\)[^`]*?:\n\n```(?:python|c)\n(.*?)```", re.DOTALL)
 
 TORCH, NCHW, C = "examples/torch_module.py", "examples/functions_nchw.py", "examples/c_library/adapter.py"
+COSINE = "examples/cosine_attention.py"
 RIGHT = {
     TORCH: ("shifted_window_attention,swin_block", 14),
     NCHW: ("window_partition,layer_norm,mlp,patch_embed,patch_merging", 20),
+    COSINE: ("cosine_window_attention,vjp", 19),
     C: ("window_partition,window_reverse,layer_norm,shifted_window_attention", 20),
 }
 """What each example must offer, and how many laws hold at least."""
@@ -35,6 +37,8 @@ FAULTS = {
     "torch without residual": (TORCH, "return x + self.mlp", "return self.mlp"),
     "merge order": (NCHW, "for dw in (0, 1) for dh in (0, 1)", "for dh in (0, 1) for dw in (0, 1)"),
     "eps": (NCHW, "np.float32(epsilon)", "np.float32(1e-6)"),
+    "scale without clamp": (COSINE, ".clamp(max=4.605170185988092)", ""),
+    "offset divided by the window": (COSINE, "max(mh - 1, 1)", "mh"),
     "C without mask": (C, "if (region[key] != region[query])", "if (region[key] < 0)"),
     "C with offset key - query": (C, "(dh + mh - 1)", "(mh - 1 - dh)"),
 }
@@ -45,6 +49,8 @@ FALLEN = {
     "torch without residual": "swin_block",
     "merge order": "patch_merging",
     "eps": "layer_norm",
+    "scale without clamp": "cosine_window_attention",
+    "offset divided by the window": "cosine_window_attention",
     "C without mask": "shifted_window_attention",
     "C with offset key - query": "shifted_window_attention",
 }
@@ -102,7 +108,7 @@ def test_an_example_with_a_fault_breaks_a_law(fault: str, examples: Path, comman
 def test_an_absent_c_library_is_said_in_one_sentence(examples: Path, command: Command) -> None:
     run = command("check", C, cwd=examples)
     assert (run.returncode, run.stdout) == (2, "")
-    assert len(run.stderr.splitlines()) == 1
+    assert len(run.stderr.splitlines()) == 2  # the first says what is judged
     assert "libswin.so is not built: gcc -O2 -shared -fPIC -o libswin.so swin.c -lm" in run.stderr
 
 

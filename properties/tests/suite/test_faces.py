@@ -180,7 +180,9 @@ def test_a_wrong_word_is_a_usage_error(run_pytest: Pytest, words: list[str], sen
 
 def test_the_report_as_json_and_junit(command: Command, tmp_path: Path, mine: str) -> None:
     files = ("--json", "report.json", "--junit", "report.xml")
-    run = command("check", mine, *QUICK, "--only", "[mp][la]*", "--require", "mlp,swin_block", *files)
+    run = command(
+        "check", mine, *QUICK, "--all", "--only", "[mp][la]*", "--require", "mlp,swin_block", *files
+    )
     assert run.returncode == 1, run.stderr
     report = json.loads((tmp_path / "report.json").read_text())
     jsonschema.validate(report, schema())

@@ -185,7 +185,7 @@ def test_where_no_picture_can_be_drawn_a_sentence_says_so(law: str, one: Counter
 
 def test_not_offered_and_required_are_said() -> None:
     absent = LawResult("mlp/oracle", "A law.", "not offered", missing=("mlp",))
-    page = Page(html.page(Report("mine", "float64", "quick", 0, [absent], ("mlp", "swin_block"))))
+    page = Page(html.page(Report("mine", "float64", "quick", 0, [absent], ("mlp", "swin_block")), every=True))
     assert "mine does not conform" in page.text["h1"]
     assert page.text["code"] == ["mlp", "swin_block"]
     assert any("needs mlp" in row for row in page.text["tr"])

@@ -18,6 +18,7 @@ from swin_properties.adapters.implementation import Implementation
 from swin_properties.adapters.peers import PEERS, base, checkout
 from swin_properties.budget.precision import PRECISIONS
 from swin_properties.cases.case import NetCase
+from swin_properties.cases.case_v2 import NetV2Case
 from swin_properties.commands.cli import main
 from swin_properties.judging.implementation import load_implementation
 from swin_properties.judging.one_law import EFFORTS, run_case, run_law
@@ -33,6 +34,8 @@ IMAGES = """
 64x64 32x32 64x32 32x64 48x48 40x40 36x36 34x34 38x38 40x32 30x30 33x33 31x37 24x24 18x18 20x28 16x16 8x8
 """
 SWEEP = tuple(tuple(map(int, image.split("x"))) for image in IMAGES.split())
+FEW = ((32, 32), (36, 36), (40, 32), (18, 18), (20, 28), (16, 16), (31, 37))
+"""Of the sweep, what is asked of V2 unless the profile is deep."""
 
 
 @pytest.fixture(params=[*INSTALLED, *CHECKOUTS])
@@ -41,7 +44,7 @@ def peer(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     if name in INSTALLED:
         return f"peer:{name}"
-    variable = f"SWIN_{name.upper()}"
+    variable = f"SWIN_{name.removesuffix('-v2').upper()}"
     if variable not in os.environ:
         pytest.skip(f"{name} is loaded from a checkout: set {variable} to its path")
     return f"peer:{name}:{os.environ[variable]}"
@@ -54,8 +57,9 @@ def judged_in_float64(peer: str, convention: str | None = None) -> Implementatio
 
 def asked(judged: Implementation, image: tuple[int, ...]) -> tuple[LawResult, bool]:
     """The oracle's law on a network of the sweep, and whether the convention rejects it."""
-    name = "swin_transformer" if judged.offers("swin_transformer") else "swin_features"
-    case = NetCase(
+    names = "swin_transformer", "swin_features", "swin_v2_transformer"
+    name = next(name for name in names if judged.offers(name))
+    case = (NetV2Case if "v2" in name else NetCase)(
         batch=1,
         image=(image[0], image[1]),
         patch=(2, 2),
@@ -69,9 +73,9 @@ def asked(judged: Implementation, image: tuple[int, ...]) -> tuple[LawResult, bo
     return run_case(LAWS[f"{name}/oracle"], judged, case, str), rejected
 
 
-def test_the_oracle_under_its_convention_is_the_peer_at_every_size(peer: str) -> None:
+def test_the_oracle_under_its_convention_is_the_peer_at_every_size(peer: str, deep: bool) -> None:
     judged, taken = judged_in_float64(peer), 0
-    for image in SWEEP:
+    for image in SWEEP if deep or "-v2" not in peer else FEW:
         result, rejected = asked(judged, image)
         assert result.status == ("not offered" if rejected else "holds"), (image, result)
         if rejected:
@@ -147,11 +151,48 @@ def test_a_model_is_kept_until_a_new_case_begins() -> None:
     assert adapter.made(adapter.swin.PatchMerging, dim=2) is not first
 
 
-@pytest.mark.parametrize("name", INSTALLED)
+@pytest.mark.parametrize("name", [name for name in INSTALLED if "-v2" not in name])
 @pytest.mark.parametrize("precision", sorted(PRECISIONS.keys() - {"tf32"}))
 def test_a_peer_computes_in_every_precision(name: str, precision: str) -> None:
     (result,) = swin_properties.check(f"peer:{name}", only="swin_block/branches", dtype=precision).results
     assert result.status == "holds", result
+
+
+@pytest.mark.parametrize("name", [name for name in INSTALLED if "-v2" in name])
+@pytest.mark.parametrize("precision", ["float32", "float64", "bfloat16"])
+def test_a_peer_of_v2_computes_in_every_precision(name: str, precision: str) -> None:
+    (result,) = swin_properties.check(f"peer:{name}", only="swin_v2_block/branches", dtype=precision).results
+    assert result.status == "holds", result
+
+
+def test_torchvisions_v2_is_not_a_number_in_a_window_of_one_token() -> None:
+    case = find_broken("peer:torchvision-v2", "continuous_position_bias_table/oracle")
+    assert 1 in case.window, case
+    assert_holds("peer:timm-v2", "continuous_position_bias_table/oracle")
+
+
+def test_torchvisions_v2_is_not_a_number_in_half_precision() -> None:
+    law = "shifted_cosine_window_attention/padded"
+    (result,) = swin_properties.check(
+        "peer:torchvision-v2", only=law, dtype="float16", effort="quick"
+    ).results
+    assert result.counterexample is not None
+    assert "NaN" in result.counterexample.seen
+
+
+def test_transformers_v2_adds_the_mask_twice() -> None:
+    find_broken("peer:transformers-v2", "cosine_window_attention/finite-mask")
+    assert_holds("peer:timm-v2", "cosine_window_attention/finite-mask")
+
+
+def test_transformers_v2_exchanges_height_and_width() -> None:
+    case = find_broken("peer:transformers-v2", "swin_v2_features/transpose")
+    assert case.image[0] != case.image[1], case
+    assert_holds("peer:timm-v2", "swin_v2_features/transpose")
+
+
+def test_transformers_v2_has_no_position_embedding() -> None:
+    assert find_broken("peer:transformers-v2", "swin_v2_transformer/oracle").position_embedding
 
 
 # Known failures of a peer.

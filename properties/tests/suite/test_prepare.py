@@ -11,7 +11,8 @@ from swin_properties.adapters.answers import Declined
 from swin_properties.adapters.contract import CONTRACT, result_shape
 from swin_properties.adapters.load import load
 from swin_properties.adapters.torch import TorchAdapter
-from swin_properties.cases.case import Case, GridCase, NetCase, ScheduleCase
+from swin_properties.cases.case import GridCase, NetCase, ScheduleCase
+from swin_properties.cases.case_v2 import with_v2
 from swin_reference import parameters
 from swin_reference.config import convention_named
 from torch import Tensor, nn
@@ -27,7 +28,7 @@ IMPLEMENTATIONS = ["swin_torch", "swin_torch:plain", "peer:timm", "peer:torchvis
 
 def arguments() -> dict[str, tuple[Any, ...]]:
     """Arguments of the callables, arrays as float32, in which they are exact."""
-    cases: dict[type[Case], Case] = {GridCase: GRID, NetCase: NET, ScheduleCase: ScheduleCase()}
+    cases = with_v2({GridCase: GRID, NetCase: NET, ScheduleCase: ScheduleCase()})
     return {name: narrow(entry.arguments(cases[entry.kind])) for name, entry in CONTRACT.items()}
 
 

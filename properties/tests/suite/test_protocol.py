@@ -14,13 +14,18 @@ from swin_properties.adapters.calls import list_keywords, read_call, write_call
 from swin_properties.adapters.contract import CONTRACT
 from swin_properties.adapters.layouts import LAYOUTS, find_layout, lay_out
 from swin_properties.cases.case import GridCase, NetCase, ScheduleCase
+from swin_properties.cases.case_v2 import with_v2
 from swin_timing import message
 
-CASES = {
-    GridCase: GridCase(grid=(4, 6), window=(2, 3), shift=(1, 1), heads=2, head_dim=3),
-    NetCase: NetCase(image=(16, 16), patch=(2, 2), window=(4, 4), depths=(1, 2), heads=(1, 2), embed_dim=4),
-    ScheduleCase: ScheduleCase(depths=(2, 1)),
-}
+CASES = with_v2(
+    {
+        GridCase: GridCase(grid=(4, 6), window=(2, 3), shift=(1, 1), heads=2, head_dim=3),
+        NetCase: NetCase(
+            image=(16, 16), patch=(2, 2), window=(4, 4), depths=(1, 2), heads=(1, 2), embed_dim=4
+        ),
+        ScheduleCase: ScheduleCase(depths=(2, 1)),
+    }
+)
 
 
 @pytest.mark.parametrize("name", CONTRACT)

@@ -17,6 +17,7 @@ from swin_properties.adapters.contract import CONTRACT, SCOPE, list_parameters
 from swin_properties.adapters.implementation import Implementation
 from swin_properties.adapters.scope import FINDS, Scope, read_scope
 from swin_properties.cases.case import GridCase
+from swin_properties.cases.case_v2 import turn_into_v2
 from swin_properties.cases.strategies import Drawn, grids, networks
 from swin_properties.commands.cli import main
 from swin_properties.judging import one_law
@@ -47,7 +48,8 @@ STATED = [
     },
     {"own_weights": True},
 ]
-ANY_CASE = st.one_of(grids().strategy, networks().strategy)
+OF_V1 = grids().strategy, networks().strategy
+ANY_CASE = st.one_of(*OF_V1, *(cases.map(turn_into_v2) for cases in OF_V1))
 
 
 class UsualBlock:
@@ -115,7 +117,7 @@ def test_a_case_is_moved_inside_the_scope(stated: dict[str, Any]) -> None:
     @given(ANY_CASE)
     def ask(case: Any) -> None:
         for name, entry in CONTRACT.items():
-            if isinstance(case, entry.kind) and name != "resize_relative_position_bias":
+            if type(case) is entry.kind and name != "resize_relative_position_bias":
                 if name in ("window_partition", "window_reverse", "shifted_window_mask"):
                     case = replace(case, grid=case.padded)  # as their laws do
                 fitted = scope.fit(case, [name], decided)

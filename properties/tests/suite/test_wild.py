@@ -40,7 +40,7 @@ BROKEN = {
 """For each file a law that it breaks at quick effort in float32."""
 
 CAUSES = {
-    "drop_path_rank": "broken on all 82 cases with several images, holds on all 10 others",
+    "drop_path_rank": "broken on all 87 cases with several images, holds on all 10 others",
     "embed_eps": "[norm-eps-1e-3; seen: Keras' default.]",
     "mask_for_one_image": "cases with several windows and several images, holds on all",
     "merge_along_rows": "cases with a side of the grid above 2, holds on all",
@@ -49,12 +49,15 @@ CAUSES = {
     "reverse_channels_first": "cases with a window of more than one token and several channels, holds on all",
     "roll_by_floor_of_minus": "cases with a shift along an axis whose window side is odd, holds on all",
     "roll_twice": "the fault is in the windows, the shift, the padding, the mask",
-    "scale_by_heads": "cases with a number of heads other than the channels of a head, holds on all",
+    "scale_by_heads": "number of heads other than the channels of a head and weights with queries",
     "shared_blocks": "with all blocks switched off it is right, so the fault is in the blocks",
     "softmax_block_of_64": "cases with a window side above 8, holds on all",
     "table_in_half": "[table-in-half; seen:",
 }
 """For some files what the cause has to say; the others are placed at their component."""
+
+SLOW = ("onepass_variance", "roll_by_floor_of_minus", "roll_twice", "scale_by_heads", "shared_blocks")
+"""Files whose cause takes many seconds to find: only the profile deep asks for it."""
 
 LIMITS = (
     *("window_5", "window_7", "tokens_32", "heads_3"),
@@ -85,7 +88,11 @@ def is_block_broken(adapter: Any) -> bool:
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_wrong_swin_breaks_the_law_of_its_fault(name: str) -> None:
+def test_a_wrong_swin_breaks_the_law_of_its_fault(name: str, deep: bool) -> None:
+    if name in SLOW and not deep:
+        law, judged = LAWS[BROKEN[name]], Implementation(load(name).adapter)
+        assert one_law.run_law(law, judged, one_law.EFFORTS["quick"], 0, str, shrink=0.0).status == "broken"
+        return
     report = judge(load(name).adapter, BROKEN[name])
     assert [result.law for result in report.of("broken")] == [BROKEN[name]]
     assert CAUSES.get(name, " is the first component that is wrong") in report.cause.replace("With", "with")

@@ -32,7 +32,9 @@ def official_state(config: SwinConfig) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_every_law_holds(dtype: str) -> None:
+def test_every_law_holds(dtype: str, deep: bool) -> None:
+    if dtype == "float64" and not deep:
+        pytest.skip("the profile deep is not asked for: the same cases in float64")
     report = check("swin_torch", dtype=dtype, effort="quick")
     assert report.exit_code == 0, report.of("broken")
     assert not report.of("not offered")

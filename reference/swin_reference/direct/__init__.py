@@ -64,6 +64,8 @@ def under(convention: Convention) -> SimpleNamespace:
     """
     functions = {name: globals()[name] for name in __all__}
     decided = (
+        continuous_position_bias_table,
+        cosine_window_attention,
         shifted_window_attention,
         shifted_cosine_window_attention,
         patch_embed,

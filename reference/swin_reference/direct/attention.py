@@ -44,19 +44,28 @@ def shifted_window_attention(
     def attend(tokens: Any, h: Any, w: Any, mask: Any = 0.0) -> Any:
         return _attend(tokens, h, w, params, num_heads, window, qk_scale, mask)
 
-    return attend_in_true_windows(x, window, two(shift_size), convention, attend)
+    return attend_in_true_windows(x, window, two(shift_size), convention, attend, "bias" not in params)
 
 
 def attend_in_true_windows(
-    x: Any, window: tuple[int, int], shift: tuple[int, int], convention: Convention, attend: Attend
+    x: Any,
+    window: tuple[int, int],
+    shift: tuple[int, int],
+    convention: Convention,
+    attend: Attend,
+    by_offset: bool = True,
 ) -> Any:
     """Applies ``attend`` to the tokens of each true window of the grid, padded to whole windows.
+
+    ``by_offset``: any tokens may be given, whose bias follows from their offsets; else a whole window.
 
     >>> attend = lambda tokens, h, w, mask=0.0: 0 * tokens + w[:, None]
     >>> attend_in_true_windows(np.ones((1, 1, 3, 1)), (1, 2), (0, 1), CANONICAL, attend).ravel()
     array([0., 1., 2.])
     """
-    if convention.mask_value != -np.inf or convention.padding == "roll-pad":
+    own_ways = {"roll-pad", "hidden", "both"}
+    decided = {convention.padding, convention.padded_keys, convention.pad_side}
+    if convention.mask_value != -np.inf or own_ways & decided or not by_offset:
         return _rolled(x, window, shift, convention, attend)
     (mh, mw), (batch, height, width, channels) = window, x.shape
     padded_height, padded_width = -(-height // mh) * mh, -(-width // mw) * mw
@@ -85,7 +94,11 @@ def _rolled(x: Any, window: Any, shift: Any, convention: Convention, attend: Att
         h, w = (np.array([window_tokens[n][axis][0] for n in real], int) for axis in (0, 1))
         tokens[:, real] = x[:, h, w]
         regions = np.array([2 * row_side + column_side for (_, row_side), (_, column_side) in window_tokens])
-        mask = np.where(np.equal.outer(regions, regions), 0.0, convention.mask_value)
+        allowed = np.equal.outer(regions, regions)
+        if convention.padded_keys == "hidden":
+            there = np.isin(np.arange(mh * mw), real)
+            allowed &= ~np.logical_and.outer(there, ~there)
+        mask = np.where(allowed, 0.0, convention.mask_value)
         y[:, h, w] = attend(tokens, u, v, mask)[:, real]
     return y
 
@@ -126,10 +139,11 @@ def _attend(
 ) -> Any:
     """Attends among the tokens at positions (h, w); looks the bias up by the offset of each two tokens."""
     (mh, mw), head_dim = window, x.shape[-1] // num_heads
-    table = params["relative_position_bias_table"].reshape(2 * mh - 1, 2 * mw - 1, num_heads)
-    bias = table[
-        np.subtract.outer(h, h) + mh - 1, np.subtract.outer(w, w) + mw - 1
-    ]  # (tokens, tokens, heads)
+    if "bias" in params:  # (tokens, tokens, heads) of a window that has shrunk
+        bias = params["bias"]
+    else:
+        table = params["relative_position_bias_table"].reshape(2 * mh - 1, 2 * mw - 1, num_heads)
+        bias = table[np.subtract.outer(h, h) + mh - 1, np.subtract.outer(w, w) + mw - 1]
     qkv = linear(x, **params["qkv"])  # (windows, tokens, 3C)
     heads = []
     for head in range(num_heads):

@@ -17,7 +17,10 @@ CANONICAL = CONVENTIONS["canonical"]
 
 
 def continuous_position_bias_table(
-    params: Params, window_size: Sizes, pretrained_window_size: Sizes | None = None
+    params: Params,
+    window_size: Sizes,
+    pretrained_window_size: Sizes | None = None,
+    convention: Convention = CANONICAL,
 ) -> Inexact[np.ndarray, "offsets heads"]:
     """Computes the bias of each offset of a window, one after the other, row by row.
 
@@ -28,11 +31,11 @@ def continuous_position_bias_table(
     window = two(window_size)
     trained = window if pretrained_window_size is None else two(pretrained_window_size)
     offsets = product(*(range(1 - m, m) for m in window))
-    return np.stack([bias_of_offset(params, dh, dw, trained) for dh, dw in offsets])
+    return np.stack([bias_of_offset(params, dh, dw, trained, convention) for dh, dw in offsets])
 
 
 def bias_of_offset(
-    params: Params, dh: int, dw: int, trained: tuple[int, int]
+    params: Params, dh: int, dw: int, trained: tuple[int, int], convention: Convention = CANONICAL
 ) -> Inexact[np.ndarray, " heads"]:
     """Computes the bias of one offset in every head, under weights that were trained in a window.
 
@@ -42,8 +45,13 @@ def bias_of_offset(
     >>> bias_of_offset(mlp, 0, 1, (1, 2))
     array([8.])
     """
-    shares = [0.0 if m == 1 else d / (m - 1) for d, m in zip((dh, dw), trained, strict=True)]
-    logarithms = [np.copysign(np.log1p(8.0 * abs(t)) / np.log(8.0), t) for t in shares]
+    kept: Any = np.float32 if convention.offsets == "float32" else np.float64
+    shares = [kept(0.0 if m == 1 else d / (m - 1)) for d, m in zip((dh, dw), trained, strict=True)]
+    if convention.offsets == "float32":  # the sum, the logarithm and the third are rounded one by one
+        thirds = [kept(np.log(float(kept(1.0) + 8 * abs(t))) / np.log(2.0)) / kept(3.0) for t in shares]
+    else:
+        thirds = [np.log1p(8.0 * abs(t)) / np.log(8.0) for t in shares]
+    logarithms = [float(np.copysign(third, t)) for third, t in zip(thirds, shares, strict=True)]
     hidden = params["0"]["bias"] + sum(
         t * column for t, column in zip(logarithms, params["0"]["weight"].T, strict=True)
     )
@@ -71,7 +79,7 @@ def shifted_cosine_window_attention(
     trained = window if pretrained_window_size is None else two(pretrained_window_size)
 
     def attend(tokens: Any, h: Any, w: Any, mask: Any = 0.0) -> Any:
-        return _attend(tokens, h, w, params, num_heads, trained, mask)
+        return _attend(tokens, h, w, params, num_heads, trained, mask, convention)
 
     return attend_in_true_windows(x, window, two(shift_size), convention, attend)
 
@@ -83,6 +91,7 @@ def cosine_window_attention(
     window_size: Sizes,
     mask: Inexact[np.ndarray, "windows_per_image tokens tokens"] | None = None,
     pretrained_window_size: Sizes | None = None,
+    convention: Convention = CANONICAL,
 ) -> Inexact[np.ndarray, "windows tokens channels"]:
     """Attends by cosine inside each window; window n of an image gets mask n.
 
@@ -98,28 +107,38 @@ def cosine_window_attention(
     y = np.empty_like(x)
     for n, one_mask in enumerate(masks):
         windows = slice(n, None, len(masks))  # window n of every image
-        y[windows] = _attend(x[windows], h, w, params, num_heads, trained, one_mask)
+        y[windows] = _attend(x[windows], h, w, params, num_heads, trained, one_mask, convention)
     return y
 
 
 def _attend(
-    x: Any, h: Any, w: Any, params: Params, num_heads: int, trained: tuple[int, int], mask: Any
+    x: Any,
+    h: Any,
+    w: Any,
+    params: Params,
+    num_heads: int,
+    trained: tuple[int, int],
+    mask: Any,
+    convention: Convention,
 ) -> Any:
     """Attends among the tokens at positions (h, w) by the cosine of each two, and by their offset."""
     dh, dw = np.subtract.outer(h, h), np.subtract.outer(w, w)
     bias = np.empty((*dh.shape, num_heads))
     for one, other in product(np.unique(dh), np.unique(dw)):
-        bias[(dh == one) & (dw == other)] = bias_of_offset(params["cpb_mlp"], int(one), int(other), trained)
+        bias[(dh == one) & (dw == other)] = bias_of_offset(
+            params["cpb_mlp"], int(one), int(other), trained, convention
+        )
     parts = []
     for name, weight in zip(("q_bias", None, "v_bias"), np.split(params["qkv"]["weight"], 3), strict=True):
         parts.append(linear(x, weight) + (params.get(name, 0.0) if name else 0.0))
+    most = 100.0 if convention.clamp == "exact" else np.exp(float(np.float32(np.log(100.0))))
     heads = []
     for head, channels in enumerate(np.split(np.arange(x.shape[-1]), num_heads)):
         q, k, v = (part[..., channels] for part in parts)  # one head's
         product_of_lengths = np.linalg.norm(q, axis=-1)[:, :, None] * np.linalg.norm(k, axis=-1)[:, None]
         dot = np.einsum("wid,wjd->wij", q, k)
         cosine = dot / np.maximum(product_of_lengths, 1e-24)
-        scale = min(np.exp(params["logit_scale"][head, 0, 0]), 100.0)
+        scale = min(np.exp(params["logit_scale"][head, 0, 0]), most)
         weights = softmax(scale * cosine + bias[..., head] + mask)
         heads.append(np.einsum("wij,wjd->wid", weights, v))
     return linear(np.concatenate(heads, axis=-1), **params["proj"])

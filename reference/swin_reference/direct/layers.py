@@ -5,7 +5,6 @@ from __future__ import annotations
 from itertools import product
 
 import numpy as np
-from scipy.special import ndtr
 
 from swin_reference.config import CONVENTIONS, Convention
 from swin_reference.direct.sizes import Sizes, two
@@ -42,6 +41,8 @@ def mlp(
     >>> mlp(np.array([0.0, 100.0]), {"fc1": eye, "fc2": eye})
     array([  0., 100.])
     """
+    from scipy.special import ndtr  # here, for it takes long to import
+
     hidden = linear(x, **params["fc1"])
     return linear(hidden * ndtr(hidden), **params["fc2"])
 

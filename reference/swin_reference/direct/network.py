@@ -9,7 +9,7 @@ import numpy as np
 from swin_reference.config import CONVENTIONS, Convention, SwinConfig, convention_named
 from swin_reference.direct.attention import shifted_window_attention
 from swin_reference.direct.layers import layer_norm, mlp, patch_embed, patch_merging
-from swin_reference.direct.sizes import Sizes, window_and_shift
+from swin_reference.direct.sizes import Sizes, two, window_and_shift
 from swin_reference.layers import linear
 from swin_reference.types import Params
 
@@ -55,8 +55,29 @@ def _stage(
     factors = kept or [None] * len(params["blocks"])
     for number, (block, kept_block) in enumerate(zip(params["blocks"], factors, strict=True)):
         given = shift if number % 2 == 1 else (0, 0)
+        attention = _fit_table(block["attn"], window, two(window_size), num_heads, convention)
+        block = {**block, "attn": attention}
         x = swin_block(x, block, num_heads, window, given, kept_block, qk_scale, convention)
     return x
+
+
+def _fit_table(params: Params, window: Any, full: Any, num_heads: int, convention: Convention) -> Params:
+    """Returns an attention's parameters for a window that has shrunk, where its table has not.
+
+    The middle of the full table is the table of the small window; the biases of the full window's first
+    tokens are no table of any window.
+    """
+    (mh, mw), (fh, fw) = window, full
+    table = params["relative_position_bias_table"]
+    if len(table) == (2 * mh - 1) * (2 * mw - 1):
+        return params
+    table = table.reshape(2 * fh - 1, 2 * fw - 1, num_heads)
+    if convention.small_table == "centre":
+        middle = table[fh - mh : fh + mh - 1, fw - mw : fw + mw - 1].reshape(-1, num_heads)
+        return {**params, "relative_position_bias_table": middle}
+    places = [divmod(number, fw) for number in range(mh * mw)]
+    bias = [[table[h - i + fh - 1, w - j + fw - 1] for i, j in places] for h, w in places]
+    return {**params, "bias": np.array(bias)}
 
 
 def swin_stage(

@@ -10,7 +10,7 @@ from swin_reference.config import CONVENTIONS, Convention, convention_named
 from swin_reference.config_v2 import SwinV2Config
 from swin_reference.direct.attention_v2 import shifted_cosine_window_attention
 from swin_reference.direct.layers import gather_cells, layer_norm, mlp, patch_embed
-from swin_reference.direct.sizes import Sizes, window_and_shift
+from swin_reference.direct.sizes import Sizes, two, window_and_shift
 from swin_reference.layers import linear
 from swin_reference.types import Params
 
@@ -49,9 +49,11 @@ def _stage(
     convention: Convention,
     kept: Any = None,
     trained: Sizes | None = None,
+    grid: Any = None,
 ) -> Any:
-    """Applies the blocks of a stage; every second one is shifted."""
-    window, shift = window_and_shift(x.shape[1], x.shape[2], window_size, convention)
+    """Applies the blocks of a stage; every second one is shifted, as ``grid``, or that of ``x``, decides."""
+    height, width = grid or x.shape[1:3]
+    window, shift = window_and_shift(height, width, window_size, convention)
     factors = kept or [None] * len(params["blocks"])
     for number, (block, kept_block) in enumerate(zip(params["blocks"], factors, strict=True)):
         given = shift if number % 2 == 1 else (0, 0)
@@ -83,9 +85,13 @@ def swin_v2_features(images: Any, params: Params, config: SwinV2Config, kept: An
     maps: list[Any] = []
     factors = kept or [None] * len(config.depths)
     trained = config.pretrained_window_sizes or (0,) * len(config.depths)
-    stages = zip(params["layers"], config.num_heads, factors, trained, strict=True)
-    for layer, heads, kept_stage, window in stages:
-        maps.append(_stage(x, layer, heads, config.window_size, convention, kept_stage, window or None))
+    grids: list[Any] = [None] * len(config.depths)
+    if convention.grid == "built-nominal":  # once for the configuration's images
+        sides = list(zip(two(config.image_size), two(config.patch_size), strict=True))
+        grids = [tuple(side // (patch * 2**k) for side, patch in sides) for k in range(len(config.depths))]
+    stages = zip(params["layers"], config.num_heads, factors, trained, grids, strict=True)
+    for layer, heads, kept_stage, window, grid in stages:
+        maps.append(_stage(x, layer, heads, config.window_size, convention, kept_stage, window or None, grid))
         x = swin_v2_patch_merging(maps[-1], layer["downsample"]) if "downsample" in layer else maps[-1]
     return maps
 

@@ -56,12 +56,15 @@ def brought_together(
     [[(1, False), (2, False)], [(0, False), (None, True)]]
     """
     whole = (length + window - 1) // window * window
-    ring = length if convention.padding == "roll-pad" else whole
+    front = (whole - length) // 2 if convention.pad_side == "both" else 0
     line: list[tuple[int | None, bool]] = []
     for position in range(whole):
-        token = (position + shift) % ring
-        exists = position < ring and token < length
-        line.append((token if exists else None, position >= whole - shift))
+        if convention.padding == "roll-pad":  # the padding stands around what was rolled
+            rolled = position - front
+            token = (rolled + shift) % length if 0 <= rolled < length else -1
+        else:
+            token = (position + shift) % whole - front
+        line.append((token if 0 <= token < length else None, position >= whole - shift))
     return [line[start : start + window] for start in range(0, whole, window)]
 
 
@@ -80,7 +83,11 @@ def window_and_shift(
         window = [min(pair) for pair in zip(sides, window, strict=True)]
     elif convention.window == "shrink-both" and any(spans):
         window = [min(m, *sides) for m in window]
+    elif convention.window == "shrink-height":
+        window = [min(m, height) for m in window]
     spans = [side <= m for side, m in zip(sides, window, strict=True)]
-    drops = {"never": [False, False], "min": [any(spans)] * 2, "axis": spans}[convention.shift]
+    drops = {"never": [False, False], "min": [any(spans)] * 2, "axis": spans, "height": spans[:1] * 2}[
+        convention.shift
+    ]
     shift = [0 if drop else m // 2 for m, drop in zip(window, drops, strict=True)]
     return (window[0], window[1]), (shift[0], shift[1])

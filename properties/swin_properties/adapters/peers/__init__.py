@@ -7,7 +7,17 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-PEERS = {"timm": False, "torchvision": False, "transformers": False, "official": True, "detection": True}
+PEERS = {
+    "timm": False,
+    "torchvision": False,
+    "transformers": False,
+    "official": True,
+    "detection": True,
+    "timm-v2": False,
+    "torchvision-v2": False,
+    "transformers-v2": False,
+    "official-v2": True,
+}
 """Every peer by name, and whether it comes from a checkout, given by path; the others are packages."""
 
 
@@ -20,7 +30,8 @@ def find(words: str) -> Any:
     >>> find("tim")
     Traceback (most recent call last):
     ...
-    ValueError: a peer is one of timm, torchvision, transformers, official, detection, got 'tim': try 'timm'
+    ValueError: a peer is one of timm, torchvision, transformers, official, detection, timm-v2, \
+torchvision-v2, transformers-v2, official-v2, got 'tim': try 'timm'
     """
     name, _, path = words.partition(":")
     if name not in PEERS:
@@ -32,7 +43,7 @@ def find(words: str) -> Any:
     if path and not PEERS[name]:
         raise ValueError(f"the peer {name} is an installed package, got the path {path}: write peer:{name}")
     try:
-        module = importlib.import_module(f"swin_properties.adapters.peers.{name}")
+        module = importlib.import_module(f"swin_properties.adapters.peers.{name.replace('-', '_')}")
     except ImportError as error:
         raise ValueError(
             f"a peer is judged with torch, {error}: pip install 'swin-oracle[peers]', or torch alone"

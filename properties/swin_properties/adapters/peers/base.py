@@ -12,11 +12,15 @@ from copy import copy
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
+from swin_reference.config_v2 import SwinV2Config
 from swin_weights import flatten, to_layout
 from torch import Tensor, nn
 
 from swin_properties.adapters.answers import Declined
+from swin_properties.adapters.arguments import label_arguments
+from swin_properties.adapters.contract import V2_NAMES
 from swin_properties.adapters.torch import PRECISIONS, TorchAdapter
 
 OFFICIAL = {
@@ -35,7 +39,8 @@ class Peer(TorchAdapter):
     """An adapter whose callables are a peer's own modules.
 
     ``swin`` is the module with the peer's classes; ``convention`` and ``layout`` name what it decides and
-    how it names weights; ``places`` is where its layout has each part, as `OFFICIAL` for the official one.
+    how it names weights; ``places`` is where its layout has each part, as `OFFICIAL` for the official one;
+    ``version_marks`` are names of weights that show the version of Swin where those of a part do not.
     A model is made once for the same arguments, and then given other weights, as a user of the library
     would; `fresh` forgets the models, so that each case starts with new ones.
     """
@@ -43,6 +48,7 @@ class Peer(TorchAdapter):
     convention = ""
     layout = ""
     places: Mapping[str, str] = {}
+    version_marks: tuple[str, ...] = ()
     ways_to_modules: tuple[str, ...] = ("made", "with_weights", "holding")
 
     def __init__(self, swin: Any, name: str, precision: str = "float32", device: str = "cpu") -> None:
@@ -76,8 +82,52 @@ class Peer(TorchAdapter):
     def with_weights(self, part: str, module: Any, params: Mapping[str, Any], grid: Any = None) -> Any:
         """The peer's module for a part of a network, computing with ``params``, by official names."""
         ours, theirs = OFFICIAL[part], self.places[part]
-        whole = to_layout({ours + name: x for name, x in flatten(params).items()}, self.layout, grid)
+        flat = {ours + name: x for name, x in flatten(params).items()}
+        whole = to_layout(flat, self.layout, grid, self.version_marks)
         return self.holding(module, {name.removeprefix(theirs): x for name, x in whole.items()})
+
+
+class NoSingleTokens:
+    """For a peer that gives NaN in a window one token long on an axis.
+
+    Only its bias table is asked there, and shows it; elsewhere it would hide everything else.
+    """
+
+    def declines(self, name: str, *args: Any) -> str | None:
+        """Why a call is not asked: a window is one token high or wide."""
+        given = dict(label_arguments(name, args))
+        windows = [two(given["window_size"])] if "window_size" in given else []
+        if "config" in given:
+            windows = [two(given["config"].window_size)]
+        if name in V2_NAMES.values() and any(1 in window for window in windows):
+            return "windows of two tokens or more along each axis only"
+        return None
+
+
+def withdraw_v1(kind: type[Peer]) -> type[Peer]:
+    """Returns the adapter of a peer's V2, which takes from that of its V1 what both versions have alike."""
+    for name in V2_NAMES:
+        setattr(kind, name, None)
+    return kind
+
+
+def bias_of_softmax(attention: Any) -> Tensor:
+    """(heads, N, N): the logits that an attention of V2 gives its softmax for tokens of zeros, its bias."""
+    given: list[Tensor] = []
+    hook = attention.softmax.register_forward_pre_hook(lambda _, args: given.append(args[0]))
+    weight = attention.proj.weight
+    tokens = len(attention.relative_position_index)
+    try:
+        attention(torch.zeros(1, tokens, attention.dim, dtype=weight.dtype, device=weight.device))
+    finally:
+        hook.remove()
+    return given[0][0]
+
+
+def table_of_bias(bias: Tensor, index: Tensor) -> Tensor:
+    """(heads, N, N), and the row for each pair -> the table of which they were looked up, (rows, heads)."""
+    _, first = np.unique(index.cpu().numpy(), return_index=True)
+    return bias.flatten(1).T[torch.from_numpy(first).to(bias.device)]
 
 
 class Kept(nn.Module):
@@ -136,6 +186,13 @@ def ratio(params: Mapping[str, Any]) -> float:
     """An MLP's hidden width in units of its input's."""
     hidden, channels = params["fc1"]["weight"].shape
     return float(hidden) / float(channels)
+
+
+def trained_windows(config: Any) -> dict[str, Any]:
+    """What a network of V2 is told of the windows in which its weights were trained; nothing for V1."""
+    if not isinstance(config, SwinV2Config):
+        return {}
+    return {"pretrained_window_sizes": config.pretrained_window_sizes or (0,) * len(config.depths)}
 
 
 def visible(mask: Tensor | None, windows: int, tokens: int) -> Any:

@@ -21,7 +21,7 @@ TIMM = {"DropPath": nn.Identity, "to_2tuple": two, "trunc_normal_": nn.init.trun
 
 
 CLASSES = ("SwinTransformerBlock", "BasicLayer", "PatchEmbed", "PatchMerging", "SwinTransformer")
-"""What is taken of either file, and `window_partition` and the like with them."""
+"""What is taken of a file, with `window_partition` and the like; V2 has another name for the last."""
 
 
 class Checkout(Peer):
@@ -108,12 +108,14 @@ def load_file(file: Path, name: str, stand_ins: Mapping[str, Mapping[str, Any]])
     return module
 
 
-def of_peer(swin: Any, file: Path, name: str) -> Any:
-    """The module, once it has the classes of the peer ``name``; the two differ in what a block is told.
+def of_peer(swin: Any, file: Path, name: str, network: str = CLASSES[-1]) -> Any:
+    """The module, once it has the classes of the peer ``name``.
+
+    official and detection differ in what a block is told; ``network`` is the class of the network.
 
     Errors: ``ValueError`` where it lacks a class, or is the other peer's.
     """
-    if lacking := [one for one in CLASSES if not hasattr(swin, one)]:
+    if lacking := [one for one in (*CLASSES[:-1], network) if not hasattr(swin, one)]:
         raise ValueError(
             f"a checkout's file has microsoft's classes, {file} lacks {', '.join(lacking)}: check the path"
         )
@@ -121,7 +123,7 @@ def of_peer(swin: Any, file: Path, name: str) -> Any:
         "input_resolution" in inspect.signature(swin.SwinTransformerBlock.__init__).parameters
     )
     other = "official" if built_for_one_grid else "detection"
-    if other != name:
+    if other != name.removesuffix("-v2"):
         raise ValueError(f"the file of peer:{name} is of its checkout, {file} is not: it is of peer:{other}")
     return swin
 

@@ -13,6 +13,7 @@ from swin_properties.adapters.peers.base import (
     dropping,
     package,
     ratio,
+    trained_windows,
     two,
     visible,
 )
@@ -24,6 +25,7 @@ class Timm(Peer):
     convention = layout = "timm"
     scope = {"patch_norm": "always", "no_qk_scale": True, "no_position_embedding": True}  # noqa: RUF012
     places = OFFICIAL | {"merging": "layers.1.downsample."}
+    block_class, network_class = "SwinTransformerBlock", "SwinTransformer"
 
     def window_partition(self, x: Any, window_size: Any) -> Any:
         """(B, H, W, C) -> (B nH nW, Mh, Mw, C)."""
@@ -130,7 +132,7 @@ class Timm(Peer):
         self, grid: Any, channels: int, heads: int, window_size: Any, shift_size: Any, **sizes: Any
     ) -> Any:
         return self.made(
-            self.swin.SwinTransformerBlock,
+            getattr(self.swin, self.block_class),
             dim=channels,
             input_resolution=tuple(grid),
             num_heads=heads,
@@ -142,7 +144,7 @@ class Timm(Peer):
 
     def _network(self, params: Any, config: Any) -> Any:
         network = self.made(
-            self.swin.SwinTransformer,
+            getattr(self.swin, self.network_class),
             img_size=two(config.image_size),
             patch_size=two(config.patch_size),
             in_chans=config.in_channels,
@@ -154,6 +156,7 @@ class Timm(Peer):
             mlp_ratio=config.mlp_ratio,
             qkv_bias=config.qkv_bias,
             drop_path_rate=0.0,
+            **trained_windows(config),
         )
         return self.with_weights("network", network, params)
 

@@ -33,6 +33,9 @@ class Torchvision(Peer):
         "merging": "features.2.",
     }
 
+    attention_class = "ShiftedWindowAttention"
+    block_class, merging_class = "SwinTransformerBlock", "PatchMerging"
+
     def relative_position_index(self, window_size: Any) -> Any:
         """(N, N), integers."""
         tokens = prod(two(window_size))
@@ -73,14 +76,35 @@ class Torchvision(Peer):
 
     def patch_merging(self, x: Any, params: Any) -> Any:
         """(B, H, W, C) -> (B, ceil(H/2), ceil(W/2), 2 C)."""
-        return self.with_weights("merging", self.made(self.swin.PatchMerging, dim=x.shape[-1]), params)(x)
+        return self._merge(x, params)
 
     def swin_block(
         self, x: Any, params: Any, num_heads: int, window_size: Any, shift_size: Any, kept: Any = None
     ) -> Any:
         """(B, H, W, C), drop path's factors (B,) for both branches -> same."""
+        return self._apply_block(x, params, num_heads, window_size, shift_size, kept)
+
+    def swin_stage(self, x: Any, params: Any, depth: int, num_heads: int, window_size: Any) -> Any:
+        """(B, H, W, C) -> the same, merged if ``params`` has a ``downsample``: parts of a network."""
+        return self._apply_stage(x, params, depth, num_heads, window_size)
+
+    def swin_features(self, images: Any, params: Any, config: Any) -> Any:
+        """(B, 3, H, W) -> the map (B, H', W', C') of every stage."""
+        return self._list_maps(images, params, config)
+
+    def swin_transformer(self, images: Any, params: Any, config: Any) -> Any:
+        """(B, 3, H, W) -> (B, classes)."""
+        return self._network(params, config)(images)
+
+    def _merge(self, x: Any, params: Any) -> Any:
+        merging = self.made(getattr(self.swin, self.merging_class), dim=x.shape[-1])
+        return self.with_weights("merging", merging, params)(x)
+
+    def _apply_block(
+        self, x: Any, params: Any, num_heads: int, window_size: Any, shift_size: Any, kept: Any
+    ) -> Any:
         block = self.made(
-            self.swin.SwinTransformerBlock,
+            getattr(self.swin, self.block_class),
             dim=x.shape[-1],
             num_heads=num_heads,
             window_size=list(two(window_size)),
@@ -91,15 +115,13 @@ class Torchvision(Peer):
         with dropping(block, ("stochastic_depth",), kept):
             return block(x)
 
-    def swin_stage(self, x: Any, params: Any, depth: int, num_heads: int, window_size: Any) -> Any:
-        """(B, H, W, C) -> the same, merged if ``params`` has a ``downsample``: parts of a network."""
+    def _apply_stage(self, x: Any, params: Any, depth: int, num_heads: int, window_size: Any) -> Any:
         sizes = (depth, 1), (num_heads, num_heads), two(window_size)
         network = self._stages(1, x.shape[-1], *sizes, mlp_ratio=ratio(params["blocks"][0]["mlp"]))
         x = self.with_weights("stage", network[1], {"blocks": params["blocks"]})(x)
-        return self.patch_merging(x, params["downsample"]) if "downsample" in params else x
+        return self._merge(x, params["downsample"]) if "downsample" in params else x
 
-    def swin_features(self, images: Any, params: Any, config: Any) -> Any:
-        """(B, 3, H, W) -> the map (B, H', W', C') of every stage."""
+    def _list_maps(self, images: Any, params: Any, config: Any) -> Any:
         maps, x = [], images
         for number, part in enumerate(self._network(params, config).features):
             x = part(x)
@@ -107,15 +129,11 @@ class Torchvision(Peer):
                 maps.append(x)
         return maps
 
-    def swin_transformer(self, images: Any, params: Any, config: Any) -> Any:
-        """(B, 3, H, W) -> (B, classes)."""
-        return self._network(params, config)(images)
-
     def _attention(
         self, channels: int, heads: int, window_size: Any, shift_size: Any, qkv_bias: bool = True
     ) -> Any:
         return self.made(
-            self.swin.ShiftedWindowAttention,
+            getattr(self.swin, self.attention_class),
             dim=channels,
             window_size=list(two(window_size)),
             shift_size=list(two(shift_size)),
@@ -136,6 +154,8 @@ class Torchvision(Peer):
             window_size=list(window),
             mlp_ratio=mlp_ratio,
             stochastic_depth_prob=0.0,
+            block=getattr(self.swin, self.block_class),
+            downsample_layer=getattr(self.swin, self.merging_class),
         )
         return network.features
 
@@ -151,6 +171,8 @@ class Torchvision(Peer):
             window_size=list(two(config.window_size)),
             mlp_ratio=config.mlp_ratio,
             stochastic_depth_prob=0.0,
+            block=getattr(self.swin, self.block_class),
+            downsample_layer=getattr(self.swin, self.merging_class),
             num_classes=config.num_classes,
         )
         return self.with_weights("network", network, params)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import swin_reference
+from swin_reference.attention_v2 import LARGEST_LOGIT_SCALE
 from swin_weights import flatten, unflatten
 
 from swin_properties.bugs.backward.complex_step import Change, change_oracle, complex_step_vjp, with_vjp
@@ -171,6 +172,54 @@ def windows_reversed(function: Callable[..., Any]) -> Callable[..., Any]:
     return changed
 
 
+def bias_mlp_detached(table: Callable[..., Any]) -> Callable[..., Any]:
+    """Gives the first layer of V2's bias MLP no gradient."""
+
+    def changed(params: Any, *sizes: Any) -> Any:
+        first = {name: np.asarray(x).real for name, x in params["0"].items()}
+        return table({**params, "0": first}, *sizes)
+
+    return changed
+
+
+def clamp_passed(cosine_window_attention: Callable[..., Any]) -> Callable[..., Any]:
+    """Passes the gradient of V2's logit scale through the clamp."""
+
+    def changed(x: Any, params: Any, *sizes: Any, **kwargs: Any) -> Any:
+        scale = params["logit_scale"]
+        below = np.minimum(scale.real, LARGEST_LOGIT_SCALE - 1e-9) + 1j * scale.imag
+        right = cosine_window_attention(x, params, *sizes, **kwargs)
+        return right.real + 1j * cosine_window_attention(x, {**params, "logit_scale": below}, *sizes).imag
+
+    return changed
+
+
+def constant_length(_: Callable[..., Any]) -> Callable[..., Any]:
+    """Takes the length of V2's queries and keys as a constant in the backward."""
+    return lambda x: x / np.maximum(np.sqrt((x.real * x.real).sum(axis=-1, keepdims=True)), 1e-12)
+
+
+def slope_at_zero(normalise: Callable[..., Any]) -> Callable[..., Any]:
+    """Differentiates the length at 0, where it has no slope: 0 / 0."""
+
+    def changed(x: Any) -> Any:
+        y = normalise(x)
+        no_length = (x.real == 0).all(axis=-1, keepdims=True)
+        return np.where(no_length, y.real + 1j * np.nan, y) if np.iscomplexobj(x) else y
+
+    return changed
+
+
+def mask_forgotten_in_v2(cosine_window_attention: Callable[..., Any]) -> Callable[..., Any]:
+    """Computes the backward of V2's attention without a mask."""
+
+    def changed(x: Any, params: Any, heads: int, window: Any, mask: Any = None, trained: Any = None) -> Any:
+        right = cosine_window_attention(x, params, heads, window, mask, trained)
+        return right.real + 1j * cosine_window_attention(x, params, heads, window, None, trained).imag
+
+    return changed
+
+
 BUGS = {
     bug.name: bug
     for bug in (
@@ -300,6 +349,62 @@ BUGS = {
             "The first layer keeps its random weights.",
             "MoCo v3, which does it on purpose.",
             {"patch_embed": without_gradient("proj.weight", "proj.bias")},
+        ),
+        GradientBug(
+            "detached branches of V2",
+            "The attention branch of V2's block has no gradient.",
+            "Outputs are right; attention never trains.",
+            NOT_SEEN,
+            {"block_v2.shifted_cosine_window_attention": detached},
+        ),
+        GradientBug(
+            "logit scale without gradient",
+            "The logit scale of V2 has no gradient.",
+            "Every head keeps its first scale of 10.",
+            "Fused kernels that are given the scale as a number.",
+            {"cosine_window_attention": without_gradient("logit_scale")},
+        ),
+        GradientBug(
+            "gradient through the clamp",
+            "The clamp of V2's logit scale passes its gradient on.",
+            "A scale above its clamp goes on growing.",
+            "A clamp applied to the weight's data, not in the forward.",
+            {"cosine_window_attention": clamp_passed},
+        ),
+        GradientBug(
+            "constant length",
+            "The backward takes the length of V2's queries and keys as a constant.",
+            "Gradients have a component along the query, which must be 0.",
+            "Kernels that normalise in the forward alone.",
+            {"normalise": constant_length},
+        ),
+        GradientBug(
+            "slope of the length at 0",
+            "The backward of V2's normalisation divides 0 by 0 for a query or key of zeros.",
+            "One empty token makes all gradients NaN.",
+            "A square root without a least value, differentiated.",
+            {"normalise": slope_at_zero},
+        ),
+        GradientBug(
+            "bias MLP without gradient",
+            "The first layer of V2's bias MLP has no gradient.",
+            "The position bias learns only half of its weights.",
+            "A table that is computed once and kept.",
+            {"continuous_position_bias_table": bias_mlp_detached},
+        ),
+        GradientBug(
+            "q_bias without gradient",
+            "V2's q_bias has no gradient.",
+            "The bias keeps its first values.",
+            "The bias joined from parts, where one is easily left a buffer.",
+            {"cosine_window_attention": without_gradient("q_bias")},
+        ),
+        GradientBug(
+            "mask forgotten in V2's backward",
+            "The backward computes V2's weights again without the shifted windows' mask.",
+            "Gradients leak between regions that never saw each other.",
+            NOT_SEEN,
+            {"cosine_window_attention": mask_forgotten_in_v2},
         ),
     )
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -11,6 +12,8 @@ from swin_properties.adapters.implementation import Implementation
 from swin_properties.budget.precision import PRECISIONS
 from swin_properties.bugs.backward.gallery import BUGS
 from swin_properties.bugs.kills import Kills
+from swin_properties.cases.case import NetCase
+from swin_properties.cases.case_v2 import V2_CASES
 from swin_properties.judging import gradients
 from swin_properties.judging.compare import evaluate
 from swin_properties.laws.choosing import choose_laws
@@ -18,7 +21,8 @@ from swin_properties.laws.law import LAWS, Law
 
 GRID = "batch=2 seed=1 grid=4x2 window=2x2 shift=1x1 heads=1 head_dim=4"
 NET = "batch=4 recipe=gentle seed=1 image=2x4 window=1x2 depths=1 heads=1 embed_dim=4 classes=3"
-NETWORKS = ("swin_stage/gradient", "swin_transformer/gradient", "swin_transformer/gradient-reaches")
+V2 = "bias_width=3"
+"""What is added to a case of V2: the MLP of its bias is narrow."""
 
 DTYPES = ("float64", "float32")
 """The planted backward passes are complex steps: NumPy has them in these."""
@@ -31,10 +35,9 @@ def laws() -> list[str]:
 
 def case(law: Law) -> Any:
     """Returns a tiny case: the planted backward passes cost one evaluation for each number."""
-    if law.name in NETWORKS:
-        return law.kind.parse(NET)
-    shifted = law.name.startswith(("shifted", "cyclic", "swin_block"))
-    return law.kind.parse(GRID if shifted else GRID.replace("shift=1x1 ", ""))
+    shifted = law.name.startswith(("shifted", "cyclic", "swin_block", "swin_v2_block"))
+    words = NET if issubclass(law.kind, NetCase) else GRID if shifted else GRID.replace("shift=1x1 ", "")
+    return law.kind.parse(f"{words} {V2}" if law.kind in V2_CASES.values() else words)
 
 
 @cache
@@ -57,10 +60,10 @@ def breaks(name: str, implementation: Any, dtype: str) -> bool:
     return any(one.rho > 1 for one in found)
 
 
-def laws_that_kill(bug: str, dtype: str) -> list[str]:
-    """Returns the laws that kill a planted bug of the backward pass."""
+def laws_that_kill(bug: str, dtype: str, names: Iterable[str] | None = None) -> list[str]:
+    """Returns the laws, of all or of those named, that kill a planted bug of the backward pass."""
     implementation = BUGS[bug].implementation()
-    return [name for name in laws() if breaks(name, implementation, dtype)]
+    return [name for name in names or laws() if breaks(name, implementation, dtype)]
 
 
 @cache

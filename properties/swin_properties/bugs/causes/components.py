@@ -11,7 +11,12 @@ from swin_properties.bugs.gallery import list_reach
 from swin_properties.judging.report import LawResult, Report
 from swin_properties.laws.law import LAWS
 
-THROUGH_BLOCKS = ("swin_features", "swin_transformer")
+THROUGH_BLOCKS = {
+    "swin_features": {"swin_stage", "swin_block"},
+    "swin_transformer": {"swin_stage", "swin_block"},
+    "swin_v2_features": {"swin_v2_stage", "swin_v2_block"},
+    "swin_v2_transformer": {"swin_v2_stage", "swin_v2_block"},
+}
 """The callables that use a stage, though in the oracle they call what is inside it."""
 
 
@@ -23,7 +28,7 @@ def list_used(name: str) -> frozenset[str]:
     ['relative_position_bias', 'relative_position_index']
     """
     used = {path.rpartition(".")[2] for path in list_reach()[name]}
-    used |= {"swin_stage", "swin_block"} if name in THROUGH_BLOCKS else set()
+    used |= THROUGH_BLOCKS.get(name, set())
     return frozenset(used & CONTRACT.keys() - {name})
 
 

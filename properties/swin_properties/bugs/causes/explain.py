@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from swin_properties.adapters.implementation import Implementation
 from swin_properties.bugs import GALLERY
-from swin_properties.bugs.causes.components import Place, find_first_wrong, find_own_needs
-from swin_properties.bugs.causes.match import Exhibit, Found, find_cover, make_exhibit
+from swin_properties.bugs.causes.components import (
+    Place,
+    find_first_wrong,
+    find_own_needs,
+    list_used,
+    order_by_use,
+)
+from swin_properties.bugs.causes.match import Exhibit, Found, find_cover, make_exhibit, match_each
 from swin_properties.bugs.causes.parts import find_part
 from swin_properties.bugs.causes.sampling import Asked, count_numbers, draw_sample
 from swin_properties.bugs.causes.traits import Trait, find_trait
 from swin_properties.bugs.kills import cases
-from swin_properties.cases.case import Case
+from swin_properties.cases.case import Case, NetCase
 from swin_properties.judging.report import LawResult, Report
-from swin_properties.laws.law import LAWS
+from swin_properties.laws.law import LAWS, Law
 
 MOST_LAWS, MOST_CASES = 6, 5
 """How many broken laws, and drawn cases of each, a planted bug must explain."""
@@ -33,9 +39,11 @@ class Cause:
 
     ``crashes`` are what the implementation raised, each with how many laws it broke; ``refused`` what it
     answered though its convention rejects it.  ``place`` is the first wrong component, ``part`` the part of
-    it, ``trait`` the property of the cases, and ``law`` the law that was asked for it.  ``cover`` are planted
-    bugs, the causes that are needed together, of each all that do the same; ``broken`` counts the laws that
-    they had to explain, and ``too_large`` says that their cases were too large to try any.
+    it, ``trait`` the property of the cases, ``law`` the law that was asked for it, and ``sample`` the cases
+    that it was asked on, each with whether it is broken there.  ``cover`` are planted bugs, the causes that
+    are needed together, of each all that do the same; ``exhibits`` are the laws that they had to explain,
+    ``found`` all planted bugs that explain at least one, and ``too_large`` says that the cases were too large
+    to try any.
     """
 
     crashes: tuple[tuple[str, int], ...] = ()
@@ -45,8 +53,10 @@ class Cause:
     law: str = ""
     trait: Trait | None = None
     cover: tuple[tuple[Found, ...], ...] = ()
-    broken: int = 0
     too_large: bool = False
+    sample: tuple[tuple[Case, bool], ...] = field(default=(), repr=False)
+    exhibits: Mapping[str, Sequence[Exhibit]] = field(default_factory=dict, repr=False)
+    found: tuple[Found, ...] = field(default=(), repr=False)
 
     def __str__(self) -> str:
         lines = [f"It raises: {text} ({_count(laws, 'law')})." for text, laws in self.crashes]
@@ -62,20 +72,18 @@ class Cause:
 
     def _describe_cover(self) -> list[str]:
         explained = frozenset(law for alike in self.cover for law in alike[0].laws)
-        lines = []
+        lines, broken = [], len(self.exhibits)
         for alike in self.cover:
             laws = len(alike[0].laws)
-            of = "" if laws == self.broken else f" (explains {laws} of {_count(self.broken, 'broken law')})"
+            of = "" if laws == broken else f" (explains {laws} of {_count(broken, 'broken law')})"
             told = " Or: ".join(describe_bugs(one.bugs) for one in alike[:MOST_CANDIDATES])
             more = len(alike) - MOST_CANDIDATES
             rest = f" Or {_count(more, 'other planted bug')}." if more > 0 else ""
             lines.append(f"It does the same as{of}: {told}{rest}")
             if len(alike) > 1:
                 lines.append("These do the same on all cases that were asked.")
-        if self.broken and len(explained) < self.broken:
-            what = (
-                "it" if not explained else f"the other {_count(self.broken - len(explained), 'broken law')}"
-            )
+        if len(explained) < broken:
+            what = "it" if not explained else f"the other {_count(broken - len(explained), 'broken law')}"
             lines.append(f"No planted bug, and no two together, explain {what}.")
         if self.too_large:
             lines.append("The cases are too large to try planted bugs on.")
@@ -101,10 +109,14 @@ def explain(implementation: Implementation, report: Report) -> str:
     return "" if cause is None else str(cause)
 
 
-def find_cause(implementation: Implementation, report: Report, without: Iterable[str] = ()) -> Cause | None:
+def find_cause(
+    implementation: Implementation,
+    report: Report,
+    ask_sample: Callable[[Law, Implementation, int], list[Asked]] = draw_sample,
+) -> Cause | None:
     """Returns what is known of why laws of a report are broken; None where none is.
 
-    ``without`` names planted bugs that are not tried.
+    ``ask_sample`` asks a law on many cases, chosen by a seed.
     """
     results = [result for result in report.of("broken") if result.counterexample]
     if not results:
@@ -117,32 +129,81 @@ def find_cause(implementation: Implementation, report: Report, without: Iterable
     part, law, trait = "", "", None
     samples: dict[str, list[Asked]] = {}
     if place is not None:
-        law = choose_law(place, told)
-        samples[law] = draw_sample(LAWS[law], implementation, report.seed)
+        place, law, samples = look_closer(
+            place, told, report, lambda name: ask_sample(LAWS[name], implementation, report.seed)
+        )
         trait = find_trait([(one.case, one.broken) for one in samples[law]], place.name)
         oracle = f"{place.name}/oracle"
-        if numeric and oracle in {result.law for result in numeric}:
-            if oracle not in samples:
-                samples[oracle] = draw_sample(LAWS[oracle], implementation, report.seed)
+        if numeric and oracle in samples:
             wrong = [one.case for one in samples[oracle] if one.broken]
             if small := [case for case in wrong if count_numbers(case) <= LARGEST]:
                 part = find_part(place.name, implementation, small)
     # A gradient law that is broken says itself what is wrong.
     forward = [result for result in numeric if LAWS[result.law].tier != "gradient"]
     tried = [result for result in forward if count_numbers(_find_case(result)) <= LARGEST]
-    exhibits = list_exhibits(implementation, report, tried[:MOST_LAWS], samples)
-    cover = find_cover(implementation, report, exhibits, without) if exhibits else []
-    return Cause(
+    exhibits = list_exhibits(implementation, report, choose_results(tried), samples)
+    cause = Cause(
         _group(crashed),
         _group(refused),
         place,
         part,
         law,
         trait,
-        tuple(tuple(alike) for alike in cover),
-        len(exhibits),
-        bool(forward) and not tried,
+        too_large=bool(forward) and not tried,
+        sample=tuple((one.case, one.broken) for one in samples.get(law, ())),
+        exhibits=exhibits,
+        found=tuple(match_each(implementation, report, exhibits)),
     )
+    return name_bugs(cause, implementation, report)
+
+
+def look_closer(
+    place: Place, results: Sequence[LawResult], report: Report, ask: Callable[[str], list[Asked]]
+) -> tuple[Place, str, dict[str, list[Asked]]]:
+    """Returns the first wrong component, the law that tells most of it, and what laws show on many cases.
+
+    A run asks few cases of whole networks, and of one law fewer than of all: so comparisons with the oracle
+    that held are asked on many cases, of the networks that the component uses and of the component itself.
+    """
+    samples: dict[str, list[Asked]] = {}
+    held = report.of("holds")
+    for name in place.holding:
+        law = f"{name}/oracle"
+        if any(result.law == law for result in held) and LAWS[law].kind is NetCase:
+            samples[law] = ask(law)
+            if any(one.broken for one in samples[law]):
+                used = list_used(name)
+                holding, unknown = (
+                    [n for n in names if n in used] for names in (place.holding, place.unknown)
+                )
+                return Place(name, tuple(holding), tuple(unknown)), law, samples
+    told = choose_law(place, results)
+    for law in dict.fromkeys([choose_law(place, [*results, *held]), told]):
+        samples[law] = ask(law)
+        if any(one.broken for one in samples[law]):
+            return place, law, samples
+    return place, told, samples
+
+
+def name_bugs(
+    cause: Cause, implementation: Implementation, report: Report, without: Collection[str] = ()
+) -> Cause:
+    """Returns a cause with the planted bugs that cover its laws; those of ``without`` are not tried."""
+    if not cause.exhibits:
+        return cause
+    cover = find_cover(implementation, report, cause.exhibits, cause.found, without)
+    return replace(cause, cover=tuple(tuple(alike) for alike in cover))
+
+
+def choose_results(results: Sequence[LawResult]) -> list[LawResult]:
+    """Returns the broken laws that planted bugs have to explain: of each component the one that tells most.
+
+    The first component that is wrong comes first; other laws come last.
+    """
+    own = [need for result in results for need in find_own_needs(result)]
+    whole = [choose_law(Place(name), results) for name in order_by_use(dict.fromkeys(own))]
+    by_name = {result.law: result for result in results}
+    return [by_name[name] for name in dict.fromkeys([*whole, *by_name])][:MOST_LAWS]
 
 
 def _kind(result: LawResult) -> str:

@@ -11,7 +11,7 @@ from swin_properties.adapters.contract import CONTRACT
 from swin_properties.adapters.implementation import Implementation
 from swin_properties.budget.within import within_budget
 from swin_properties.cases.case import Case
-from swin_properties.cases.recipes import scaled
+from swin_properties.cases.recipes import of_cosines, scaled
 
 Change = Callable[[Any], Any]
 """Returns parameters with something switched off."""
@@ -47,6 +47,8 @@ def level(params: Any) -> Any:
     if not isinstance(params, Mapping):
         return params
     changed = {name: level(child) for name, child in params.items()}
+    if "logit_scale" in changed:  # of V2
+        return silence_table(of_cosines("uniform", changed))
     if "qkv" in changed:
         changed["qkv"] = {name: scaled(x, 0.0, 1.0) for name, x in changed["qkv"].items()}
         changed["relative_position_bias_table"] = 0 * changed["relative_position_bias_table"]
@@ -61,17 +63,32 @@ def silence_attention(params: Any) -> Any:
         return params
     if "qkv" in params:
         return silence(params, "proj")
+    if _is_block_of_v2(params):
+        return silence(params, "norm1")
     return {name: silence_attention(child) for name, child in params.items()}
 
 
 def silence_mlp(params: Any) -> Any:
     """Returns parameters of blocks whose MLP adds nothing."""
-    return silence(params, "fc2")
+    if isinstance(params, list):
+        return [silence_mlp(child) for child in params]
+    if not isinstance(params, Mapping):
+        return params
+    if "fc2" in params:
+        return silence(params, "fc2")
+    if _is_block_of_v2(params):
+        return silence(params, "norm2")
+    return {name: silence_mlp(child) for name, child in params.items()}
+
+
+def _is_block_of_v2(params: Mapping[str, Any]) -> bool:
+    """Tells whether parameters are those of a block whose branches end with their norms."""
+    return "norm1" in params and "logit_scale" in params["attn"]
 
 
 def silence_table(params: Any) -> Any:
-    """Returns parameters without a position bias."""
-    return silence(params, "relative_position_bias_table")
+    """Returns parameters without a position bias; in V2 it is then the same for all offsets."""
+    return silence(params, "relative_position_bias_table", "2")
 
 
 def is_right(name: str, implementation: Implementation, cases: Iterable[Case], change: Change) -> bool:
@@ -103,12 +120,12 @@ def find_part(name: str, implementation: Implementation, cases: list[Case]) -> s
     ``cases`` are such on which the callable is not the oracle's.
     """
     right = partial(is_right, name, implementation, cases[:MOST])
-    if name == "window_attention" or name == "shifted_window_attention":
-        return _find_part_of_attention(right, name == "shifted_window_attention")
-    if name not in ("swin_block", "swin_stage", "swin_features", "swin_transformer"):
+    if name.endswith("window_attention"):
+        return _find_part_of_attention(right, name.startswith("shifted"))
+    if not name.startswith("swin_") or name.endswith("patch_merging"):
         return ""
     without_attention, without_mlp = right(silence_attention), right(silence_mlp)
-    whole = "a block" if name == "swin_block" else "each block"
+    whole = "a block" if name.endswith("_block") else "each block"
     if without_attention and without_mlp:
         return f"with the attention of {whole} switched off it is right, and with the MLP switched off too"
     if without_attention:
@@ -121,7 +138,7 @@ def find_part(name: str, implementation: Implementation, cases: list[Case]) -> s
         return (
             f"with the MLP of {whole} switched off it is right, so the fault is in the MLP branch or its norm"
         )
-    if name == "swin_block":
+    if name.endswith("_block"):
         return ""
     if not right(lambda params: silence_mlp(silence_attention(params))):
         return "with all blocks switched off it is still wrong, so the fault is outside the blocks"

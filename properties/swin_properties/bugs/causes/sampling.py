@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import prod
 from zlib import crc32
@@ -14,7 +15,7 @@ from swin_properties.adapters.implementation import Implementation
 from swin_properties.cases.case import Case, GridCase, NetCase
 from swin_properties.cases.draws import draw_each
 from swin_properties.cases.strategies import Listed
-from swin_properties.judging.compare import CaseResult, evaluate
+from swin_properties.judging.compare import evaluate
 from swin_properties.judging.one_law import is_slow
 from swin_properties.laws.law import Law
 
@@ -30,52 +31,50 @@ ENOUGH = 64
 
 @dataclass(frozen=True)
 class Asked:
-    """A case and what the law showed on it."""
+    """A case, and whether the law is broken on it."""
 
     case: Case
-    result: CaseResult
-
-    @property
-    def broken(self) -> bool:
-        """Returns whether the law is broken on the case."""
-        return self.result.seen is not None
+    broken: bool
 
 
 def draw_sample(law: Law, implementation: Implementation, seed: int) -> list[Asked]:
     """Asks a law on many cases, of each size that its strategy draws, up to `WORK`."""
-    left = WORK
-    found: dict[Case, Asked] = {}
+    found = []
+    for case in draw_cases(law, implementation, seed):
+        with suppress(Declined):
+            found.append(Asked(case, evaluate(law, implementation, case).seen is not None))
+    return found
 
-    def ask(drawn: Case) -> None:
+
+def draw_cases(law: Law, implementation: Implementation, seed: int) -> list[Case]:
+    """Returns many cases of a law, those that an implementation is asked in their place."""
+    left = WORK
+    found: dict[Case, None] = {}
+
+    def note(drawn: Case) -> None:
         nonlocal left
         case = implementation.fit_case(drawn, law.needs)
-        if case in found or count_numbers(case) > left:
-            return
-        left -= count_numbers(case)
-        try:
-            found[case] = Asked(case, evaluate(law, implementation, case))
-        except Declined:
-            return
+        if case not in found and count_numbers(case) <= left:
+            left -= count_numbers(case)
+            found[case] = None
 
     if isinstance(law.cases, Listed):
         for case in law.cases.every(3, 2):
-            ask(case)
-        return list(found.values())
+            note(case)
+        return list(found)
     number = GRADIENTS if law.tier == "gradient" else NETWORKS if law.kind is NetCase else GRIDS
-    draw_each(law.cases.strategy, ask, number, crc32(f"{seed} {law.name} more".encode()), shrink=False)
+    draw_each(law.cases.strategy, note, number, crc32(f"{seed} {law.name} more".encode()), shrink=False)
     for case in list(vary(list(found), law.full)):
-        ask(case)
+        note(case)
     for name, strategy in law.cases.large.items():
         if not is_slow(law, name):
-            try:
-                draw_each(strategy, ask, 1, crc32(f"{seed} {law.name} {name} more".encode()), shrink=False)
-            except Unsatisfiable:
-                continue
-    return list(found.values())
+            with suppress(Unsatisfiable):
+                draw_each(strategy, note, 1, crc32(f"{seed} {law.name} {name} more".encode()), shrink=False)
+    return list(found)
 
 
 def vary(cases: list[Case], full: bool) -> Iterator[Case]:
-    """Yields cases of one image, of which few are drawn where a budget needs many numbers.
+    """Yields cases of one image and of two, of which few are drawn where a budget needs many numbers.
 
     ``full``: also cases whose numbers use all bits, of which none is drawn.
     """
@@ -85,6 +84,7 @@ def vary(cases: list[Case], full: bool) -> Iterator[Case]:
         small = isinstance(case, GridCase) and prod(case.grid) * case.channels < ENOUGH
         if not small:
             yield replace(case, batch=1)
+            yield replace(case, batch=2)
 
 
 def count_numbers(case: Case) -> int:

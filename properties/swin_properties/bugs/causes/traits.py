@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
@@ -10,7 +10,7 @@ from math import prod
 from typing import Any
 
 from swin_properties.adapters.contract import list_parameters
-from swin_properties.cases.case import Case, GridCase, NetCase
+from swin_properties.cases.case import Case, GridCase, NetCase, ScheduleCase
 from swin_properties.cases.measured import measure
 
 Sample = Sequence[tuple[Case, bool]]
@@ -54,7 +54,7 @@ class Trait:
         return f"broken on {few} {self.within} cases {where}"
 
 
-def _spans(case: GridCase) -> tuple[bool, bool]:
+def _spans(case: GridCase | NetCase) -> tuple[bool, bool]:
     """Returns for each axis whether a window is as large as the grid, or larger."""
     height, width = (side <= m for side, m in zip(case.grid, case.window, strict=True))
     return height, width
@@ -83,14 +83,31 @@ GRID = [
     ),
     _make("shifts that differ", lambda case: case.shift[0] != case.shift[1], "shift"),
     _make(
-        "a shift other than half the window, rounded down",
-        lambda case: case.shift != (case.window[0] // 2, case.window[1] // 2),
+        "a shift by other than half the window, rounded down, along an axis that shifts",
+        lambda case: any(s and s != m // 2 for s, m in zip(case.shift, case.window, strict=True)),
         "shift window",
+    ),
+    _make(
+        "a shift that moves tokens",
+        lambda case: any(s % side for s, side in zip(case.shift, case.grid, strict=True)),
+        "shift grid",
+    ),
+    _make(
+        "a shift that two rolls do not undo",
+        lambda case: any(2 * s % side for s, side in zip(case.shift, case.grid, strict=True)),
+        "shift grid",
     ),
     _make("a padded grid", lambda case: case.padded != case.grid, "grid window"),
     _make("a grid of whole windows", lambda case: case.padded == case.grid, "grid window"),
     _make("a grid padded at the bottom", lambda case: case.padded[0] != case.grid[0], "grid window"),
     _make("a grid padded at the right", lambda case: case.padded[1] != case.grid[1], "grid window"),
+    _make(
+        "a shift along a padded axis",
+        lambda case: any(
+            s and p > side for s, p, side in zip(case.shift, case.padded, case.grid, strict=True)
+        ),
+        "shift grid window",
+    ),
     _make("a height different from the width", lambda case: case.grid[0] != case.grid[1], "grid"),
     _make("a window that is not square", lambda case: case.window[0] != case.window[1], "window"),
     _make("a square window", lambda case: case.window[0] == case.window[1], "window"),
@@ -101,6 +118,9 @@ GRID = [
     _make(
         "a window with an odd side", lambda case: case.window[0] % 2 == 1 or case.window[1] % 2 == 1, "window"
     ),
+    _make("several tokens in the grid", lambda case: prod(case.grid) > 1, "grid"),
+    _make("several rows of tokens", lambda case: case.grid[0] > 1, "grid"),
+    _make("several columns of tokens", lambda case: case.grid[1] > 1, "grid"),
     _make("several windows", lambda case: case.padded != case.window, "grid window"),
     _make("several windows along the rows", lambda case: case.padded[0] > case.window[0], "grid window"),
     _make("several windows along the columns", lambda case: case.padded[1] > case.window[1], "grid window"),
@@ -145,6 +165,17 @@ GRID = [
         lambda case: prod(case.window) % 32 > 0,
         "window",
     ),
+    _make(
+        "a shift other than half the window, rounded down",
+        lambda case: case.shift != (case.window[0] // 2, case.window[1] // 2),
+        "shift window",
+    ),
+    _make(
+        "a window side above 1 other than the grid's",
+        lambda case: any(side != m > 1 for side, m in zip(case.grid, case.window, strict=True)),
+        "grid window",
+    ),
+    _make("a window other than the grid", lambda case: case.window != case.grid, "grid window"),
 ]
 """Properties of grids, the plainest first: the first of several that part the cases alike is told."""
 
@@ -152,6 +183,30 @@ NET = [
     _make("several blocks in a stage", lambda case: max(case.depths) > 1, "depths"),
     _make("several stages", lambda case: len(case.depths) > 1, "depths"),
     _make("a shift in some block", lambda case: _shifts(case), "network"),
+    _make("several blocks in the first stage", lambda case: case.depths[0] > 1, "depths"),
+    _make("a window of more than one token", lambda case: prod(case.window) > 1, "window"),
+    _make(
+        "a first grid larger than the window along both axes",
+        lambda case: not any(_spans(case)),
+        "image patch window",
+    ),
+    _make(
+        "a window that spans the first grid along an axis",
+        lambda case: any(_spans(case)),
+        "image patch window",
+    ),
+    _make(
+        "a window that spans the first grid along one axis only",
+        lambda case: sum(_spans(case)) == 1,
+        "image patch window",
+    ),
+    _make(
+        "a window with an odd side above 1",
+        lambda case: any(m % 2 and m > 1 for m in case.window),
+        "window",
+    ),
+    _make("a last map of several tokens", lambda case: prod(case.stage_grids[-1]) > 1, "image patch depths"),
+    _make("several rows and columns of tokens", lambda case: min(case.grid) > 1, "image patch"),
     _make("a height different from the width", lambda case: case.image[0] != case.image[1], "image"),
     _make(
         "an image that is no whole number of patches",
@@ -177,6 +232,15 @@ NET = [
 ]
 """Properties of networks."""
 
+SCHEDULE = [
+    _make("several stages", lambda case: len(case.depths) > 1, "depths"),
+    _make("several blocks", lambda case: sum(case.depths) > 1, "depths"),
+    _make("a rate above 0", lambda case: case.eighths > 0, "eighths"),
+]
+"""Properties of drop path's schedules."""
+
+PROPERTIES: dict[type[Case], list[Property]] = {GridCase: GRID, NetCase: NET, ScheduleCase: SCHEDULE}
+
 RECIPES = {
     "generic": "generic numbers",
     "flat": "tokens that are nearly constant, as LayerNorm's eps shows",
@@ -188,6 +252,9 @@ RECIPES = {
     "full": "numbers that use all bits",
 }
 """The recipes in words that follow "cases with"."""
+
+OTHER_RECIPES = {"uniform": "weights with queries and a bias", "big": "numbers that are not large"}
+"""The words of all recipes but one."""
 
 SIZES: list[tuple[str, Callable[[Any], int], str]] = [
     ("a window side above {}", lambda case: max(measure(case).window), "window"),
@@ -256,10 +323,11 @@ def list_properties(cases: Sequence[Case], component: str = "") -> Iterator[Prop
     """
     kind = type(cases[0])
     unseen = list_unseen(component) if component and kind is GridCase else frozenset()
-    properties = GRID if kind is GridCase else NET if kind is NetCase else []
-    yield from (one for one in properties if not one.looks_at & unseen)
+    yield from (one for one in PROPERTIES[kind] if not one.looks_at & unseen)
     for recipe in dict.fromkeys(case.recipe for case in cases):
         yield Property(RECIPES[recipe], partial(_has_recipe, recipe))
+        if recipe in OTHER_RECIPES:
+            yield Property(OTHER_RECIPES[recipe], partial(_has_other_recipe, recipe))
     for words, size, looks_at in SIZES if kind in (GridCase, NetCase) else []:
         if not set(looks_at.split()) & unseen:
             for step in sorted({size(case) for case in cases})[:-1]:
@@ -270,12 +338,34 @@ def _has_recipe(recipe: str, case: Case) -> bool:
     return case.recipe == recipe
 
 
+def _has_other_recipe(recipe: str, case: Case) -> bool:
+    return case.recipe != recipe
+
+
+def find_property(words: str, kind: type[Case]) -> Property:
+    """Returns a property of cases of a type by its words.
+
+    Errors: ``LookupError`` for words that are no property's.
+
+    >>> find_property("a shift", GridCase).has(GridCase(window=(2, 1), shift=(1, 0)))
+    True
+    """
+    recipes = [Property(text, partial(_has_recipe, recipe)) for recipe, text in RECIPES.items()]
+    others = [Property(text, partial(_has_other_recipe, recipe)) for recipe, text in OTHER_RECIPES.items()]
+    for one in (*PROPERTIES[kind], *recipes, *others):
+        if one.words == words:
+            return one
+    raise LookupError(
+        f"the words are those of a property of a {kind.__name__}, got {words!r}: see PROPERTIES"
+    )
+
+
 def _exceeds(size: Callable[[Any], int], step: int, case: Case) -> bool:
     return size(case) > step
 
 
 def find_trait(sample: Sample, component: str = "") -> Trait | None:
-    """Returns the plainest property, or two, that all broken cases of a sample have and few others.
+    """Returns the plainest property, or two or three, that all broken cases of a sample have and few others.
 
     ``component`` is the callable that was asked.  None where no case is broken.  Where nothing parts them
     exactly, it is the property with the fewest cases that have it and hold.
@@ -295,13 +385,38 @@ def find_trait(sample: Sample, component: str = "") -> Trait | None:
     shared = [one for one in properties if all(map(one.has, broken))]
     left = {one: frozenset(i for i, case in enumerate(holding) if one.has(case)) for one in shared}
     single = [one for one in shared if len(left[one]) < len(holding)]
-    found: list[tuple[tuple[Property, ...], frozenset[int]]] = [((one,), left[one]) for one in single]
-    pairs = combinations(single, 2)  # two are told only where they part the cases exactly
-    found += [((one, other), frozenset()) for one, other in pairs if not left[one] & left[other]]
-    if not found:
+    if not single:
         return whole
-    chosen, kept = min(found, key=lambda pair: (len(pair[1]), len(pair[0])))
+    # Several are told only where they part the cases exactly.
+    exact = (chosen for number in (1, 2, 3) if (chosen := _choose_exact(number, left, single)))
+    chosen = next(exact, (min(single, key=lambda one: len(left[one])),))
+    kept = _intersect(left, chosen)
     others = len(holding) - len(kept)
     if min(others, len(broken)) < FEWEST:
         return whole
     return Trait(chosen, len(broken), len(broken) + len(kept), others)
+
+
+def _choose_exact(
+    number: int, left: Mapping[Property, frozenset[int]], single: Sequence[Property]
+) -> tuple[Property, ...]:
+    """Returns the plainest properties, so many together, that no case has which holds; else none.
+
+    ``left`` are the cases that have each and hold.  Each of several has to exclude more than one case that
+    the others leave: else it is there by chance.
+    """
+    places = {one: place for place, one in enumerate(single)}
+    found = [
+        chosen
+        for chosen in combinations(single, number)
+        if not _intersect(left, chosen)
+        and (
+            number == 1
+            or all(len(_intersect(left, others)) > 1 for others in combinations(chosen, number - 1))
+        )
+    ]
+    return min(found, key=lambda chosen: sum(places[one] for one in chosen), default=())
+
+
+def _intersect(left: Mapping[Property, frozenset[int]], chosen: Sequence[Property]) -> frozenset[int]:
+    return frozenset.intersection(*(left[one] for one in chosen))
