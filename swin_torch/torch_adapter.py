@@ -224,7 +224,7 @@ class Adapter(TorchAdapter):
     ) -> Tensor:
         """((2 Mh - 1)(2 Mw - 1), heads)."""
         first, last = params["0"], params["2"]["weight"]
-        sizes = window_size, pretrained_window_size
+        sizes = window_size, pretrained_window_size, self.decided.offsets
         table = functional_v2.continuous_position_bias_table(first["weight"], first["bias"], last, *sizes)
         return table.to(last.dtype)
 
@@ -238,7 +238,7 @@ class Adapter(TorchAdapter):
         pretrained_window_size: Size | None = None,
     ) -> Tensor:
         """(B nW, N, C), additive mask (nW, N, N) -> same."""
-        sizes = x.shape[-1], num_heads, window_size, "q_bias" in params, pretrained_window_size
+        sizes = x.shape[-1], num_heads, window_size, "q_bias" in params, pretrained_window_size, self.decided
         return self._module(params, CosineWindowAttention, *sizes)(x, mask)
 
     def shifted_cosine_window_attention(
@@ -251,7 +251,7 @@ class Adapter(TorchAdapter):
         pretrained_window_size: Size | None = None,
     ) -> Tensor:
         """(B, H, W, C) -> same."""
-        sizes = x.shape[-1], num_heads, window_size, "q_bias" in params, pretrained_window_size
+        sizes = x.shape[-1], num_heads, window_size, "q_bias" in params, pretrained_window_size, self.decided
         attention = self._module(params, CosineWindowAttention, *sizes)
         fast = self.ways == "fast"
         attend = ways_v2.shifted_cosine_window_attention if fast else functional.shifted_window_attention

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from swin_torch.blocks.parts import Branches, Parameters, find_layers
 from swin_torch.blocks.touched import Kinds, find_touch
 from swin_torch.geometry import functional_v2
+from swin_torch.geometry.conventions import Convention
 
 Weights = tuple[Tensor, Tensor, Tensor]
 
@@ -31,6 +32,7 @@ class CosineAttention(nn.Module):
     proj: nn.Linear
     window_size: tuple[int, int]
     pretrained_window_size: tuple[int, int] | None
+    convention: Convention
 
     def __init__(self) -> None:
         """Keeps no table yet."""
@@ -49,20 +51,26 @@ class CosineAttention(nn.Module):
         """
         sizes = self.window_size, self.pretrained_window_size
         if find_touch(self.cpb_mlp, BIAS_MLP) is not None:
-            offsets = functional_v2.find_offsets(*sizes, self.logit_scale.dtype, self.logit_scale.device)
+            offsets = functional_v2.find_offsets(
+                *sizes, self.logit_scale.dtype, self.logit_scale.device, self.convention.offsets
+            )
             return 16 * self.cpb_mlp(offsets).sigmoid()
         layers: Any = self.cpb_mlp
         of: Weights = (layers[0].weight, layers[0].bias, layers[2].weight)
         if torch.is_grad_enabled() or torch.compiler.is_compiling() or not _lie_on_a_cpu(of):
-            return functional_v2.continuous_position_bias_table(*of, *sizes)
+            return functional_v2.continuous_position_bias_table(*of, *sizes, self.convention.offsets)
         kept = self._kept
         if kept is not None and all(map(_equal, kept[0], of)):
             return kept[1]
         with torch.inference_mode(False), torch.no_grad():
             weights = of[0].clone(), of[1].clone(), of[2].clone()
-            table = functional_v2.continuous_position_bias_table(*weights, *sizes)
+            table = functional_v2.continuous_position_bias_table(*weights, *sizes, self.convention.offsets)
         self._kept = weights, table
         return table
+
+    def find_factors(self) -> Tensor:
+        """Returns what multiplies the cosines, one a head."""
+        return functional_v2.find_factors(self.logit_scale, self.convention.clamp)
 
 
 class BlockV2(Branches):
@@ -98,7 +106,7 @@ def find_parameters(block: BlockV2) -> tuple[Parameters, Tensor]:
         fc2.weight,
         fc2.bias,
     )
-    return of, functional_v2.find_factors(attn.logit_scale)
+    return of, attn.find_factors()
 
 
 def find_misfit_of_attention(attn: CosineAttention, channels: int) -> str | None:

@@ -136,7 +136,7 @@ def _mlp_half(block: BlockV2, x: Tensor) -> Tensor:
 def attend(x: Tensor, attn: CosineAttention, plan: Plan, convention: Convention) -> Tensor:
     """Returns the (S)W-MSA of tokens by the fused attention: (B, H, W, C) -> same."""
     bias = functional_v2.join_biases(attn.q_bias, attn.v_bias)
-    factors = functional_v2.find_factors(attn.logit_scale)
+    factors = attn.find_factors()
     qkv = linear(x, attn.qkv.weight, bias)
     return attn.proj(cosines.attend(qkv, attn.compute_table(), bias, factors, plan, convention.mask_value))
 

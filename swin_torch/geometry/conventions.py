@@ -43,6 +43,11 @@ def take_convention(name: str | Convention) -> Convention:
                 f"swin_torch computes with {decision}={own}, got {decision}={asked}: leave it out, or use "
                 "swin_reference"
             )
+    if convention.grid == "built-nominal":
+        raise ValueError(
+            "swin_torch decides windows and shifts from the grid at hand, got grid=built-nominal of "
+            f"{convention.name}: use grid=run-time, or swin_reference"
+        )
     return convention
 
 
@@ -87,6 +92,8 @@ def fit_window(grid: Sides, window_size: Size, convention: Convention) -> tuple[
         return window
     if convention.window == "shrink-axis":
         limits = tuple(grid)
+    elif convention.window == "shrink-height":
+        limits = (grid[0],) * 2
     elif any(small) or any(side == m for side, m in zip(grid, window, strict=True)):
         limits = (min(grid),) * 2
     else:
@@ -106,6 +113,8 @@ def fit_shift(grid: Sides, window: tuple[int, int], convention: Convention) -> t
     if convention.shift == "never":
         return halves
     several = [side > m for side, m in zip(grid, window, strict=True)]
+    if convention.shift == "height":
+        return halves if several[0] else (0, 0)
     if convention.shift == "min":
         return halves if all(several) else (0, 0)
     return (halves[0] if several[0] else 0), (halves[1] if several[1] else 0)

@@ -14,6 +14,8 @@ from swin_torch.geometry.sizes import Size, check_window
 LARGEST_LOGIT_SCALE = log(100.0)
 """The logit scale is clamped to this: a cosine is multiplied by at most 100."""
 
+LARGEST_IN_FLOAT32 = torch.tensor(LARGEST_LOGIT_SCALE, dtype=torch.float32).item()
+
 SMALLEST_LENGTH = 1e-12
 """A shorter query or key is divided by this, in place of its length."""
 
@@ -23,11 +25,13 @@ def log_spaced_offsets(
     pretrained_window_size: Size | None = None,
     dtype: torch.dtype = torch.float64,
     device: torch.device | str | None = None,
+    offsets: str = "exact",
 ) -> Tensor:
     """Returns the offset of every row of a bias table along height and width, on a logarithmic scale.
 
     sign(t) log2(1 + 8 |t|) / 3, where t is the offset divided by M - 1, M the side of the window in which the
-    weights were trained.  Where M is 1, t is 0.  It is computed in float64, and then rounded to ``dtype``.
+    weights were trained.  Where M is 1, t is 0.  It is computed in float64, and then rounded to ``dtype``;
+    where a convention's ``offsets`` are "float32", every operation rounds to float32.
 
     Shapes: ((2 Mh - 1)(2 Mw - 1), 2).
 
@@ -36,12 +40,13 @@ def log_spaced_offsets(
     """
     window = check_window(window_size)
     trained = window if pretrained_window_size is None else check_window(pretrained_window_size)
+    real = torch.float32 if offsets == "float32" else torch.float64
     axes = [
-        torch.arange(1 - m, m, dtype=torch.float64, device=device) / max(n - 1, 1)
+        torch.arange(1 - m, m, dtype=real, device=device) / max(n - 1, 1)
         for m, n in zip(window, trained, strict=True)
     ]
     t = torch.stack(torch.meshgrid(axes, indexing="ij"), -1).flatten(0, 1)
-    return (t.sign() * (8 * t.abs()).log1p() / log(8)).to(dtype)
+    return (t.sign() * (1 + 8 * t.abs()).double().log2().to(real) / 3).to(dtype)
 
 
 _KEPT: dict[Any, Tensor] = {}
@@ -49,16 +54,20 @@ _KEPT: dict[Any, Tensor] = {}
 
 
 def find_offsets(
-    window: tuple[int, int], trained: tuple[int, int] | None, dtype: torch.dtype, device: torch.device
+    window: tuple[int, int],
+    trained: tuple[int, int] | None,
+    dtype: torch.dtype,
+    device: torch.device,
+    offsets: str = "exact",
 ) -> Tensor:
     """Returns what `log_spaced_offsets` returns, computed once."""
     if torch.compiler.is_compiling():
-        return log_spaced_offsets(window, trained, dtype, device)
-    key = window, trained, dtype, device
+        return log_spaced_offsets(window, trained, dtype, device, offsets)
+    key = window, trained, dtype, device, offsets
     if (kept := _KEPT.get(key)) is not None:
         return kept
     with torch.inference_mode(False):  # such a tensor could not be used in training later
-        found = log_spaced_offsets(window, trained, dtype, device)
+        found = log_spaced_offsets(window, trained, dtype, device, offsets)
     if is_plain(found):
         _KEPT[key] = found
     return found
@@ -82,10 +91,12 @@ def continuous_position_bias_table(
     last: Tensor,
     window_size: Size,
     pretrained_window_size: Size | None = None,
+    offsets: str = "exact",
 ) -> Tensor:
     """Returns the bias table of a window: 16 sigmoid(MLP(T)), one row for each offset.
 
-    T is that of `log_spaced_offsets`; the MLP is ``last`` ReLU(``first`` T + ``first_bias``).  It is computed
+    T is that of `log_spaced_offsets`, rounded as ``offsets`` says; the MLP is
+    ``last`` ReLU(``first`` T + ``first_bias``).  It is computed
     and returned in float32, or float64 for float64.
 
     Shapes: first (K, 2), first_bias (K), last (heads, K) -> ((2 Mh - 1)(2 Mw - 1), heads).
@@ -96,9 +107,9 @@ def continuous_position_bias_table(
     wide = torch.promote_types(first.dtype, torch.float32)
     window = check_window(window_size)
     trained = None if pretrained_window_size is None else check_window(pretrained_window_size)
-    offsets = find_offsets(window, trained, wide, first.device)
+    given = find_offsets(window, trained, wide, first.device, offsets)
     with torch.autocast(first.device.type, enabled=False):
-        hidden = linear(offsets, first.to(wide), first_bias.to(wide)).relu()
+        hidden = linear(given, first.to(wide), first_bias.to(wide)).relu()
         return 16 * linear(hidden, last.to(wide)).sigmoid()
 
 
@@ -115,14 +126,17 @@ def join_biases(q_bias: Tensor | None, v_bias: Tensor | None) -> Tensor | None:
     return torch.cat([q_bias, torch.zeros_like(q_bias), v_bias])
 
 
-def find_factors(logit_scale: Tensor) -> Tensor:
+def find_factors(logit_scale: Tensor, clamp: str = "exact") -> Tensor:
     """Returns what multiplies the cosines: exp(min(logit_scale, log 100)), at least in float32, one a head.
 
+    Where a convention's ``clamp`` is "float32", log 100 is rounded to float32.
+
     >>> find_factors(torch.tensor([[[0.0]], [[9.0]]]))
-    tensor([  1., 100.])
+    tensor([  1.0000, 100.0000])
     """
     wide = torch.promote_types(logit_scale.dtype, torch.float32)
-    return logit_scale.flatten().to(wide).clamp(max=LARGEST_LOGIT_SCALE).exp()
+    largest = LARGEST_IN_FLOAT32 if clamp == "float32" else LARGEST_LOGIT_SCALE
+    return logit_scale.flatten().to(wide).clamp(max=largest).exp()
 
 
 def turn_to_cosines(qkv: Tensor, factors: Tensor) -> Tensor:

@@ -41,9 +41,14 @@ class CosineWindowAttention(CosineAttention):
         window_size: Size,
         qkv_bias: bool = True,
         pretrained_window_size: Size | None = None,
+        convention: Convention = CANONICAL,
     ) -> None:
-        """``pretrained_window_size`` is that of the weights; None for ``window_size``."""
+        """``pretrained_window_size`` is that of the weights; None for ``window_size``.
+
+        The convention decides how offsets and the clamp are rounded.
+        """
         super().__init__()
+        self.convention = convention
         if num_heads < 1 or channels % num_heads:
             raise ValueError(
                 f"channels must be divisible by heads, got {channels} channels and {num_heads} heads: "
@@ -67,7 +72,7 @@ class CosineWindowAttention(CosineAttention):
         """(B nW, N, C), under an additive mask (nW, N, N) -> same."""
         qkv, joined = self.qkv(x), functional_v2.join_biases(self.q_bias, self.v_bias)
         qkv = qkv if joined is None else qkv + joined
-        qkv = functional_v2.turn_to_cosines(qkv, functional_v2.find_factors(self.logit_scale))
+        qkv = functional_v2.turn_to_cosines(qkv, self.find_factors())
         bias = functional.relative_position_bias(self.compute_table(), self.window_size)
         return self.proj(functional.window_attention(qkv, bias, mask, 1.0))
 
@@ -101,7 +106,9 @@ class SwinV2Block(BlockV2):
         super().__init__(ways, keeping)
         self.convention = convention
         self.drop_path_rate = drop_path_rate
-        self.attn = CosineWindowAttention(channels, num_heads, window_size, qkv_bias, pretrained_window_size)
+        self.attn = CosineWindowAttention(
+            channels, num_heads, window_size, qkv_bias, pretrained_window_size, convention
+        )
         self.norm1 = nn.LayerNorm(channels)
         self.mlp = Mlp(channels, hidden)
         self.norm2 = nn.LayerNorm(channels)

@@ -128,8 +128,8 @@ def _ask_stages(
     steps: Steps,
     maps: dict[str, Any],
 ) -> None:
-    x = images
-    for stage, y in enumerate(implementation.swin_features(images, params, steps.config)):
+    x, features = images, getattr(implementation, name_callable("swin_features", steps))
+    for stage, y in enumerate(features(images, params, steps.config)):
         maps |= {f"layers.{stage}.in": x, f"layers.{stage}.out": implementation.precision.rounded(y)}
         x = maps[f"layers.{stage}.out"]
     maps["head.in"] = x

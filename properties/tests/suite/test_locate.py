@@ -568,3 +568,52 @@ def test_digests_tell_shapes_and_numbers() -> None:
     x = np.arange(4.0)
     assert not np.array_equal(digest(x), digest(x.reshape(2, 2)))
     assert not np.array_equal(digest(x), digest(np.nextafter(x, 9)))
+
+
+V2_NETWORKS = """
+import swin_torch
+import torch
+from swin_reference import hot_parameters, parameter_v2_shapes, SwinV2Config
+from swin_weights import flatten
+
+CONFIG = SwinV2Config(64, 4, 3, 8, (2, 2), (1, 2), 2, num_classes=10)
+
+
+def clean():
+    model = swin_torch.SwinV2Transformer(CONFIG)
+    weights = flatten(hot_parameters(parameter_v2_shapes(CONFIG), seed=0))
+    model.load_state_dict({name: torch.tensor(x) for name, x in weights.items()})
+    return model
+
+
+def eps():
+    model = clean()
+    model.layers[1].blocks[0].norm2.eps = 1e-2
+    return model
+
+
+"""
+
+
+@pytest.mark.parametrize(("fault", "block", "part"), [("clean", "", ""), ("eps", "block 2", "norm2")])
+def test_a_fault_of_v2_is_named(fault: str, block: str, part: str, tmp_path: Path, capsys: Out) -> None:
+    (tmp_path / "v2.py").write_text(V2_NETWORKS)
+    config = {"image_size": 64, "embed_dim": 8, "depths": [2, 2], "num_heads": [1, 2], "window_size": 2}
+    config |= {"num_classes": 10, "pretrained_window_sizes": []}
+    (tmp_path / "v2.json").write_text(json.dumps(config))
+    words = ["--config", str(tmp_path / "v2.json"), "--image", PHOTO, "--in-process"]
+    code = main(["locate", f"{tmp_path / 'v2.py'}:{fault}", *words])
+    said = capsys.readouterr().out
+    assert code == int(bool(block)), said
+    beyond = [line for line in said.splitlines() if "is beyond its budget" in line]
+    assert len(beyond) == int(bool(block))
+    assert all(line.startswith(block) and f"what is wrong is its {part}" in line for line in beyond)
+
+
+def test_an_adapter_of_v2_is_asked_block_by_block(tmp_path: Path, capsys: Out) -> None:
+    config = {"image_size": 64, "embed_dim": 8, "depths": [1, 1], "num_heads": [1, 2], "window_size": 2}
+    config |= {"num_classes": 10, "pretrained_window_sizes": [3, 0]}
+    (tmp_path / "v2.json").write_text(json.dumps(config))
+    words = ["--config", str(tmp_path / "v2.json"), "--image", PHOTO, "--in-process", "--dtype", "float64"]
+    assert main(["locate", "swin_torch", *words]) == 0
+    assert "within its budget throughout" in capsys.readouterr().out

@@ -92,6 +92,29 @@ def test_a_factor_that_is_not_clamped_breaks_a_law(monkeypatch: pytest.MonkeyPat
     assert report.exit_code == 1
 
 
+@pytest.mark.parametrize("changed", ["offsets", "clamp"])
+def test_what_a_convention_rounds_to_float32_is_seen_in_float64(changed: str) -> None:
+    """Under official-v2 the laws hold; under what changes one of its two decisions they would not."""
+    law = {
+        "offsets": "continuous_position_bias_table/oracle",
+        "clamp": "cosine_window_attention/clamp-value",
+    }[changed]
+    report = check("swin_torch", dtype="float64", effort="quick", only=law, convention="official-v2")
+    assert report.exit_code == 0, report.of("broken")
+    other = copy.copy(swin_torch.adapter).with_convention("official-v2")
+    other.decided = replace(other.decided, **{changed: "exact"})
+    other.with_convention = lambda _: other
+    other.with_precision = lambda _: other
+    other.precision = "float64"
+    broken = check(other, dtype="float64", effort="quick", only=law, convention="official-v2", shrink=0)
+    assert broken.exit_code == 1
+
+
+def test_windows_decided_for_one_image_size_are_refused_in_one_sentence() -> None:
+    with pytest.raises(ValueError, match="swin_torch decides windows and shifts from the grid at hand"):
+        swin_torch.SwinV2Transformer(replace(CONFIG, convention="transformers-v2"))
+
+
 # C beside plain operations.
 
 
