@@ -299,5 +299,5 @@ def _find_nearest(
 
 
 def _keep_visible(changed: dict[str, Any]) -> dict[str, str]:
-    """Leaves out what no image size reveals: the mask's value, the clamp, whether other sizes are rejected."""
+    """Leaves out what no image size reveals: the mask's value, the clamp, and rejected sizes."""
     return {key: value for key, value in changed.items() if key not in ("mask_value", "grid", "clamp")}
