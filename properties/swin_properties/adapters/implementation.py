@@ -188,19 +188,19 @@ def apply_convention(convention: Convention, oracle: Any) -> Any:
 
 
 def without_faults(convention: Convention) -> Convention:
-    """Returns a convention without what no law of Swin allows: a leaking mask, padding after the roll,
-    the biases of other tokens.
+    """Returns a convention without what no law of Swin allows.
+
+    That is a leaking mask, padding after the roll, windows and shifts that the height alone decides, and the
+    biases of other tokens.
 
     >>> without_faults(CONVENTIONS["torchvision"]).mask_value
     -inf
     """
     padding = "pad-roll" if convention.padding == "roll-pad" else convention.padding
-    return replace(
-        convention,
-        padding=padding,
-        mask_value=CANONICAL.mask_value,
-        small_table=CANONICAL.small_table,
-    )
+    shift = "min" if convention.shift == "height" else convention.shift
+    window = "shrink-both" if convention.window == "shrink-height" else convention.window
+    decided = {"padding": padding, "shift": shift, "window": window, "small_table": CANONICAL.small_table}
+    return replace(convention, **decided, mask_value=CANONICAL.mask_value)
 
 
 def is_reference(adapter: Any) -> bool:

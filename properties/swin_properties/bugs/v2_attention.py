@@ -386,3 +386,18 @@ def mask_minus_100(
     original: Any, x: Any, params: Any, heads: int, window: Any, mask: Any = None, trained: Any = None
 ) -> Any:
     return original(x, params, heads, window, None if mask is None else np.maximum(mask, -100.0), trained)
+
+
+@bug(
+    "v2-mask-twice",
+    "The mask is added twice.",
+    "Nothing is seen where it is -inf; one of -100 hides twice as much.",
+    "transformers.",
+    component="cosine_window_attention",
+    only_when="",
+)
+@replaces(ATTENTION)
+def mask_twice(
+    original: Any, x: Any, params: Any, heads: int, window: Any, mask: Any = None, trained: Any = None
+) -> Any:
+    return original(x, params, heads, window, None if mask is None else mask + mask, trained)

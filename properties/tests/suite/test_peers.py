@@ -165,10 +165,38 @@ def test_a_peer_of_v2_computes_in_every_precision(name: str, precision: str) -> 
     assert result.status == "holds", result
 
 
-def test_torchvisions_v2_is_not_a_number_in_a_window_of_one_token() -> None:
-    case = find_broken("peer:torchvision-v2", "continuous_position_bias_table/oracle")
-    assert 1 in case.window, case
-    assert_holds("peer:timm-v2", "continuous_position_bias_table/oracle")
+NAN = "continuous_position_bias_table/oracle"
+TWICE = "cosine_window_attention/finite-mask"
+TRANSPOSED = "swin_v2_features/transpose"
+POSITIONS = "swin_v2_transformer/oracle"
+FOUND_IN_V2 = [
+    ("torchvision-v2", NAN, "window=1x2"),
+    ("transformers-v2", TWICE, "grid=2x2 window=2x2 batch=500"),
+    ("transformers-v2", TRANSPOSED, "image=4x8 window=4x4 depths=2 embed_dim=4 batch=21"),
+    ("transformers-v2", POSITIONS, "image=2x2 window=2x2 depths=2 position_embedding=1 batch=2 classes=500"),
+]
+"""Peers of V2, laws that they break, and a case on which they do, while timm's does not."""
+
+
+@pytest.mark.parametrize(("name", "law", "words"), FOUND_IN_V2)
+def test_a_finding_in_v2_is_where_it_was(name: str, law: str, words: str) -> None:
+    case = LAWS[law].cases.kind.parse(words)
+    assert run_case(LAWS[law], load_implementation(f"peer:{name}"), case, str).status == "broken"
+    if law != POSITIONS:  # which timm's does not take
+        assert run_case(LAWS[law], load_implementation("peer:timm-v2"), case, str).status == "holds"
+
+
+@pytest.mark.parametrize(("name", "law", "_"), FOUND_IN_V2)
+def test_a_finding_in_v2_is_found_without_being_looked_for(name: str, law: str, _: str, deep: bool) -> None:
+    if not deep:
+        pytest.skip("a search at default effort takes a minute: the profile deep")
+    case = find_broken(f"peer:{name}", law)
+    assert {
+        NAN: lambda: 1 in case.window,
+        TWICE: lambda: case.window == case.grid,
+        TRANSPOSED: lambda: case.image[0] != case.image[1],
+        POSITIONS: lambda: case.position_embedding,
+    }[law](), case
 
 
 def test_torchvisions_v2_is_not_a_number_in_half_precision() -> None:
@@ -178,21 +206,6 @@ def test_torchvisions_v2_is_not_a_number_in_half_precision() -> None:
     ).results
     assert result.counterexample is not None
     assert "NaN" in result.counterexample.seen
-
-
-def test_transformers_v2_adds_the_mask_twice() -> None:
-    find_broken("peer:transformers-v2", "cosine_window_attention/finite-mask")
-    assert_holds("peer:timm-v2", "cosine_window_attention/finite-mask")
-
-
-def test_transformers_v2_exchanges_height_and_width() -> None:
-    case = find_broken("peer:transformers-v2", "swin_v2_features/transpose")
-    assert case.image[0] != case.image[1], case
-    assert_holds("peer:timm-v2", "swin_v2_features/transpose")
-
-
-def test_transformers_v2_has_no_position_embedding() -> None:
-    assert find_broken("peer:transformers-v2", "swin_v2_transformer/oracle").position_embedding
 
 
 # Known failures of a peer.
