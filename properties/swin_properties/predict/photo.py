@@ -79,10 +79,7 @@ def load_weights(path: str | None, config_name: str | None, image_size: int | No
         said["image_size"] = image_size
     if path is None:
         config = replace(load_config("swin_t" if config_name is None else config_name), **said)
-        if isinstance(config, SwinV2Config):
-            shapes = parameter_v2_shapes(config)
-        else:
-            shapes = parameter_shapes(config)
+        shapes = parameter_v2_shapes(config) if isinstance(config, SwinV2Config) else parameter_shapes(config)
         flat = swin_weights.flatten(hot_parameters(shapes, seed))
         return Weights(flat, config, f"random weights, seed {seed}")
     found = swin_weights.load(path, **said)
