@@ -24,6 +24,18 @@ def name_in_v2(law_or_need: str) -> str:
     return V2_NAMES.get(law_or_need[:end], law_or_need[:end]) + law_or_need[end:]
 
 
+def find_version(law: str) -> str:
+    """Returns the version of Swin that a law is about, "" for what both have alike.
+
+    >>> find_version("swin_v2_block/oracle"), find_version("swin_block/oracle"), find_version("mlp/oracle")
+    ('V2', 'V1', '')
+    """
+    name = law.partition("/")[0]
+    if name in V2_NAMES.values() or name == "continuous_position_bias_table":
+        return "V2"
+    return "V1" if name in V2_NAMES else ""
+
+
 def ask_of_v2(body: Callable[..., Any]) -> Callable[..., Any]:
     """Returns a law's body that asks the V2 of an implementation."""
 

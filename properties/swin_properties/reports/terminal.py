@@ -14,6 +14,7 @@ from rich.table import Table
 from swin_properties.cases.measured import NO_SIZES
 from swin_properties.judging.report import NOT_ASKED, LawResult, Report
 from swin_properties.laws.law import LAWS
+from swin_properties.laws.versions import find_version
 
 MARKS = {
     "holds": "[green]holds[/]",
@@ -227,11 +228,27 @@ def not_offered(report: Report) -> str:
     >>> result = LawResult("a/b", "A law.", "not offered", missing=("vjp", "mlp"))
     >>> not_offered(Report("mine", "float32", "quick", 0, [result, result]))
     'vjp (2 laws), mlp (2 laws)'
+    >>> block = LawResult("swin_v2_block/b", "A law.", "not offered", missing=("swin_v2_block",))
+    >>> not_offered(Report("mine", "float32", "quick", 0, [result, block]))
+    'vjp (1 law), mlp (1 law), Swin V2 (1 law)'
     """
-    needs = Counter(need for result in report.of("not offered") for need in result.missing)
+    version, folded = _find_absent_version(report)
+    absent = [result for result in report.of("not offered") if result not in folded]
+    needs = Counter(need for result in absent for need in result.missing)
+    if folded:
+        needs[version] = len(folded)
     declined = needs.pop("any case drawn", 0)
     told = f"{count(declined, 'law')}: every case that was tried is one you declined"
     return "; ".join(filter(None, [told * bool(declined), _list_needs(needs)]))
+
+
+def _find_absent_version(report: Report) -> tuple[str, list[LawResult]]:
+    """Returns the version of Swin of which nothing of its own is offered, and its laws; V2 if both are."""
+    for version in ("V2", "V1"):
+        laws = [result for result in report.results if find_version(result.law) == version]
+        if laws and all(result.status == "not offered" for result in laws):
+            return f"Swin {version}", laws
+    return "", []
 
 
 def _list_needs(needs: Counter[str]) -> str:
