@@ -34,6 +34,7 @@ def as_logits(formula: Callable[..., Any]) -> Plant:
             window_size: Any,
             mask: Any = None,
             pretrained_window_size: Any = None,
+            *_: Any,
         ) -> Any:
             qkv = layers.linear(x, params["qkv"]["weight"], a.join_biases(params))
             q, k, v = a.split_heads(qkv, num_heads)
@@ -383,9 +384,9 @@ def query_bias_for_keys(original: Any, params: Any) -> Any:
 )
 @replaces(ATTENTION)
 def mask_minus_100(
-    original: Any, x: Any, params: Any, heads: int, window: Any, mask: Any = None, trained: Any = None
+    original: Any, x: Any, params: Any, heads: int, window: Any, mask: Any = None, *rest: Any
 ) -> Any:
-    return original(x, params, heads, window, None if mask is None else np.maximum(mask, -100.0), trained)
+    return original(x, params, heads, window, None if mask is None else np.maximum(mask, -100.0), *rest)
 
 
 @bug(
@@ -398,6 +399,6 @@ def mask_minus_100(
 )
 @replaces(ATTENTION)
 def mask_twice(
-    original: Any, x: Any, params: Any, heads: int, window: Any, mask: Any = None, trained: Any = None
+    original: Any, x: Any, params: Any, heads: int, window: Any, mask: Any = None, *rest: Any
 ) -> Any:
-    return original(x, params, heads, window, None if mask is None else mask + mask, trained)
+    return original(x, params, heads, window, None if mask is None else mask + mask, *rest)

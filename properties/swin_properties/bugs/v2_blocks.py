@@ -251,6 +251,7 @@ def shift_in_even_blocks(o: Any) -> Replacements:
         kept: Any = None,
         pretrained_window_size: Any = None,
         convention: Any = CANONICAL,
+        *_: Any,
     ) -> Any:
         window = o.rules.stage_window(x.shape[1:3], window_size, convention)
         shift = o.rules.stage_shift(x.shape[1:3], window, convention)

@@ -19,7 +19,7 @@ def as_offsets(formula: Callable[[Any, Any], Any]) -> Plant:
     """Plants formula(d, m) as the offsets: d (offsets, 2) whole, m (2,) the window they are divided by."""
 
     def plant(_: Any) -> Replacements:
-        def offsets(window_size: Any, pretrained_window_size: Any = None) -> Any:
+        def offsets(window_size: Any, pretrained_window_size: Any = None, *_: Any) -> Any:
             window = window_pair(window_size)
             trained = window if pretrained_window_size is None else window_pair(pretrained_window_size)
             axes = np.meshgrid(*(np.arange(1.0 - m, m) for m in window), indexing="ij")
@@ -212,7 +212,7 @@ def window_one_nan(d: Any, m: Any) -> Any:
     only_when="",
 )
 @replaces(OFFSETS)
-def pretrained_ignored(original: Any, window_size: Any, pretrained_window_size: Any = None) -> Any:
+def pretrained_ignored(original: Any, window_size: Any, pretrained_window_size: Any = None, *_: Any) -> Any:
     return original(window_size)
 
 
@@ -224,7 +224,9 @@ def pretrained_ignored(original: Any, window_size: Any, pretrained_window_size: 
     only_when="",
 )
 @replaces(OFFSETS)
-def pretrained_not_less_one(original: Any, window_size: Any, pretrained_window_size: Any = None) -> Any:
+def pretrained_not_less_one(
+    original: Any, window_size: Any, pretrained_window_size: Any = None, *_: Any
+) -> Any:
     if pretrained_window_size is None:
         return original(window_size)
     mh, mw = window_pair(pretrained_window_size)
@@ -237,7 +239,7 @@ def as_table(formula: Callable[..., Any]) -> Plant:
     def plant(o: Any) -> Replacements:
         position = o.position_bias_v2
 
-        def table(params: Any, window_size: Any, pretrained_window_size: Any = None) -> Any:
+        def table(params: Any, window_size: Any, pretrained_window_size: Any = None, *_: Any) -> Any:
             offsets = position.log_spaced_offsets(window_size, pretrained_window_size)
             offsets = offsets.astype(params["0"]["weight"].real.dtype)
             return formula(offsets, params["0"], params["2"], o.layers.linear)

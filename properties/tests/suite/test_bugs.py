@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import swin_reference
+from swin_properties.adapters.answers import BadAnswer, Raised
+from swin_properties.adapters.contract import CONTRACT
 from swin_properties.budget.precision import PRECISIONS
 from swin_properties.bugs import GALLERY, Bug, kills, oracle_copy, touched
 from swin_properties.bugs.causes import predicates
 from swin_properties.bugs.causes.components import list_used
-from swin_properties.cases.case import Case
+from swin_properties.cases.case import Case, GridCase, NetCase, ScheduleCase
+from swin_properties.cases.case_v2 import with_v2
 from swin_properties.laws import choosing
 from swin_properties.laws.law import LAWS
 
@@ -131,3 +135,27 @@ def test_what_a_pass_would_have_caught_depends_on_what_is_offered() -> None:
     assert not missed
     caught, missed = kills.caught(["mlp/gelu-odd-part"], ["mlp"], "float32", "default")
     assert "gelu-tanh" in missed, "x = gelu(x) - gelu(-x) holds for both forms"
+
+
+USUAL = with_v2(
+    {
+        GridCase: GridCase(batch=2, grid=(6, 9), window=(2, 3), shift=(1, 1), heads=2, head_dim=3),
+        NetCase: NetCase(
+            image=(12, 12), patch=(2, 2), window=(3, 2), depths=(2, 1), heads=(1, 2), embed_dim=4, classes=3
+        ),
+        ScheduleCase: ScheduleCase(depths=(2, 1)),
+    }
+)
+
+
+@pytest.mark.parametrize("name", GALLERY)
+def test_a_planted_bug_answers_wrongly_and_does_not_raise(name: str) -> None:
+    """A bug that raises breaks every law: that would prove nothing of the laws."""
+    wrong = kills.planted(GALLERY[name], PRECISIONS["float32"])
+    for callable_ in touched(name):
+        case = USUAL[CONTRACT[callable_].kind]
+        with np.errstate(all="ignore"), suppress(BadAnswer):
+            try:
+                wrong.raw(callable_, *CONTRACT[callable_].arguments(case))
+            except Raised as raised:
+                pytest.fail(f"{callable_} raised: {raised}")
