@@ -202,7 +202,7 @@ def merge_rows_first(original: Any, x: Any, params: Any, *rest: Any) -> Any:
     "v2-pretrained-of-first-stage",
     "Every stage takes the first stage's pretrained window.",
     "Right where all stages were trained in one window; in the released ones the last is 6, not 12.",
-    component="swin_v2_features",
+    component="swin_v2_transformer",
     only_when="",
 )
 @replaces("network_v2.swin_v2_features")
