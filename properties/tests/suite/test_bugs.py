@@ -122,7 +122,7 @@ def test_replacing_reaches_names_that_other_modules_imported() -> None:
     np.testing.assert_array_equal(swapped.reverse_cyclic_shift(x, 1), swin_reference.cyclic_shift(x, 1))
     modules = oracle_copy.copy_modules()
     oracle_copy.replace(modules, {"windows.cyclic_shift": lambda x, _: x})
-    assert modules["attention"].cyclic_shift is modules["windows"].cyclic_shift
+    assert modules["shifted_windows"].cyclic_shift is modules["windows"].cyclic_shift
     assert swin_reference.cyclic_shift(x, 1)[0, 0, 0, 0] == 5
     with pytest.raises(LookupError, match="the oracle has no windows"):
         oracle_copy.replace(modules, {"windows.cyclic_shaft": lambda x: x})
