@@ -190,8 +190,8 @@ def apply_convention(convention: Convention, oracle: Any) -> Any:
 def without_faults(convention: Convention) -> Convention:
     """Returns a convention without what no law of Swin allows.
 
-    That is a leaking mask, padding after the roll, windows and shifts that the height alone decides, and the
-    biases of other tokens.
+    That is a leaking mask, padding after the roll, at the front or hidden, windows and shifts that the height
+    alone decides, and the biases of other tokens.
 
     >>> without_faults(CONVENTIONS["torchvision"]).mask_value
     -inf
@@ -199,7 +199,8 @@ def without_faults(convention: Convention) -> Convention:
     padding = "pad-roll" if convention.padding == "roll-pad" else convention.padding
     shift = "min" if convention.shift == "height" else convention.shift
     window = "shrink-both" if convention.window == "shrink-height" else convention.window
-    decided = {"padding": padding, "shift": shift, "window": window, "small_table": CANONICAL.small_table}
+    decided = {"padding": padding, "shift": shift, "window": window}
+    decided |= {key: getattr(CANONICAL, key) for key in ("padded_keys", "pad_side", "small_table")}
     return replace(convention, **decided, mask_value=CANONICAL.mask_value)
 
 

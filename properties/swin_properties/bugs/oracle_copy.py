@@ -102,7 +102,7 @@ def reached(function: FunctionType) -> set[str]:
     """Returns the functions, as ``module.function``, that calling a copied function can reach, with itself.
 
     >>> sorted(reached(copy_modules()["layers"].mlp))
-    ['layers.gelu', 'layers.linear', 'layers.mlp']
+    ['layers.erf', 'layers.gelu', 'layers.linear', 'layers.mlp']
     """
     found: dict[str, FunctionType] = {}
     waiting: list[Any] = [function]

@@ -328,6 +328,8 @@ class ScheduleCase(Case):
 ALWAYS = {
     "GridCase": ("batch", "grid", "window", "shift"),
     "NetCase": ("batch", "image", "patch", "window", "depths"),
+    "GridV2Case": ("batch", "grid", "window", "shift"),
+    "NetV2Case": ("batch", "image", "patch", "window", "depths"),
 }
 """The words that are told of a case also where they have their default value."""
 

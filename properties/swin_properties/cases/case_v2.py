@@ -94,6 +94,15 @@ V2_CASES: dict[type[Case], type[Case]] = {GridCase: GridV2Case, NetCase: NetV2Ca
 """For each type of case of V1, that of V2."""
 
 
+def find_v1(kind: type[Case]) -> type[Case]:
+    """Returns the type of case of V1 that has the sizes of a type of case.
+
+    >>> find_v1(GridV2Case).__name__, find_v1(NetCase).__name__
+    ('GridCase', 'NetCase')
+    """
+    return next((v1 for v1, v2 in V2_CASES.items() if v2 is kind), kind)
+
+
 def turn_into_v2(case: Case) -> Case:
     """Returns the case of V2 with the sizes of a case of V1.
 

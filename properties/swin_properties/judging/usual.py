@@ -15,6 +15,7 @@ from swin_properties.adapters.answers import Declined
 from swin_properties.adapters.contract import CONTRACT
 from swin_properties.adapters.implementation import Implementation, apply_convention, without_faults
 from swin_properties.cases.case import Case, GridCase, NetCase, rename_words
+from swin_properties.cases.case_v2 import find_v1
 from swin_properties.judging.compare import CaseResult, evaluate
 from swin_properties.judging.report import Counterexample, LawResult, printable
 from swin_properties.laws.law import LAWS, Law
@@ -161,12 +162,12 @@ def _pass_on(function: Callable[..., Any]) -> Callable[..., Any]:
 def describe_needs(asker: Any, case: Any) -> str:
     """Returns which words of a broken case are needed, in that the law holds with their least value.
 
-    Words with which the law is broken also at their least value follow in brackets.
+    Words with which the law is broken at their least value as well follow.
     """
     needed: list[str] = []
     free: list[str] = []
     names = rename_words(asker.law.name.partition("/")[0])
-    for word, reduce in REDUCED.get(type(case), {}).items():
+    for word, reduce in REDUCED.get(find_v1(type(case)), {}).items():
         if word not in names:
             continue
         try:
@@ -181,7 +182,9 @@ def describe_needs(asker: Any, case: Any) -> str:
         (needed if least > 1 else free).append(f"batch of at least {least}" if least > 1 else "batch")
     if not needed and not free:
         return ""
-    return ", ".join(needed or ["none"]) + (f" (not {', '.join(free)})" if free else "")
+    return ", ".join(needed or ["none"]) + (
+        f"; broken as well with the least {', '.join(free)}" if free else ""
+    )
 
 
 def find_least_batch(asker: Any, case: Any) -> int | None:

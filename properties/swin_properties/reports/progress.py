@@ -38,8 +38,6 @@ class Progress(Watcher):
         self.last: deque[str] = deque(maxlen=LAST)
         self.now = "loading it"
         self.live: Live | None = None
-        if not console.is_terminal:
-            self._print(f"judging {name}")
 
     def __enter__(self) -> Self:
         if self.console.is_terminal:
@@ -58,7 +56,7 @@ class Progress(Watcher):
         """Is told that the implementation is loaded, how many laws there are, and how it is judged."""
         self.laws = laws
         self.now = "asking laws"
-        self._print(f"{count(laws, 'law')} in {words}")
+        self._print(f"judging {self.name}: {count(laws, 'law')} in {words}")
 
     def before_law(self, law: Law) -> None:
         """Notes since when the law is asked."""

@@ -12,6 +12,7 @@ import swin_reference
 from studies.diagnosis import count
 from studies.diagnosis.judge import Told, draw_pairs, judge
 from studies.diagnosis.page import write_page
+from swin_properties import check
 from swin_properties.adapters.implementation import Implementation
 from swin_properties.budget.precision import PRECISIONS
 from swin_properties.bugs import GALLERY, kills
@@ -309,3 +310,22 @@ def test_the_study_draws_pairs_of_which_each_bug_shows() -> None:
     pairs = draw_pairs(5, seed=0)
     assert len(set(pairs)) == 5
     assert pairs == draw_pairs(5, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("bug", "law"),
+    [
+        ("v2-offset-divided-early", "continuous_position_bias_table/oracle"),
+        ("v2-offset-xy", "continuous_position_bias_table/oracle"),
+        ("v2-scale-no-exp", "cosine_window_attention/oracle"),
+        ("v2-scale-floor", "cosine_window_attention/scales"),
+        ("v2-norm-plus-eps", "cosine_window_attention/short-vectors"),
+        ("v2-norm-of-the-sum", "swin_v2_block/oracle"),
+    ],
+)
+def test_a_fault_of_v2_that_was_seen_is_named(bug: str, law: str) -> None:
+    wrong = GALLERY[bug].implementation()
+    wrong.name, wrong.precision = bug, "float64"
+    report = check(wrong, only=law, effort="quick", shrink=1.0)
+    assert [result.law for result in report.of("broken")] == [law]
+    assert f"[{bug};" in report.cause

@@ -126,17 +126,14 @@ def test_bad_input_is_one_line_and_exit_code_2(
     out, err = capsys.readouterr()
     assert code == 2
     assert out == ""
-    told = [line for line in err.splitlines() if not line.startswith("judging ")]
-    assert len(told) == 1
-    assert re.search(sentence, told[0])
+    assert len(err.splitlines()) == 1
+    assert re.search(sentence, err)
 
 
 def test_bad_input_has_no_traceback_as_a_process(command: Command) -> None:
     for name in ("no.such.module", "json"):
         run = command("check", name)
-        first, sentence = run.stderr.splitlines()
-        assert (run.returncode, run.stdout, first) == (2, "", f"judging {name}")
-        assert sentence.startswith("swin-oracle: ")
+        assert (run.returncode, run.stdout, len(run.stderr.splitlines())) == (2, "", 1)
 
 
 CASE = "grid={grid} window={window} shift={shift}"

@@ -203,7 +203,9 @@ def test_what_an_adapter_declines_is_counted_and_said() -> None:
 
 
 def test_conventions_are_data_that_is_checked() -> None:
-    with pytest.raises(ValueError, match="shift is decided as one of 'min', 'axis', 'never', got 'both'"):
+    with pytest.raises(
+        ValueError, match="shift is decided as one of 'min', 'axis', 'never', 'height', got 'both'"
+    ):
         Convention("mine", shift="both")
     with pytest.raises(ValueError, match="a mask adds a negative number, got mask_value=0"):
         Convention("mine", mask_value=0.0)

@@ -47,6 +47,7 @@ STATED = [
         "image_sizes": [8],
     },
     {"own_weights": True},
+    {"no_pretrained_window": True},
 ]
 OF_V1 = grids().strategy, networks().strategy
 ANY_CASE = st.one_of(*OF_V1, *(cases.map(turn_into_v2) for cases in OF_V1))

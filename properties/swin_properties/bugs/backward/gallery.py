@@ -213,9 +213,9 @@ def slope_at_zero(normalise: Callable[..., Any]) -> Callable[..., Any]:
 def mask_forgotten_in_v2(cosine_window_attention: Callable[..., Any]) -> Callable[..., Any]:
     """Computes the backward of V2's attention without a mask."""
 
-    def changed(x: Any, params: Any, heads: int, window: Any, mask: Any = None, trained: Any = None) -> Any:
-        right = cosine_window_attention(x, params, heads, window, mask, trained)
-        return right.real + 1j * cosine_window_attention(x, params, heads, window, None, trained).imag
+    def changed(x: Any, params: Any, heads: int, window: Any, mask: Any = None, *rest: Any) -> Any:
+        right = cosine_window_attention(x, params, heads, window, mask, *rest)
+        return right.real + 1j * cosine_window_attention(x, params, heads, window, None, *rest).imag
 
     return changed
 

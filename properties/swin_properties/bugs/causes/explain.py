@@ -169,7 +169,7 @@ def look_closer(
     held = report.of("holds")
     for name in place.holding:
         law = f"{name}/oracle"
-        if any(result.law == law for result in held) and LAWS[law].kind is NetCase:
+        if any(result.law == law for result in held) and issubclass(LAWS[law].kind, NetCase):
             samples[law] = ask(law)
             if any(one.broken for one in samples[law]):
                 used = list_used(name)

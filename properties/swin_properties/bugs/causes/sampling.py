@@ -62,7 +62,7 @@ def draw_cases(law: Law, implementation: Implementation, seed: int) -> list[Case
         for case in law.cases.every(3, 2):
             note(case)
         return list(found)
-    number = GRADIENTS if law.tier == "gradient" else NETWORKS if law.kind is NetCase else GRIDS
+    number = GRADIENTS if law.tier == "gradient" else NETWORKS if issubclass(law.kind, NetCase) else GRIDS
     draw_each(law.cases.strategy, note, number, crc32(f"{seed} {law.name} more".encode()), shrink=False)
     for case in list(vary(list(found), law.full)):
         note(case)

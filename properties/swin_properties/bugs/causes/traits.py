@@ -11,6 +11,7 @@ from typing import Any
 
 from swin_properties.adapters.contract import list_parameters
 from swin_properties.cases.case import Case, GridCase, NetCase, ScheduleCase
+from swin_properties.cases.case_v2 import find_v1
 from swin_properties.cases.measured import measure
 
 Sample = Sequence[tuple[Case, bool]]
@@ -250,6 +251,7 @@ RECIPES = {
     "big": "large numbers",
     "gentle": "gentle logits",
     "full": "numbers that use all bits",
+    "opposed": "cosines of 1 and -1",
 }
 """The recipes in words that follow "cases with"."""
 
@@ -321,7 +323,7 @@ def list_properties(cases: Sequence[Case], component: str = "") -> Iterator[Prop
 
     With ``component`` only those of what that callable is given.
     """
-    kind = type(cases[0])
+    kind = find_v1(type(cases[0]))
     unseen = list_unseen(component) if component and kind is GridCase else frozenset()
     yield from (one for one in PROPERTIES[kind] if not one.looks_at & unseen)
     for recipe in dict.fromkeys(case.recipe for case in cases):
@@ -352,7 +354,7 @@ def find_property(words: str, kind: type[Case]) -> Property:
     """
     recipes = [Property(text, partial(_has_recipe, recipe)) for recipe, text in RECIPES.items()]
     others = [Property(text, partial(_has_other_recipe, recipe)) for recipe, text in OTHER_RECIPES.items()]
-    for one in (*PROPERTIES[kind], *recipes, *others):
+    for one in (*PROPERTIES[find_v1(kind)], *recipes, *others):
         if one.words == words:
             return one
     raise LookupError(
