@@ -106,4 +106,4 @@ def bind_convention(callables: Mapping[str, Any], convention: Convention) -> Sim
         takes = "convention" in signature(function).parameters
         return partial(function, convention=convention) if takes and convention != CANONICAL else function
 
-    return SimpleNamespace(**{name: bind(function) for name, function in callables.items()})
+    return SimpleNamespace(**{name: bind(one) for name, one in callables.items() if callable(one)})

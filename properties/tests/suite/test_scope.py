@@ -80,7 +80,8 @@ class UsualBlock:
         windows += [given["config"].window_size] if "config" in given else []
         assert all(len(set(pair(window))) == 1 for window in windows)
         names = flatten(given.get("params", {}))
-        assert all(n.replace("weight", "bias") in names for n in names if n.endswith("qkv.weight"))
+        of_qkv = [name.removesuffix("qkv.weight") for name in names if name.endswith("qkv.weight")]
+        assert all(f"{part}qkv.bias" in names or f"{part}q_bias" in names for part in of_qkv)
 
 
 def swin_signature(name: str) -> Any:
