@@ -5,7 +5,7 @@ python examples/answer_vectors.py set replies
 swin-oracle vectors judge set replies
 
 It computes in float32.  For float16 and bfloat16 it rounds what each layer stores, as code in half precision
-does that adds in float32.  It has no gradients, so it declines those vectors.
+does that adds in float32.  It has neither gradients nor Swin V2, and declines those vectors.
 """
 
 import sys
