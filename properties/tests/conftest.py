@@ -25,6 +25,8 @@ for number in (signal.SIGINT, signal.SIGHUP):
 collect_ignore_glob = ["suite/wild/*"]  # what test_wild loads
 
 DEEP = os.environ.get("SWIN_ORACLE_PROFILE") == "deep"
+heavy = pytest.mark.skipif(not DEEP, reason="the profile deep is not asked for: it takes long")
+"""Marks a test, or one of its parameters, that only the profile deep asks."""
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 

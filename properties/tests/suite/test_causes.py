@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import swin_reference
+from conftest import heavy
 from studies.diagnosis import count
 from studies.diagnosis.judge import Told, draw_pairs, judge
 from studies.diagnosis.page import write_page
@@ -173,6 +174,7 @@ def test_what_writes_to_its_inputs_in_a_way_of_its_own_is_explained_by_no_bug() 
     assert find(judged, "layer_norm/keeps-inputs").cover == ()
 
 
+@heavy
 def test_where_only_gradients_are_wrong_nothing_is_said_of_planted_bugs() -> None:
     judged = Implementation(BUGS[BACKWARD].implementation("float32"), PRECISIONS["float32"])
     text = str(find(judged, "layer_norm/gradient"))
@@ -315,9 +317,9 @@ def test_the_study_draws_pairs_of_which_each_bug_shows() -> None:
 @pytest.mark.parametrize(
     ("bug", "law"),
     [
-        ("v2-offset-divided-early", "continuous_position_bias_table/oracle"),
+        pytest.param("v2-offset-divided-early", "continuous_position_bias_table/oracle", marks=heavy),
         ("v2-offset-xy", "continuous_position_bias_table/oracle"),
-        ("v2-scale-no-exp", "cosine_window_attention/oracle"),
+        pytest.param("v2-scale-no-exp", "cosine_window_attention/oracle", marks=heavy),
         ("v2-scale-floor", "cosine_window_attention/scales"),
         ("v2-norm-plus-eps", "cosine_window_attention/short-vectors"),
         ("v2-norm-of-the-sum", "swin_v2_block/oracle"),

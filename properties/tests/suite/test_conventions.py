@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import swin_reference
+from conftest import heavy
 from swin_properties import check
 from swin_properties.adapters.answers import BadAnswer, Declined
 from swin_properties.adapters.contract import find_refusal
@@ -328,7 +329,7 @@ def test_a_full_table_under_a_small_window_is_read_in_the_middle() -> None:
         np.testing.assert_allclose(by_full, by_small, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", RARE[:3])
+@pytest.mark.parametrize("name", [RARE[0], *(pytest.param(name, marks=heavy) for name in RARE[1:3])])
 def test_check_and_identify_find_rare_decisions(name: str) -> None:
     swin = swin_reference.under(convention_named(name))
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Command
+from conftest import Command, heavy
 from swin_properties.adapters import load
 from swin_properties.cases.recipes import RECIPES
 from swin_reference.parameters import block_shapes, hot_parameters
@@ -85,7 +85,9 @@ def test_an_example_conforms(example: str, examples: Path, command: Command, dee
     assert int(counts[1]) >= least
 
 
-@pytest.mark.parametrize("precision", ["float64", "float16", "bfloat16"])
+@pytest.mark.parametrize(
+    "precision", ["bfloat16", pytest.param("float64", marks=heavy), pytest.param("float16", marks=heavy)]
+)
 def test_the_torch_example_conforms_in_every_precision(precision: str, command: Command, deep: bool) -> None:
     laws = "swin_block/*" if deep else "swin_block/[bo]*"
     run = command("check", TORCH, "--only", laws, "--dtype", precision, "--effort", "quick", cwd=ROOT)

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from conftest import DEEP, Command
+from conftest import DEEP, Command, heavy
 from swin_properties import check
 from swin_properties.adapters.process import Process
 from swin_properties.judging.jobs import choose_jobs
@@ -467,7 +467,7 @@ def is_running(pid: int) -> bool:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("jobs", ["1", "2"])
+@pytest.mark.parametrize("jobs", ["1", pytest.param("2", marks=heavy)])
 def test_a_signal_leaves_no_child_and_no_file(number: signal.Signals, jobs: str, tmp_path: Path) -> None:
     body = f"open({str(tmp_path)!r} + f'/pid{{os.getpid()}}', 'w'); time.sleep(1000)"
     path = write(tmp_path, body)

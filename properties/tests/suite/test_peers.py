@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import swin_properties
+from conftest import heavy
 from swin_properties.adapters import load
 from swin_properties.adapters.contract import find_refusal
 from swin_properties.adapters.implementation import Implementation
@@ -152,7 +153,10 @@ def test_a_model_is_kept_until_a_new_case_begins() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in INSTALLED if "-v2" not in name])
-@pytest.mark.parametrize("precision", sorted(PRECISIONS.keys() - {"tf32"}))
+@pytest.mark.parametrize(
+    "precision",
+    ["float32", *(pytest.param(name, marks=heavy) for name in ("bfloat16", "float16", "float64"))],
+)
 def test_a_peer_computes_in_every_precision(name: str, precision: str) -> None:
     (result,) = swin_properties.check(f"peer:{name}", only="swin_block/branches", dtype=precision).results
     assert result.status == "holds", result

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import swin_reference
-from conftest import Command
+from conftest import Command, heavy
 from rich.console import Console
 from swin_properties import check
 from swin_properties.adapters.answers import format_traceback
@@ -142,7 +142,9 @@ SOME = (
 """The laws that are asked outside the profile deep."""
 
 
-@pytest.mark.parametrize("name", MISTAKES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=heavy) if number else name for number, name in enumerate(MISTAKES)]
+)
 def test_a_mistake_in_a_copy_of_a_block_is_told_in_few_lines(
     name: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, deep: bool
 ) -> None:

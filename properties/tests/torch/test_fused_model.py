@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import heavy
 from swin_properties import check
 from swin_properties.adapters.implementation import Implementation
 from swin_properties.budget.budget import RHO_LIMIT
@@ -87,6 +88,7 @@ def test_gradients_past_dropped_branches_are_the_oracles(
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script_method. is deprecated:DeprecationWarning")
+@heavy
 def test_compiled_it_holds_the_laws_of_a_block_and_a_network(deep: bool) -> None:
     effort = "default" if deep else "quick"
     for only in ("swin_block/[og]r*", "swin_transformer/oracle"):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 import swin_properties.laws  # noqa: F401 -- LAWS is filled
 import torch
+from conftest import heavy
 from studies.misshapen import CASES, asked_for, judged
 from swin_properties.cases.case import GridCase
 from swin_properties.judging.compare import evaluate
@@ -51,6 +52,7 @@ def few(changes: set[str]) -> Iterator[str]:
             yield line
 
 
+@heavy
 def test_under_triton_s_interpreter_too(deep: bool) -> None:
     pytest.importorskip("triton", reason="triton is not installed")
     more = {"nothing", "an axis more", "float64", "missing"} if deep else set()

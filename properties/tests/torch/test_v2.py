@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import heavy
 from swin_properties import check
 from swin_reference.config_v2 import SwinV2Config
 from swin_reference.parameters import hot_parameters
@@ -462,6 +463,7 @@ def test_exported_at_one_batch_it_is_right_at_another() -> None:
         assert torch.equal(exported.module()(images), plain(images))
 
 
+@heavy
 def test_exported_to_onnx_it_is_right_at_another_batch() -> None:
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package, reason=f"{package} is not installed")
