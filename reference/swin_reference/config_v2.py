@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from swin_reference.config import SwinConfig
+from swin_reference.config import SwinConfig as SwinConfig
 from swin_reference.sizes import Size
 
 

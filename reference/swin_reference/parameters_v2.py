@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import log
 from typing import Any
 
-from swin_reference.config_v2 import SwinV2Config
+from swin_reference.config_v2 import SwinConfig, SwinV2Config
 from swin_reference.conventions import Convention
 from swin_reference.parameters import (
     initial_parameters,
@@ -105,6 +105,20 @@ def parameter_v2_shapes(config: SwinV2Config, convention: Convention | None = No
         for stage, channels in enumerate(config.channels)
     ]
     return parameter_shapes(config, convention) | {"layers": stages}
+
+
+def network_shapes(config: SwinConfig, convention: Convention | None = None) -> dict[str, Any]:
+    """Returns the shapes of a whole network of either version: that of its configuration.
+
+    Errors: those of `parameter_shapes`.
+
+    >>> from swin_reference.config_v2 import swin_v2_t
+    >>> "logit_scale" in network_shapes(swin_v2_t)["layers"][0]["blocks"][0]["attn"]
+    True
+    """
+    if isinstance(config, SwinV2Config):
+        return parameter_v2_shapes(config, convention)
+    return parameter_shapes(config, convention)
 
 
 def initial_parameters_v2(config: SwinV2Config, seed: int = 0) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from swin_reference.config import SwinConfig, config_values, convention_named, fields_from
@@ -148,13 +148,11 @@ def _match_with_advice(own: Mapping[str, Any], shapes: Mapping[str, tuple[int, .
 
 def expected_shapes(config: SwinConfig, names: Names, layout: str) -> dict[str, tuple[int, ...]]:
     """Returns the shapes of a configuration's weights, under the ``names`` of a layout."""
-    from swin_reference.parameters import parameter_shapes
-    from swin_reference.parameters_v2 import parameter_v2_shapes
+    from swin_reference.parameters_v2 import network_shapes
 
     from swin_weights.buffers import first_grid
 
-    nested = parameter_v2_shapes if isinstance(config, SwinV2Config) else parameter_shapes
-    shapes = flatten(cast("Any", nested)(config))
+    shapes = flatten(network_shapes(config))
     stand_ins = {name: np.broadcast_to(np.float32(0), shape) for name, shape in shapes.items()}
     return {name: x.shape for name, x in rename_weights(stand_ins, names, layout, first_grid(config)).items()}
 

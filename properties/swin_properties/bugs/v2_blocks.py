@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from swin_reference.conventions import CANONICAL
@@ -15,8 +15,19 @@ Part = Callable[[Any], Any]
 BLOCK, MERGE = "block_v2.swin_v2_block", "block_v2.swin_v2_patch_merging"
 
 
-def as_block(formula: Callable[..., Any]) -> Plant:
-    """Plants formula(x, norm1, norm2, attention, mlp, drop1, drop2) as V2's block."""
+class Parts(NamedTuple):
+    """The parts of a block, each a function of tokens; ``drop1`` and ``drop2`` are drop path's."""
+
+    norm1: Part
+    norm2: Part
+    attention: Part
+    mlp: Part
+    drop1: Part
+    drop2: Part
+
+
+def as_block(formula: Callable[[Any, Parts], Any]) -> Plant:
+    """Plants formula(x, parts) as V2's block."""
 
     def plant(o: Any) -> Replacements:
         layers, attend = o.layers, o.attention_v2.shifted_cosine_window_attention
@@ -32,8 +43,7 @@ def as_block(formula: Callable[..., Any]) -> Plant:
             *_: Any,
         ) -> Any:
             first, second = (None, None) if kept is None else kept
-            return formula(
-                x,
+            parts = Parts(
                 lambda y: layers.layer_norm(y, params["norm1"]),
                 lambda y: layers.layer_norm(y, params["norm2"]),
                 lambda y: attend(
@@ -43,6 +53,7 @@ def as_block(formula: Callable[..., Any]) -> Plant:
                 lambda y: layers.drop_path(y, first),
                 lambda y: layers.drop_path(y, second),
             )
+            return formula(x, parts)
 
         return {BLOCK: swin_v2_block}
 
@@ -58,9 +69,9 @@ def as_block(formula: Callable[..., Any]) -> Plant:
     only_when="",
 )
 @as_block
-def pre_norm(x: Any, norm1: Part, norm2: Part, attention: Part, mlp: Part, drop1: Part, drop2: Part) -> Any:
-    x = x + drop1(attention(norm1(x)))
-    return x + drop2(mlp(norm2(x)))
+def pre_norm(x: Any, its: Parts) -> Any:
+    x = x + its.drop1(its.attention(its.norm1(x)))
+    return x + its.drop2(its.mlp(its.norm2(x)))
 
 
 @bug(
@@ -72,11 +83,9 @@ def pre_norm(x: Any, norm1: Part, norm2: Part, attention: Part, mlp: Part, drop1
     only_when="",
 )
 @as_block
-def norm_of_the_sum(
-    x: Any, norm1: Part, norm2: Part, attention: Part, mlp: Part, drop1: Part, drop2: Part
-) -> Any:
-    x = norm1(x + drop1(attention(x)))
-    return norm2(x + drop2(mlp(x)))
+def norm_of_the_sum(x: Any, its: Parts) -> Any:
+    x = its.norm1(x + its.drop1(its.attention(x)))
+    return its.norm2(x + its.drop2(its.mlp(x)))
 
 
 @bug(
@@ -87,11 +96,9 @@ def norm_of_the_sum(
     only_when="",
 )
 @as_block
-def norms_swapped(
-    x: Any, norm1: Part, norm2: Part, attention: Part, mlp: Part, drop1: Part, drop2: Part
-) -> Any:
-    x = x + drop1(norm2(attention(x)))
-    return x + drop2(norm1(mlp(x)))
+def norms_swapped(x: Any, its: Parts) -> Any:
+    x = x + its.drop1(its.norm2(its.attention(x)))
+    return x + its.drop2(its.norm1(its.mlp(x)))
 
 
 @bug(
@@ -102,11 +109,9 @@ def norms_swapped(
     only_when="",
 )
 @as_block
-def norm1_missing(
-    x: Any, norm1: Part, norm2: Part, attention: Part, mlp: Part, drop1: Part, drop2: Part
-) -> Any:
-    x = x + drop1(attention(x))
-    return x + drop2(norm2(mlp(x)))
+def norm1_missing(x: Any, its: Parts) -> Any:
+    x = x + its.drop1(its.attention(x))
+    return x + its.drop2(its.norm2(its.mlp(x)))
 
 
 @bug(
@@ -117,11 +122,9 @@ def norm1_missing(
     only_when="",
 )
 @as_block
-def norm2_missing(
-    x: Any, norm1: Part, norm2: Part, attention: Part, mlp: Part, drop1: Part, drop2: Part
-) -> Any:
-    x = x + drop1(norm1(attention(x)))
-    return x + drop2(mlp(x))
+def norm2_missing(x: Any, its: Parts) -> Any:
+    x = x + its.drop1(its.norm1(its.attention(x)))
+    return x + its.drop2(its.mlp(x))
 
 
 @bug(
@@ -133,11 +136,9 @@ def norm2_missing(
     only_when="",
 )
 @as_block
-def norm_both_ends(
-    x: Any, norm1: Part, norm2: Part, attention: Part, mlp: Part, drop1: Part, drop2: Part
-) -> Any:
-    x = x + drop1(norm1(attention(norm1(x))))
-    return x + drop2(norm2(mlp(norm2(x))))
+def norm_both_ends(x: Any, its: Parts) -> Any:
+    x = x + its.drop1(its.norm1(its.attention(its.norm1(x))))
+    return x + its.drop2(its.norm2(its.mlp(its.norm2(x))))
 
 
 @bug(
@@ -148,11 +149,9 @@ def norm_both_ends(
     only_when="",
 )
 @as_block
-def drop_path_before_norm(
-    x: Any, norm1: Part, norm2: Part, attention: Part, mlp: Part, drop1: Part, drop2: Part
-) -> Any:
-    x = x + norm1(drop1(attention(x)))
-    return x + norm2(drop2(mlp(x)))
+def drop_path_before_norm(x: Any, its: Parts) -> Any:
+    x = x + its.norm1(its.drop1(its.attention(x)))
+    return x + its.norm2(its.drop2(its.mlp(x)))
 
 
 @bug(
@@ -163,10 +162,8 @@ def drop_path_before_norm(
     only_when="",
 )
 @as_block
-def parallel_branches(
-    x: Any, norm1: Part, norm2: Part, attention: Part, mlp: Part, drop1: Part, drop2: Part
-) -> Any:
-    return x + drop1(norm1(attention(x))) + drop2(norm2(mlp(x)))
+def parallel_branches(x: Any, its: Parts) -> Any:
+    return x + its.drop1(its.norm1(its.attention(x))) + its.drop2(its.norm2(its.mlp(x)))
 
 
 @bug(

@@ -328,8 +328,6 @@ class ScheduleCase(Case):
 ALWAYS = {
     "GridCase": ("batch", "grid", "window", "shift"),
     "NetCase": ("batch", "image", "patch", "window", "depths"),
-    "GridV2Case": ("batch", "grid", "window", "shift"),
-    "NetV2Case": ("batch", "image", "patch", "window", "depths"),
 }
 """The words that are told of a case also where they have their default value."""
 
@@ -344,7 +342,7 @@ def describe_case(case: Case, component: str = "") -> str:
     >>> describe_case(GridCase(grid=(3, 1), window=(3, 1)), "patch_embed")
     'batch=1 image=3x1 patch=3x1'
     """
-    always = ALWAYS.get(type(case).__name__, ())
+    always = next((ALWAYS[one.__name__] for one in type(case).__mro__ if one.__name__ in ALWAYS), ())
     renamed = rename_words(component)
     words = []
     for name, (_, default) in case.words().items():

@@ -13,8 +13,8 @@ import numpy as np
 import swin_reference
 from swin_reference.config import CONVENTIONS, DECISIONS, Convention, convention_named
 from swin_reference.conventions import CONVENTIONS_V2, differences
-from swin_reference.parameters import hot_parameters, parameter_shapes
-from swin_reference.parameters_v2 import parameter_v2_shapes
+from swin_reference.parameters import hot_parameters
+from swin_reference.parameters_v2 import network_shapes
 
 from swin_properties.adapters.answers import BadAnswer, Declined
 from swin_properties.adapters.contract import find_refusal
@@ -206,8 +206,8 @@ class _Comparing:
         own = self.implementation.own
         if own:
             return own.params
-        shapes: Any = parameter_v2_shapes if self.is_v2 else parameter_shapes
-        return recipes.weights(self.network.recipe, hot_parameters(shapes(self.config, convention)))
+        hot = hot_parameters(network_shapes(self.config, convention))
+        return recipes.weights(self.network.recipe, hot)
 
     def get(self, params: Any) -> Any:
         """Returns what the implementation gives, flat, or the sentence with which it refused."""

@@ -125,12 +125,17 @@ def hull(swin: Asked, case: GridCase) -> Any:
     weight[2 * case.channels :] = np.eye(case.channels)
     identity = {"weight": np.eye(case.channels), "bias": np.zeros(case.channels)}
     params = params | {"qkv": {"weight": weight, "bias": bias}, "proj": identity}
+    y = attend(swin, case, x, params)
+    return y, clip_to_windows(case, x, y)
+
+
+def clip_to_windows(case: GridCase, x: Any, y: Any) -> Any:
+    """Returns ``y``, each channel of a token between the extremes of ``x`` in its true window."""
     flat = x.reshape(case.batch, -1, 1, case.channels).swapaxes(1, 2)
     together = case.together()[:, :, None]
     least = np.where(together, flat, np.inf).min(axis=2).reshape(x.shape)
     largest = np.where(together, flat, -np.inf).max(axis=2).reshape(x.shape)
-    y = attend(swin, case, x, params)
-    return y, np.clip(y, least, largest)
+    return np.clip(y, least, largest)
 
 
 @law("shifted_window_attention/scale", SWA, Plain, compares_with="itself")

@@ -12,7 +12,7 @@ from swin_properties.adapters.implementation import vjp
 from swin_properties.cases.case_v2 import GridV2Case, NetV2Case
 from swin_properties.cases.recipes import scaled
 from swin_properties.cases.strategies import grids, networks
-from swin_properties.laws.algebra import coarse
+from swin_properties.laws.algebra import clip_to_windows, coarse
 from swin_properties.laws.gradients import Windows, cotangent
 from swin_properties.laws.law import law
 from swin_properties.laws.network import stage
@@ -228,12 +228,8 @@ def hull(swin: Asked, case: GridV2Case) -> Any:
     params = params | {"qkv": {"weight": weight}, "proj": identity}
     if "v_bias" in params:
         params = params | {"v_bias": np.zeros(case.channels)}
-    flat = x.reshape(case.batch, -1, 1, case.channels).swapaxes(1, 2)
-    together = case.together()[:, :, None]
-    least = np.where(together, flat, np.inf).min(axis=2).reshape(x.shape)
-    largest = np.where(together, flat, -np.inf).max(axis=2).reshape(x.shape)
     y = attend(swin, case, x, params)
-    return y, np.clip(y, least, largest)
+    return y, clip_to_windows(case, x, y)
 
 
 @law(

@@ -115,11 +115,19 @@ def even(case: GridCase) -> Any:
 def merging_permutation(swin: Asked, case: GridCase) -> Any:
     """Before its linear layer the merge is a pixel-unshuffle, the row offset fastest, and then LayerNorm."""
     x = even(case)
+    return gathered(swin, case, x), standardise(unshuffle(x))
+
+
+def unshuffle(x: Any) -> Any:
+    """Returns the four tokens of each 2x2 cell side by side, the row offset fastest."""
     batch, height, width, channels = x.shape
     cells = x.reshape(batch, height // 2, 2, width // 2, 2, channels).transpose(0, 1, 3, 4, 2, 5)
-    cells = cells.reshape(batch, height // 2, width // 2, 4 * channels)
-    spread = np.sqrt(cells.var(axis=-1, keepdims=True) + 1e-5)
-    return gathered(swin, case, x), (cells - cells.mean(axis=-1, keepdims=True)) / spread
+    return cells.reshape(batch, height // 2, width // 2, 4 * channels)
+
+
+def standardise(x: Any) -> Any:
+    """Returns a LayerNorm of tokens whose gain is 1 and whose bias is 0."""
+    return (x - x.mean(axis=-1, keepdims=True)) / np.sqrt(x.var(axis=-1, keepdims=True) + 1e-5)
 
 
 @law("patch_merging/own-cell", ["patch_merging"], Tokens, "exact", compares_with="itself", in_v2=True)

@@ -10,7 +10,7 @@ from swin_properties.adapters.contract import Asked
 from swin_properties.cases.case_v2 import GridV2Case
 from swin_properties.cases.strategies import grids
 from swin_properties.laws.law import law
-from swin_properties.laws.patches import even
+from swin_properties.laws.patches import even, standardise, unshuffle
 from swin_properties.laws.versions import draw_in_v2
 
 Small = draw_in_v2(grids())
@@ -82,12 +82,8 @@ def merging_permutation(swin: Asked, case: GridV2Case) -> Any:
     Each half of the identity as its weights hands half of it on, to be normed.
     """
     x, channels = even(case), 2 * case.channels
-    batch, height, width, _ = x.shape
-    cells = x.reshape(batch, height // 2, 2, width // 2, 2, case.channels).transpose(0, 1, 3, 4, 2, 5)
-    cells = cells.reshape(batch, height // 2, width // 2, 2 * channels)
     norm, pairs = {"weight": np.ones(channels), "bias": np.zeros(channels)}, []
-    for half, given in zip(np.split(np.eye(2 * channels), 2), np.split(cells, 2, -1), strict=True):
+    for half, given in zip(np.split(np.eye(2 * channels), 2), np.split(unshuffle(x), 2, -1), strict=True):
         got = swin.swin_v2_patch_merging(x, {"norm": norm, "reduction": {"weight": half}})
-        spread = np.sqrt(given.var(axis=-1, keepdims=True) + 1e-5)
-        pairs.append((got, (given - given.mean(axis=-1, keepdims=True)) / spread))
+        pairs.append((got, standardise(given)))
     return pairs

@@ -17,8 +17,8 @@ from swin_reference.config import SwinConfig, config_values
 from swin_reference.config_files import load_config
 from swin_reference.config_v2 import SwinV2Config
 from swin_reference.outside import one_sentence, read_bytes
-from swin_reference.parameters import hot_parameters, parameter_shapes
-from swin_reference.parameters_v2 import parameter_v2_shapes
+from swin_reference.parameters import hot_parameters
+from swin_reference.parameters_v2 import network_shapes
 from swin_reference.sizes import pair
 
 from swin_properties.adapters.answers import BadAnswer, Declined
@@ -74,13 +74,13 @@ def load_weights(path: str | None, config_name: str | None, image_size: int | No
     Errors: ``ValueError`` for a configuration or a checkpoint that does not fit, or if nothing says how large
     the images are.
     """
-    said: dict[str, Any] = {} if config_name is None else config_values(load_config(config_name))
+    named = None if config_name is None else load_config(config_name)
+    said: dict[str, Any] = {} if named is None else config_values(named)
     if image_size is not None:
         said["image_size"] = image_size
     if path is None:
-        config = replace(load_config("swin_t" if config_name is None else config_name), **said)
-        shapes = parameter_v2_shapes(config) if isinstance(config, SwinV2Config) else parameter_shapes(config)
-        flat = swin_weights.flatten(hot_parameters(shapes, seed))
+        config = replace(named or load_config("swin_t"), **said)
+        flat = swin_weights.flatten(hot_parameters(network_shapes(config), seed))
         return Weights(flat, config, f"random weights, seed {seed}")
     found = swin_weights.load(path, **said)
     if "image_size" in found.unknown:

@@ -135,10 +135,7 @@ def _make_table(report: Report, every: bool) -> Table:
         for result in results:
             table.add_row(result.law, MARKS[result.status], result.counted, describe_rho(result))
         return table
-    components: dict[str, list[LawResult]] = {}
-    for result in results:
-        components.setdefault(result.law.partition("/")[0], []).append(result)
-    for name, own in components.items():
+    for name, own in group_by_component(results).items():
         worst = choose_worst(own)
         alike = [result for result in own if result.status == worst.status]
         laws = str(len(own)) if worst.status == "holds" else f"{len(alike)} of {len(own)}"
@@ -146,6 +143,14 @@ def _make_table(report: Report, every: bool) -> Table:
             name, MARKS[worst.status], laws, str(sum(one.cases for one in own)), describe_rho(worst)
         )
     return table
+
+
+def group_by_component(results: Sequence[LawResult]) -> dict[str, list[LawResult]]:
+    """Returns the results of each component, in the order of the first of each."""
+    components: dict[str, list[LawResult]] = {}
+    for result in results:
+        components.setdefault(result.law.partition("/")[0], []).append(result)
+    return components
 
 
 def choose_worst(results: Sequence[LawResult]) -> LawResult:
@@ -211,10 +216,7 @@ def _print_others(results: Sequence[LawResult], console: Console) -> None:
     if not results:
         return
     console.print("[bold red]also broken[/], told in full with --all:", highlight=False)
-    components: dict[str, list[LawResult]] = {}
-    for result in results:
-        components.setdefault(result.law.partition("/")[0], []).append(result)
-    for name, own in components.items():
+    for name, own in group_by_component(results).items():
         laws = ", ".join(result.law.partition("/")[2] for result in own)
         found = own[0].counterexample
         seen = "" if found is None or found.evidence is not None else f": {found.seen[:LONGEST_SEEN]}"
@@ -253,7 +255,7 @@ def _find_absent_version(report: Report) -> tuple[str, list[LawResult]]:
 
 def _list_needs(needs: Counter[str]) -> str:
     return ", ".join(
-        f"{need} ({laws} law{'s' * (laws != 1)})"
+        f"{need} ({count(laws, 'law')})"
         for need, laws in needs.most_common()
         if not need.startswith(NOT_ASKED)
     )
