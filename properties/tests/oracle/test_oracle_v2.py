@@ -12,6 +12,7 @@ from swin_properties.judging import one_law
 from swin_properties.judging.implementation import load_implementation
 from swin_properties.laws.law import LAWS
 from swin_reference.config_v2 import NAMED_V2, swin_v2_t
+from swin_reference.direct import attention_v2
 from swin_reference.parameters_v2 import initial_parameters_v2, parameter_v2_shapes
 from swin_weights import flatten
 
@@ -47,3 +48,16 @@ def test_every_block_begins_as_the_identity() -> None:
     for block in params["layers"][0]["blocks"]:
         assert np.array_equal(swin.swin_v2_block(x, block, 2, 4, 2), x)
     assert not np.array_equal(params["layers"][0]["blocks"][0]["attn"]["qkv"]["weight"], 0)
+
+
+def test_a_difference_between_the_oracles_is_no_rounding_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not taken into the budget: the oracle is broken where the second one says something else."""
+    case = GridV2Case(batch=20, grid=(4, 4), window=(2, 2), shift=(1, 1), heads=2, head_dim=4)
+    judged, law = load_implementation("swin_reference"), LAWS["swin_v2_block/oracle"]
+    assert one_law.evaluate(law, judged, case).seen is None
+    right = attention_v2.bias_of_offset
+    monkeypatch.setattr(attention_v2, "bias_of_offset", lambda *sizes: 1.001 * right(*sizes))
+    found = one_law.evaluate(law, judged, case)
+    assert found.seen is not None
+    assert found.rho is not None
+    assert found.rho > 1e6
