@@ -131,8 +131,9 @@ def features(images, p, config, kept=None):
     """Returns the map of every stage, before its merge."""
     x = embed(images, p["patch_embed"], config.patch_size)
     if "positions" in p:
-        sizes = zip(config.image_size, config.patch_size, strict=True)
-        x = x + p["positions"].reshape(1, *[-(-side // patch) for side, patch in sizes], -1)
+        if images.shape[1:3] != config.image_size:  # JAX would broadcast a side of 1
+            raise ValueError(f"the positions are those of images of {config.image_size}")
+        x = x + p["positions"].reshape(1, *x.shape[1:])
     maps = []
     for number, (stage, heads) in enumerate(zip(p["stages"], config.num_heads, strict=True)):
         x = blocks(x, stage["blocks"], heads, config.window_size, kept and kept[number], config.qk_scale)
@@ -160,11 +161,10 @@ def interpolate(length, new_length):
     """Returns the matrix (new, old) of cubic interpolation, of constants: NumPy computes it."""
     a, at = -0.75, (np.arange(new_length) + 0.5) * length / new_length - 0.5
     pixels = np.floor(at).astype(int)[:, None] + np.arange(-1, 3)
-    d = abs(at[:, None] - pixels)
+    edge, d = pixels.clip(0, length - 1), abs(at[:, None] - pixels)
     near, far = ((a + 2) * d - a - 3) * d**2 + 1, ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
-    matrix = np.zeros((new_length, length))
-    np.add.at(matrix, (np.arange(new_length)[:, None], pixels.clip(0, length - 1)), np.where(d <= 1, near, far))
-    return matrix
+    weights = np.where(d <= 1, near, far)[:, :, None] * (edge[:, :, None] == np.arange(length))
+    return weights.sum(1)
 
 
 def drop_path_rates(rate, depths):

@@ -7,6 +7,7 @@ swin-oracle check examples/swin_keras.py --few-shapes
 
 import os
 import re
+from math import prod
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 
@@ -233,14 +234,16 @@ class Swin(layers.Layer):
         self.head = layers.Dense(config.num_classes, name="head") if config.num_classes else None
         if config.absolute_position_embedding:
             sizes = zip(config.image_size, config.patch_size, strict=True)
-            shape = (1, *[-(-side // patch) for side, patch in sizes], config.embed_dim)
-            self.positions = self.add_weight(shape=shape, name="positions")
+            tokens = prod(-(-side // patch) for side, patch in sizes)
+            self.positions = self.add_weight(shape=(1, tokens, config.embed_dim), name="positions")
 
     def call(self, images, kept=None):
         """(B, H, W, 3) -> (B, classes), or the list of maps."""
         x = self.embed(images)
         if self.config.absolute_position_embedding:
-            x = x + self.positions
+            if images.shape[1:3] != self.config.image_size:  # Keras would broadcast a side of 1
+                raise ValueError(f"the positions are those of images of {self.config.image_size}")
+            x = x + ops.reshape(self.positions, (1, *x.shape[1:]))
         maps = []
         for number, stage in enumerate(self.stages):
             x = stage(x, kept[number] if kept else None)
@@ -263,6 +266,7 @@ def rename(flat):
         r"layers\.(\d+)\.downsample": r"merge\1",
         r"blocks\.(\d+)": r"block\1",
         "patch_embed": "embed",
+        "absolute_pos_embed": "positions",
     }
     for official, own in names.items():
         flat = {re.sub(official, own, name): x for name, x in flat.items()}
@@ -302,65 +306,54 @@ class Adapter(KerasAdapter):
 
     def window_attention(self, x, params, num_heads, window_size, mask=None, qk_scale=None):
         """(B nW, N, C), mask (nW, N, N) -> (B nW, N, C)."""
-        layer = Attention(num_heads, window_size, (0, 0), "bias" in params["qkv"], qk_scale)
-        return self.loaded(layer, params, rename)(x, mask)
+        sizes = num_heads, window_size, (0, 0), "bias" in params["qkv"], qk_scale
+        return self.loaded(lambda: Attention(*sizes), params, rename)(x, mask)
 
     def shifted_window_attention(self, x, params, num_heads, window_size, shift_size, qk_scale=None):
         """(B, H, W, C) -> same."""
-        layer = Attention(num_heads, window_size, shift_size, "bias" in params["qkv"], qk_scale)
-        return self.loaded(layer, params, rename)(x)
+        sizes = num_heads, window_size, shift_size, "bias" in params["qkv"], qk_scale
+        return self.loaded(lambda: Attention(*sizes), params, rename)(x)
 
     def layer_norm(self, x, params, eps=1e-5):
         """(..., C) -> same."""
-        return self.loaded(make_norm(eps=eps), params)(x)
+        return self.loaded(lambda: make_norm(eps=eps), params)(x)
 
     def mlp(self, x, params):
         """(..., C) -> same."""
-        return self.loaded(Mlp(len(params["fc1"]["bias"])), params)(x)
+        return self.loaded(lambda: Mlp(len(params["fc1"]["bias"])), params)(x)
 
     def patch_embed(self, images, params, patch_size):
         """(B, 3, H, W) -> (B, H/p, W/p, C): the images are channels first in every adapter."""
-        layer = PatchEmbed(len(params["proj"]["bias"]), patch_size, "norm" in params)
-        return self.loaded(layer, params)(ops.transpose(images, (0, 2, 3, 1)))
+        sizes = len(params["proj"]["bias"]), patch_size, "norm" in params
+        return self.loaded(lambda: PatchEmbed(*sizes), params)(ops.transpose(images, (0, 2, 3, 1)))
 
     def patch_merging(self, x, params):
         """(B, H, W, C) -> (B, H/2, W/2, 2C)."""
-        return self.loaded(PatchMerging(), params)(x)
+        return self.loaded(PatchMerging, params)(x)
 
     def swin_block(self, x, params, num_heads, window_size, shift_size, kept=None, qk_scale=None):
         """(B, H, W, C) -> same."""
         hidden, qkv_bias = len(params["mlp"]["fc1"]["bias"]), "bias" in params["attn"]["qkv"]
-        layer = Block(num_heads, window_size, shift_size, hidden, qkv_bias, qk_scale)
-        return self.loaded(layer, params, rename)(x, kept)
+        sizes = num_heads, window_size, shift_size, hidden, qkv_bias, qk_scale
+        return self.loaded(lambda: Block(*sizes), params, rename)(x, kept)
 
     def swin_stage(self, x, params, depth, num_heads, window_size, kept=None, qk_scale=None):
         """(B, H, W, C) -> same, or merged."""
         first = params["blocks"][0]
         hidden, qkv_bias = len(first["mlp"]["fc1"]["bias"]), "bias" in first["attn"]["qkv"]
-        stage = Stage(depth, num_heads, window_size, hidden, qkv_bias, qk_scale)
-        x = self.loaded(stage, {"blocks": params["blocks"]}, rename)(x, kept)
+        sizes = depth, num_heads, window_size, hidden, qkv_bias, qk_scale
+        x = self.loaded(lambda: Stage(*sizes), {"blocks": params["blocks"]}, rename)(x, kept)
         return self.patch_merging(x, params["downsample"]) if "downsample" in params else x
 
     def swin_features(self, images, params, config, kept=None):
         """(B, 3, H, W) -> the map of every stage."""
-        return self.load_network(params, config, maps=True)(ops.transpose(images, (0, 2, 3, 1)), kept)
+        network = self.loaded(lambda: Swin(config, maps=True), params, rename)
+        return network(ops.transpose(images, (0, 2, 3, 1)), kept)
 
     def swin_transformer(self, images, params, config, kept=None):
         """(B, 3, H, W) -> (B, classes)."""
-        return self.load_network(params, config)(ops.transpose(images, (0, 2, 3, 1)), kept)
-
-    def load_network(self, params, config, maps=False):
-        """Returns the network with these weights; the positions get the shape of their grid."""
-
-        def rename_network(flat):
-            flat = rename(flat)
-            if "absolute_pos_embed" in flat:
-                sizes = zip(config.image_size, config.patch_size, strict=True)
-                grid = [-(-side // patch) for side, patch in sizes]
-                flat["positions"] = ops.reshape(flat.pop("absolute_pos_embed"), (1, *grid, -1))
-            return flat
-
-        return self.loaded(Swin(config, maps), params, rename_network)
+        network = self.loaded(lambda: Swin(config), params, rename)
+        return network(ops.transpose(images, (0, 2, 3, 1)), kept)
 
 
 adapter = pairs(Adapter())

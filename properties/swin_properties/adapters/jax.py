@@ -32,9 +32,9 @@ class JaxAdapter(OnTensors):
     are given is JAX arrays of the precision on the device, and what they return is made NumPy.  ``params`` is
     a pytree of arrays.  One callable may call another.  Gradients, `vjp`, come by ``jax.vjp``.
 
-    Each callable is compiled, by ``jax.jit``, once for each shape and each size.  A subclass with ``jit =
-    False`` runs as it stands, for code that decides by values.  float64 is computed with 64-bit types switched
-    on, and products of float32 in float32 on every device.
+    Each callable is compiled, by ``jax.jit``, once for each shape and each size.  A subclass with
+    ``jit = False`` runs as it stands, for code that decides by values.  float64 is computed with 64-bit types
+    switched on, and products of float32 in float32 on every device.
 
     Errors: ``ValueError`` for a precision other than float64, float32, float16 and bfloat16, or for a device
     that JAX does not see.
@@ -47,7 +47,7 @@ class JaxAdapter(OnTensors):
     """
 
     framework = "JAX"
-    precisions: Mapping[str, Any] = PRECISIONS
+    precisions: dict[str, Any] = PRECISIONS
 
     jit = True
     """Whether callables are compiled."""
@@ -89,8 +89,7 @@ class JaxAdapter(OnTensors):
         array([3., 2., 1., 0.], dtype=float32)
         """
         call, arrays = self._split(getattr(type(self), name).__wrapped__, args, kwargs)
-        given = [self._array(x) for x in jax.tree.leaves(cotangent)]
-        gradients = self._compute(_pull_back, call, arrays, given)
+        gradients = self._compute(_pull_back, call, arrays, self._list_arrays(cotangent))
         of_args, _ = call.put_back(self._arrays(gradients))
         return tuple(
             gradient if any(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(arg)) else None
@@ -108,16 +107,17 @@ class JaxAdapter(OnTensors):
         >>> Mine().prepare("cyclic_shift", np.ones((1, 2, 2, 1)), 1)().shape
         (1, 2, 2, 1)
         """
-        way, given = _run, ()
+        way: Callable[..., Any] = _run
+        given: list[Any] = []
         if name == "vjp":
-            called, cotangent, *rest = args
-            name, args, way = called, tuple(rest), _pull_back
-            given = ([self._array(x) for x in jax.tree.leaves(cotangent)],)
-        call, arrays = self._split(getattr(type(self), name).__wrapped__, args, kwargs)
-        placed = jax.device_put((arrays, *given), self._place)
+            name, cotangent, *args = args  # type: ignore[assignment]
+            way, given = _pull_back, [self._list_arrays(cotangent)]
+        call, arrays = self._split(getattr(type(self), name).__wrapped__, tuple(args), kwargs)
+        with self._settings():
+            placed = jax.device_put([arrays, *given], self._place)
 
         def work() -> Any:
-            return jax.block_until_ready(self._compute(way, call, *placed))
+            return jax.tree.map(lambda x: x.block_until_ready(), self._compute(way, call, *placed))
 
         work()
         return work
@@ -139,22 +139,29 @@ class JaxAdapter(OnTensors):
         return self._arrays(self._compute(_run, *self._split(on_tensors, args, kwargs)))
 
     def _compute(self, way: Callable[..., Any], call: _Call, *arrays: Any) -> Any:
+        with self._settings():
+            return (COMPILED[way] if self.jit else way)(self, call, *arrays)
+
+    @contextmanager
+    def _settings(self) -> Iterator[None]:
+        """Meanwhile JAX computes in the precision, on the device."""
         with ExitStack() as stack:
             if self.precision == "float64":
                 stack.enter_context(jax.enable_x64(True))
             stack.enter_context(jax.default_device(self._place))
             stack.enter_context(jax.default_matmul_precision("highest"))
-            return (COMPILED[way] if self.jit else way)(self, call, *arrays)
+            yield
 
     def _split(self, on_tensors: Callable[..., Any], args: Any, kwargs: Any) -> tuple[_Call, list[Any]]:
         leaves, tree = jax.tree.flatten((args, kwargs))
         sizes = tuple(ARRAY if isinstance(leaf, np.ndarray) else leaf for leaf in leaves)
-        arrays = [self._array(leaf) for leaf in leaves if isinstance(leaf, np.ndarray)]
-        return _Call(on_tensors, tree, sizes), arrays
+        return _Call(on_tensors, tree, sizes), self._list_arrays((args, kwargs))
 
-    def _array(self, array: Any) -> Any:
-        """An array of the precision, in memory of its own."""
-        return np.array(array, self.precisions[self.precision] if array.dtype.kind == "f" else None, order="C")
+    def _list_arrays(self, value: Any) -> list[Any]:
+        """Copies of the arrays of a value, at any level: floats in the precision."""
+        own = self.precisions[self.precision]
+        arrays = [leaf for leaf in jax.tree.leaves(value) if isinstance(leaf, np.ndarray)]
+        return [np.array(x, own if x.dtype.kind == "f" else None, order="C") for x in arrays]
 
     def _arrays(self, value: Any) -> Any:
         """JAX arrays, at any level, as NumPy arrays: float64 in float64, other floats as float32."""

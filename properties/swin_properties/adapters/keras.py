@@ -27,7 +27,7 @@ class WithoutGradients(OnTensors):
     """What Keras code offers by a backend whose gradients nobody judges, such as TensorFlow or NumPy."""
 
     framework = f"Keras by {BACKEND}"
-    precisions: Mapping[str, str] = {name: name for name in ("float64", "float32", "float16", "bfloat16")}
+    precisions: dict[str, Any] = dict.fromkeys(("float64", "float32", "float16", "bfloat16"))
 
     def _has_tensors(self, args: tuple[Any, ...]) -> bool:
         return any(keras.ops.is_tensor(value) and not isinstance(value, np.ndarray) for value in args)
@@ -60,10 +60,10 @@ else:
 class KerasAdapter(OfBackend):
     """What Keras code offers to be judged by, in one precision on one device.
 
-    Subclass it and write the callables you offer for tensors of the backend, under their names in the adapter,
-    as for a `TorchAdapter`: what they are given is tensors, and what they return is made NumPy.  While they
-    run, Keras makes layers of the precision.  By the backends torch and jax gradients, `vjp`, are offered;
-    by jax each callable is compiled, as in a `JaxAdapter`.
+    Subclass it and write the callables you offer for tensors of the backend, under their names in the
+    adapter: what they are given is tensors, and what they return is made NumPy.  While they run, Keras makes
+    layers of the precision.  By the backend torch it is a `TorchAdapter`, by jax a `JaxAdapter`, with
+    gradients; by others gradients are not offered.
 
     >>> class Mine(KerasAdapter):
     ...     def layer_norm(self, x, params, eps=1e-5):
@@ -94,11 +94,12 @@ class KerasAdapter(OfBackend):
     def loaded(  # type: ignore[override]
         self, layer: Any, params: Mapping[str, Any], names: Names = dict
     ) -> Callable[..., Any]:
-        """What a layer, or the function that makes it, computes with exactly ``params``: gradients reach them.
+        """What a layer, or the layer that a function makes, computes with exactly ``params``.
 
-        The layer is built when it is first called.  Its own names of variables are their paths without the
-        layer's name, with dots: ``attn.qkv.kernel``.  ``names`` turns the flat dict of `kernels` into these;
-        it may split and join tensors.  Variables that are not trained need not be given.
+        Gradients reach them.  The layer is built when it is first called.  Its own names of variables are
+        their paths without the layer's name, with dots: ``attn.qkv.kernel``.  ``names`` turns the flat dict
+        of `kernels` into these; it may split and join tensors.  Variables that are not trained need not be
+        given.
 
         Errors: ``ValueError`` naming every missing, extra and misshaped parameter.
 

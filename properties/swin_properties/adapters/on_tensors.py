@@ -27,7 +27,7 @@ class OnTensors:
     framework: str
     """What messages call the framework."""
 
-    precisions: Mapping[str, Any]
+    precisions: dict[str, Any]
     """The precisions that it offers, with the type of their tensors."""
 
     def __init__(self, precision: str = "float32", device: str = "cpu") -> None:
@@ -146,14 +146,14 @@ def explain_missing(base: str, missing: str) -> str:
     >>> explain_missing("JaxAdapter", "jax")
     "a JaxAdapter needs jax, it is not installed: pip install 'swin-oracle[jax]'"
     >>> print(explain_missing("KerasAdapter", "tensorflow"))
-    a KerasAdapter needs an installed backend of Keras, tensorflow is not: set KERAS_BACKEND=torch, or install tensorflow
+    a KerasAdapter needs a backend of Keras, tensorflow is not installed: set KERAS_BACKEND=torch
     """
     needed = FRAMEWORKS[base]
     if missing.partition(".")[0] == needed:
         return f"a {base} needs {needed}, it is not installed: pip install 'swin-oracle[{needed}]'"
     if base == "KerasAdapter":
         return (
-            f"a {base} needs an installed backend of Keras, {missing} is not: "
-            f"set KERAS_BACKEND=torch, or install {missing}"
+            f"a {base} needs a backend of Keras, {missing} is not installed: "
+            f"set KERAS_BACKEND={'jax' if missing == 'torch' else 'torch'}"
         )
     return f"a {base} needs {missing}, it is not installed: pip install {missing}"

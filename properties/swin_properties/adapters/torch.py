@@ -43,7 +43,7 @@ class TorchAdapter(OnTensors):
     """
 
     framework = "torch"
-    precisions: Mapping[str, torch.dtype] = PRECISIONS
+    precisions: dict[str, torch.dtype] = PRECISIONS
 
     ways_to_modules: tuple[str, ...] = ("loaded", "holding")
     """The methods that give a module holding given parameters: `prepare` calls them once."""
