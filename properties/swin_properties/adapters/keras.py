@@ -24,9 +24,8 @@ BACKEND = keras.config.backend()
 
 
 class WithoutGradients(OnTensors):
-    """What Keras code offers by a backend whose gradients nobody judges, such as TensorFlow or NumPy."""
+    """What Keras code offers by a backend whose gradients are not judged, such as TensorFlow or NumPy."""
 
-    framework = f"Keras by {BACKEND}"
     precisions: dict[str, Any] = dict.fromkeys(("float64", "float32", "float16", "bfloat16"))
 
     def _has_tensors(self, args: tuple[Any, ...]) -> bool:
@@ -57,6 +56,18 @@ else:
     OfBackend = WithoutGradients  # type: ignore[assignment,misc]
 
 
+def find_precisions() -> dict[str, Any]:
+    """Returns the precisions that Keras computes in, with what the base class has for each.
+
+    By other backends than TensorFlow, Keras makes float32 of a product or sum of float64.
+    """
+    return {
+        name: kind
+        for name, kind in OfBackend.precisions.items()
+        if keras.backend.result_type(name, name) == name
+    }
+
+
 class KerasAdapter(OfBackend):
     """What Keras code offers to be judged by, in one precision on one device.
 
@@ -65,12 +76,17 @@ class KerasAdapter(OfBackend):
     layers of the precision.  By the backend torch it is a `TorchAdapter`, by jax a `JaxAdapter`, with
     gradients; by others gradients are not offered.
 
+    Errors: ``ValueError`` for a precision that Keras does not compute in: float64, but by TensorFlow.
+
     >>> class Mine(KerasAdapter):
     ...     def layer_norm(self, x, params, eps=1e-5):
     ...         return self.loaded(lambda: keras.layers.LayerNormalization(epsilon=eps), params)(x)
     >>> Mine().layer_norm(np.array([[1.0, 3.0]]), {"weight": np.ones(2), "bias": np.ones(2)}, eps=0.0)
     array([[0., 2.]], dtype=float32)
     """
+
+    framework = f"Keras by {BACKEND}"
+    precisions = find_precisions()
 
     def __init_subclass__(cls) -> None:
         """Makes the callables of a subclass run in the adapter's precision, and take and give arrays."""

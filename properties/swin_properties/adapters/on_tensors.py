@@ -148,8 +148,8 @@ def explain_missing(base: str, missing: str) -> str:
     >>> print(explain_missing("KerasAdapter", "tensorflow"))
     a KerasAdapter needs a backend of Keras, tensorflow is not installed: set KERAS_BACKEND=torch
     """
-    needed = FRAMEWORKS[base]
-    if missing.partition(".")[0] == needed:
+    needed, missing = FRAMEWORKS[base], missing.partition(".")[0]
+    if missing == needed:
         return f"a {base} needs {needed}, it is not installed: pip install 'swin-oracle[{needed}]'"
     if base == "KerasAdapter":
         return (
