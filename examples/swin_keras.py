@@ -174,6 +174,12 @@ class PatchEmbed(layers.Layer):
         self.proj = layers.Conv2D(channels, patch, patch, data_format="channels_last", name="proj")
         self.norm = make_norm("norm") if norm else None
 
+    def build(self, shape):
+        """Builds the convolution and the norm."""
+        self.proj.build(shape)
+        if self.norm is not None:
+            self.norm.build((*shape[:-1], self.proj.filters))
+
     def call(self, images):
         """(B, H, W, 3) -> (B, H/p, W/p, C), sides rounded up."""
         (_, H, W, _), (ph, pw) = images.shape, self.patch
@@ -236,6 +242,19 @@ class Swin(layers.Layer):
             sizes = zip(config.image_size, config.patch_size, strict=True)
             tokens = prod(-(-side // patch) for side, patch in sizes)
             self.positions = self.add_weight(shape=(1, tokens, config.embed_dim), name="positions")
+
+    def build(self, shape):
+        """Builds the parts: from stage to stage a grid has half the sides and twice the channels."""
+        self.embed.build(shape)
+        grid = [-(-side // patch) for side, patch in zip(shape[1:3], self.config.patch_size, strict=True)]
+        for number, (stage, channels) in enumerate(zip(self.stages, self.config.channels, strict=True)):
+            stage.build((shape[0], *grid, channels))
+            if number < len(self.merges):
+                self.merges[number].build((shape[0], *grid, channels))
+            grid = [-(-side // 2) for side in grid]
+        self.norm.build((shape[0], channels))
+        if self.head is not None:
+            self.head.build((shape[0], channels))
 
     def call(self, images, kept=None):
         """(B, H, W, 3) -> (B, classes), or the list of maps."""

@@ -158,6 +158,24 @@ def test_what_is_prepared_gives_what_the_call_gives(kind: Any) -> None:
     assert np.array_equal(of_x[0], adapter.vjp(*given)[0])
 
 
+def test_a_model_that_is_built_by_its_call_takes_weights_by_other_names() -> None:
+    def make() -> Any:
+        layers = keras.layers.Dense(3, name="0"), keras.layers.Dropout(0.5), keras.layers.Dense(2, name="1")
+        return keras.Sequential(layers)
+
+    def rename(flat: dict[str, Any]) -> dict[str, Any]:
+        return {name.replace("fc1", "0").replace("fc2", "1"): x for name, x in flat.items()}
+
+    class Mine(KerasAdapter):
+        def mlp(self, x: Any, params: Any) -> Any:
+            return self.loaded(make, params, rename)(x)
+
+    rng = np.random.default_rng(0)
+    (w1, w2), b = (rng.standard_normal(shape) for shape in ((3, 2), (2, 3))), np.zeros(3)
+    params = {"fc1": {"weight": w1, "bias": b}, "fc2": {"weight": w2, "bias": b[:2]}}
+    np.testing.assert_allclose(Mine().mlp(X, params), X @ w1.T @ w2.T, rtol=1e-4)
+
+
 def test_weights_that_do_not_fit_a_layer_are_named() -> None:
     weights = {"weight": keras.ops.ones(3), "scale": keras.ops.ones(2)}
     layer = KerasAdapter().loaded(lambda: keras.layers.LayerNormalization(), weights)
