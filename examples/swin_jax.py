@@ -20,9 +20,11 @@ def linear(x, p):
 
 
 def layer_norm(x, p, eps=1e-5):
-    """Normalises each token over its channels."""
-    x = x - x.mean(-1, keepdims=True)
-    return x * lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + eps) * p["scale"] + p["bias"]
+    """Normalises each token over its channels, in float32 or more: squares leave float16's range."""
+    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    wide = wide - wide.mean(-1, keepdims=True)
+    wide = wide * lax.rsqrt(jnp.square(wide).mean(-1, keepdims=True) + eps) * p["scale"] + p["bias"]
+    return wide.astype(x.dtype)
 
 
 def mlp(x, p):
