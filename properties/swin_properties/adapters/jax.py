@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from copy import copy
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import jax
@@ -140,11 +139,11 @@ class JaxAdapter(OnTensors):
 
     def _compute(self, way: Callable[..., Any], call: _Call, *arrays: Any) -> Any:
         with self._settings():
-            return (COMPILED[way] if self.jit else way)(self, call, *arrays)
+            return (COMPILED[way] if self.jit else way)(self, call, *jax.device_put(arrays, self._place))
 
     @contextmanager
     def _settings(self) -> Iterator[None]:
-        """Meanwhile JAX computes in the precision, on the device."""
+        """Meanwhile JAX computes in the precision, on the device: some devices multiply float32 in less."""
         with ExitStack() as stack:
             if self.precision == "float64":
                 stack.enter_context(jax.enable_x64(True))
@@ -166,9 +165,13 @@ class JaxAdapter(OnTensors):
     def _arrays(self, value: Any) -> Any:
         """JAX arrays, at any level, as NumPy arrays: float64 in float64, other floats as float32."""
         wide = np.float64 if self.precision == "float64" else np.float32
-        return jax.tree.map(
-            lambda x: np.array(x, wide if jnp.issubdtype(x.dtype, jnp.floating) else None), value
-        )
+
+        def convert(x: Any) -> Any:
+            if not isinstance(x, jax.Array):
+                return x
+            return np.array(x, wide if jnp.issubdtype(x.dtype, jnp.floating) else None)
+
+        return jax.tree.map(convert, value)
 
     @contextmanager
     def _entered(self) -> Iterator[None]:
@@ -179,12 +182,7 @@ class JaxAdapter(OnTensors):
             self.inside = False
 
 
-class _Array:
-    def __repr__(self) -> str:
-        return "ARRAY"
-
-
-ARRAY = _Array()
+ARRAY = object()
 """Stands for an array among the sizes of a call."""
 
 
@@ -212,10 +210,10 @@ def _pull_back(adapter: JaxAdapter, call: _Call, arrays: list[Any], cotangents: 
     def forward(given: list[Any]) -> list[Any]:
         return jax.tree.leaves(_run(adapter, call, given))
 
-    _, pull = jax.vjp(forward, arrays)
-    (gradients,) = pull(cotangents)
+    results, pull = jax.vjp(forward, arrays)
+    (gradients,) = pull([u.astype(y.dtype) for u, y in zip(cotangents, results, strict=True)])
     return gradients
 
 
-COMPILED = {way: partial(jax.jit, static_argnums=(0, 1))(way) for way in (_run, _pull_back)}
+COMPILED = {way: jax.jit(way, static_argnums=(0, 1)) for way in (_run, _pull_back)}
 """What a call runs, compiled."""

@@ -129,6 +129,7 @@ def test_jax_compiles_once_for_each_shape_and_size() -> None:
 
     class Counting(InJax):
         def cyclic_shift(self, x: Any, shift_size: Any) -> Any:
+            assert isinstance(x, jax.Array)
             traced.append((x.shape, shift_size))
             return jnp.roll(x, (-shift_size, -shift_size), (1, 2))
 
