@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .PHONY: check test lint deep fuzz mutants sanitize honest kill-matrix diagnosis peers bench bench-heavy bench-save bench-cpu \
-        standing history claims gpu compare tracker-power examples exports readme vectors pictures clean
+        standing history first-minute claims gpu compare tracker-power examples exports readme vectors pictures clean
 
 check: .venv/installed        ## the main job: our PyTorch Swin, judged by the oracle
 	$(BIN)/swin-oracle check swin_torch
@@ -64,6 +64,9 @@ gpu: .venv/installed          ## all that is measured on a GPU: benchmarks/gpu.m
 
 history: .venv/installed      ## the trend of every case over benchmarks/results
 	$(TIMED) -m benchmarks.history
+
+first-minute: .venv/installed ## what a user meets first, in fresh processes: import, first image, training step, memory
+	$(STANDING:benchmarks.standing=benchmarks.first_minute)
 
 claims: .venv/installed       ## the paper's table 5, and cost as the image grows, measured again
 	$(TIMED) -m benchmarks.claims
