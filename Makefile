@@ -66,7 +66,7 @@ history: .venv/installed      ## the trend of every case over benchmarks/results
 	$(TIMED) -m benchmarks.history
 
 first-minute: .venv/installed ## what a user meets first, in fresh processes: import, first image, training step, memory
-	$(STANDING:benchmarks.standing=benchmarks.first_minute)
+	$(STANDING:benchmarks.standing=benchmarks.standing.first_minute)
 
 claims: .venv/installed       ## the paper's table 5, and cost as the image grows, measured again
 	$(TIMED) -m benchmarks.claims

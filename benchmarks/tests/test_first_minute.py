@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.first_minute import measuring
-from benchmarks.first_minute.measuring import COLD, STEPS, WARM
+from benchmarks.standing.first_minute import measuring
+from benchmarks.standing.first_minute.measuring import COLD, STEPS, WARM
 
 STEADY = dict.fromkeys(STEPS, 1.0)
 

@@ -1,12 +1,18 @@
-"""python -m benchmarks.first_minute [ROUNDS]: `make first-minute`."""
+"""python -m benchmarks.standing.first_minute [ROUNDS]: `make first-minute`."""
 
 from __future__ import annotations
 
 import sys
 
-from benchmarks.first_minute.measuring import ROUNDS, find_contestants, make_text, measure_starts, take_least
 from benchmarks.machine.description import make_sentence
 from benchmarks.pages import markdown
+from benchmarks.standing.first_minute.measuring import (
+    ROUNDS,
+    find_contestants,
+    make_text,
+    measure_starts,
+    take_least,
+)
 
 
 def main(words: list[str]) -> int:

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from benchmarks.cases.case import Case
 from benchmarks.cases.verdicts import explain_fault
-from benchmarks.first_minute.start import BUILDERS
 from benchmarks.machine.checkout import ROOT
 from benchmarks.pages import markdown
+from benchmarks.standing.first_minute.start import BUILDERS
 
 COLD, WARM = "swin_torch, kernels not compiled yet", "swin_torch"
 ROUNDS = 5
@@ -80,7 +80,12 @@ def measure_starts(names: Sequence[str], rounds: int = ROUNDS) -> Starts:
 def _start(name: str, kept: Path) -> Mapping[str, float]:
     with tempfile.TemporaryDirectory() as empty:
         environment = os.environ | {"XDG_CACHE_HOME": empty if name == COLD else str(kept)}
-        words = [sys.executable, "-m", "benchmarks.first_minute.start", WARM if name == COLD else name]
+        words = [
+            sys.executable,
+            "-m",
+            "benchmarks.standing.first_minute.start",
+            WARM if name == COLD else name,
+        ]
         done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]

@@ -1,4 +1,4 @@
-"""python -m benchmarks.first_minute.start NAME: one start of a network, timed step by step.
+"""python -m benchmarks.standing.first_minute.start NAME: one start of a network, timed step by step.
 
 It prints one line of JSON.  A process measures one contestant, once: nothing of it is loaded before.
 """
