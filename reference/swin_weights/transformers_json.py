@@ -7,7 +7,6 @@ from typing import Any
 
 from swin_reference.config import SwinConfig, fields_from
 from swin_reference.config_v2 import SwinV2Config
-from swin_reference.sizes import pair
 
 FIELDS = {
     "image_size": "image_size",
@@ -67,8 +66,9 @@ def config_to_json(config: SwinConfig) -> dict[str, Any]:
     >>> config_to_json(SwinConfig(num_classes=3))["num_labels"]
     3
     """
-    window, second = pair(config.window_size), isinstance(config, SwinV2Config)
+    window, second = config.windows[0], isinstance(config, SwinV2Config)
     lacking = {
+        "window of its own for each stage": len(set(config.windows)) > 1,
         "rectangular window": window[0] != window[1],
         "qk_scale": config.qk_scale is not None,
         "patch_norm=False": not config.patch_norm,

@@ -77,7 +77,7 @@ def _build_v2(
     keeping: str | None,
 ) -> SwinV2Transformer:
     """Returns a network of Swin V2, whose weights depend on no window but that of their training."""
-    if window_size is not None and pair(window_size) != pair(config.window_size):
+    if window_size is not None and {pair(window_size)} != set(config.windows):
         with torch.device("meta"):
             stages: Any = SwinV2Transformer(config).layers
         trained = []
