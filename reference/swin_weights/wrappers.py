@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
@@ -105,7 +105,7 @@ def find_swin(held: Any, source: str, part: str = "") -> Found:
             f"is {next(iter(arrays))}: check that it is a Swin's"
         )
     prefix, family = _choose(swins, arrays, source, part)
-    inside = _name_inside(family, prefix)
+    inside = _name_inside(family, prefix, arrays)
     refuse_network(_list_shapes({name: x for name, x in arrays.items() if name.startswith(prefix)}))
     refuse_parts(name for name in (*arrays, *others) if inside(name) is not None)
     weights, named_in, left_out = {}, {}, {}
@@ -208,16 +208,17 @@ def _are_equal(first: tuple[str, str], other: tuple[str, str], arrays: Mapping[s
     """Tells whether two Swins have the same weights under the same names."""
     both = [
         {ours: x for name, (_, x) in arrays.items() if (ours := inside(name)) is not None}
-        for inside in (_name_inside(family, prefix) for prefix, family in (first, other))
+        for inside in (_name_inside(family, prefix, arrays) for prefix, family in (first, other))
     ]
     return both[0].keys() == both[1].keys() and all(
         np.array_equal(as_array(x), as_array(both[1][name])) for name, x in both[0].items()
     )
 
 
-def _name_inside(family: str, prefix: str) -> Any:
-    """Returns the function from a name to that in the layout; None for what is no part of the Swin."""
+def _name_inside(family: str, prefix: str, names: Iterable[str]) -> Callable[[str], str | None]:
+    """Returns the function from one of ``names`` to that in the layout; None for what is outside the Swin."""
     part = re.compile(rf"(?:{PARTS[family]})(?:\.|$)")
+    bare = family == "transformers" and any(name.startswith(f"{prefix}encoder.") for name in names)
 
     def inside(name: str) -> str | None:
         if not name.startswith(prefix):
@@ -227,6 +228,8 @@ def _name_inside(family: str, prefix: str) -> Any:
             return None
         if family == "layers":  # timm's feature extractors write layers_0
             return re.sub(r"^layers_(?=\d)", "layers.", rest)
+        if bare:  # a backbone that transformers 5 saves keeps swin. before one norm
+            return re.sub(r"^swin(v2)?\.(?=layernorm)", "", rest)
         return f"features.{rest}" if family == "torchvision" and rest[0].isdigit() else rest
 
     return inside

@@ -11,7 +11,7 @@ from typing import Any
 from swin_reference.outside import one_sentence, open_file, read_json, refusal
 
 from swin_weights.reading.archives import read_npz
-from swin_weights.reading.foreign import refuse_file
+from swin_weights.reading.foreign import refuse_file, refuse_folder
 from swin_weights.reading.pickles import read_torch
 
 TORCH = (".pth", ".pt", ".bin", ".ckpt", ".tar")
@@ -74,6 +74,7 @@ def _read_bfloat16(path: Path) -> dict[str, Any]:
 
 def _read_directory(path: Path) -> tuple[Any, dict[str, Any], list[str]]:
     if not (path / "config.json").exists():
+        refuse_folder(path)
         raise refusal(f"a directory of transformers' holds config.json, {path} has none: check the path")
     described = _read_json(path / "config.json")
     for name in ("model.safetensors", "pytorch_model.bin"):

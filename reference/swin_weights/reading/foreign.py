@@ -29,6 +29,31 @@ FILES = {
 """For each suffix of files that are not read, why, and what to do."""
 
 
+FOLDERS = {
+    ".metadata": "it is a distributed checkpoint: join its shards by "
+    "`python -m torch.distributed.checkpoint.format_utils dcp_to_torch {name} model.pth`",
+    "adapter_config.json": "it holds differences of LoRA's: merge them into the network "
+    "(merge_and_unload), and save that",
+    "zero_to_fp32.py": "it is DeepSpeed's: join its shards by "
+    "`python {name}/zero_to_fp32.py {name} model.pth`",
+    "saved_model.pb": "it is TensorFlow's: write its arrays under the names of a layout with numpy.savez",
+}
+"""For each file in a folder of another kind, what the folder is, and what to do."""
+
+
+def refuse_folder(path: Path) -> None:
+    """Checks that a folder is of no kind that is known and not read.
+
+    Errors: ``ValueError`` that says what it is, and what to do.
+    """
+    for name, what in FOLDERS.items():
+        if (path / name).exists():
+            raise refusal(
+                f"a directory of transformers' holds config.json, {path.name} has none: "
+                f"{what.format(name=path.name)}"
+            )
+
+
 def refuse_file(path: Path) -> None:
     """Checks that a file has no suffix of those that are known and not read.
 

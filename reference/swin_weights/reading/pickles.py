@@ -81,6 +81,11 @@ def read_torch(path: Path, file: BinaryIO) -> tuple[Any, list[str]]:
         raise ValueError(f"reading {path.name} needs torch: install it, or convert to .npz") from None
     if file.read(4) == b"PK\3\4":
         sizes = check_archive(file)
+        if any(name.endswith("constants.pkl") for name in sizes):
+            raise ValueError(
+                "it is a TorchScript archive, a program: `swin-oracle check` takes it as an implementation; "
+                "for a checkpoint, save its state_dict"
+            )
         with zipfile.ZipFile(file) as archive:
             for name in sizes:
                 if name.endswith(".pkl"):
