@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
@@ -138,7 +139,8 @@ def _list_leaves(held: Any) -> tuple[dict[str, tuple[str, Any]], dict[str, str]]
     for written, x in _walk(held, "", {id(held)}, DEEPEST):
         name = _without_wrappers(written)
         if isinstance(x, Inert):
-            x = x.as_array() if x.state else None
+            with suppress(ValueError):  # another object of NumPy's is no array
+                x = x.as_array()
         if not hasattr(x, "shape") or not hasattr(x, "dtype"):
             others[name] = written
         elif name in arrays:

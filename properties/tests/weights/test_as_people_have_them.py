@@ -18,22 +18,30 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import matplotlib
 import numpy as np
 import pytest
 import swin_reference
 import swin_weights
+from swin_properties.adapters.calls import read_config, write_config
 from swin_properties.adapters.implementation import apply_convention
 from swin_properties.adapters.peers.base import vision_operators
 from swin_properties.budget.precision import PRECISIONS
 from swin_properties.budget.within import within_budget
+from swin_properties.commands.cli import main
 from swin_properties.predict.logits import name_network
-from swin_reference.config import convention_named
+from swin_reference import direct
+from swin_reference.config import SwinConfig, config_from, config_values, convention_named
+from swin_reference.parameters import hot_parameters, parameter_shapes
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
+
+from swin_properties.adapters.modules import find_module  # noqa: E402  (needs torch)
 
 # Every grid is even, larger than the window and made of whole windows: all conventions of V1 agree.
 SIZES: dict[str, Any] = {"embed_dim": 8, "depths": [1, 2], "num_heads": [2, 4], "mlp_ratio": 3.0}
 IMAGES = np.random.default_rng(0).standard_normal((1, 3, 16, 16))
+CONFIG = SwinConfig(16, 2, 3, 8, (1, 2), (2, 4), 2, mlp_ratio=3.0, num_classes=5)
 IMAGE: dict[str, Any] = {"image_size": 16}
 V2: dict[str, Any] = {"image_size": 16, "window_size": 2}
 
@@ -356,9 +364,80 @@ def test_a_library(make: Any, words: Any, known: Any, convention: str, tmp_path:
 
 
 def test_windows_of_the_stages_are_in_the_configuration(tmp_path: Path) -> None:
+    import swin_torch
+
     torch.save(network(timm_s3)[1], tmp_path / "w.pth")
-    found = swin_weights.load(tmp_path / "w.pth", **IMAGE).config
-    assert found.window_size == ((2, 2), (4, 4))
+    found = swin_weights.load(tmp_path / "w.pth", **IMAGE)
+    config = found.config
+    assert config.window_size == ((2, 2), (4, 4))
+    assert read_config(write_config(config)).window_size == config.window_size
+    assert config_from({**config_values(config), "window_size": [[2, 2], [4, 4]]}) == config
+    ours = swin_torch.from_checkpoint(found).double()
+    assert agree(found, arrays(ours(torch.from_numpy(IMAGES))))
+    assert agree(found, [direct.swin_transformer(IMAGES, found.params, config)])
+    swin_weights.save(tmp_path / "again.npz", found.params, "torchvision", config)
+    assert swin_weights.load(tmp_path / "again.npz", **IMAGE).config == config
+    with pytest.raises(ValueError, match="no window of its own for each stage"):
+        swin_weights.save(tmp_path / "d", found.params, "transformers", config)
+    with pytest.raises(ValueError, match=r"one \(height, width\) for each, got 2 for 1 stages"):
+        replace(config, depths=(1,), num_heads=(2,))
+
+
+def test_locate_watches_blocks_behind_prefixes_and_wrappers() -> None:
+    class Wrapper(torch.nn.Module):  # type: ignore[misc]
+        def __init__(self, inside: Any) -> None:
+            super().__init__()
+            self._orig_mod = inside
+
+        def forward(self, *given: Any) -> Any:
+            return self._orig_mod(*given)
+
+    class Captioner(torch.nn.Module):  # type: ignore[misc]
+        def __init__(self, inside: Any) -> None:
+            super().__init__()
+            self.visual = torch.nn.ModuleDict({"trunk": inside})
+            self.decoder = torch.nn.Linear(2, 2)
+
+        def forward(self, images: Any) -> Any:
+            return self.visual["trunk"](images)
+
+    model = hot(timm())
+    for stage in model.layers:
+        stage.blocks = torch.nn.Sequential(*(Wrapper(block) for block in stage.blocks))
+    recorded = find_module(Captioner(model).double(), "mine")
+    assert recorded is not None
+    weights = swin_weights.flatten(hot_parameters(parameter_shapes(CONFIG)))
+    maps = recorded.record(IMAGES, weights)
+    assert {f"layers.1.blocks.1{part}.out" for part in ("", ".norm1", ".norm2", ".attn")} <= maps.keys()
+    loaded = swin_weights.Checkpoint(weights, CONFIG, "timm")
+    assert agree(loaded, [maps["logits"]])
+
+
+PHOTO = str(Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg")
+
+
+def test_predict_is_told_what_a_file_does_not_hold(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, state, _ = network(timm_v2)
+    torch.save({"student": state, "teacher": other(state)}, tmp_path / "w.pth")
+
+    def predict(part: str, *words: str) -> tuple[int, str]:
+        checkpoint = ("--checkpoint", f"{tmp_path / 'w.pth'}{part}", "--image", PHOTO, "--dtype", "float64")
+        code = main(["predict", "swin_torch", "--in-process", *checkpoint, *words])
+        return code, "".join(capsys.readouterr())
+
+    assert "say which after a colon, as in w.pth:student" in predict("")[1]
+    code, said = predict(":student")
+    assert (code, said.count("\n")) == (2, 1)
+    assert 'no weight of Swin V2 shows it: give a JSON file with {"window_size": ...} as --config' in said
+    (tmp_path / "few.json").write_text('{"window_size": 2}')
+    code, said = predict(":student", "--config", str(tmp_path / "few.json"))
+    assert (code, "give it as --image-size" in said) == (2, True)
+    code, said = predict(":student", "--config", str(tmp_path / "few.json"), "--image-size", "16")
+    assert code == 0, said
+    assert "it does not say pretrained_window_sizes" in said
+    assert f"{len(state)} weights outside student. are left out: teacher.*" in said
 
 
 def test_weights_that_are_not_the_networks_are_found(tmp_path: Path) -> None:

@@ -17,7 +17,10 @@ import numpy as np
 
 from swin_weights.reading.archives import check_archive
 
-CONFIGURATIONS = ("argparse", "yacs", "types", "easydict", "addict", "mmcv", "mmengine", "ml_collections")
+CONFIGURATIONS = (
+    "argparse", "yacs", "types", "easydict", "addict", "mmcv", "mmengine", "ml_collections", "omegaconf",
+    "typing", "lightning", "lightning_fabric", "pytorch_lightning", "fvcore",
+)  # fmt: skip
 """The modules of the configurations that training code saves beside the weights."""
 
 OLD_PICKLES = 5
@@ -36,7 +39,6 @@ NUMPY = (
     "numpy.dtype",
     "numpy.ndarray",
     *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
-    *(f"numpy.dtypes.{kind}DType" for kind in ("Float32", "Float64", "Int32", "Int64", "Bool")),
 )
 """What a pickle of NumPy's numbers and arrays calls."""
 
