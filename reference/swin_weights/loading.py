@@ -146,7 +146,7 @@ def _match(own: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], found:
     """
     given = {found.place(name): x for name, x in own.items()}
     if any(name not in own for name in shapes):
-        beside = (found.named_in[name] for name in found.left_out if name.startswith(found.prefix))
+        beside = (name for name in found.left_out if name.startswith(found.prefix))
         given |= dict.fromkeys(beside, np.float32(0))
     right = matched(given, {found.place(name): shape for name, shape in shapes.items()})
     return {name: right[found.place(name)] for name in shapes}

@@ -64,7 +64,7 @@ class Found:
     """The weights of a Swin under the names of its layout, and where they stand in the file.
 
     ``prefix`` stands before all names in the file; ``named_in`` has the whole name in the file for each of
-    ``weights`` and of ``left_out``, the arrays that are no part of the Swin.
+    ``weights``.  ``left_out`` are the arrays that are no part of the Swin, by their names in the file.
     """
 
     weights: dict[str, Any]
@@ -110,10 +110,11 @@ def find_swin(held: Any, source: str, part: str = "") -> Found:
     refuse_network(_list_shapes({name: x for name, x in arrays.items() if name.startswith(prefix)}))
     refuse_parts(name for name in (*arrays, *others) if inside(name) is not None)
     weights, named_in, left_out = {}, {}, {}
+    outside: list[str] = []
     for name, (written, x) in arrays.items():
         if (ours := inside(name)) is None:
-            left_out[name] = x
-            named_in[name] = written
+            left_out[written] = x
+            outside.append(name)
         else:
             named_in[ours] = written
             weights[ours] = _as_weight(written, x)
@@ -123,7 +124,7 @@ def find_swin(held: Any, source: str, part: str = "") -> Found:
             f"a checkpoint maps names to arrays, {source} holds something else under {', '.join(strange)}: "
             "save the model's state_dict alone"
         )
-    notes = (_tell_left_out(left_out, prefix),) if left_out else ()
+    notes = (_tell_left_out(outside, prefix),) if outside else ()
     return Found(weights, _written_prefix(prefix, weights, named_in), named_in, left_out, notes)
 
 
@@ -244,7 +245,7 @@ def _written_prefix(prefix: str, weights: Mapping[str, Any], named_in: Mapping[s
     return prefix if more else only
 
 
-def _tell_left_out(left_out: Mapping[str, Any], prefix: str) -> str:
+def _tell_left_out(left_out: list[str], prefix: str) -> str:
     groups = sorted({_find_group(name, prefix) for name in left_out})
     more = f" and {len(groups) - MOST_GROUPS} more" if len(groups) > MOST_GROUPS else ""
     listed = ", ".join(shorten(group, 60) for group in groups[:MOST_GROUPS])

@@ -31,8 +31,8 @@ def from_checkpoint(
 ) -> SwinTransformer:
     """Returns a network with the weights and the configuration of a file or directory.
 
-    Official, detection, timm, torchvision and transformers checkpoints are recognised; ``known`` are fields
-    of SwinConfig that a file does not hold (`swin_weights.load`).  With another ``window_size``
+    Checkpoints of microsoft, timm, torchvision, transformers and mmpretrain are recognised; ``known`` are
+    fields of SwinConfig that a file does not hold (`swin_weights.load`).  With another ``window_size``
     than the file's, the bias tables are resized to it; those of Swin V2 are computed for it, from the offsets
     as they were in the windows of the file.  Parameters have torch's default precision.
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from swin_weights import RECOMPUTED
 from swin_weights.layout_names import names_in
-from swin_weights.layouts import rename_weights, restore_names
+from swin_weights.layouts import official_name, rename_weights, restore_names
 from swin_weights.recognise import recognise_layout
 from swin_weights.wrappers import find_swin
 from torch import Tensor, nn
@@ -98,7 +98,8 @@ class RecordedModule(TorchAdapter):
         grid = tuple(embedding.shape[2:]) if embedding is not None and embedding.ndim == 4 else None
         tensors = {key: self._tensor(x) for key, x in weights.items()}
         given = rename_weights(tensors, self.names, self.layout, grid)  # type: ignore[arg-type]
-        given |= {key: x for key, x in held.items() if _is_output_norm(key)}
+        norms = (key for key in held if _is_output_norm(official_name(key, self.names) or ""))
+        given |= {key: held[key] for key in norms}
         self.holding(self.module, {self.found.place(key): x for key, x in given.items()} | parameters)
         self.weights = self._read_weights()
 
@@ -148,7 +149,8 @@ class RecordedModule(TorchAdapter):
             }
             paths = {part: self.found.place(leaf).removesuffix(".weight") for part, leaf in leaves.items()}
             paths[""] = paths[".norm1"].rpartition(".")[0]
-            paths[".attn"] = ".".join(paths[".attn"].split(".")[: paths[""].count(".") + 2])
+            inside = paths[""].count(".") + (3 if ".w_msa." in paths[".attn"] else 2)  # what is given windows
+            paths[".attn"] = ".".join(paths[".attn"].split(".")[:inside])
             found[official] = {part: self.module.get_submodule(path) for part, path in paths.items()}
         return found
 
