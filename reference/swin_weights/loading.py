@@ -112,7 +112,7 @@ def _checkpoint(
     layout = recognise_layout(flat)
     names = names_in(layout, flat)
     known = fields_from(known, "the arguments", SwinV2Config if is_v2(flat) else SwinConfig)
-    if described and ("pretrained_window_sizes" in described) != is_v2(flat):
+    if described.keys() - {"image_size"} and ("pretrained_window_sizes" in described) != is_v2(flat):
         raise ValueError(
             "config.json and the weights beside it are of one version of Swin, here one is of V1 and the "
             "other of V2: use the file that was saved with them"

@@ -37,6 +37,8 @@ PARTS = {
         "normalised, and computed when the network runs: remove that "
         "(torch.nn.utils.remove_weight_norm), and save again"
     ),
+    r"_?flat_param": "a flat shard of FSDP's: save with StateDictType.FULL_STATE_DICT",
+    r"kernel(?::0)?": "of Flax or Keras, whose kernels have their inputs first: transpose them, and rename",
     r"parametrizations": (
         "parametrized, and computed when the network runs: remove that "
         "(torch.nn.utils.parametrize.remove_parametrizations), and save again"
@@ -86,5 +88,5 @@ remove_spectral_norm), and save again
 
 def _find(known: Mapping[str, str], name: str) -> str:
     return next(
-        (words for part, words in known.items() if re.search(rf"(?:^|\.)(?:{part})(?:\.|$)", name)), ""
+        (words for part, words in known.items() if re.search(rf"(?:^|[./])(?:{part})(?:[./]|$)", name)), ""
     )

@@ -226,6 +226,12 @@ def one_or_pair(height: int, width: int) -> Size:
 
 def _patch_size(weights: WeightShapes, *_: Any) -> Size:
     pattern = r"patch_embed\.proj\.weight"
+    shape = weights.shapes.get("patch_embed.proj.weight", ())
+    if len(shape) == 4 and shape[3] == 3 and shape[1] == shape[2] != 3:
+        raise ValueError(
+            f"a weight that embeds patches is (channels, colours, height, width), got {shape}, with the "
+            "colours last, as MLX has it: transpose it, or pass patch_size="
+        )
     return one_or_pair(
         weights.most_common("patch_size", (pattern, 2, 4)), weights.most_common("patch_size", (pattern, 3, 4))
     )

@@ -32,13 +32,16 @@ TRAINED = "pretrained_window_sizes"
 def config_from_json(values: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the fields of SwinConfig that a ``config.json`` holds.
 
-    Of V2 it has ``pretrained_window_sizes``, empty where all are 0.
+    Of V2 it has ``pretrained_window_sizes``, empty where all are 0.  That of a directory which timm wrote
+    holds the image size alone.
 
     Errors: ``ValueError`` for a model other than Swin, and for a value of another type.
 
     >>> config_from_json({"model_type": "swin", "num_channels": 1})
     {'in_channels': 1}
     """
+    if "pretrained_cfg" in values:
+        return fields_from(_read_timm(values), "config.json")
     second = values.get("model_type") == V2
     fixed = FIXED | ({"model_type": V2} if second else {})
     wrong = [
@@ -56,6 +59,15 @@ def config_from_json(values: Mapping[str, Any]) -> dict[str, Any]:
         return fields_from(known, "config.json")
     given = fields_from(known | {TRAINED: values.get(TRAINED) or []}, "config.json", SwinV2Config)
     return given | {TRAINED: given[TRAINED] if any(given[TRAINED]) else ()}
+
+
+def _read_timm(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the image size in timm's ``config.json``: that of the network, else that of its training."""
+    made, trained = (values.get(key) or {} for key in ("model_args", "pretrained_cfg"))
+    if isinstance(made, Mapping) and "img_size" in made:
+        return {"image_size": made["img_size"]}
+    sides = trained.get("input_size") if isinstance(trained, Mapping) else None
+    return {"image_size": sides[1:]} if isinstance(sides, list) and len(sides) == 3 else {}
 
 
 def config_to_json(config: SwinConfig) -> dict[str, Any]:

@@ -100,6 +100,13 @@ def agree(checkpoint: Any, theirs: list[Any], convention: str = "canonical") -> 
     return within_budget(call, network, oracle, PRECISIONS["float64"]).holds
 
 
+@pytest.fixture(scope="module", autouse=True)
+def libraries() -> None:
+    """torchvision is imported as the peers import it, before timm and transformers import it."""
+    with suppress(ImportError):
+        vision_operators()
+
+
 # The networks of the libraries, each made once; a test is skipped where its library is not installed.
 
 
@@ -236,8 +243,6 @@ INSIDE = {captioner: "encoder", segmenter: "backbone"}
 @cache
 def network(make: Callable[..., Any], *words: Any) -> tuple[Any, dict[str, Any], list[Any]]:
     """Returns a library's network, its state dict, and what it computes of the images."""
-    with suppress(ImportError):
-        vision_operators()
     model = hot(make(*words[:1], **dict(words[1:])))
     with torch.no_grad():
         encoder = model.base_model if "Masked" in str(words) else model
@@ -403,6 +408,17 @@ def test_windows_of_the_stages_are_in_the_configuration(tmp_path: Path) -> None:
         swin_weights.save(tmp_path / "d", found.params, "transformers", config)
     with pytest.raises(ValueError, match=r"one \(height, width\) for each, got 2 for 1 stages"):
         replace(config, depths=(1,), num_heads=(2,))
+
+
+def test_a_directory_of_timms(tmp_path: Path) -> None:
+    home = pytest.importorskip("timm.models._hub")
+    create = pytest.importorskip("timm").create_model
+    sizes = {"img_size": 16, "patch_size": 2, "window_size": 2, "num_classes": 5, **SIZES}
+    model = hot(create("swin_tiny_patch4_window7_224", pretrained=False, **sizes))
+    home.save_for_hf(model, tmp_path, safe_serialization=True)
+    found = swin_weights.load(tmp_path)
+    assert (found.config.image_size, found.unknown, found.layout) == ((16, 16), ("qk_scale",), "timm")
+    assert agree(found, arrays(model(torch.from_numpy(IMAGES))))
 
 
 def test_locate_watches_blocks_behind_prefixes_and_wrappers() -> None:
@@ -581,6 +597,15 @@ REFUSALS: dict[str, tuple[Callable[[Path], Path], str]] = {
     "a folder of LoRA's": (adapted, "differences of LoRA's"),
     "pruned": (pruned, "weight_(orig|mask) is pruned or .*prune.remove"),
     "parametrized": (parametrized, "is parametrized, .*remove_parametrizations"),
+    "a flat shard": (
+        named("layers.0.blocks.0._fsdp_wrapped_module._flat_param", swin=False),
+        "is a flat shard of FSDP's",
+    ),
+    "Flax": (named("layers_0/blocks_0/attn/qkv/kernel", swin=False), "is of Flax or Keras, whose kernels"),
+    "colours last": (
+        named("patch_embed.proj.weight", shape=(8, 2, 2, 3)),
+        r"\(8, 2, 2, 3\), with the colours last, as MLX has it",
+    ),
     "TorchScript": (scripted, "is a TorchScript archive, a program: `swin-oracle check`"),
     "a whole module": (
         lambda path: save(torch.nn.Linear(2, 2), path),
