@@ -43,6 +43,9 @@ PARTS = {
 }
 """For each family, what the names of all weights of a Swin begin with."""
 
+MARKS = ("relative_position_bias_table", "logit_scale")
+"""The last parts of names that only the attention of a Swin has, of V1 or V2."""
+
 FEWEST = 5
 """The fewest weights of norms and attention that a Swin has; fewer are strays."""
 
@@ -89,7 +92,7 @@ def find_swin(held: Any, source: str, part: str = "") -> Found:
     >>> name = "layers.0.blocks.0.norm1.bias"
     >>> found = find_swin({"model": {f"module.{name}": np.zeros(1)}, "head.bias": np.zeros(1)}, "x.pth")
     >>> found.weights, found.notes
-    ({'layers.0.blocks.0.norm1.bias': array([0.])}, ('1 weights outside model. are left out: head.*',))
+    ({'layers.0.blocks.0.norm1.bias': array([0.])}, ('left out: 1 weight outside model., head.*',))
     """
     arrays, others = _list_leaves(held)
     if not arrays:
@@ -107,7 +110,7 @@ def find_swin(held: Any, source: str, part: str = "") -> Found:
         )
     prefix, family = _choose(swins, arrays, source, part)
     inside = _name_inside(family, prefix, arrays)
-    refuse_network(_list_shapes({name: x for name, x in arrays.items() if name.startswith(prefix)}))
+    refuse_network(_list_shapes({name: x for name, x in arrays.items() if inside(name) is not None}))
     refuse_parts(name for name in (*arrays, *others) if inside(name) is not None)
     weights, named_in, left_out = {}, {}, {}
     outside: list[str] = []
@@ -176,22 +179,31 @@ def _list_shapes(arrays: Mapping[str, tuple[str, Any]]) -> dict[str, tuple[int, 
 def _find_swins(names: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Returns the prefix and the family of each Swin whose blocks have these names."""
     counts: Counter[tuple[str, str]] = Counter()
+    marked = set()
     for name in names:
         for family, pattern in PATTERNS.items():
             if match := re.search(rf"(?:^|\.)({pattern})", name):
-                counts[name[: match.start(1)], family] += 1
+                place = name[: match.start(1)], family
+                counts[place] += 1
+                if name.endswith(MARKS):
+                    marked.add(place)
                 break
     most = max(counts.values(), default=0)
-    return [place for place, count in counts.items() if count >= min(FEWEST, most)]
+    return [
+        place
+        for place, count in counts.items()
+        if count >= min(FEWEST, most) and (place in marked or not marked)
+    ]
 
 
 def _choose(
     swins: list[tuple[str, str]], arrays: Mapping[str, Any], source: str, part: str
 ) -> tuple[str, str]:
-    """Returns the Swin that ``part`` names, or the only one."""
-    given = f"{_without_wrappers(part)}." if part else ""
-    wanted = [swin for swin in swins if swin[0].startswith(given)]
-    names = [prefix.rstrip(".") or "(no prefix)" for prefix, _ in swins]
+    """Returns the Swin that ``part`` names (``.``: that without a prefix), or the only one."""
+    given = "" if part in ("", ".") else f"{_without_wrappers(part)}."
+    exact = [swin for swin in swins if part and swin[0] == given]
+    wanted = exact or [swin for swin in swins if part != "." and swin[0].startswith(given)]
+    names = [prefix.rstrip(".") or "." for prefix, _ in swins]
     if not wanted:
         raise ValueError(f"{source} has a Swin under {', '.join(names)}, got {part}: give one of these")
     first = wanted[0]
@@ -249,7 +261,8 @@ def _tell_left_out(left_out: list[str], prefix: str) -> str:
     groups = sorted({_find_group(name, prefix) for name in left_out})
     more = f" and {len(groups) - MOST_GROUPS} more" if len(groups) > MOST_GROUPS else ""
     listed = ", ".join(shorten(group, 60) for group in groups[:MOST_GROUPS])
-    return f"{len(left_out)} weights outside {prefix or 'the Swin'} are left out: {listed}{more}"
+    count = "1 weight" if len(left_out) == 1 else f"{len(left_out)} weights"
+    return f"left out: {count} outside {prefix or 'the Swin'}, {listed}{more}"
 
 
 def _find_group(name: str, prefix: str) -> str:

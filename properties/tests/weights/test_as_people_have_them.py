@@ -277,7 +277,7 @@ def test_a_prefix(make: Any, prefix: str, tmp_path: Path) -> None:
     torch.save(held, tmp_path / "w.pth")
     known, convention = (V2, "timm-v2") if make is timm_v2 else (IMAGE, "canonical")
     found = swin_weights.load(tmp_path / "w.pth", **known)
-    assert any(note.startswith("2 weights outside") for note in found.notes)
+    assert any(note.startswith("left out: 2 weights outside") for note in found.notes)
     assert agree(found, computed, convention)
 
 
@@ -322,6 +322,23 @@ WRAPPERS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "the average in one dict": (
         lambda state: rename("^", "ema.")(state) | rename("^", "online.")(other(state)),
         "ema",
+    ),
+    "an average behind a longer prefix": (lambda state: state | rename("^", "ema.")(other(state)), "."),
+    "an average inside": (
+        lambda state: rename("^", "online.")(state) | rename("^", "online.ema.")(other(state)),
+        "online",
+    ),
+    "blocks of another network beside": (
+        lambda state: {
+            **state,
+            **{
+                f"decoder.{i}.{j}.attn.{leaf}": torch.ones(2)
+                for i in (0, 1)
+                for j in (0, 1)
+                for leaf in "qkv"
+            },
+        },
+        "",
     ),
     "numbers of NumPy beside": (
         lambda state: {"model": state, "best": np.float64(0.5), "history": np.arange(3.0), "n": np.int64(3)},
@@ -475,7 +492,7 @@ def test_predict_is_told_what_a_file_does_not_hold(
     code, said = predict(":student", "--config", str(tmp_path / "few.json"), "--image-size", "16")
     assert code == 0, said
     assert "it does not say pretrained_window_sizes" in said
-    assert f"{len(state)} weights outside student. are left out: teacher.*" in said
+    assert f"left out: {len(state)} weights outside student., teacher.*" in said
 
 
 def test_weights_that_are_not_the_networks_are_found(tmp_path: Path) -> None:

@@ -112,14 +112,11 @@ def test_wrappers_are_opened(tmp_path: Path) -> None:
         ({"model_ema": {"module": state}}, ()),
         (
             {"model": wide, "model_ema": state},  # the same weights
-            (f"{len(FLAT)} weights outside model. are left out: model_ema.*",),
+            (f"left out: {len(FLAT)} weights outside model., model_ema.*",),
         ),
         (
             {"state_dict": detector},
-            (
-                "2 weights outside state_dict.backbone. are left out: "
-                "state_dict.neck.*, state_dict.rpn_head.*",
-            ),
+            ("left out: 2 weights outside state_dict.backbone., state_dict.neck.*, state_dict.rpn_head.*",),
         ),
     ):
         torch.save(held, tmp_path / "wrapped.pth")
@@ -260,6 +257,18 @@ def test_transformers_older_names_are_read_and_named(prefix: str, tmp_path: Path
     del theirs[name]
     with pytest.raises(ValueError, match=f"parameters: missing {name}$"):
         swin_weights.load(write(tmp_path / "w.npz", theirs))
+
+
+def test_mmpretrains_variants_are_read(tmp_path: Path) -> None:
+    """A backbone of mmdetection has no prefix and a norm for each stage; an old file numbers no norm."""
+    theirs = swin_weights.to_layout(FLAT, "mmpretrain")
+    older = {name.replace("backbone.norm2.", "backbone.norm."): x for name, x in theirs.items()}
+    same(swin_weights.load(write(tmp_path / "w.npz", older)).weights, FLAT)
+    bare = {name.removeprefix("backbone."): x for name, x in theirs.items() if not name.startswith("head.")}
+    norm = {"norm0.weight": np.arange(8.0), "norm0.bias": np.ones(8)}
+    found = swin_weights.load(write(tmp_path / "w.npz", bare | norm))
+    same(found.weights, HEADLESS)
+    same(found.others, norm)
 
 
 def test_transformers_directory(tmp_path: Path) -> None:
