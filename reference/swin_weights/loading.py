@@ -33,8 +33,8 @@ class Checkpoint:
 
     ``weights`` are exactly the parameters of ``config``, flat, in the file's precision, bfloat16 as
     float32.  ``layout`` is the file's.  ``unknown`` are the fields of ``config`` that neither the file nor
-    the caller gave: they have their defaults.  ``others`` are weights that a classifier does not have:
-    detection's norms of the earlier stages.  ``notes`` say what was left out or assumed.
+    the caller gave: they have their defaults.  ``others`` are weights that a classifier does not have: the
+    norms behind the earlier stages, of detectors and backbones.  ``notes`` say what was left out or assumed.
     """
 
     weights: Mapping[str, Any]
@@ -58,7 +58,11 @@ def load(path: str | Path, **known: Any) -> Checkpoint:
     ``known`` are fields of SwinConfig that the file does not hold: ``image_size``, ``qk_scale``, a
     ``window_size`` that is not square, the ``convention`` (canonical).  Of V2, whose weights show no window,
     they are fields of SwinV2Config: ``window_size`` and ``pretrained_window_sizes`` where no buffer in the
-    file shows them.  Indices, offsets and masks in the file must be those that the oracle computes.
+    file shows them.  Indices, offsets and masks in the file must be those that the oracle computes; those of
+    another window are left out.
+
+    The Swin is found behind any prefix; in a file with several, ``training.pth:teacher`` is the one whose
+    names begin with ``teacher``.
 
     Errors: ``ValueError`` in one sentence for a file that does not read or is no Swin, for a field that
     is neither in the file nor in ``known``, and for weights that are missing, extra, misshaped or wrong,
