@@ -2,8 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: check test lint deep fuzz mutants sanitize honest kill-matrix diagnosis peers bench bench-heavy bench-save bench-cpu \
-        standing history claims gpu compare tracker-power examples exports readme vectors pictures clean
+.PHONY: check test lint deep fuzz mutants sanitize honest kill-matrix diagnosis suite-profile peers bench bench-heavy bench-save bench-cpu \
+        standing history first-minute claims gpu compare tracker-power examples exports readme vectors pictures clean
 
 check: .venv/installed        ## the main job: our PyTorch Swin, judged by the oracle
 	$(BIN)/swin-oracle check swin_torch
@@ -65,6 +65,9 @@ gpu: .venv/installed          ## all that is measured on a GPU: benchmarks/gpu.m
 history: .venv/installed      ## the trend of every case over benchmarks/results
 	$(TIMED) -m benchmarks.history
 
+first-minute: .venv/installed ## what a user meets first, in fresh processes: import, first image, training step, memory
+	$(STANDING:benchmarks.standing=benchmarks.standing.first_minute)
+
 claims: .venv/installed       ## the paper's table 5, and cost as the image grows, measured again
 	$(TIMED) -m benchmarks.claims
 
@@ -89,6 +92,11 @@ kill-matrix: .venv/installed  ## which law kills which planted bug: slow
 
 diagnosis: .venv/installed    ## is the cause that a report tells true?  planted bugs, judged: writes docs/diagnosis.md
 	PYTHONPATH=properties OMP_NUM_THREADS=1 $(BIN)/python -m studies.diagnosis --jobs 2 --write docs/diagnosis.md
+
+suite-profile: .venv/installed ## where the time of a check goes, by phase and law: writes docs/suite-profile.md
+	OMP_NUM_THREADS=1 $(BIN)/python properties/studies/suite_profile.py swin_torch examples/functions_nchw.py \
+	  --machine "$$($(BIN)/python -c 'from benchmarks.machine import description; print(description.make_sentence())')" \
+	  --write docs/suite-profile.md
 
 peers: .venv/installed        ## what the laws find in timm, torchvision, transformers and microsoft's: slow
 	$(BIN)/python properties/studies/peers_table.py $(CHECKOUTS)

@@ -15,11 +15,14 @@ import torch
 import torch._functorch.config
 from swin_properties.budget.budget import Deviation, deviation
 from torch import Tensor
-from torch.nn.functional import linear, scaled_dot_product_attention
+from torch.nn.functional import linear, normalize, scaled_dot_product_attention
 
 from benchmarks.cases.verdicts import compute_exact_and_budget
 from swin_torch import shifted_window_attention_core
-from swin_torch.geometry import functional
+from swin_torch.attention import cosines
+from swin_torch.geometry import functional, functional_v2
+from swin_torch.geometry.conventions import CANONICAL
+from swin_torch.geometry.plan import make_plan
 
 
 class Sizes(NamedTuple):
@@ -42,8 +45,25 @@ def make_stages(window: int = 7, shifted: bool = True) -> dict[str, Sizes]:
     return found | {"reduced": Sizes(2 * window, 16, 1, window, shift)}
 
 
+V2 = "V2 "
+"""Begins the name of a stage of SwinV2-T at 256 pixels, whose windows are 8."""
+
+
+def find_sizes(stage: str) -> Sizes:
+    """Returns the sizes of a stage by its name: "stage 1" of Swin-T, or "V2 stage 1" of SwinV2-T."""
+    stages = make_stages(window=8) if stage.startswith(V2) else make_stages()
+    return stages[stage.removeprefix(V2)]
+
+
+def make_case(stage: str, batch: int, dtype: torch.dtype, device: str = "cpu") -> Case:
+    """Returns the case of a stage by its name, as in `find_sizes`."""
+    return (CosineCase if stage.startswith(V2) else Case)(find_sizes(stage), batch, dtype, device)
+
+
 class Case:
     """Holds the tensors of one size in one precision on one device, and the formulations by name."""
+
+    component = "shifted_window_attention"
 
     def __init__(self, sizes: Sizes, batch: int, dtype: torch.dtype, device: str = "cpu") -> None:
         """Draws all tensors in ``dtype``; the oracle is given the same numbers."""
@@ -94,20 +114,26 @@ class Case:
         """Runs a peer's formulation: it moves its tokens ahead of qkv, so these are moved too."""
         moved = functional.window_partition(functional.cyclic_shift(self.x, self.shift), self.window)
         q, k, v = self.windows.view(*self.windows.shape[:2], 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        bias = functional.relative_position_bias(self.table, self.window)[None]
+        bias = functional.relative_position_bias(self.table, self.window)[None].to(q.dtype)
         if self.mask is not None:
             batch = len(q) // len(self.mask)
             bias = (bias + self.mask[:, None]).expand(batch, -1, -1, -1, -1).flatten(0, 1) if sdpa else bias
+        q, k = self.scale_queries(q, k)
         if sdpa:
-            out = scaled_dot_product_attention(q, k, v, attn_mask=bias)
+            out = scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=1.0)
         else:
-            logits = (q * q.shape[-1] ** -0.5) @ k.mT + bias
+            logits = q @ k.mT + bias
             if self.mask is not None:
-                logits = (logits.unflatten(0, (-1, len(self.mask))) + self.mask[:, None]).flatten(0, 1)
+                by_image = logits.view(-1, len(self.mask), *logits.shape[1:])
+                logits = (by_image + self.mask[:, None]).flatten(0, 1)
             out = logits.softmax(-1) @ v
         out = out.transpose(1, 2).reshape(moved.shape)
         grid = functional.window_reverse(out, self.window, *self.x.shape[1:3])
         return functional.reverse_cyclic_shift(grid, self.shift)
+
+    def scale_queries(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the queries and keys whose products are the logits, as a peer makes them."""
+        return q * q.shape[-1] ** -0.5, k
 
     def compare(self, name: str) -> Deviation:
         """Returns how far a formulation is from the oracle on the first image, in budgets."""
@@ -134,10 +160,12 @@ class Case:
             "proj": {"weight": np.eye(channels), "bias": np.zeros(channels)},
             "relative_position_bias_table": _to_array(self.table),
         }
-        asked = _to_array(self.x[:1]), params, self.heads, self.window, self.shift
-        return compute_exact_and_budget(
-            "shifted_window_attention", asked, str(self.dtype).removeprefix("torch.")
-        )
+        asked = _to_array(self.x[:1]), self.adapt_parameters(params), self.heads, self.window, self.shift
+        return compute_exact_and_budget(self.component, asked, str(self.dtype).removeprefix("torch."))
+
+    def adapt_parameters(self, params: dict[str, Any]) -> dict[str, Any]:
+        """Returns the parameters as the oracle's callable takes them."""
+        return params
 
     def make_run(self, name: str, step: str = "forward") -> Callable[[], None]:
         """Returns a run of a formulation: "forward" without gradients, "both", or "backward" alone."""
@@ -162,6 +190,62 @@ class Case:
             torch.autograd.grad(kept, arguments, self.cotangent, retain_graph=True)
 
         return backward
+
+
+class CosineCase(Case):
+    """The same of Swin V2: cosines, a factor for each head, and biases that an MLP computed beforehand."""
+
+    component = "shifted_cosine_window_attention"
+
+    def __init__(self, sizes: Sizes, batch: int, dtype: torch.dtype, device: str = "cpu") -> None:
+        """The keys have no bias; the table is what the MLP gives for the offsets of the window."""
+        super().__init__(sizes, batch, dtype, device)
+        generator = torch.Generator().manual_seed(1)
+
+        def make(*shape: int, scale: float = 1.0) -> Tensor:
+            return (scale * torch.randn(*shape, generator=generator)).to(device, dtype)
+
+        self.mlp = make(64, 2), make(64), make(self.heads, 64, scale=1 / 8)
+        self.logit_scale = make(self.heads, 1, 1)
+        first, first_bias, last = self.mlp
+        table = functional_v2.continuous_position_bias_table(first, first_bias, last, self.window)
+        self.table = table.detach().requires_grad_()
+        channels = sizes.channels
+        self.bias[channels : 2 * channels] = 0.0
+        self.qkv = linear(self.x, self.weight, self.bias).detach().requires_grad_()
+        moved = functional.window_partition(functional.cyclic_shift(self.qkv, self.shift), self.window)
+        self.windows = moved.flatten(1, 2).contiguous().detach().requires_grad_()
+
+    def run_unshifted(self) -> Tensor:
+        """Runs our operator without its shift."""
+        return self._run(0)
+
+    def run_fused(self) -> Tensor:
+        """Runs our operator."""
+        return self._run(self.shift)
+
+    def _run(self, shift: int) -> Tensor:
+        plan = make_plan((self.sizes.side,) * 2, self.window, shift, self.heads, CANONICAL)
+        factors = functional_v2.find_factors(self.logit_scale)
+        return cosines.attend(self.qkv, self.table, None, factors, plan, -float("inf"))
+
+    def scale_queries(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns queries and keys of length 1, the queries times the factor of their head."""
+        factors = functional_v2.find_factors(self.logit_scale).view(-1, 1, 1)
+        return normalize(q, dim=-1) * factors.to(q.dtype), normalize(k, dim=-1)
+
+    def adapt_parameters(self, params: dict[str, Any]) -> dict[str, Any]:
+        """Returns V2's parameters: two biases, the logit scale, and the MLP of the bias."""
+        q_bias, _, v_bias = np.split(params["qkv"]["bias"], 3)
+        first, first_bias, last = (_to_array(one) for one in self.mlp)
+        return {
+            "qkv": {"weight": params["qkv"]["weight"]},
+            "q_bias": q_bias,
+            "v_bias": v_bias,
+            "proj": params["proj"],
+            "logit_scale": _to_array(self.logit_scale),
+            "cpb_mlp": {"0": {"weight": first, "bias": first_bias}, "2": {"weight": last}},
+        }
 
 
 def _to_array(x: Tensor) -> Any:

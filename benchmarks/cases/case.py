@@ -12,6 +12,8 @@ import numpy as np
 from swin_properties.cases import recipes
 from swin_reference import parameters
 from swin_reference.config import SwinConfig, swin_b, swin_b_384, swin_s, swin_t
+from swin_reference.config_v2 import SwinV2Config, swin_v2_t
+from swin_reference.parameters_v2 import network_shapes
 
 from benchmarks.cases import operations
 
@@ -55,13 +57,22 @@ NETWORKS = {
     "T-384": (replace(swin_t, image_size=384, window_size=12), (384, 384)),
     "B-384": (swin_b_384, (384, 384)),
     "T-800x1216": (replace(swin_t, image_size=(800, 1216)), (800, 1216)),
+    "V2-small": (SwinV2Config(image_size=64, embed_dim=32, depths=(2, 2), num_heads=(1, 2)), (64, 64)),
+    "V2-T-256": (swin_v2_t, (256, 256)),
 }
 """Configuration and image by name; "tiny" is for Triton's interpreter.
 
 The grids of "odd" have odd sides and no whole number of windows.
 """
 
-JUDGED = {"tiny": "tiny", "small": "small", "odd": "odd", "T-800x1216": "odd"}
+JUDGED = {
+    "tiny": "tiny",
+    "small": "small",
+    "odd": "odd",
+    "T-800x1216": "odd",
+    "V2-small": "V2-small",
+    "V2-T-256": "V2-small",
+}
 """The size at which each size is judged, if not "small": implementations differ in how they pad."""
 
 
@@ -90,11 +101,20 @@ class Case:
     @property
     def work(self) -> int:
         """The operations of its matmuls in a forward."""
-        if self.component == "swin_transformer":
+        if self.size in NETWORKS and self.component == find_network(self.size):
             return operations.count_network(*NETWORKS[self.size], self.batch)
         size = SIZES[self.size]
         formula = WORK.get(self.component)
         return self.batch * formula(size, size.grid**2, size.channels) if formula else 0
+
+
+def find_network(size: str) -> str:
+    """Returns the callable that computes a network, by the name of its size.
+
+    >>> find_network("T-224"), find_network("V2-T-256")
+    ('swin_transformer', 'swin_v2_transformer')
+    """
+    return "swin_v2_transformer" if isinstance(NETWORKS[size][0], SwinV2Config) else "swin_transformer"
 
 
 WORK: dict[str, Callable[[Size, int, int], int]] = {
@@ -131,16 +151,16 @@ def make_cases() -> list[Case]:
 
 @lru_cache(2)
 def _make_arguments(component: str, size: str, batch: int) -> tuple[Any, ...]:
-    if component == "swin_transformer":
+    if size in NETWORKS and component == find_network(size):
         config, image = NETWORKS[size]
-        shapes = parameters.parameter_shapes(config)
+        shapes = network_shapes(config)
         return _draw_images(batch, *image), _make_weights(shapes, size), config
     return ARGUMENTS[component](SIZES[size], batch, size)
 
 
 def _make_weights(shapes: Any, size: str) -> Any:
     """Returns weights: the oracle's test weights where the case is judged, cheaper ones where it is timed."""
-    if size in ("tiny", "small", "odd"):
+    if JUDGED.get(size) == size:
         return _convert_to_float32(parameters.hot_parameters(shapes))
 
     def value(_: Any, shape: tuple[int, ...], rng: np.random.Generator) -> Any:

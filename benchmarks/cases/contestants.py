@@ -30,9 +30,14 @@ def find_variants() -> tuple[str, ...]:
 
 
 @cache
-def find_peers() -> tuple[str, ...]:
-    """Returns the peers that are installed packages, and the same on the GPU if there is one."""
-    installed = [name for name, checkout in PEERS.items() if not checkout and importlib.util.find_spec(name)]
+def find_peers(version: int = 1) -> tuple[str, ...]:
+    """Returns the peers of a version that are installed packages, and the same on the GPU if there is one."""
+    ending = "" if version == 1 else f"-v{version}"
+    installed = [
+        f"{name}{ending}"
+        for name, checkout in PEERS.items()
+        if not checkout and name.isalpha() and importlib.util.find_spec(name)
+    ]
     devices = ("", ON_GPU) if torch.cuda.is_available() else ("",)
     return tuple(f"peer:{name}{device}" for name in installed for device in devices)
 

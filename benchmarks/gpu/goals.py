@@ -11,8 +11,7 @@ from typing import Any
 import torch
 from swin_timing.interleaved import Timings
 
-from benchmarks.cases.attention_operator import Case as OperatorCase
-from benchmarks.cases.attention_operator import make_stages
+from benchmarks.cases.attention_operator import find_sizes, make_case
 from benchmarks.cases.case import NETWORKS
 from benchmarks.cases.rivals import COMPILED
 from benchmarks.gpu import captured, ceilings, record, roofline, search
@@ -106,7 +105,7 @@ def compare_with_goals(name: str, wanted: list[Goal], timings: Timings) -> list[
 def estimate_least(m: Measurement, of_card: tuple[float, float]) -> float:
     """Returns the least seconds that the card needs for a measurement's work."""
     if m.kind in measuring.STEPS:
-        sizes = make_stages()[m.size]
+        sizes = find_sizes(m.size)
         forward, backward = roofline.estimate_attention(m.batch * sizes.side**2, sizes.channels, of_card)
         return {"forward": forward, "backward": backward, "both": forward + backward}[measuring.STEPS[m.kind]]
     config, _ = NETWORKS[m.size]
@@ -135,7 +134,7 @@ def compile_ahead(name: str) -> None:
     m = read()[0][name]
     with suppress(Exception):  # the part `goals` reports what is wrong with it
         if m.kind in measuring.STEPS:
-            case = OperatorCase(make_stages()[m.size], m.batch, getattr(torch, m.precision), m.device)
+            case = make_case(m.size, m.batch, getattr(torch, m.precision), m.device)
             case.make_run("compiled", measuring.STEPS[m.kind])()
         else:
             for rival in filter(is_compiled, m.beside):

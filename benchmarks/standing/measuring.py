@@ -19,17 +19,14 @@ from swin_properties.adapters.contract import CONTRACT
 from swin_timing import interleaved
 from swin_timing.interleaved import ROUNDS, Timings, stay_on_one_core
 
-from benchmarks.cases.attention_operator import Case as OperatorCase
-from benchmarks.cases.attention_operator import make_stages
-from benchmarks.cases.case import NETWORKS, Case
+from benchmarks.cases.attention_operator import make_case
+from benchmarks.cases.case import NETWORKS, Case, find_network
 from benchmarks.cases.contestants import ON_GPU, find_peers, find_variants
 from benchmarks.cases.rivals import COMPILED, FROZEN, SDPA, load_rival
 from benchmarks.cases.verdicts import explain_adapter_fault
 from benchmarks.machine import description
 from benchmarks.standing import products
 from benchmarks.standing.goals import Measurement
-
-WHOLE = "swin_transformer"
 
 STEPS = {"operator": "forward", "operator-training": "both", "operator-backward": "backward"}
 """The step of the attention operator that each kind of measurement runs."""
@@ -76,7 +73,7 @@ def make_runs(
 
 
 def _make_operator_runs(m: Measurement) -> dict[str, Callable[[], Any]]:
-    case = OperatorCase(make_stages()[m.size], m.batch, getattr(torch, m.precision), m.device)
+    case = make_case(m.size, m.batch, getattr(torch, m.precision), m.device)
     for name in case.formulations:
         case.check(name)
     return {name: case.make_run(name, STEPS[m.kind]) for name in (*case.formulations, *m.beside)}
@@ -91,6 +88,8 @@ def _choose_names(m: Measurement) -> list[str]:
             return ["swin_torch:cuda", *m.beside]
         return ["swin_torch:cuda", *(name for name in find_peers() if name.endswith(ON_GPU))]
     ours = [name for name in find_variants() if name not in ("swin_torch:cuda", "swin_torch:compiled")]
+    if find_network(m.size) != "swin_transformer":
+        return [*ours, *find_peers(version=2)]
     return [*ours, *(name for name in find_peers() if not name.endswith(ON_GPU)), f"peer:timm{SDPA}"]
 
 
@@ -105,15 +104,16 @@ def make_network_run(m: Measurement, name: str) -> Callable[[], Any]:
     judged = load_rival(name.removesuffix(COMPILED))  # judging the compiled one would compile it twice
     if m.precision != "float32":
         judged = judged.with_precision(m.precision)
-    if why := explain_adapter_fault(judged, name, Case(WHOLE, m.size).judged, m.precision):
+    whole = find_network(m.size)
+    if why := explain_adapter_fault(judged, name, Case(whole, m.size).judged, m.precision):
         raise ValueError(why)
-    arguments = Case(WHOLE, m.size, m.batch).arguments
+    arguments = Case(whole, m.size, m.batch).arguments
     run: Callable[[], Any]
     if m.kind != "training":
-        run = contestant.prepare(WHOLE, *arguments)
+        run = contestant.prepare(whole, *arguments)
     else:
-        cotangent = np.random.default_rng(2).standard_normal(CONTRACT[WHOLE].shape(*arguments), np.float32)
-        run = contestant.prepare("vjp", WHOLE, cotangent, *arguments)
+        cotangent = np.random.default_rng(2).standard_normal(CONTRACT[whole].shape(*arguments), np.float32)
+        run = contestant.prepare("vjp", whole, cotangent, *arguments)
     return partial(_run_in_autocast, run, m.device) if m.autocast else run
 
 

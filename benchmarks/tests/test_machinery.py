@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.cases import counters, verdicts
+from benchmarks.cases.attention_operator import make_case
 from benchmarks.cases.case import COMPONENTS, NETWORKS, SIZES, WORK, Case, make_cases
 from benchmarks.cases.contestants import find_contestants, load_adapter, offers
 from benchmarks.cases.rivals import load_rival
@@ -32,6 +33,17 @@ from swin_torch.geometry import functional
 
 ATTENTION = "shifted_window_attention"
 SMALL = Case(ATTENTION, "small")
+
+
+@pytest.mark.parametrize("stage", ["reduced", "V2 reduced"])
+def test_a_formulation_that_computes_another_function_is_not_timed(stage: str) -> None:
+    case = make_case(stage, 1, torch.float32)
+    for name in case.formulations:
+        assert case.check(name).holds
+    case.mask = None
+    case.check("fused")
+    with pytest.raises(ValueError, match="what is timed is Swin's attention, manual is"):
+        case.check("manual")
 
 
 class Unmasked(TorchAdapter):

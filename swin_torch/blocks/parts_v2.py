@@ -127,6 +127,8 @@ def find_misfit_of_attention(attn: CosineAttention, channels: int) -> str | None
             return f"{name} is missing"
         if one is not None and one.shape != shape:
             return f"the parameter {name} is of shape {tuple(one.shape)}, not {shape}"
+        if one is not None and one.device != first.weight.device:
+            return f"the parameter {name} is on another device"
     if (attn.q_bias is None) != (attn.v_bias is None):
         return "only one of q_bias and v_bias is there"
     return None if attn.qkv.bias is None and last.bias is None else "a layer has a bias that V2 has not"

@@ -65,7 +65,7 @@ def factor(logit_scale: Any) -> Any:
     WRONG_OUTPUTS,
     "A public port of V2.",
     component="cosine_window_attention",
-    only_when="",
+    when="a window of more than one token; weights with queries and a bias",
 )
 @as_logits
 def scale_no_exp(q: Any, k: Any, logit_scale: Any, bias: Any, normalise: Any) -> Any:
@@ -78,7 +78,7 @@ def scale_no_exp(q: Any, k: Any, logit_scale: Any, bias: Any, normalise: Any) ->
     "Seen only in heads whose logit scale fell far below its first value.",
     "The paper's own text: tau is not smaller than 0.01; a public port of V2.",
     component="cosine_window_attention",
-    only_when="",
+    only_when="a window of more than one token",
 )
 @as_logits
 def scale_floor(q: Any, k: Any, logit_scale: Any, bias: Any, normalise: Any) -> Any:
@@ -90,7 +90,7 @@ def scale_floor(q: Any, k: Any, logit_scale: Any, bias: Any, normalise: Any) -> 
     "The logit scale is not clamped at log 100.",
     "Right until a scale passes 100: then training diverges where it should not.",
     component="cosine_window_attention",
-    only_when="",
+    only_when="a window of more than one token; weights with queries and a bias",
 )
 @as_logits
 def clamp_missing(q: Any, k: Any, logit_scale: Any, bias: Any, normalise: Any) -> Any:
@@ -102,7 +102,7 @@ def clamp_missing(q: Any, k: Any, logit_scale: Any, bias: Any, normalise: Any) -
     "The logit scale is clamped at log2(100).",
     "Right until a scale passes 100.",
     component="cosine_window_attention",
-    only_when="",
+    only_when="a window of more than one token; weights with queries and a bias",
 )
 @as_logits
 def clamp_base_two(q: Any, k: Any, logit_scale: Any, bias: Any, normalise: Any) -> Any:
@@ -114,7 +114,7 @@ def clamp_base_two(q: Any, k: Any, logit_scale: Any, bias: Any, normalise: Any) 
     "The factor of the cosine is at most 10.",
     WRONG_OUTPUTS,
     component="cosine_window_attention",
-    only_when="",
+    when="a window of more than one token; weights with queries and a bias",
 )
 @as_logits
 def clamp_early(q: Any, k: Any, logit_scale: Any, bias: Any, normalise: Any) -> Any:
@@ -127,7 +127,7 @@ def clamp_early(q: Any, k: Any, logit_scale: Any, bias: Any, normalise: Any) -> 
     WRONG_OUTPUTS,
     "Ports of the paper's equation 2 with the weights of the official code.",
     component="cosine_window_attention",
-    only_when="",
+    when="a window of more than one token; weights with queries and a bias",
 )
 @as_logits
 def tau_divides(q: Any, k: Any, logit_scale: Any, bias: Any, normalise: Any) -> Any:
@@ -139,7 +139,7 @@ def tau_divides(q: Any, k: Any, logit_scale: Any, bias: Any, normalise: Any) -> 
     "Every head has the first head's scale.",
     "Right for one head.",
     component="cosine_window_attention",
-    only_when="",
+    only_when="several heads; a window of more than one token; weights with queries and a bias",
 )
 @as_logits
 def scale_of_first_head(q: Any, k: Any, logit_scale: Any, bias: Any, normalise: Any) -> Any:
@@ -151,7 +151,7 @@ def scale_of_first_head(q: Any, k: Any, logit_scale: Any, bias: Any, normalise: 
     "The factor multiplies the bias as well.",
     WRONG_OUTPUTS,
     component="cosine_window_attention",
-    only_when="",
+    when="a window of more than one token; weights with queries and a bias",
 )
 @as_logits
 def scale_on_bias(q: Any, k: Any, logit_scale: Any, bias: Any, normalise: Any) -> Any:
@@ -164,7 +164,7 @@ def scale_on_bias(q: Any, k: Any, logit_scale: Any, bias: Any, normalise: Any) -
     "Right for heads of one channel.",
     "Fused attention kernels with their own default scale.",
     component="cosine_window_attention",
-    only_when="",
+    only_when="several channels a head; a window of more than one token; weights with queries and a bias",
 )
 @as_logits
 def scale_of_v1_too(q: Any, k: Any, logit_scale: Any, bias: Any, normalise: Any) -> Any:
@@ -176,7 +176,7 @@ def scale_of_v1_too(q: Any, k: Any, logit_scale: Any, bias: Any, normalise: Any)
     "The position bias is subtracted.",
     WRONG_OUTPUTS,
     component="cosine_window_attention",
-    only_when="",
+    only_when="a window of more than one token; weights with queries and a bias",
 )
 @as_logits
 def bias_subtracted(q: Any, k: Any, logit_scale: Any, bias: Any, normalise: Any) -> Any:
@@ -189,7 +189,7 @@ def bias_subtracted(q: Any, k: Any, logit_scale: Any, bias: Any, normalise: Any)
     WRONG_OUTPUTS,
     "V1 code.",
     component="cosine_window_attention",
-    only_when="",
+    only_when="a window of more than one token; weights with queries and a bias",
 )
 @as_logits
 def not_cosine(q: Any, k: Any, logit_scale: Any, bias: Any, normalise: Any) -> Any:
@@ -201,7 +201,7 @@ def not_cosine(q: Any, k: Any, logit_scale: Any, bias: Any, normalise: Any) -> A
     "Only the keys are normalised.",
     WRONG_OUTPUTS,
     component="cosine_window_attention",
-    only_when="",
+    only_when="a window of more than one token; weights with queries and a bias",
 )
 @as_logits
 def query_not_normalised(q: Any, k: Any, logit_scale: Any, bias: Any, normalise: Any) -> Any:
@@ -213,7 +213,7 @@ def query_not_normalised(q: Any, k: Any, logit_scale: Any, bias: Any, normalise:
     "Only the queries are normalised.",
     WRONG_OUTPUTS,
     component="cosine_window_attention",
-    only_when="",
+    only_when="a window of more than one token; weights with queries and a bias",
 )
 @as_logits
 def key_not_normalised(q: Any, k: Any, logit_scale: Any, bias: Any, normalise: Any) -> Any:
@@ -226,7 +226,7 @@ def key_not_normalised(q: Any, k: Any, logit_scale: Any, bias: Any, normalise: A
     "Wrong for short queries and keys.",
     "Ports with a cosine similarity of their framework.",
     component="cosine_window_attention",
-    only_when="",
+    only_when="a window of more than one token",
 )
 @as_logits
 def norm_of_product(q: Any, k: Any, logit_scale: Any, bias: Any, normalise: Any) -> Any:
@@ -241,7 +241,7 @@ def norm_of_product(q: Any, k: Any, logit_scale: Any, bias: Any, normalise: Any)
     "Wrong for short queries and keys, by 1e-5 for all.",
     "mlx-image 0.1.",
     component="cosine_window_attention",
-    only_when="",
+    only_when="a window of more than one token",
 )
 @replaces(NORMALISE)
 def norm_plus_eps(_: Any, x: Any) -> Any:
@@ -254,7 +254,7 @@ def norm_plus_eps(_: Any, x: Any) -> Any:
     "Wrong for short queries and keys.",
     "tfswin and kecam: `rsqrt` of the sum and an eps.",
     component="cosine_window_attention",
-    only_when="",
+    only_when="a window of more than one token",
 )
 @replaces(NORMALISE)
 def norm_eps_inside(_: Any, x: Any) -> Any:
@@ -280,7 +280,7 @@ def norm_no_eps(_: Any, x: Any) -> Any:
     "Vectors are divided by the square of their length.",
     WRONG_OUTPUTS,
     component="cosine_window_attention",
-    only_when="",
+    when="a window of more than one token; weights with queries and a bias",
 )
 @replaces(NORMALISE)
 def norm_of_squares(_: Any, x: Any) -> Any:
@@ -292,7 +292,7 @@ def norm_of_squares(_: Any, x: Any) -> Any:
     "Vectors are divided by the sum of their absolute values.",
     WRONG_OUTPUTS,
     component="cosine_window_attention",
-    only_when="",
+    only_when="several channels a head; a window of more than one token; weights with queries and a bias",
 )
 @replaces(NORMALISE)
 def norm_of_sum(_: Any, x: Any) -> Any:
@@ -305,7 +305,7 @@ def norm_of_sum(_: Any, x: Any) -> Any:
     WRONG_OUTPUTS,
     "A wrong axis.",
     component="cosine_window_attention",
-    only_when="",
+    when="a window of more than one token; weights with queries and a bias",
 )
 @replaces(NORMALISE)
 def norm_over_tokens(original: Any, x: Any) -> Any:
@@ -317,7 +317,7 @@ def norm_over_tokens(original: Any, x: Any) -> Any:
     "Queries and keys are normalised over all channels, before they are split into heads.",
     "Right for one head.",
     component="cosine_window_attention",
-    only_when="",
+    only_when="several heads; a window of more than one token; weights with queries and a bias",
 )
 @replaces(NORMALISE)
 def norm_over_heads(_: Any, x: Any) -> Any:
@@ -329,7 +329,7 @@ def norm_over_heads(_: Any, x: Any) -> Any:
     "q_bias is not added.",
     MISPLACED_WEIGHTS,
     component="cosine_window_attention",
-    only_when="",
+    only_when="a qkv bias; a window of more than one token; weights with queries and a bias",
 )
 @replaces("attention_v2.join_biases")
 def query_bias_dropped(original: Any, params: Any) -> Any:
@@ -341,7 +341,7 @@ def query_bias_dropped(original: Any, params: Any) -> Any:
     "v_bias is not added.",
     MISPLACED_WEIGHTS,
     component="cosine_window_attention",
-    only_when="",
+    when="a qkv bias",
 )
 @replaces("attention_v2.join_biases")
 def value_bias_dropped(original: Any, params: Any) -> Any:
@@ -353,7 +353,7 @@ def value_bias_dropped(original: Any, params: Any) -> Any:
     "q_bias and v_bias are exchanged.",
     MISPLACED_WEIGHTS,
     component="cosine_window_attention",
-    only_when="",
+    when="a qkv bias",
 )
 @replaces("attention_v2.join_biases")
 def biases_exchanged(original: Any, params: Any) -> Any:
@@ -366,7 +366,7 @@ def biases_exchanged(original: Any, params: Any) -> Any:
     "The keys have the bias of the queries.",
     "One bias for all of qkv, filled with q_bias twice: each key is turned towards it.",
     component="cosine_window_attention",
-    only_when="",
+    only_when="a qkv bias; a window of more than one token; weights with queries and a bias",
 )
 @replaces("attention_v2.join_biases")
 def query_bias_for_keys(original: Any, params: Any) -> Any:
@@ -380,7 +380,7 @@ def query_bias_for_keys(original: Any, params: Any) -> Any:
     "In V2 logits reach 116: a token of another region moved one by half as much as its own did.",
     "The official code, timm and torchvision.",
     component="cosine_window_attention",
-    only_when="",
+    only_when="a window of more than one token",
 )
 @replaces(ATTENTION)
 def mask_minus_100(
@@ -395,7 +395,7 @@ def mask_minus_100(
     "Nothing is seen where it is -inf; one of -100 hides twice as much.",
     "transformers.",
     component="cosine_window_attention",
-    only_when="",
+    when="a window of more than one token",
 )
 @replaces(ATTENTION)
 def mask_twice(

@@ -66,7 +66,6 @@ def as_block(formula: Callable[[Any, Parts], Any]) -> Plant:
     WRONG_OUTPUTS,
     "V2 weights in V1 code.",
     component="swin_v2_block",
-    only_when="",
 )
 @as_block
 def pre_norm(x: Any, its: Parts) -> Any:
@@ -80,7 +79,6 @@ def pre_norm(x: Any, its: Parts) -> Any:
     "Post-norm of the first Transformer: trains worse, and checkpoints give other outputs.",
     "A public port of V2.",
     component="swin_v2_block",
-    only_when="",
 )
 @as_block
 def norm_of_the_sum(x: Any, its: Parts) -> Any:
@@ -93,7 +91,6 @@ def norm_of_the_sum(x: Any, its: Parts) -> Any:
     "norm1 and norm2 are exchanged.",
     WRONG_OUTPUTS,
     component="swin_v2_block",
-    only_when="",
 )
 @as_block
 def norms_swapped(x: Any, its: Parts) -> Any:
@@ -106,7 +103,6 @@ def norms_swapped(x: Any, its: Parts) -> Any:
     "The attention branch is not normed.",
     WRONG_OUTPUTS,
     component="swin_v2_block",
-    only_when="",
 )
 @as_block
 def norm1_missing(x: Any, its: Parts) -> Any:
@@ -119,7 +115,6 @@ def norm1_missing(x: Any, its: Parts) -> Any:
     "The MLP branch is not normed.",
     WRONG_OUTPUTS,
     component="swin_v2_block",
-    only_when="",
 )
 @as_block
 def norm2_missing(x: Any, its: Parts) -> Any:
@@ -133,7 +128,6 @@ def norm2_missing(x: Any, its: Parts) -> Any:
     WRONG_OUTPUTS,
     "Blocks of another network, with both norms.",
     component="swin_v2_block",
-    only_when="",
 )
 @as_block
 def norm_both_ends(x: Any, its: Parts) -> Any:
@@ -146,7 +140,6 @@ def norm_both_ends(x: Any, its: Parts) -> Any:
     "Drop path comes before the norm.",
     "A dropped branch adds the norm's bias, and the factor is normed away; only training is wrong.",
     component="swin_v2_block",
-    only_when="",
 )
 @as_block
 def drop_path_before_norm(x: Any, its: Parts) -> Any:
@@ -159,7 +152,6 @@ def drop_path_before_norm(x: Any, its: Parts) -> Any:
     "The MLP reads the block's input.",
     WRONG_OUTPUTS,
     component="swin_v2_block",
-    only_when="",
 )
 @as_block
 def parallel_branches(x: Any, its: Parts) -> Any:
@@ -171,7 +163,6 @@ def parallel_branches(x: Any, its: Parts) -> Any:
     "The merged token is not normed.",
     WRONG_OUTPUTS,
     component="swin_v2_patch_merging",
-    only_when="",
 )
 def merge_norm_missing(o: Any) -> Replacements:
     def merge(x: Any, params: Any, convention: Any = CANONICAL) -> Any:
@@ -186,7 +177,7 @@ def merge_norm_missing(o: Any) -> Replacements:
     "Weights of a checkpoint meet the wrong token: it loads, and outputs are wrong.",
     "V2's merge written by einops or by reshape.",
     component="swin_v2_patch_merging",
-    only_when="",
+    when="several tokens in the grid",
 )
 @replaces(MERGE)
 def merge_rows_first(original: Any, x: Any, params: Any, *rest: Any) -> Any:
@@ -200,7 +191,7 @@ def merge_rows_first(original: Any, x: Any, params: Any, *rest: Any) -> Any:
     "Every stage takes the first stage's pretrained window.",
     "Right where all stages were trained in one window; in the released ones the last is 6, not 12.",
     component="swin_v2_transformer",
-    only_when="",
+    only_when="several stages",
 )
 @replaces("network_v2.swin_v2_features")
 def pretrained_of_first_stage(original: Any, images: Any, params: Any, config: Any, *rest: Any) -> Any:
@@ -214,7 +205,7 @@ def pretrained_of_first_stage(original: Any, images: Any, params: Any, config: A
     "Blocks do not hand the pretrained window on to their attention.",
     "Attention alone is right; blocks and networks are wrong for fine-tuned weights.",
     component="swin_v2_block",
-    only_when="",
+    when="a window of more than one token",
 )
 @replaces(BLOCK)
 def pretrained_lost_in_blocks(
@@ -236,7 +227,7 @@ def pretrained_lost_in_blocks(
     "Blocks 0, 2, ... of V2 are shifted, and blocks 1, 3, ... are not.",
     WRONG_OUTPUTS,
     component="swin_v2_stage",
-    only_when="",
+    when="a first grid larger than the window along both axes",
 )
 def shift_in_even_blocks(o: Any) -> Replacements:
     def blocks(
@@ -268,7 +259,6 @@ def shift_in_even_blocks(o: Any) -> Replacements:
     "V2's merge pairs tokens 1 and 2, 3 and 4, ..., with a zero before the first row.",
     "Maps are displaced by half a merged token at every stage.",
     component="swin_v2_patch_merging",
-    only_when="",
 )
 @replaces(MERGE)
 def merge_off_by_one(original: Any, x: Any, params: Any, *rest: Any) -> Any:
@@ -281,7 +271,7 @@ def merge_off_by_one(original: Any, x: Any, params: Any, *rest: Any) -> Any:
     "V2's merge repeats the last row and column of an odd side; zeros are padded.",
     "Right for even sides.",
     component="swin_v2_patch_merging",
-    only_when="",
+    when="an odd height or width",
 )
 @replaces(MERGE)
 def merge_edge_repeated(original: Any, x: Any, params: Any, *rest: Any) -> Any:
@@ -294,7 +284,6 @@ def merge_edge_repeated(original: Any, x: Any, params: Any, *rest: Any) -> Any:
     "V2's merge scales its input in place.",
     "The features of a stage, already handed out, change when the next stage runs.",
     component="swin_v2_patch_merging",
-    only_when="",
 )
 @replaces(MERGE)
 def merge_overwrites_input(original: Any, x: Any, params: Any, *rest: Any) -> Any:
@@ -308,7 +297,6 @@ def merge_overwrites_input(original: Any, x: Any, params: Any, *rest: Any) -> An
     "V2's attention pads and shifts in the caller's array.",
     "The caller's tokens are moved after every block, and its residual is wrong.",
     component="shifted_cosine_window_attention",
-    only_when="",
 )
 @replaces("attention_v2.shifted_cosine_window_attention")
 def grid_moved_in_place(original: Any, x: Any, *args: Any) -> Any:
@@ -323,7 +311,6 @@ def grid_moved_in_place(original: Any, x: Any, *args: Any) -> Any:
     "Right as long as nobody reads the input again; training with activation checkpointing does.",
     "`x += branch` for the residual.",
     component="swin_v2_stage",
-    only_when="",
 )
 @replaces("block_v2.stage_v2_blocks")
 def stage_in_place(original: Any, x: Any, *args: Any) -> Any:

@@ -46,7 +46,6 @@ def spread(t: Any) -> Any:
     WRONG_OUTPUTS,
     "A public port of V2 that forgot the brackets.",
     component="continuous_position_bias_table",
-    only_when="",
 )
 @as_offsets
 def offset_divided_early(d: Any, m: Any) -> Any:
@@ -58,7 +57,7 @@ def offset_divided_early(d: Any, m: Any) -> Any:
     "The offset is divided by M, not by M - 1.",
     WRONG_OUTPUTS,
     component="continuous_position_bias_table",
-    only_when="",
+    when="a window of more than one token",
 )
 @as_offsets
 def offset_by_window(d: Any, m: Any) -> Any:
@@ -71,7 +70,7 @@ def offset_by_window(d: Any, m: Any) -> Any:
     "Only the corners of the window have an offset that is not 0.",
     "A public port of V2: `//`, or a table of an integer type.",
     component="continuous_position_bias_table",
-    only_when="",
+    only_when="a window of more than one token",
 )
 @as_offsets
 def offset_integer(d: Any, m: Any) -> Any:
@@ -84,7 +83,7 @@ def offset_integer(d: Any, m: Any) -> Any:
     WRONG_OUTPUTS,
     "timm's `swin_transformer_v2_cr`, which is another network.",
     component="continuous_position_bias_table",
-    only_when="",
+    only_when="a window of more than one token",
 )
 @as_offsets
 def offset_not_divided(d: Any, m: Any) -> Any:
@@ -97,7 +96,7 @@ def offset_not_divided(d: Any, m: Any) -> Any:
     WRONG_OUTPUTS,
     "Ports of the paper's equation 4, which does not name the base.",
     component="continuous_position_bias_table",
-    only_when="",
+    when="a window of more than one token",
 )
 @as_offsets
 def offset_natural_log(d: Any, m: Any) -> Any:
@@ -109,7 +108,7 @@ def offset_natural_log(d: Any, m: Any) -> Any:
     "The logarithm is not divided by log2(8).",
     WRONG_OUTPUTS,
     component="continuous_position_bias_table",
-    only_when="",
+    when="a window of more than one token",
 )
 @as_offsets
 def offset_log_not_scaled(d: Any, m: Any) -> Any:
@@ -121,7 +120,7 @@ def offset_log_not_scaled(d: Any, m: Any) -> Any:
     "The offsets are not multiplied by 8 in the logarithm.",
     WRONG_OUTPUTS,
     component="continuous_position_bias_table",
-    only_when="",
+    when="a window of more than one token",
 )
 @as_offsets
 def offset_eight_missing(d: Any, m: Any) -> Any:
@@ -133,7 +132,7 @@ def offset_eight_missing(d: Any, m: Any) -> Any:
     "The offsets are on a linear scale, without a logarithm.",
     WRONG_OUTPUTS,
     component="continuous_position_bias_table",
-    only_when="",
+    when="a window of more than one token",
 )
 @as_offsets
 def offset_linear(d: Any, m: Any) -> Any:
@@ -145,7 +144,7 @@ def offset_linear(d: Any, m: Any) -> Any:
     "The sign of the offset is lost.",
     "Left and right have the same bias.",
     component="continuous_position_bias_table",
-    only_when="",
+    when="a window of more than one token",
 )
 @as_offsets
 def offset_sign_lost(d: Any, m: Any) -> Any:
@@ -157,7 +156,7 @@ def offset_sign_lost(d: Any, m: Any) -> Any:
     "The offset is key - query, not query - key.",
     WRONG_OUTPUTS,
     component="continuous_position_bias_table",
-    only_when="",
+    when="a window of more than one token",
 )
 @as_offsets
 def offset_negated(d: Any, m: Any) -> Any:
@@ -170,7 +169,7 @@ def offset_negated(d: Any, m: Any) -> Any:
     "The first column of the MLP's weights is that of the height: outputs are wrong.",
     "Ports that build the table by an (x, y) meshgrid.",
     component="continuous_position_bias_table",
-    only_when="",
+    when="a window of more than one token",
 )
 @as_offsets
 def offset_xy(d: Any, m: Any) -> Any:
@@ -182,7 +181,7 @@ def offset_xy(d: Any, m: Any) -> Any:
     "Both axes are divided by the height of the window.",
     "Right for square windows.",
     component="continuous_position_bias_table",
-    only_when="",
+    when="a window that is not square; a window of several columns",
 )
 @as_offsets
 def offset_one_side(d: Any, m: Any) -> Any:
@@ -195,7 +194,7 @@ def offset_one_side(d: Any, m: Any) -> Any:
     "Every output is NaN where a stage's window shrinks to one token.",
     "The official code.",
     component="continuous_position_bias_table",
-    only_when="",
+    only_when="a window with an odd side",
 )
 @as_offsets
 def window_one_nan(d: Any, m: Any) -> Any:
@@ -209,7 +208,7 @@ def window_one_nan(d: Any, m: Any) -> Any:
     "Right for models that keep their window; fine-tuned ones are wrong.",
     "torchvision, which has no such argument.",
     component="continuous_position_bias_table",
-    only_when="",
+    only_when="a window of more than one token",
 )
 @replaces(OFFSETS)
 def pretrained_ignored(original: Any, window_size: Any, pretrained_window_size: Any = None, *_: Any) -> Any:
@@ -221,7 +220,7 @@ def pretrained_ignored(original: Any, window_size: Any, pretrained_window_size: 
     "Offsets are divided by the pretrained window, not by it less 1.",
     "Right for models that keep their window.",
     component="continuous_position_bias_table",
-    only_when="",
+    only_when="a window of more than one token",
 )
 @replaces(OFFSETS)
 def pretrained_not_less_one(
@@ -265,7 +264,6 @@ def squash(x: Any) -> Any:
     WRONG_OUTPUTS,
     PORTS,
     component="continuous_position_bias_table",
-    only_when="",
 )
 @as_table
 def sigmoid_missing(offsets: Any, first: Any, last: Any, linear: Any) -> Any:
@@ -277,7 +275,6 @@ def sigmoid_missing(offsets: Any, first: Any, last: Any, linear: Any) -> Any:
     "The sigmoid is not multiplied by 16.",
     WRONG_OUTPUTS,
     component="continuous_position_bias_table",
-    only_when="",
 )
 @as_table
 def sixteen_missing(offsets: Any, first: Any, last: Any, linear: Any) -> Any:
@@ -289,7 +286,6 @@ def sixteen_missing(offsets: Any, first: Any, last: Any, linear: Any) -> Any:
     "The bias MLP has no ReLU.",
     "The bias is a linear function of the offset.",
     component="continuous_position_bias_table",
-    only_when="",
 )
 @as_table
 def relu_missing(offsets: Any, first: Any, last: Any, linear: Any) -> Any:
@@ -301,7 +297,6 @@ def relu_missing(offsets: Any, first: Any, last: Any, linear: Any) -> Any:
     "The bias MLP has GELU, as the block's MLP has.",
     WRONG_OUTPUTS,
     component="continuous_position_bias_table",
-    only_when="",
 )
 def bias_mlp_gelu(o: Any) -> Replacements:
     def formula(offsets: Any, first: Any, last: Any, linear: Any) -> Any:
@@ -315,7 +310,6 @@ def bias_mlp_gelu(o: Any) -> Replacements:
     "The first layer of the bias MLP has no bias.",
     WRONG_OUTPUTS,
     component="continuous_position_bias_table",
-    only_when="",
 )
 @as_table
 def bias_mlp_no_bias(offsets: Any, first: Any, last: Any, linear: Any) -> Any:
@@ -327,7 +321,6 @@ def bias_mlp_no_bias(offsets: Any, first: Any, last: Any, linear: Any) -> Any:
     "The heads of the bias are in reverse order.",
     "Right for one head.",
     component="continuous_position_bias_table",
-    only_when="",
 )
 @replaces(TABLE)
 def bias_heads_reversed(original: Any, *args: Any) -> Any:

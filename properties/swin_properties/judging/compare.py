@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import swin_reference
 
-from swin_properties.adapters.answers import BadAnswer, Declined, Kind
+from swin_properties.adapters.answers import BadAnswer, Declined, Kind, Refused
 from swin_properties.adapters.implementation import Implementation
 from swin_properties.budget.budget import NEAR, RHO_LIMIT
 from swin_properties.budget.within import Outcome, Pairs, Residuals, list_pairs, within_budget
@@ -48,6 +48,9 @@ def evaluate(
 
     ``residuals`` are those of the perturbed runs, where they are known (`swin_properties.budget.within`).
 
+    An answer to a case that the convention rejects breaks the component's law of the oracle alone: to the
+    other laws it is a case that is not taken.
+
     Errors: `Declined` for a case that the implementation or its convention does not take.
     """
     implementation.fresh()
@@ -61,6 +64,10 @@ def evaluate(
         call = partial(law.ask, case=case)
         outcome = within_budget(call, implementation, oracle, implementation.precision, residuals)
         return describe_outcome(outcome, case, component)
+    except Refused as refused:
+        if law.name != (teller := f"{component}/oracle"):  # one law of a callable says so, not all
+            raise Declined(f"{refused} (the law {teller} says so)") from refused
+        return CaseResult(seen=str(refused), kind=refused.kind)
     except BadAnswer as bad:
         return CaseResult(seen=str(bad), kind=bad.kind, traceback=bad.traceback)
     except swin_reference.Rejected as rejected:  # by the case itself, or by the oracle

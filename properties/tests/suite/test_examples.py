@@ -102,7 +102,8 @@ def test_an_example_with_a_fault_breaks_a_law(fault: str, examples: Path, comman
     path.write_text(path.read_text().replace(right, wrong))
     if example == C:
         build(examples)
-    run = command("check", example, "--only", f"{callable_}/oracle", "--effort", "quick", cwd=examples)
+    words = ("--only", f"{callable_}/oracle", "--effort", "quick", "--shrink", "1")
+    run = command("check", example, *words, cwd=examples)
     assert run.returncode == 1, run.stdout + run.stderr
     assert re.search(rf"^{callable_}/oracle +broken", run.stdout, re.MULTILINE)
 

@@ -138,6 +138,10 @@ def test_transformers_carries_state_and_drops_no_mlp_branch() -> None:
     for law in ("swin_block/drop-path", "swin_block/dropped"):
         case = find_broken("peer:transformers", law)
         assert (case.grid, case.window, case.shift) == ((1, 1), (1, 1), (0, 0)), case
+
+
+@heavy
+def test_the_other_peers_carry_no_state_and_drop_both_branches() -> None:
     for law in ("swin_block/drop-path", "swin_block/dropped"):
         assert_holds("peer:timm", law)
         assert_holds("peer:torchvision", law)
@@ -163,7 +167,9 @@ def test_a_peer_computes_in_every_precision(name: str, precision: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in INSTALLED if "-v2" in name])
-@pytest.mark.parametrize("precision", ["float32", "float64", "bfloat16"])
+@pytest.mark.parametrize(
+    "precision", ["float32", *(pytest.param(name, marks=heavy) for name in ("float64", "bfloat16"))]
+)
 def test_a_peer_of_v2_computes_in_every_precision(name: str, precision: str) -> None:
     (result,) = swin_properties.check(f"peer:{name}", only="swin_v2_block/branches", dtype=precision).results
     assert result.status == "holds", result

@@ -25,9 +25,12 @@ def layer_norm(
     array([-1.,  1.])
     """
     channels = x.shape[-1]
-    differences = x[..., :, None] - x[..., None, :]
-    variance = (differences**2).sum((-1, -2)) / (2 * channels**2)
-    centred = differences.sum(-1) / channels
+    differences = (
+        x[..., i, None] - x for i in range(channels)
+    )  # one channel at a time: all would fill memory
+    sums, squares = zip(*((d.sum(-1), (d**2).sum(-1)) for d in differences), strict=True)
+    variance = np.stack(squares, axis=-1).sum(-1) / (2 * channels**2)
+    centred = np.stack(sums, axis=-1) / channels
     normed = centred * (1.0 / (variance + eps) ** 0.5)[..., None]
     return normed * params["weight"] + params["bias"]
 

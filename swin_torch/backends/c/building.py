@@ -13,6 +13,7 @@ from __future__ import annotations
 import atexit
 import ctypes
 import hashlib
+import logging
 import os
 import platform
 import shutil
@@ -87,6 +88,7 @@ def _is_own(about: os.stat_result) -> bool:
 
 def _compile(command: list[str], source: str, name: str) -> Path:
     """Compiles a file into the cache, then renames it to what it holds: no process sees half a file."""
+    _say_compiling(_find_cache())
     with tempfile.TemporaryDirectory(dir=_find_cache()) as folder:
         made = Path(folder) / "made.so"
         command = [*command, "-o", str(made), str(Path(__file__).with_name(source))]
@@ -99,6 +101,14 @@ def _compile(command: list[str], source: str, name: str) -> Path:
         kept = _find_cache() / f"{name}-{_digest(made)}.so"
         made.replace(kept)
     return kept
+
+
+@cache
+def _say_compiling(folder: Path) -> None:
+    """Says once, on standard error unless logging is set up otherwise, why the first call takes seconds."""
+    logging.getLogger("swin_torch").warning(
+        "swin_torch compiles its C kernels for this machine, once; they are kept in %s", folder
+    )
 
 
 @cache
