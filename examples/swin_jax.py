@@ -137,8 +137,9 @@ def features(images, p, config, kept=None):
             raise ValueError(f"the positions are those of images of {config.image_size}")
         x = x + p["positions"].reshape(1, *x.shape[1:])
     maps = []
-    for number, (stage, heads) in enumerate(zip(p["stages"], config.num_heads, strict=True)):
-        x = blocks(x, stage["blocks"], heads, config.window_size, kept and kept[number], config.qk_scale)
+    stages = zip(p["stages"], config.num_heads, config.windows, strict=True)
+    for number, (stage, heads, window) in enumerate(stages):
+        x = blocks(x, stage["blocks"], heads, window, kept and kept[number], config.qk_scale)
         maps.append(x)
         x = merge(x, stage["merge"]) if "merge" in stage else x
     return maps

@@ -225,14 +225,14 @@ class Swin(layers.Layer):
             Stage(
                 depth,
                 heads,
-                config.window_size,
+                window,
                 int(channels * config.mlp_ratio),
                 config.qkv_bias,
                 config.qk_scale,
                 name=f"stage{number}",
             )
-            for number, (depth, heads, channels) in enumerate(
-                zip(config.depths, config.num_heads, config.channels, strict=True)
+            for number, (depth, heads, window, channels) in enumerate(
+                zip(config.depths, config.num_heads, config.windows, config.channels, strict=True)
             )
         ]
         self.merges = [PatchMerging(name=f"merge{number}") for number in range(len(config.depths) - 1)]
