@@ -149,10 +149,11 @@ class Remote:
         self.name = clean(" ".join(filter(None, (reply.get("name"), reply.get("version")))))
         self.device = reply.get("device", "cpu")
         self.layout = clean(reply.get("layout", ""), 40)
-        self.notes, self.faults, self.absent = (
+        self.notes, self.faults, self.absent, self.recognised = (
             [clean(line, 2000) for line in reply.get(word, "").splitlines()]
-            for word in ("notes", "faults", "absent")
+            for word in ("notes", "faults", "absent", "recognised")
         )
+        self.style_convention = clean(reply.get("style_convention", ""), 40)
         self.mask_value = clean(reply.get("mask_value", ""), 40)
         self.quantised = reply.get("quantised") == "1"
         self.is_oracle = reply.get("oracle") == "1"

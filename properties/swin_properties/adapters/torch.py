@@ -273,18 +273,27 @@ def _gradient(leaf: Any) -> Any:
     return _each(_gradient, leaf) if isinstance(leaf, (Mapping, list)) else None
 
 
+def explain_names(missing: list[str], extra: list[str], misshaped: list[str] | None = None) -> str:
+    """Returns which weights lack a counterpart, in words.
+
+    >>> explain_names(["bias"], ["b"])
+    'missing bias; extra b'
+    """
+    faults = {"missing": missing, "extra": extra, "misshaped": misshaped or []}
+    return "; ".join(f"{fault} {', '.join(names)}" for fault, names in faults.items() if names)
+
+
 def _check_names(module: nn.Module, given: Mapping[str, Tensor]) -> None:
     expected = dict(module.named_parameters())
-    buffers = dict(module.named_buffers())
-    owned = expected | buffers
-    faults = {
-        "missing": [name for name in expected if name not in given],
-        "extra": [name for name in given if name not in owned],
-        "misshaped": [
+    owned = expected | dict(module.named_buffers())
+    faults = explain_names(
+        [name for name in expected if name not in given],
+        [name for name in given if name not in owned],
+        [
             f"{name} {tuple(x.shape)}, not {tuple(owned[name].shape)}"
             for name, x in given.items()
             if name in owned and x.shape != owned[name].shape
         ],
-    }
-    if found := [f"{fault} {', '.join(names)}" for fault, names in faults.items() if names]:
-        raise ValueError(f"a {type(module).__name__} holds exactly the given parameters: {'; '.join(found)}")
+    )
+    if faults:
+        raise ValueError(f"a {type(module).__name__} holds exactly the given parameters: {faults}")
