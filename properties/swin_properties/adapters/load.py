@@ -108,6 +108,20 @@ def open_classes(name: str) -> Any:
     return import_copies().open_parts(*open_named(split_kind(name)[0]), name).space
 
 
+def write_adapter(name: str) -> str:
+    """The adapter of the copy that an import string names, as Python.
+
+    Errors: ``ValueError`` in one sentence where nothing is recognised.
+    """
+    if exports.is_export(name) or name.startswith("peer:"):
+        raise ValueError(
+            f"an adapter is written for a copy, {name} is judged without one: use `swin-oracle check`"
+        )
+    plain = split_kind(name)[0]
+    text: str = import_copies().write_adapter(*open_named(plain), plain)
+    return text
+
+
 def import_copies() -> Any:
     """The module that recognises copies; it needs torch.
 
@@ -124,9 +138,9 @@ def describe_kind(name: str, found: Any) -> tuple[str, ...]:
 
     Nothing where there is no choice: of a peer, an exported file, a program.
     """
-    if (said := getattr(found, "recognised", None)) is not None:
+    if said := getattr(found, "recognised", ()):
         return tuple(said)
-    if exports.is_export(name) or name.startswith(("peer:", "<")) or callable(getattr(found, "call", None)):
+    if exports.is_export(name) or name.startswith(("peer:", "<")) or hasattr(found, "launch"):
         return ()
     name = split_kind(name)[0]
     own = "its functions get" if isinstance(found, ModuleType) else f"a {type(found).__name__}, which gets"
@@ -143,6 +157,8 @@ def find_name(implementation: Any) -> str:
         return implementation
     if isinstance(implementation, ModuleType):
         return implementation.__name__
+    if isinstance(implementation, (list, tuple)):
+        return " ".join(map(str, implementation))
     if isinstance(said := getattr(implementation, "import_string", None), str):
         return said
     home = getattr(implementation, "__module__", "")
@@ -303,7 +319,9 @@ def _import_in_package(file: Path) -> ModuleType:
     name = ".".join(reversed(names))
     module = importlib.import_module(name)
     if Path(str(module.__file__)).resolve() != file:
-        raise ImportError(f"another package that is imported already is called {names[-1]}, so that {name} is not this file")
+        raise ImportError(
+            f"another package that is imported already is called {names[-1]}, so that {name} is not this file"
+        )
     return module
 
 

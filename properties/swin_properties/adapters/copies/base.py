@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from swin_properties.adapters.peers.base import (
     OFFICIAL,
+    NoSingleTokens,
     Peer,
     bias_of_softmax,
     dropping,
@@ -34,6 +35,7 @@ from swin_properties.adapters.torch import explain_names
 
 __all__ = [
     "CopyAdapter",
+    "NoSingleTokens",
     "as_grid",
     "as_logits",
     "as_tokens",
@@ -74,8 +76,6 @@ class CopyAdapter(Peer):
     style_convention = ""
     """The convention of the code that this is a copy of: it is judged by that if it follows none."""
 
-    limits: tuple[str, ...] = ()
-
     def __init__(self, swin: Any, name: str, precision: str = "float32", device: str = "cpu") -> None:
         """``swin`` has the classes and functions of the copy as attributes."""
         super().__init__(swin, name, precision, device)
@@ -102,6 +102,10 @@ class CopyAdapter(Peer):
         stage = stage_class(**sizes)
         stage.shift_size = stage.blocks[0].shift_size = shift_size
         return stage
+
+    def moved(self, network: nn.Module) -> nn.Module:
+        """A network that is given, on the device and in the precision, in evaluation mode."""
+        return network.to(self.device, self.precisions[self.precision]).eval()
 
     def without_head(self, network_class: Any, **sizes: Any) -> Any:
         """A network that gives the maps of its stages: the norms of the maps are taken out."""

@@ -65,6 +65,8 @@ class Parts:
 
     classes: dict[str, type] = field(default_factory=dict)
     functions: dict[str, Callable[..., Any]] = field(default_factory=dict)
+    network: Any = None
+    """The network itself, where one is given: no other is made."""
     space: SimpleNamespace = field(default_factory=SimpleNamespace)
     """All classes and functions by name, as the adapter's ``swin``."""
 

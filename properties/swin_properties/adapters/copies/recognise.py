@@ -11,11 +11,15 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from inspect import Parameter
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 from swin_reference.config import CONVENTIONS
+from swin_reference.config_v2 import SwinV2Config
+from swin_reference.sizes import pair
+from swin_weights import understand
 from swin_weights.layout_names import is_v2
 from torch import nn
 
@@ -32,9 +36,11 @@ from swin_properties.adapters.copies.base import CopyAdapter
 from swin_properties.adapters.copies.parts import CLASSES, FUNCTIONS, SURE, Parts, find_parts
 from swin_properties.adapters.copies.signatures import NotUnderstood, fit_forward, takes
 from swin_properties.adapters.copies.templates import V1, Candidate, Copied, bias_table
+from swin_properties.adapters.exports.implementation import choose_images, describe_sizes
+from swin_properties.adapters.modules import make_module
 from swin_properties.adapters.peers.base import NoSingleTokens
-from swin_properties.cases.case import Case, GridCase, NetCase
-from swin_properties.cases.case_v2 import with_v2
+from swin_properties.cases.case import Case, GridCase, NetCase, write_value
+from swin_properties.cases.case_v2 import GridV2Case, NetV2Case, with_v2
 
 RECTANGLES = with_v2(
     {
@@ -63,12 +69,17 @@ SQUARES = with_v2(
     }
 )
 
-TRIALS: tuple[tuple[dict[type[Case], Any], dict[str, Any]], ...] = (
+Trials = tuple[tuple[dict[type[Case], Any], dict[str, Any]], ...]
+
+TRIALS: Trials = (
     (RECTANGLES, {}),
     (SQUARE_WINDOWS, {"square_windows": True}),
     (SQUARES, {"square_windows": True, "square_grids": True}),
 )
 """The sizes that are tried, one after the other, and the scope of what takes only those."""
+
+LONGEST_LINE = 110
+"""The longest line of a written adapter that is not wrapped."""
 
 ADAPTER_FILE = "<adapter of "
 """What begins the name that a traceback gives the code of a written adapter."""
@@ -79,7 +90,8 @@ It was written by `swin-oracle adapter {name}`. Change it where your code differ
 swin-oracle check THIS_FILE. docs/callables.md has the contract of each callable.
 """
 
-from swin_properties.adapters.copies.base import {imports}
+from swin_properties.adapters.copies.base import (
+{imports})
 from swin_properties.adapters.load import open_classes
 
 swin = open_classes({name!r})
@@ -109,23 +121,27 @@ class Recognised:
             lines += textwrap.indent(candidate.body, " " * 8).splitlines() + [""]
         return "\n".join(lines).rstrip() + "\n"
 
-    def write_file(self) -> str:
-        """Returns the whole file of the adapter, with the contract of each callable in its comments."""
+    def write_file(self, name: str) -> str:
+        """Returns the whole file of the adapter, with the contract of each callable in its comments.
+
+        ``name`` is the import string of the copy from anywhere.
+        """
         body = self.write_class()
-        for name in self.methods:
-            entry = CONTRACT[name]
-            says = str(getattr(Swin, name).__doc__).partition("\n")[0]
+        for callable_ in self.methods:
+            entry = CONTRACT[callable_]
+            says = str(getattr(Swin, callable_).__doc__).partition("\n")[0]
             contract = [says, f"takes: {entry.takes}" if entry.takes else "", f"gives: {entry.gives}"]
             comment = "".join(f"    # {line}\n" for line in contract if line)
-            body = body.replace(f"    def {name}(self", f"{comment}    def {name}(self")
-        for name, reason in self.refused.items():
-            body += f"\n    # {name} is not offered: {reason}\n"
-        names = [name for name in base.__all__ if re.search(rf"\b{name}\b", body)] + ["CopyAdapter"]
+            body = body.replace(f"    def {callable_}(self", f"{comment}    def {callable_}(self")
+        body = "\n".join(wrap_call(line) for line in body.splitlines()) + "\n"
+        for callable_, reason in self.refused.items():
+            body += f"\n    # {callable_} is not offered: {reason}\n"
+        names = [one for one in base.__all__ if re.search(rf"\b{one}\b", body)] + ["CopyAdapter"]
         bases = "CopyAdapter" if self.single_tokens else "NoSingleTokens, CopyAdapter"
         text = HEADER.format(
             title=f"The adapter of {self.name}, which has the classes of Swin V{self.version}.",
-            name=self.name,
-            imports=", ".join(sorted({*names, *bases.split(", ")})),
+            name=name,
+            imports="".join(f"    {one},\n" for one in sorted({*names, *bases.split(", ")})),
             bases=bases,
         )
         return f"{text}{body}\n\nadapter = Copy(swin, {self.name!r})\n"
@@ -142,6 +158,33 @@ class Recognised:
         return tuple(found)
 
 
+def wrap_call(line: str) -> str:
+    """Returns a line of Python that makes a module, with its arguments on lines of their own if it is long.
+
+    >>> wrap_call("x = made(a, b)")
+    'x = made(a, b)'
+    """
+    start = line.find("self.made(")
+    if len(line) <= LONGEST_LINE or start < 0:
+        return line
+    start += len("self.made(")
+    depth, parts, begin = 0, [], start
+    for place in range(start, len(line)):
+        depth += (line[place] in "([{") - (line[place] in ")]}")
+        if depth < 0 or (depth == 0 and line[place] == ","):
+            parts.append(line[begin:place].strip())
+            begin = place + 1
+        if depth < 0:
+            break
+    indent = " " * (len(line) - len(line.lstrip()))
+    lines = [f"{indent}   "]
+    for part in parts:
+        if len(lines[-1]) + len(part) > LONGEST_LINE - 2:
+            lines.append(f"{indent}   ")
+        lines[-1] += f" {part},"
+    return "\n".join([line[:start], *lines, indent + line[begin - 1 :]])
+
+
 def shorten_call(how: str) -> str:
     """Returns how something is called, as a reader of the copy writes it.
 
@@ -151,17 +194,23 @@ def shorten_call(how: str) -> str:
     return re.sub(r"\bswin\.", "", re.sub(r"self\.made\(swin\.(\w+), ", r"\1(", how))
 
 
-def recognise(module: ModuleType, name: str, network: type | None = None) -> tuple[Recognised, Parts] | None:
-    """Returns what a module is as a copy, and its classes; None if it has no classes of a Swin."""
-    parts = find_parts(module, network)
-    if not parts.is_copy and not (network is not None and parts.classes):
+def recognise(module: ModuleType, name: str, given: Any = None) -> tuple[Recognised, Parts] | None:
+    """Returns what a module is as a copy, and its classes; None if it has no classes of a Swin.
+
+    ``given`` is the class of the network, or the network itself, if it was named.
+
+    Errors: ``ValueError`` for a network whose weights have names of their own.
+    """
+    network = given if isinstance(given, nn.Module) else None
+    parts = find_parts(module, given if network is None else type(network))
+    parts.network = parts.space.network = network
+    if not parts.is_copy and given is None:
         return None
-    version = find_version(parts)
-    copied = Copied(parts, version)
-    found = Recognised(name, version)
-    found.style = find_style(copied)
-    for v1_name, candidates in list_ways(version):
-        callable_ = V2_NAMES.get(v1_name, v1_name) if version == 2 else v1_name
+    copied = Copied(parts, find_version(parts))
+    found = Recognised(name, copied.version, style=find_style(copied))
+    own_case = None if network is None else read_sizes(found, network)
+    for v1_name, candidates in list_ways(copied.version):
+        callable_ = V2_NAMES.get(v1_name, v1_name) if copied.version == 2 else v1_name
         if v1_name in FUNCTIONS and v1_name not in parts.functions:
             found.refused[callable_] = "there is no function of this name"
             continue
@@ -170,9 +219,65 @@ def recognise(module: ModuleType, name: str, network: type | None = None) -> tup
         except NotUnderstood as reason:
             found.refused[callable_] = str(reason)
             continue
-        try_ways(found, parts, callable_, ways)
+        is_network = own_case is not None and v1_name in ("swin_features", "swin_transformer")
+        trials = (({CONTRACT[callable_].kind: own_case}, {}),) if is_network else TRIALS
+        try_ways(found, parts, callable_, ways, trials)
     read_scope(found, copied)
+    found.single_tokens = copied.version == 1 or takes_single_tokens(found, parts)
     return found, parts
+
+
+def read_sizes(found: Recognised, network: nn.Module) -> NetCase:
+    """Returns the case of a network that is given, of its own sizes, and states them as the scope.
+
+    Errors: ``ValueError`` in one sentence where they are not known from its weights.
+    """
+    state = {key: x.detach().cpu().float().numpy() for key, x in network.state_dict().items()}
+    image = find_image_size(network)
+    known = {} if image is None else {"image_size": image}
+    try:
+        checkpoint = understand(state, found.name, **known)
+    except ValueError as error:
+        raise ValueError(
+            f"a network that is given names its weights as a public Swin does, or its class has a Swin's: {error}: "
+            "or write an adapter, with names= in TorchAdapter.loaded"
+        ) from None
+    config = checkpoint.config
+    sizes = describe_sizes(config, checkpoint.weights)
+    found.version = 2 if isinstance(config, SwinV2Config) else 1
+    found.scope["network"] = ",".join(f"{word}={write_value(value)}" for word, value in sizes.items())
+    fixed = pair(image) if image is not None else (None, None)
+    found.scope["image_sizes"] = images = choose_images(fixed, sizes)
+    found.scope["no_qk_scale"] = True
+    kind = NetV2Case if found.version == 2 else NetCase
+    return replace(kind.parse(found.scope["network"].replace(",", " ")), image=images[0])
+
+
+def find_image_size(network: Any) -> Any:
+    """Returns the size of the images for which a network was built; None where it keeps none."""
+    for owner in (network, getattr(network, "patch_embed", None), getattr(network, "config", None)):
+        for word in ("img_size", "image_size"):
+            size = getattr(owner, word, None)
+            if isinstance(size, int) or (isinstance(size, (tuple, list)) and len(size) == 2):
+                return size if isinstance(size, int) else tuple(size)
+    return None
+
+
+def takes_single_tokens(found: Recognised, parts: Parts) -> bool:
+    """Tells whether V2's attention takes windows one token wide: public ones give NaN, which would hide all else."""
+    if "cosine_window_attention" not in found.methods or found.scope.get("square_windows"):
+        case = GridV2Case(grid=(4, 4), window=(1, 1), shift=(0, 0), heads=1, head_dim=4)
+    else:
+        case = GridV2Case(grid=(4, 4), window=(1, 4), shift=(0, 0), heads=1, head_dim=4)
+    for name in ("cosine_window_attention", "shifted_cosine_window_attention", "swin_v2_block"):
+        if name in found.methods:
+            adapter = compile_class(found, parts)(parts.space, found.name)
+            try:
+                gave = getattr(adapter, name)(*to_float32(CONTRACT[name].arguments(case)))
+            except (Exception, SystemExit):
+                return True
+            return not np.isnan(gave).any()
+    return True
 
 
 def list_ways(version: int) -> Iterator[tuple[str, Callable[[Copied], Iterator[Candidate]]]]:
@@ -202,14 +307,14 @@ def compile_class(found: Recognised, parts: Parts) -> type[CopyAdapter]:
     return made
 
 
-def try_ways(found: Recognised, parts: Parts, name: str, ways: list[Candidate]) -> None:
+def try_ways(found: Recognised, parts: Parts, name: str, ways: list[Candidate], trials: Trials) -> None:
     """Finds the first way that gives what the callable has to give, else one that gives anything.
 
     Where none runs, the reason is that of the way that came farthest.
     """
     runs: list[tuple[Candidate, dict[str, Any]]] = []
     farthest, reason = (-2, False), "no way to it is known"
-    for cases, scope in TRIALS:
+    for cases, scope in trials:
         for way in ways:
             outcome = try_way(found, parts, name, way, cases)
             if outcome.fits:
@@ -255,7 +360,9 @@ def write_parameters(name: str, way: Candidate) -> str:
     return ", ".join(map(str, words))
 
 
-def try_way(found: Recognised, parts: Parts, name: str, way: Candidate, cases: dict[type[Case], Any]) -> Outcome:
+def try_way(
+    found: Recognised, parts: Parts, name: str, way: Candidate, cases: dict[type[Case], Any]
+) -> Outcome:
     """Returns what came of a way on a case."""
     arguments = CONTRACT[name].arguments(cases[CONTRACT[name].kind])
     methods = dict(found.methods) | {name: (write_parameters(name, way), way)}
@@ -375,33 +482,73 @@ def drops_shift(found: Recognised, copied: Copied) -> bool:
     return bool(np.array_equal(*gave))
 
 
-def open_parts(module: ModuleType, found: Any, name: str) -> Parts:
+def open_parts(module: ModuleType | None, found: Any, name: str) -> Parts:
     """Returns the classes of the copy that an import string names.
 
     Errors: ``ValueError`` where they are not those of a Swin.
     """
-    parts = find_parts(module, find_network(found))
-    if not parts.is_copy:
-        had = parts.lists() or "none of them"
-        names = ", ".join(names[0] for part, names in CLASSES.items() if part in SURE)
-        raise ValueError(
-            f"a copy has two or more classes with the names of a public Swin, such as {names}; {name} has {had}: "
-            "write an adapter, which docs/judge-a-pytorch-module.md explains"
-        )
-    return parts
+    known = find_copy(found, name, module)
+    if known is not None:
+        return known[1]
+    parts = Parts() if module is None else find_parts(module)
+    names = ", ".join(names[0] for part, names in CLASSES.items() if part in SURE)
+    raise ValueError(
+        f"a copy has two or more classes with the names of a public Swin, such as {names}; {name} has "
+        f"{parts.lists() or 'none of them'}: write an adapter, which docs/judge-a-pytorch-module.md explains"
+    )
+
+
+def find_copy(found: Any, name: str, module: ModuleType | None) -> tuple[Recognised, Parts] | None:
+    """Returns what a module is as a copy, or the class of a network, or a network, or what makes one; else None.
+
+    Errors: ``ValueError`` as for `recognise`, and for a factory that raises.
+    """
+    if isinstance(found, ModuleType):
+        return recognise(found, name)
+    is_class = inspect.isclass(found) and issubclass(found, nn.Module)
+    if not is_class and not isinstance(found, nn.Module) and not inspect.isfunction(found):
+        return None
+    if is_class:
+        home = module or sys.modules.get(found.__module__)
+        known = None if home is None else recognise(home, name, found)
+        if known is not None and any(one.endswith("transformer") for one in known[0].methods):
+            return known
+        if inspect.signature(found).parameters and not can_be_called(found):
+            return known
+    network = make_module(found, name)
+    if network is None:
+        return None
+    home = sys.modules.get(type(network).__module__, module)
+    return None if home is None else recognise(home, name, network)
+
+
+def can_be_called(function: Callable[..., Any]) -> bool:
+    """Tells whether a function takes no arguments, or none that it needs."""
+    try:
+        inspect.signature(function).bind()
+    except TypeError:
+        return False
+    return True
 
 
 def open_copy(found: Any, name: str, module: ModuleType | None) -> CopyAdapter | None:
-    """Returns the adapter of a copy: of a module, or of the class of a network; None for anything else."""
-    home = found if isinstance(found, ModuleType) else module
-    if home is None:
-        home = sys.modules.get(getattr(find_network(found), "__module__", ""))
-    if home is None or not (isinstance(found, ModuleType) or find_network(found) is not None):
-        return None
-    known = recognise(home, name, find_network(found))
+    """Returns the adapter of a copy; None for anything else.
+
+    Errors: ``ValueError`` as for `find_copy`.
+    """
+    known = find_copy(found, name, module)
     return None if known is None else make_adapter(*known)
 
 
-def find_network(found: Any) -> type | None:
-    """Returns the class of a network: the object itself, if it is one."""
-    return found if inspect.isclass(found) and issubclass(found, nn.Module) else None
+def write_adapter(module: ModuleType, found: Any, name: str) -> str:
+    """Returns the adapter of the copy that an import string names, as Python.
+
+    Errors: ``ValueError`` where it is none.
+    """
+    known = find_copy(found, name, module)
+    if known is None:
+        open_parts(module, found, name)  # says what is missing
+        raise AssertionError(name)
+    source, colon, attribute = name.partition(":")
+    place = str(Path(source).resolve()) if source.endswith(".py") else source
+    return known[0].write_file(f"{place}{colon}{attribute}")

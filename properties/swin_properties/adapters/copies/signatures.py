@@ -47,7 +47,16 @@ SYNONYMS = {
 """For each size the names that constructors give it."""
 
 HEIGHT, WIDTH = ("H", "h", "height"), ("W", "w", "width")
-BOTH = ("x_size", "hw", "hw_shape", "input_size", "input_dimensions", "input_resolution", "resolution", "size")
+BOTH = (
+    "x_size",
+    "hw",
+    "hw_shape",
+    "input_size",
+    "input_dimensions",
+    "input_resolution",
+    "resolution",
+    "size",
+)
 MASKS = ("mask", "mask_matrix", "attn_mask", "attention_mask")
 """The names that ``forward`` gives the grid's sides and the mask."""
 
@@ -96,7 +105,9 @@ def fit_arguments(kind: Callable[..., Any], facts: Mapping[str, str]) -> dict[st
         if name is not None:
             found[name] = expression
     unknown = [
-        p.name for p in words.values() if p.default is p.empty and p.name not in found and p.kind != p.POSITIONAL_ONLY
+        p.name
+        for p in words.values()
+        if p.default is p.empty and p.name not in found and p.kind != p.POSITIONAL_ONLY
     ]
     if unknown:
         raise NotUnderstood(

@@ -99,7 +99,9 @@ def write_shift(size: str) -> str:
     return size.format("shift_size").replace("windows", "shifts")
 
 
-def attention_facts(copied: Copied, size: str, params: str = "params", heads: str = "num_heads") -> dict[str, str]:
+def attention_facts(
+    copied: Copied, size: str, params: str = "params", heads: str = "num_heads"
+) -> dict[str, str]:
     """Returns the sizes of an attention."""
     facts = {
         "dim": "x.shape[-1]",
@@ -143,7 +145,11 @@ def reverse(copied: Copied) -> Iterator[Candidate]:
 def index(copied: Copied) -> Iterator[Candidate]:
     """Yields the ways to the relative position index."""
     for size in SIZES:
-        facts = attention_facts(copied, size, "{}", "1") | {"dim": "1", "qkv_bias": "True", "shift_size": "[0, 0]"}
+        facts = attention_facts(copied, size, "{}", "1") | {
+            "dim": "1",
+            "qkv_bias": "True",
+            "shift_size": "[0, 0]",
+        }
         facts |= {"qk_scale": "None", "pretrained_window_size": size.format("0")}
         config = {"window_size": 'side(window_size, "windows")'}
         made = copied.make("attention", facts, config)
@@ -471,6 +477,9 @@ NETWORK_CONFIG = {
 
 def make_networks(copied: Copied) -> Iterator[str]:
     """Yields the expressions of a network."""
+    if copied.parts.network is not None:
+        yield "self.moved(swin.network)"
+        return
     config = dict(NETWORK_CONFIG)
     if copied.version == 2:
         config["pretrained_window_sizes"] = "config.pretrained_window_sizes or (0,) * len(config.depths)"
@@ -500,9 +509,14 @@ def features(copied: Copied) -> Iterator[Candidate]:
             'self.with_weights("network", network, params)',
             f"return self.list_maps(network, swin.{block.__name__}, images, config)",
         ]
-        yield Candidate("\n".join(body), f"{made}(images): what the last {block.__name__} of each stage gives")
+        yield Candidate(
+            "\n".join(body), f"{made}(images): what the last {block.__name__} of each stage gives"
+        )
     for made in make_networks(copied):
-        made = made.replace(f"self.made(swin.{kind.__name__},", f"self.made(self.without_head, network_class=swin.{kind.__name__},")
+        made = made.replace(
+            f"self.made(swin.{kind.__name__},",
+            f"self.made(self.without_head, network_class=swin.{kind.__name__},",
+        )
         body = [
             f"network = {made}",
             'params = {name: x for name, x in params.items() if name not in ("norm", "head")}',
@@ -510,7 +524,9 @@ def features(copied: Copied) -> Iterator[Candidate]:
             'self.with_weights("network", network, params, grid)',
             f"return self.list_maps(network, swin.{block.__name__}, images, config)",
         ]
-        yield Candidate("\n".join(body), f"{made}(images): what the last {block.__name__} of each stage gives")
+        yield Candidate(
+            "\n".join(body), f"{made}(images): what the last {block.__name__} of each stage gives"
+        )
 
 
 def bias_table(copied: Copied) -> Iterator[Candidate]:
