@@ -247,7 +247,10 @@ def _resolve(found: Any, name: str, kind: str = "", module: ModuleType | None = 
     if kind != "copy":
         if is_module and hasattr(found, "adapter"):
             return found.adapter
-        if kind == "adapter" or "torch" not in sys.modules or offers_any(found) and not is_module:
+        if kind == "adapter" or "torch" not in sys.modules:
+            return found
+        is_network = isinstance(found, sys.modules["torch"].nn.Module)
+        if offers_any(found) and not is_module and not is_network:
             return found
     copies = import_copies()
     if (copy := copies.open_copy(found, name, module)) is not None:

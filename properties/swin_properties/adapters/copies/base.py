@@ -15,6 +15,7 @@ from swin_weights.layout_names import Names, names_in
 from swin_weights.layouts import rename_weights
 from torch import Tensor, nn
 
+from swin_properties.adapters.copies.layouts import PLACES
 from swin_properties.adapters.peers.base import (
     OFFICIAL,
     NoSingleTokens,
@@ -27,10 +28,6 @@ from swin_properties.adapters.peers.base import (
     two,
     visible,
 )
-from swin_properties.adapters.peers.timm import Timm
-from swin_properties.adapters.peers.torchvision import Torchvision
-from swin_properties.adapters.peers.transformers import Transformers
-from swin_properties.adapters.peers.transformers_v2 import TransformersV2
 from swin_properties.adapters.torch import explain_names
 
 __all__ = [
@@ -53,15 +50,6 @@ __all__ = [
     "two",
     "visible",
 ]
-
-LAYOUTS: tuple[tuple[str, Mapping[str, str]], ...] = (
-    ("official", OFFICIAL),
-    ("timm", Timm.places),
-    ("torchvision", Torchvision.places),
-    ("transformers", Transformers.places),
-    ("transformers", TransformersV2.places),
-)
-"""The layouts that a copy's weights may have, and where each has the parts of a network."""
 
 
 class CopyAdapter(Peer):
@@ -146,7 +134,8 @@ def find_layout(
     Errors: ``ValueError`` naming the weights without a counterpart, for the layout that has the fewest.
     """
     closest: list[tuple[int, str]] = []
-    for layout, places in LAYOUTS:
+    for known, places in PLACES.items():
+        layout = known.removesuffix("-v2")
         if part not in places:
             continue
         marks = (*(places[part] + name for name in own), *flat)
@@ -217,7 +206,7 @@ def as_logits(result: Any) -> Any:
     >>> as_logits((torch.ones(1, 2, 3), torch.ones(1, 5))).shape
     torch.Size([1, 5])
     """
-    found = list_tensors(result)
+    found = list_tensors(getattr(result, "logits", result))
     return next((x for x in found if x.ndim == 2), found[0] if found else result)
 
 

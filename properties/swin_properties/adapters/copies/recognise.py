@@ -34,7 +34,7 @@ from swin_properties.adapters.contract import (
 from swin_properties.adapters.copies import base
 from swin_properties.adapters.copies.base import CopyAdapter
 from swin_properties.adapters.copies.parts import CLASSES, FUNCTIONS, SURE, Parts, find_parts
-from swin_properties.adapters.copies.signatures import NotUnderstood, fit_forward, takes
+from swin_properties.adapters.copies.signatures import NotUnderstood, fit_forward, list_words, takes
 from swin_properties.adapters.copies.templates import V1, Candidate, Copied, bias_table
 from swin_properties.adapters.exports.implementation import choose_images, describe_sizes
 from swin_properties.adapters.modules import make_module
@@ -112,6 +112,7 @@ class Recognised:
     scope: dict[str, Any] = field(default_factory=dict)
     style: str = ""
     single_tokens: bool = True
+    notes: list[str] = field(default_factory=list)
 
     def write_class(self) -> str:
         """Returns the class of the adapter, as Python."""
@@ -155,6 +156,7 @@ class Recognised:
         ]
         found += [f"{name}: {shorten_call(candidate.how)}" for name, (_, candidate) in self.methods.items()]
         found += [f"{name} is not offered: {reason}" for name, reason in self.refused.items()]
+        found += self.notes
         return tuple(found)
 
 
@@ -313,13 +315,21 @@ def try_ways(found: Recognised, parts: Parts, name: str, ways: list[Candidate], 
     Where none runs, the reason is that of the way that came farthest.
     """
     runs: list[tuple[Candidate, dict[str, Any]]] = []
+    first = ""
     farthest, reason = (-2, False), "no way to it is known"
     for cases, scope in trials:
         for way in ways:
             outcome = try_way(found, parts, name, way, cases)
             if outcome.fits:
-                accept(found, name, way, scope)
+                limits = dict(scope)
+                if takes_pairs(way):  # it takes windows of any sides: where it raises, a law will say so
+                    limits.pop("square_windows", None)
+                accept(found, name, way, limits)
+                if "square_grids" in limits:
+                    found.notes.append(f"grids with equal sides only, as {name} raises on others: {first}")
                 return
+            if cases is SQUARE_WINDOWS and not first:
+                first = outcome.reason
             if not outcome.reason:
                 runs.append((way, scope))
             elif outcome.rank > farthest:
@@ -342,6 +352,11 @@ class Outcome:
     def rank(self) -> tuple[int, bool]:
         """How much the reason tells: where it stopped, and whether it is about more than the form of a size."""
         return self.line, not re.search(r"'(tuple|list)'|values to unpack|subscriptable", self.reason)
+
+
+def takes_pairs(way: Candidate) -> bool:
+    """Tells whether a way gives a window as a pair."""
+    return not re.search(r"side\((config\.)?window_size", way.body)
 
 
 def accept(found: Recognised, name: str, way: Candidate, scope: dict[str, Any]) -> None:
@@ -413,18 +428,6 @@ def find_version(parts: Parts) -> int:
         for word in list_words(kind)
     ]
     return 2 if is_v2(names) else 1
-
-
-def list_words(kind: type) -> set[str]:
-    """Returns the names that the methods of a class use."""
-    words: set[str] = set()
-    for one in kind.__mro__:
-        if one.__module__.partition(".")[0] == "torch":
-            continue
-        for value in vars(one).values():
-            if (code := getattr(value, "__code__", None)) is not None:
-                words |= {*code.co_names, *(x for x in code.co_consts if isinstance(x, str))}
-    return words
 
 
 def find_style(copied: Copied) -> str:

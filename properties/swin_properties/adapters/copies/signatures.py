@@ -150,3 +150,15 @@ def fit_forward(kind: Any, mask: str | None = None) -> str:
         else:
             by_name = True
     return found
+
+
+def list_words(kind: type) -> set[str]:
+    """Returns the names that the methods of a class use."""
+    words: set[str] = set()
+    for one in kind.__mro__:
+        if one.__module__.partition(".")[0] == "torch":
+            continue
+        for value in vars(one).values():
+            if (code := getattr(value, "__code__", None)) is not None:
+                words |= {*code.co_names, *(x for x in code.co_consts if isinstance(x, str))}
+    return words

@@ -15,6 +15,7 @@ from swin_properties.adapters.copies.signatures import (
     NotUnderstood,
     fit_arguments,
     fit_forward,
+    list_words,
     read_parameters,
     takes,
 )
@@ -253,7 +254,9 @@ def block_config(copied: Copied) -> dict[str, str]:
 
 def guard(copied: Copied, part: str) -> list[str]:
     """Returns the lines for what is built for one grid: it shrinks windows itself, which is not asked."""
-    if not takes(copied.find(part), "input_resolution"):
+    kind = copied.find(part)
+    keeps_window = takes(kind, "always_partition") or "always_partition" in list_words(kind)
+    if not takes(kind, "input_resolution") or keeps_window:
         return []
     return ['only(min(H, W) >= max(two(window_size)), "windows no larger than the grid")']
 
@@ -265,8 +268,7 @@ DROPS = ("drop_path", "drop_path1", "drop_path2", "stochastic_depth")
 def block(copied: Copied) -> Iterator[Candidate]:
     """Yields the ways to apply one block: by its class, or by a stage of one block that makes its mask."""
     kind = copied.find("block")
-    source = inspect.getsource(kind)
-    drops = tuple(name for name in DROPS if f"self.{name} =" in source or f"self.{name}(" in source)
+    drops = tuple(name for name in DROPS if name in list_words(kind))
     try:
         forward = fit_forward(kind)
         if "always_partition" in inspect.signature(kind.forward).parameters:
@@ -303,7 +305,7 @@ def drop(line: str, block: str, drops: tuple[str, ...]) -> list[str]:
 def block_by_stage(copied: Copied, drops: tuple[str, ...]) -> Iterator[Candidate]:
     """Yields the ways to apply one block by a stage, which is told the shift."""
     kind = copied.find("stage")
-    if "self.shift_size" not in inspect.getsource(kind):
+    if "shift_size" not in list_words(kind):
         raise NotUnderstood(
             f"{copied.find('block').__name__}.forward is given a mask, and {kind.__name__} has no shift_size "
             "that says which"

@@ -130,7 +130,7 @@ def bias_of_softmax(attention: Any) -> Tensor:
     weight = attention.proj.weight
     tokens = len(attention.relative_position_index)
     try:
-        attention(torch.zeros(1, tokens, attention.dim, dtype=weight.dtype, device=weight.device))
+        attention(torch.zeros(1, tokens, weight.shape[1], dtype=weight.dtype, device=weight.device))
     finally:
         hook.remove()
     return given[0][0]

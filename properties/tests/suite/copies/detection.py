@@ -51,7 +51,9 @@ class WindowAttention(nn.Module):
     def forward(self, x, mask=None):
         B, N, C = x.shape
         q, k, v = self.qkv(x).view(B, N, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
-        logits = self.scale * q @ k.transpose(-2, -1) + (self.compute_bias() if self.fused is None else self.fused)
+        logits = self.scale * q @ k.transpose(-2, -1) + (
+            self.compute_bias() if self.fused is None else self.fused
+        )
         if mask is not None:
             logits = (logits.unflatten(0, (-1, len(mask))) + mask[:, None]).flatten(0, 1)
         attention = logits.softmax(-1)

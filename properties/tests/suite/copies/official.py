@@ -60,7 +60,15 @@ class WindowAttention(nn.Module):
 
 class SwinTransformerBlock(nn.Module):
     def __init__(
-        self, dim, input_resolution, num_heads, window_size=7, shift_size=0, mlp_ratio=4.0, qkv_bias=True, qk_scale=None
+        self,
+        dim,
+        input_resolution,
+        num_heads,
+        window_size=7,
+        shift_size=0,
+        mlp_ratio=4.0,
+        qkv_bias=True,
+        qk_scale=None,
     ):
         super().__init__()
         self.input_resolution, self.window_size, self.shift_size = input_resolution, window_size, shift_size
@@ -163,7 +171,9 @@ class SwinTransformer(nn.Module):
         **kwargs,
     ):
         super().__init__()
-        self.patch_embed = PatchEmbed(img_size, patch_size, in_chans, embed_dim, nn.LayerNorm if patch_norm else None)
+        self.patch_embed = PatchEmbed(
+            img_size, patch_size, in_chans, embed_dim, nn.LayerNorm if patch_norm else None
+        )
         H, W = img_size[0] // patch_size[0], img_size[1] // patch_size[1]
         self.absolute_pos_embed = nn.Parameter(torch.zeros(1, H * W, embed_dim)) if ape else None
         sizes = {"mlp_ratio": mlp_ratio, "qkv_bias": qkv_bias, "qk_scale": qk_scale}

@@ -85,7 +85,9 @@ class Permute(nn.Module):
 
 
 class SwinTransformer(nn.Module):
-    def __init__(self, patch_size, embed_dim, depths, num_heads, window_size, mlp_ratio=4.0, num_classes=1000):
+    def __init__(
+        self, patch_size, embed_dim, depths, num_heads, window_size, mlp_ratio=4.0, num_classes=1000
+    ):
         super().__init__()
         embed = nn.Conv2d(3, embed_dim, tuple(patch_size), tuple(patch_size))
         parts = [nn.Sequential(embed, Permute(), nn.LayerNorm(embed_dim))]
