@@ -29,8 +29,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--swin-oracle",
         metavar="IMPLEMENTATION",
-        help="collect the laws, and ask this implementation, given by its import string, or by '-- COMMAND' if it "
-        "is a program",
+        help="collect the laws, and ask this implementation: its import string, or '-- COMMAND' of a program",
     )
     for name, text in OPTIONS.items():
         group.addoption(f"--swin-oracle-{name}", metavar=name.upper(), help=text)

@@ -42,10 +42,11 @@ PIP_NAMES = {
 def load(name: str) -> Any:
     """The object that ``module``, ``module:attribute``, ``file.py`` or ``file.py:attribute`` names.
 
-    A module with an attribute ``adapter`` stands for that; one with the classes of a public Swin is a copy, for
-    which an adapter is made; else its functions are the adapter.  An nn.Module, or a class or function that
-    makes one, is a copy as well.  ``peer:NAME`` is a public implementation, and ``model.onnx``, ``model.pt2``
-    or a TorchScript file an exported model.  ``?as=adapter`` or ``?as=copy`` behind the name overrules.
+    A module with an attribute ``adapter`` stands for that; one with the classes of a public Swin is a copy,
+    for which an adapter is made; else its functions are the adapter.  An nn.Module, or a class or function
+    that makes one, is a copy as well.  ``?as=adapter`` or ``?as=copy`` behind the name overrules.
+    ``peer:NAME`` is a public implementation, and ``model.onnx``, ``model.pt2`` or a TorchScript file an
+    exported model.
 
     Errors: ``ValueError`` in one sentence when it does not load.
     """
@@ -71,7 +72,7 @@ def open_named(name: str) -> tuple[ModuleType, Any]:
         )
     if source.endswith(CHECKPOINTS) and Path(source).is_file():
         raise ValueError(
-            f"an implementation is a program, {source} holds weights and none: `predict` and `locate` take it as "
+            f"an implementation is code, {source} holds weights and none: `predict` and `locate` take it as "
             "--checkpoint, and swin_weights.load reads it"
         )
     module = _from_file(source) if source.endswith(".py") else _from_module(source)
@@ -313,7 +314,7 @@ def _execute(file: Path) -> ModuleType:
 
 
 def _import_in_package(file: Path) -> ModuleType:
-    """Imports a file as a module of its package: the folders above it that have an ``__init__``, one at least."""
+    """Imports a file as a module of its package: the folders above it with an ``__init__``, one at least."""
     names, folder = [file.stem, file.parent.name], file.parent
     while (folder / "__init__.py").is_file() and (folder.parent / "__init__.py").is_file():
         folder = folder.parent
@@ -329,7 +330,7 @@ def _import_in_package(file: Path) -> ModuleType:
 
 
 def _retry(run: Callable[[], ModuleType], folders: list[Path]) -> ModuleType:
-    """Runs an import; where a module is missing that lies in one of the folders, with that on the search path."""
+    """Runs an import; a module that is missing and lies in one of the folders is put on the search path."""
     for _ in range(len(folders) + 1):
         try:
             return run()

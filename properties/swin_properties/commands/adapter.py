@@ -13,8 +13,8 @@ from rich.console import Console
 from swin_properties.adapters import load
 from swin_properties.commands.words import Work, add_implementation
 
-DESCRIPTION = """Prints the adapter by which `swin-oracle check` judges a copy: Python that runs, with the contract
-of each callable in its comments. Exit code: 0 it is printed; 2 nothing was recognised."""
+DESCRIPTION = """Prints the adapter by which `swin-oracle check` judges a copy: Python that runs, with the
+contract of each callable in its comments. Exit code: 0 it is printed; 2 nothing was recognised."""
 
 
 def add(commands: Any) -> None:

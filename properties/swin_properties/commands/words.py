@@ -36,8 +36,12 @@ def add_implementation(command: argparse.ArgumentParser, needs: str = "", progra
     words += "; or -- and the command of a program that speaks docs/protocol.md" * program
     help_text = f"{words}; {needs}" if needs else words
     command.add_argument("implementation", nargs="?" if program else None, help=help_text)
-    taken = "take code for an adapter, whose functions get arrays, or for a copy of a public Swin, whose classes get "
-    taken += "tensors (default: an attribute `adapter` first, then classes with known names, then functions)"
+    taken = (
+        "take code for an adapter, whose functions get arrays, or for a copy of a public Swin, whose classes "
+    )
+    taken += (
+        "get tensors (default: an attribute `adapter` first, then classes with known names, then functions)"
+    )
     command.add_argument("--as", dest="kind", choices=KINDS, help=taken)
 
 

@@ -1,4 +1,4 @@
-"""What the adapter of a copy is made of: modules made once, weights by their official names, results as grids.
+"""What the adapter of a copy is made of: modules, weights by their official names, results as grids.
 
 `swin-oracle adapter PATH` writes an adapter that imports what it needs from here.
 """
@@ -79,6 +79,9 @@ class CopyAdapter(Peer):
         own = dict(module.named_parameters())
         key = f"{part} {' '.join(own)} {' '.join(flat)}"
         if key not in self.known_layouts:
+            if part == "network" and "head" not in params:
+                headed = next((name for name in own if name.startswith(("head.", "classifier."))), None)
+                only(headed is None, "networks with a head")
             self.known_layouts[key] = find_layout(part, own, flat, grid)
         layout, places, names = self.known_layouts[key]
         renamed = rename_weights(flat, names, layout, grid)
@@ -121,7 +124,9 @@ class CopyAdapter(Peer):
             for hook in hooks:
                 hook.remove()
         return [
-            map_ if map_.ndim == 4 else map_.unflatten(1, find_sides(map_.shape[1], stage, images, config))
+            map_
+            if map_.ndim == 4
+            else map_.view(len(map_), *find_sides(map_.shape[1], stage, images, config), map_.shape[2])
             for stage, map_ in enumerate(maps)
         ]
 
@@ -163,7 +168,7 @@ def recompute(module: Any) -> Any:
 
 
 def list_tensors(result: Any) -> list[Tensor]:
-    """Returns the tensors in what a module gives: itself, or those of a tuple, a list or an output of fields."""
+    """Returns the tensors in what a module gives: itself, or those of a tuple, a list or a mapping."""
     if isinstance(result, Tensor):
         return [result]
     parts = result.values() if isinstance(result, Mapping) else result
@@ -217,7 +222,7 @@ def halved(x: Tensor) -> tuple[int, int, int, int]:
 
 
 def sides(images: Tensor, patch_size: Any, tokens: int | None = None) -> tuple[int, int]:
-    """Returns how many patches an image has along each side; rounded down if ``tokens`` are as many as that."""
+    """Returns how many patches an image has along each side; rounded down if ``tokens`` are so many."""
     (height, width), (ph, pw) = images.shape[2:], two(patch_size)
     down = height // ph, width // pw
     return down if tokens == down[0] * down[1] else (-(-height // ph), -(-width // pw))

@@ -27,10 +27,10 @@ PLACES: dict[str, Mapping[str, str]] = {
 def names_in_layout(
     layout: str, part: str = "network", prefix: str = ""
 ) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """Returns the function that gives the weights of a part of a network the names of a layout, for ``names=``.
+    """Returns a ``names`` for `TorchAdapter.loaded`: it gives the weights of a part the names of a layout.
 
-    ``part`` is network, embedding, stage, block, attention, mlp or merging; ``prefix`` stands before all names in
-    your module.  Weights of V2 are recognised by their names.
+    ``part`` is network, embedding, stage, block, attention, mlp or merging; ``prefix`` stands before all
+    names in your module.  Weights of V2 are recognised by their names.
 
     Errors: ``ValueError`` for another layout or part; later, for weights without a name in the layout.
 

@@ -47,7 +47,7 @@ CLASSES = {
     ),
     "config": ("SwinConfig", "Swinv2Config"),
 }
-"""For each part of a network the names of its class, of Microsoft's, timm's, torchvision's and transformers'."""
+"""For each part of a network its class's names, in Microsoft's code, timm, torchvision and transformers."""
 
 SURE = ("attention", "block", "merging", "stage", "network")
 """The parts whose names only a Swin has."""

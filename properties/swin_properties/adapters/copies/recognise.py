@@ -1,4 +1,4 @@
-"""Recognises a copy: tries the ways in which its classes may compute each callable, and writes its adapter."""
+"""Recognises a copy: tries how its classes may compute each callable, and writes its adapter."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from swin_properties.adapters.peers.base import NoSingleTokens
 from swin_properties.cases.case import Case, GridCase, NetCase, write_value
 from swin_properties.cases.case_v2 import GridV2Case, NetV2Case, with_v2
 
-RECTANGLES = with_v2(
+RECTANGLES: dict[type[Case], Any] = with_v2(
     {
         GridCase: GridCase(grid=(8, 12), window=(4, 2), shift=(2, 1), heads=2, head_dim=4),
         NetCase: NetCase(
@@ -52,7 +52,7 @@ RECTANGLES = with_v2(
 )
 """The sizes of the first trial: windows and grids with sides of their own."""
 
-SQUARE_WINDOWS = with_v2(
+SQUARE_WINDOWS: dict[type[Case], Any] = with_v2(
     {
         GridCase: GridCase(grid=(8, 12), window=(4, 4), shift=(2, 2), heads=2, head_dim=4),
         NetCase: NetCase(
@@ -60,7 +60,7 @@ SQUARE_WINDOWS = with_v2(
         ),
     }
 )
-SQUARES = with_v2(
+SQUARES: dict[type[Case], Any] = with_v2(
     {
         GridCase: GridCase(grid=(8, 8), window=(4, 4), shift=(2, 2), heads=2, head_dim=4),
         NetCase: NetCase(
@@ -119,7 +119,7 @@ class Recognised:
         lines = [f"    scope = {self.scope!r}", f"    style_convention = {self.style!r}", ""]
         for name, (parameters, candidate) in self.methods.items():
             lines += [f"    def {name}(self, {parameters}):"]
-            lines += textwrap.indent(candidate.body, " " * 8).splitlines() + [""]
+            lines += [*textwrap.indent(candidate.body, " " * 8).splitlines(), ""]
         return "\n".join(lines).rstrip() + "\n"
 
     def write_file(self, name: str) -> str:
@@ -137,7 +137,7 @@ class Recognised:
         body = "\n".join(wrap_call(line) for line in body.splitlines()) + "\n"
         for callable_, reason in self.refused.items():
             body += f"\n    # {callable_} is not offered: {reason}\n"
-        names = [one for one in base.__all__ if re.search(rf"\b{one}\b", body)] + ["CopyAdapter"]
+        names = [one for one in base.__all__ if re.search(rf"\b{one}\b", body)]
         bases = "CopyAdapter" if self.single_tokens else "NoSingleTokens, CopyAdapter"
         text = HEADER.format(
             title=f"The adapter of {self.name}, which has the classes of Swin V{self.version}.",
@@ -241,8 +241,8 @@ def read_sizes(found: Recognised, network: nn.Module) -> NetCase:
         checkpoint = understand(state, found.name, **known)
     except ValueError as error:
         raise ValueError(
-            f"a network that is given names its weights as a public Swin does, or its class has a Swin's: {error}: "
-            "or write an adapter, with names= in TorchAdapter.loaded"
+            f"a network that is given names its weights as a public Swin does, this one does not: {error}: "
+            "write an adapter, with names= in TorchAdapter.loaded"
         ) from None
     config = checkpoint.config
     sizes = describe_sizes(config, checkpoint.weights)
@@ -266,7 +266,7 @@ def find_image_size(network: Any) -> Any:
 
 
 def takes_single_tokens(found: Recognised, parts: Parts) -> bool:
-    """Tells whether V2's attention takes windows one token wide: public ones give NaN, which would hide all else."""
+    """Tells whether V2's attention takes windows one token wide: public ones give NaN."""
     if "cosine_window_attention" not in found.methods or found.scope.get("square_windows"):
         case = GridV2Case(grid=(4, 4), window=(1, 1), shift=(0, 0), heads=1, head_dim=4)
     else:
@@ -342,7 +342,7 @@ def try_ways(found: Recognised, parts: Parts, name: str, ways: list[Candidate], 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Why a way does not run, empty if it does; at which line it stopped; whether its result has the right shape."""
+    """Why a way does not run, empty if it does; where it stopped; whether its result has the right shape."""
 
     reason: str = ""
     line: int = 0
@@ -350,7 +350,7 @@ class Outcome:
 
     @property
     def rank(self) -> tuple[int, bool]:
-        """How much the reason tells: where it stopped, and whether it is about more than the form of a size."""
+        """How much the reason tells: where it stopped, and whether more is wrong than the form of a size."""
         return self.line, not re.search(r"'(tuple|list)'|values to unpack|subscriptable", self.reason)
 
 
@@ -475,7 +475,7 @@ def drops_shift(found: Recognised, copied: Copied) -> bool:
     if name not in found.methods:
         return False
     kind = CONTRACT[name].kind
-    case = replace(SQUARES[kind], grid=(4, 4))
+    case: GridCase = replace(SQUARES[kind], grid=(4, 4))
     adapter = compile_class(found, copied.parts)(copied.parts.space, found.name)
     x, params, heads, window, shift = to_float32(CONTRACT[name].arguments(case)[:5])
     try:
@@ -502,7 +502,7 @@ def open_parts(module: ModuleType | None, found: Any, name: str) -> Parts:
 
 
 def find_copy(found: Any, name: str, module: ModuleType | None) -> tuple[Recognised, Parts] | None:
-    """Returns what a module is as a copy, or the class of a network, or a network, or what makes one; else None.
+    """Returns what is recognised of a module, a class, a network or what makes one; None for anything else.
 
     Errors: ``ValueError`` as for `recognise`, and for a factory that raises.
     """
@@ -540,7 +540,20 @@ def open_copy(found: Any, name: str, module: ModuleType | None) -> CopyAdapter |
     Errors: ``ValueError`` as for `find_copy`.
     """
     known = find_copy(found, name, module)
-    return None if known is None else make_adapter(*known)
+    if known is None:
+        return None
+    recognised, parts = known
+    if not recognised.methods:
+        if any(callable(getattr(found, callable_, None)) for callable_ in CONTRACT):
+            return None  # its functions are the adapter
+        reasons = dict.fromkeys(
+            reason for reason in recognised.refused.values() if not reason.startswith("there is no ")
+        )
+        raise ValueError(
+            f"the classes of a copy are called by what their signatures say, of {name} none is understood: "
+            f"{'; '.join(list(reasons)[:3])}: write an adapter, which docs/judge-a-pytorch-module.md explains"
+        )
+    return make_adapter(recognised, parts)
 
 
 def write_adapter(module: ModuleType, found: Any, name: str) -> str:

@@ -72,7 +72,7 @@ def read_parameters(function: Callable[..., Any]) -> dict[str, Parameter]:
     """
     found: dict[str, Parameter] = {}
     makers = (
-        [kind.__init__ for kind in function.__mro__ if "__init__" in vars(kind)]
+        [vars(kind)["__init__"] for kind in function.__mro__ if "__init__" in vars(kind)]
         if inspect.isclass(function)
         else [function]
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from swin_properties.adapters.copies.parts import Parts
 from swin_properties.adapters.copies.signatures import (
@@ -126,7 +127,7 @@ def attention_config(copied: Copied, attention: str) -> dict[str, str]:
     return {"qkv_bias": has_bias(copied, attention), "window_size": 'side(window_size, "windows")'}
 
 
-def partition(copied: Copied) -> Iterator[Candidate]:
+def partition(_: Copied) -> Iterator[Candidate]:
     """Yields the ways to cut grids into windows."""
     for size in SIZES:
         call = f"swin.window_partition(x, {size.format('window_size')})"
@@ -267,7 +268,7 @@ DROPS = ("drop_path", "drop_path1", "drop_path2", "stochastic_depth")
 
 def block(copied: Copied) -> Iterator[Candidate]:
     """Yields the ways to apply one block: by its class, or by a stage of one block that makes its mask."""
-    kind = copied.find("block")
+    kind: Any = copied.find("block")
     drops = tuple(name for name in DROPS if name in list_words(kind))
     try:
         forward = fit_forward(kind)
@@ -316,7 +317,8 @@ def block_by_stage(copied: Copied, drops: tuple[str, ...]) -> Iterator[Candidate
         facts |= {"depth": "1", "downsample": "None"}
         words = fit_arguments(kind, facts)
         sizes = ", ".join(f"{k}={v}" for k, v in words.items())
-        made = f"self.made(self.one_block, stage_class=swin.{kind.__name__}, shift_size={write_shift(size)}, {sizes})"
+        told = f"stage_class=swin.{kind.__name__}, shift_size={write_shift(size)}"
+        made = f"self.made(self.one_block, {told}, {sizes})"
         for x in ("x.flatten(1, 2)", "x"):
             call = f"stage({x}{forward})"
             body = [
@@ -325,13 +327,15 @@ def block_by_stage(copied: Copied, drops: tuple[str, ...]) -> Iterator[Candidate
                 'self.with_weights("stage", stage, {"blocks": [params]})',
                 *drop(f"return as_grid({call}, x.shape)", "stage.blocks[0]", drops),
             ]
-            how = f"{kind.__name__} of one block, with its shift: {kind.__name__}({sizes}){call.removeprefix('stage')}"
+            how = (
+                f"a stage of one block, with its shift: {kind.__name__}({sizes}){call.removeprefix('stage')}"
+            )
             yield Candidate("\n".join(body), how, bool(drops))
 
 
 def stage_facts(copied: Copied, size: str, attention: str, mlp: str) -> dict[str, str]:
     """Returns the sizes of a stage."""
-    facts = attention_facts(copied, size, attention) | {
+    return attention_facts(copied, size, attention) | {
         "dim": "C",
         "input_resolution": "(H, W)",
         "depth": "depth",
@@ -339,7 +343,6 @@ def stage_facts(copied: Copied, size: str, attention: str, mlp: str) -> dict[str
         "hidden": f'len({mlp}["fc1"]["weight"])',
         "out_dim": "C",
     }
-    return facts
 
 
 def stage(copied: Copied) -> Iterator[Candidate]:
@@ -490,11 +493,20 @@ def make_networks(copied: Copied) -> Iterator[str]:
             yield copied.make("network", network_facts(copied, window, image), config)
 
 
+def guard_network(copied: Copied) -> list[str]:
+    """Returns the lines for a network that is not told how many colours images have."""
+    kind = copied.find("network")
+    if copied.parts.network is not None or takes(kind, "in_chans") or takes(kind, "config"):
+        return []
+    return ['only(config.in_channels == 3, "images of 3 colours")']
+
+
 def transformer(copied: Copied) -> Iterator[Candidate]:
     """Yields the ways to the logits of a network."""
     forward = fit_forward(copied.find("network"))
     for made in make_networks(copied):
         body = [
+            *guard_network(copied),
             f"network = {made}",
             'self.with_weights("network", network, params)',
             f"return as_logits(network(images{forward}))",
@@ -507,6 +519,7 @@ def features(copied: Copied) -> Iterator[Candidate]:
     kind, block = copied.find("network"), copied.find("block")
     for made in make_networks(copied):
         body = [
+            *guard_network(copied),
             f"network = {made}",
             'self.with_weights("network", network, params)',
             f"return self.list_maps(network, swin.{block.__name__}, images, config)",
@@ -520,6 +533,7 @@ def features(copied: Copied) -> Iterator[Candidate]:
             f"self.made(self.without_head, network_class=swin.{kind.__name__},",
         )
         body = [
+            *guard_network(copied),
             f"network = {made}",
             'params = {name: x for name, x in params.items() if name not in ("norm", "head")}',
             "grid = sides(images, config.patch_size)",
@@ -532,7 +546,7 @@ def features(copied: Copied) -> Iterator[Candidate]:
 
 
 def bias_table(copied: Copied) -> Iterator[Candidate]:
-    """Yields the ways to the bias table that V2 computes: a method, or what its softmax is given for zeros."""
+    """Yields the ways to the bias table of V2: by a method, or what its softmax is given for zeros."""
     for size in SIZES:
         facts = attention_facts(copied, size, "{}", "heads") | {"dim": "heads", "shift_size": "[0, 0]"}
         made = copied.make("attention", facts, {"window_size": 'side(window_size, "windows")'})

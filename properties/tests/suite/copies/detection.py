@@ -1,4 +1,4 @@
-"""A short Swin as official detectors have it: a backbone; blocks are told H and W, the stage makes the mask."""
+"""A short Swin as official detectors have it: a backbone whose blocks are told H and W, and the mask."""
 
 import torch
 from torch import nn

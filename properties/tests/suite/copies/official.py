@@ -104,7 +104,7 @@ class PatchMerging(nn.Module):
 
     def forward(self, x):
         H, W = self.input_resolution
-        assert H % 2 == 0 and W % 2 == 0
+        assert H % 2 == W % 2 == 0
         x = x.view(len(x), H, W, -1)
         parts = x[:, 0::2, 0::2], x[:, 1::2, 0::2], x[:, 0::2, 1::2], x[:, 1::2, 1::2]
         return self.reduction(self.norm(torch.cat(parts, -1).flatten(1, 2)))

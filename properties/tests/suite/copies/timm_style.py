@@ -85,10 +85,11 @@ class SwinTransformerBlock(nn.Module):
         for number, (rows, columns) in enumerate((rows, columns) for rows in cuts[0] for columns in cuts[1]):
             region[:, rows, columns] = number
         region = window_partition(region, self.window_size).flatten(1)
-        return (region[:, None] != region[:, :, None]) * -100.0
+        hidden = region[:, None] != region[:, :, None]
+        return torch.zeros(hidden.shape).masked_fill(hidden, -torch.inf)
 
     def _attn(self, x):
-        B, H, W, C = x.shape
+        _, H, W, C = x.shape
         (Mh, Mw), (Sh, Sw) = self.window_size, self.shift_size
         x = F.pad(x, (0, 0, 0, -W % Mw, 0, -H % Mh))
         Hp, Wp = x.shape[1:3]

@@ -1,4 +1,4 @@
-"""A short Swin with torchvision's names: one attention pads, shifts and masks; a network is a list of parts."""
+"""A short Swin with torchvision's names: attention pads, shifts and masks; a network is a list of parts."""
 
 import torch
 from torch import nn
@@ -34,8 +34,8 @@ class ShiftedWindowAttention(nn.Module):
                 region[-M:] = 1
                 region[len(region) - S :] = 2
             region = self.cut((3 * rows[:, None] + columns)[None, :, :, None])[..., 0]
-            mask = (region[:, None] != region[:, :, None]) * -100.0
-            logits = (logits.unflatten(0, (B, -1)) + mask[:, None].to(x.dtype)).flatten(0, 1)
+            hidden = (region[:, None] != region[:, :, None])[:, None]
+            logits = logits.unflatten(0, (B, -1)).masked_fill(hidden, -torch.inf).flatten(0, 1)
         x = self.proj((logits.softmax(-1) @ v).transpose(1, 2).flatten(2))
         x = x.view(B, Hp // Mh, Wp // Mw, Mh, Mw, C).transpose(2, 3).reshape(B, Hp, Wp, C)
         return torch.roll(x, (Sh, Sw), (1, 2))[:, :H, :W].contiguous()

@@ -1,4 +1,4 @@
-"""A short Swin with transformers' names: classes are made from a configuration, query, key and value are apart."""
+"""A short Swin with transformers' names: a configuration makes classes; query, key and value are apart."""
 
 from dataclasses import dataclass
 
