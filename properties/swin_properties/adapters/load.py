@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from zipfile import ZipFile, is_zipfile
 
 from swin_properties.adapters import exports, peers
 from swin_properties.adapters.answers import read_reason
@@ -51,6 +52,7 @@ def load(name: str) -> Any:
     Errors: ``ValueError`` in one sentence when it does not load.
     """
     if exports.is_export(name):
+        refuse_checkpoint(name.partition("?")[0])
         return exports.find(name)
     name, kind = split_kind(name)
     source = name.partition(":")[0]
@@ -70,11 +72,7 @@ def open_named(name: str) -> tuple[ModuleType, Any]:
         raise ValueError(
             f"an implementation is a module, module:attribute or file.py, got {name!r}: name one"
         )
-    if source.endswith(CHECKPOINTS) and Path(source).is_file():
-        raise ValueError(
-            f"an implementation is code, {source} holds weights and none: `predict` and `locate` take it as "
-            "--checkpoint, and swin_weights.load reads it"
-        )
+    refuse_checkpoint(source)
     module = _from_file(source) if source.endswith(".py") else _from_module(source)
     found: Any = module
     for part in filter(None, attribute.split(".")):
@@ -85,6 +83,23 @@ def open_named(name: str) -> tuple[ModuleType, Any]:
             )
         found = getattr(found, part)
     return module, found
+
+
+def refuse_checkpoint(path: str) -> None:
+    """Says where a file of weights belongs: by the end of its name, or as it has no code in it.
+
+    Errors: ``ValueError`` for such a file.
+    """
+    file = Path(path)
+    if not file.is_file():
+        return
+    names = ZipFile(file).namelist() if is_zipfile(file) and not path.endswith(CHECKPOINTS) else []
+    saved = any(name.endswith("data.pkl") for name in names) and not any("/code/" in name for name in names)
+    if path.endswith(CHECKPOINTS) or (saved and path.endswith(exports.TORCH)):
+        raise ValueError(
+            f"an implementation is code, {path} holds weights and none: `predict` and `locate` take it as "
+            "--checkpoint, and swin_weights.load reads it"
+        )
 
 
 def split_kind(name: str) -> tuple[str, str]:
@@ -199,7 +214,7 @@ def load_in_precision(
     if not any(callable(getattr(found, callable_, None)) for callable_ in CONTRACT):
         raise ValueError(
             f"an implementation offers at least one callable of the adapter, {name} offers none: "
-            f"give it one named {', '.join(CONTRACT)}"
+            f"give it one named {', '.join(CONTRACT)}, or name a file with the classes of a public Swin"
         )
     read_scope(getattr(found, "scope", None))
     return set_precision(set_device(found, device, name), dtype, name)

@@ -237,10 +237,9 @@ def test_what_cannot_be_called_is_not_offered_with_the_reason(tmp_path: Path) ->
 def test_neighbours_of_a_file_are_found(tmp_path: Path) -> None:
     package = tmp_path / "nets_of_mine" / "models"
     package.mkdir(parents=True)
-    text = (COPIES / "official.py").read_text()
-    (package / "layers_of_mine.py").write_text(text)
-    (package / "net_relative.py").write_text("from .layers_of_mine import *\n")
-    (package / "net_absolute.py").write_text("from models.layers_of_mine import *\n")
+    (package / "layers_of_mine.py").write_text("depth = 2\n")
+    (package / "net_relative.py").write_text("from .layers_of_mine import depth\n")
+    (package / "net_absolute.py").write_text("from models.layers_of_mine import depth\n")
     for name in ("net_relative", "net_absolute"):
         file = str(package / f"{name}.py")
         line = f"from swin_properties.adapters.load import open_named; print(open_named({file!r}))"
