@@ -111,12 +111,14 @@ class Recognised:
     refused: dict[str, str] = field(default_factory=dict)
     scope: dict[str, Any] = field(default_factory=dict)
     style: str = ""
+    style_convention: str = ""
+    """The convention of its style, with what it takes that this rejects."""
     single_tokens: bool = True
     notes: list[str] = field(default_factory=list)
 
     def write_class(self) -> str:
         """Returns the class of the adapter, as Python."""
-        lines = [f"    scope = {self.scope!r}", f"    style_convention = {self.style!r}", ""]
+        lines = [f"    scope = {self.scope!r}", f"    style_convention = {self.style_convention!r}", ""]
         for name, (parameters, candidate) in self.methods.items():
             lines += [f"    def {name}(self, {parameters}):"]
             lines += [*textwrap.indent(candidate.body, " " * 8).splitlines(), ""]
@@ -225,6 +227,7 @@ def recognise(module: ModuleType, name: str, given: Any = None) -> tuple[Recogni
         trials = (({CONTRACT[callable_].kind: own_case}, {}),) if is_network else TRIALS
         try_ways(found, parts, callable_, ways, trials)
     read_scope(found, copied)
+    found.style_convention = refine_style(found, parts)
     found.single_tokens = copied.version == 1 or takes_single_tokens(found, parts)
     return found, parts
 
@@ -315,7 +318,8 @@ def try_ways(found: Recognised, parts: Parts, name: str, ways: list[Candidate], 
     Where none runs, the reason is that of the way that came farthest.
     """
     runs: list[tuple[Candidate, dict[str, Any]]] = []
-    first = ""
+    shape: tuple[int, ...] = ()
+    on_rectangles = (-2, False), ""
     farthest, reason = (-2, False), "no way to it is known"
     for cases, scope in trials:
         for way in ways:
@@ -326,16 +330,20 @@ def try_ways(found: Recognised, parts: Parts, name: str, ways: list[Candidate], 
                     limits.pop("square_windows", None)
                 accept(found, name, way, limits)
                 if "square_grids" in limits:
-                    found.notes.append(f"grids with equal sides only, as {name} raises on others: {first}")
+                    why = f"{name} raises on others: {on_rectangles[1]}"
+                    found.notes.append(f"grids with equal sides only, as {why}")
                 return
-            if cases is SQUARE_WINDOWS and not first:
-                first = outcome.reason
+            if cases is SQUARE_WINDOWS and outcome.rank > on_rectangles[0]:
+                on_rectangles = outcome.rank, outcome.reason
             if not outcome.reason:
                 runs.append((way, scope))
+                shape = outcome.shape
             elif outcome.rank > farthest:
                 farthest, reason = outcome.rank, outcome.reason
-    if runs:
+    if runs and not name.endswith("swin_transformer") and not name.endswith("v2_transformer"):
         accept(found, name, *runs[0])  # its shape is wrong, which a law will say
+    elif runs:
+        found.refused[name] = f"its network gives the shape {shape}, logits are (B, classes)"
     else:
         found.refused[name] = reason
 
@@ -347,6 +355,7 @@ class Outcome:
     reason: str = ""
     line: int = 0
     fits: bool = False
+    shape: tuple[int, ...] = ()
 
     @property
     def rank(self) -> tuple[int, bool]:
@@ -395,7 +404,7 @@ def try_way(
         return Outcome(fits=[np.shape(x) for x in result] == [tuple(one) for one in shape])
     if not isinstance(result, np.ndarray):
         return Outcome(f"it gives a {type(result).__name__}", sys.maxsize)
-    return Outcome(fits=result.shape == tuple(shape))
+    return Outcome(fits=result.shape == tuple(shape), shape=result.shape)
 
 
 def find_line(error: BaseException) -> int:
@@ -448,6 +457,26 @@ def find_style(copied: Copied) -> str:
         except NotUnderstood:
             return ""
     return ""
+
+
+def refine_style(found: Recognised, parts: Parts) -> str:
+    """Returns the convention of the style, with padding where it rejects grids and the code does not."""
+    if not found.style.startswith("official"):
+        return found.style
+    second, changes = found.style.endswith("v2"), ""
+    for name, change in (("swin_block", "padding=pad-roll"), ("patch_merging", "grid=built-ceil")):
+        callable_ = V2_NAMES[name] if second else name
+        if callable_ not in found.methods:
+            continue
+        kind = CONTRACT[callable_].kind
+        case: GridCase = replace(SQUARES[kind], grid=(5, 5))
+        adapter = compile_class(found, parts)(parts.space, found.name)
+        try:
+            getattr(adapter, callable_)(*to_float32(CONTRACT[callable_].arguments(case)))
+        except (Exception, SystemExit):
+            continue
+        changes += f",{change}"
+    return found.style + changes
 
 
 def read_scope(found: Recognised, copied: Copied) -> None:
