@@ -442,7 +442,7 @@ def find_version(parts: Parts) -> int:
 def find_style(copied: Copied) -> str:
     """Returns the convention of the code that this has the form of; empty where it has none of them."""
     classes, second = copied.parts.classes, "-v2" if copied.version == 2 else ""
-    if "config" in classes:
+    if "block" in classes and takes(classes["block"], "config"):
         return f"transformers{second}"
     if "attention" in classes and takes(classes["attention"], "shift_size"):
         return f"torchvision{second}"
