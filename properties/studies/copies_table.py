@@ -40,6 +40,9 @@ nothing of a network that was trained with the file: training adapts to many of 
 
 """
 
+NOT_ALONE = """Where an attention works inside windows and a block shifts them, nothing offers a shifted
+window attention alone: the laws of the block ask it. Laws of what is not offered were not asked."""
+
 LICENCES = {
     "MIT License": "MIT",
     "Apache License": "Apache 2.0",
@@ -138,9 +141,10 @@ def write_page(copies: list[Copy]) -> str:
         broken = list(describe_broken(copy.report or {}))
         if broken:
             lines += [f"### {copy.repository}, `{copy.file}`", "", *broken, ""]
-    lines += ["## What was not offered", ""]
+    lines += ["## What was not offered", "", NOT_ALONE, ""]
     for copy in judged:
-        refused = [line for line in (copy.report or {})["recognised"] if " is not offered: " in line]
+        said = (copy.report or {})["recognised"]
+        refused = [line for line in said if " is not offered: " in line and "shifts them alone" not in line]
         if refused:
             lines += [f"### {copy.repository}, `{copy.file}`", "", *(f"- {line}" for line in refused), ""]
     lines += ["## What stopped the others", ""]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
+import inspect
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -44,7 +45,8 @@ def load(name: str) -> Any:
     """The object that ``module``, ``module:attribute``, ``file.py`` or ``file.py:attribute`` names.
 
     A module with an attribute ``adapter`` stands for that; one with the classes of a public Swin is a copy,
-    for which an adapter is made; else its functions are the adapter.  An nn.Module, or a class or function
+    for which an adapter is made; else its functions are the adapter, also where one of them has the name of a
+    callable and takes ``params``.  An nn.Module, or a class or function
     that makes one, is a copy as well.  ``?as=adapter`` or ``?as=copy`` behind the name overrules.
     ``peer:NAME`` is a public implementation, and ``model.onnx``, ``model.pt2`` or a TorchScript file an
     exported model.
@@ -265,6 +267,8 @@ def _resolve(found: Any, name: str, kind: str = "", module: ModuleType | None = 
             return found.adapter
         if kind == "adapter" or "torch" not in sys.modules:
             return found
+        if is_module and takes_params(found):
+            return found
         is_network = isinstance(found, sys.modules["torch"].nn.Module)
         if offers_any(found) and not is_module and not is_network:
             return found
@@ -274,6 +278,12 @@ def _resolve(found: Any, name: str, kind: str = "", module: ModuleType | None = 
     if kind == "copy":
         copies.open_parts(module, found, name)  # says what is missing
     return found
+
+
+def takes_params(module: ModuleType) -> bool:
+    """Tells whether a module has a callable of the contract that takes ``params``, which no copy has."""
+    functions = [vars(module).get(name) for name in CONTRACT]
+    return any(inspect.isfunction(one) and "params" in inspect.signature(one).parameters for one in functions)
 
 
 def offers_any(found: Any) -> bool:

@@ -154,7 +154,7 @@ spec = importlib.util.spec_from_file_location("copied_official", {str(COPIES / "
 module = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
 WindowAttention, SwinTransformerBlock, Mlp = module.WindowAttention, module.SwinTransformerBlock, module.Mlp
-from swin_reference import layer_norm
+from swin_reference import window_partition
 """
 
 
@@ -163,7 +163,9 @@ def test_an_attribute_adapter_comes_first_then_classes_then_functions(tmp_path: 
     copy.write_text(BOTH)
     named.write_text(BOTH + "\nimport swin_reference\nadapter = swin_reference\n")
     assert type(load.load(str(copy))).__name__ == "Copy"
-    assert callable(load.load(f"{copy}?as=adapter").layer_norm)
+    assert callable(load.load(f"{copy}?as=adapter").window_partition)
+    copy.write_text(BOTH + "\nfrom swin_reference import mlp\n")
+    assert callable(load.load(str(copy)).mlp)  # it takes params, which no class of a copy is given
     assert load.load(str(named)).__name__ == "swin_reference"
     assert type(load.load(f"{named}?as=copy")).__name__ == "Copy"
 
