@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import torch
 from swin_weights import flatten
 from swin_weights.layout_names import Names, names_in
 from swin_weights.layouts import rename_weights
@@ -180,17 +179,18 @@ def list_tensors(result: Any) -> list[Tensor]:
 def as_grid(result: Any, shape: Iterable[int]) -> Any:
     """Returns what a module gives as a grid (B, H, W, C) of this shape, where it has as many tokens.
 
-    >>> as_grid((torch.ones(1, 6, 2), 2, 3), (1, 2, 3, 2)).shape
+    >>> import torch
+    >>> as_grid((torch.ones(1, 6, 2), torch.ones(3, 1, 2, 2)), (1, 2, 3, 2)).shape
     torch.Size([1, 2, 3, 2])
     """
     shape = tuple(int(side) for side in shape)
     tensors = [x for x in list_tensors(result) if x.is_floating_point()]
     if not tensors:
         return result
-    fits = [x for x in tensors if x.numel() == torch.Size(shape).numel()]
-    found = (fits or tensors)[-1]
-    flat = found.ndim == 3 and found.shape == (shape[0], shape[1] * shape[2], shape[3])
-    return found.view(shape) if flat else found
+    in_a_row = (shape[0], shape[1] * shape[2], shape[3]) if shape[0] >= 0 else ()
+    fits = [x for x in tensors if tuple(x.shape) in (shape, in_a_row)]  # not an attention of as many numbers
+    found = (fits or tensors[:1])[-1]
+    return found.view(shape) if tuple(found.shape) == in_a_row else found
 
 
 def as_tokens(result: Any) -> Any:
@@ -208,6 +208,7 @@ def as_windows(result: Any, shape: Iterable[int]) -> Any:
 def as_logits(result: Any) -> Any:
     """Returns the logits (B, classes) in what a network gives.
 
+    >>> import torch
     >>> as_logits((torch.ones(1, 2, 3), torch.ones(1, 5))).shape
     torch.Size([1, 5])
     """

@@ -450,17 +450,21 @@ def find_style(copied: Copied) -> str:
         return f"timm{second}"
     if "block" in classes and takes(classes["block"], "input_resolution"):
         return f"official{second}"
-    if "stage" in classes:
-        try:
-            if "H" in fit_forward(classes["stage"]) and not second:
-                return "detection"
-        except NotUnderstood:
-            return ""
-    return ""
+    return "detection" if gets_sides(copied.parts) and not second else ""
+
+
+def gets_sides(parts: Parts) -> bool:
+    """Tells whether a stage is given the sides of its grid when it is called."""
+    try:
+        return "stage" in parts.classes and "H" in fit_forward(parts.classes["stage"])
+    except NotUnderstood:
+        return False
 
 
 def refine_style(found: Recognised, parts: Parts) -> str:
     """Returns the convention of the style, with padding where it rejects grids and the code does not."""
+    if not found.style and found.version == 2 and gets_sides(parts):
+        return "canonical,shift=never,mask_value=-100"  # what detection decides, which has no name for V2
     if not found.style.startswith("official"):
         return found.style
     second, changes = found.style.endswith("v2"), ""
