@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from swin_properties.adapters.answers import Declined
     from swin_properties.adapters.contract import Swin
+    from swin_properties.adapters.copies.layouts import names_in_layout
     from swin_properties.adapters.given_pairs import pairs
     from swin_properties.adapters.jax import JaxAdapter
     from swin_properties.adapters.keras import KerasAdapter
@@ -28,6 +29,7 @@ __all__ = [
     "TorchAdapter",
     "__version__",
     "check",
+    "names_in_layout",
     "pairs",
     "parametrize",
 ]
@@ -40,6 +42,7 @@ _HOMES = {
     "KerasAdapter": "adapters.keras",
     "Declined": "adapters.answers",
     "Swin": "adapters.contract",
+    "names_in_layout": "adapters.copies.layouts",
     "pairs": "adapters.given_pairs",
     "Counterexample": "judging.report",
     "LawResult": "judging.report",

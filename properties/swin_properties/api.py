@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from swin_properties.adapters.load import find_name
+from swin_properties.adapters.remote import read_program
 from swin_properties.bugs import kills
 from swin_properties.bugs.causes.components import find_first_wrong
 from swin_properties.bugs.causes.explain import explain
@@ -80,6 +81,8 @@ def check(
 ) -> Report:
     """Judges an implementation, an import string or an object, by the laws; needs no pytest.
 
+    A list of strings is the command of a program that speaks docs/protocol.md, such as ``["./mine"]``.
+
     It judges in this process.  With ``own_process`` the implementation, which is then an import string, has a
     process of its own, and ``jobs`` such pairs share the laws, as in the command.  Smaller cases of a broken
     law are looked for ``shrink`` seconds.  ``device`` is where a torch adapter computes, if not where it is.
@@ -92,8 +95,10 @@ def check(
     >>> check("swin_reference", only="layer_norm/eps", effort="quick", own_process=True).exit_code
     0
     """
+    program = read_program(implementation)
     name = find_name(implementation)
-    if own_process and not isinstance(implementation, str):
+    own_process = own_process or bool(program)
+    if own_process and not isinstance(implementation, str) and not program:
         raise ValueError(f"own_process takes an import string, got {name}: give module:attribute or file.py")
     if jobs != 1 and not own_process:
         raise ValueError(f"jobs are processes, got jobs={jobs} in this process: give own_process=True")
@@ -105,11 +110,12 @@ def check(
         effort,
         require,
         convention=convention,
+        program=program,
         own_process=own_process,
         jobs=jobs,
         shrink=shrink,
         device=device,
         few_shapes=few_shapes,
     )
-    with closing(make_runner(request, implementation)) as runner:
+    with closing(make_runner(request, None if program else implementation)) as runner:
         return judge(request, runner, Watcher())

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from swin_properties.adapters.load import find_name
+from swin_properties.adapters.remote import read_program
 from swin_properties.api import make_runner
 from swin_properties.judging.report import describe
 from swin_properties.judging.run import InProcess, Watcher, make_request
@@ -31,9 +32,10 @@ def make_tests(
 
     Errors: ``ValueError`` in one sentence as for `check`, and if no law can be asked.
     """
+    program = read_program(implementation)
     name = find_name(implementation)
-    request = make_request(name, only, dtype, seed, effort, require, convention=convention)
-    runner = make_runner(request, implementation)
+    request = make_request(name, only, dtype, seed, effort, require, convention=convention, program=program)
+    runner = make_runner(request, None if program else implementation)
     assert isinstance(runner, InProcess)
     if all(law.missing(runner.implementation) for law in request.laws):
         needs = sorted({need for law in request.laws for need in law.missing(runner.implementation)})

@@ -5,6 +5,7 @@ Without that option it imports nothing of the suite.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--swin-oracle",
         metavar="IMPLEMENTATION",
-        help="collect the laws, and ask this implementation, given by its import string",
+        help="collect the laws, and ask this implementation: its import string, or '-- COMMAND' of a program",
     )
     for name, text in OPTIONS.items():
         group.addoption(f"--swin-oracle-{name}", metavar=name.upper(), help=text)
@@ -46,7 +47,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     from swin_properties.pytest_laws import make_tests
 
     try:
-        session.config.stash[TESTS] = make_tests(implementation, **given)
+        program = shlex.split(implementation)[1:] if implementation.startswith("-- ") else None
+        session.config.stash[TESTS] = make_tests(program or implementation, **given)
     except ValueError as error:
         raise pytest.UsageError(" ".join(str(error).split())) from None
 

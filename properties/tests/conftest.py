@@ -25,7 +25,7 @@ for number in (signal.SIGINT, signal.SIGHUP):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, signal.SIG_DFL)
 
-collect_ignore_glob = ["suite/wild/*"]  # what test_wild loads
+collect_ignore_glob = ["suite/wild/*", "suite/copies/*"]  # what test_wild and test_copies load
 
 DEEP = os.environ.get("SWIN_ORACLE_PROFILE") == "deep"
 heavy = pytest.mark.skipif(not DEEP, reason="the profile deep is not asked for: it takes long")

@@ -163,8 +163,17 @@ def find_module(found: Any, name: str) -> RecordedModule | None:
     >>> find_module(3, "three") is None
     True
     """
+    made = make_module(found, name)
+    return None if made is None else RecordedModule(made, name)
+
+
+def make_module(found: Any, name: str) -> nn.Module | None:
+    """Returns the nn.Module that an object is, or makes when it is called without arguments; else None.
+
+    Errors: ``ValueError`` for a call that raises.
+    """
     if isinstance(found, nn.Module):
-        return RecordedModule(found, name)
+        return found
     is_class = inspect.isclass(found) and issubclass(found, nn.Module)
     if not is_class and not inspect.isfunction(found) and not isinstance(found, partial):
         return None
@@ -176,7 +185,7 @@ def find_module(found: Any, name: str) -> RecordedModule | None:
             f"a factory makes a module without arguments, {name} raised {type(error).__name__}: "
             f"{read_reason(error)}: give a function that takes none"
         ) from None
-    return RecordedModule(made, name) if isinstance(made, nn.Module) else None
+    return made if isinstance(made, nn.Module) else None
 
 
 def _as_array(x: Tensor) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from functools import wraps
 from typing import Any
@@ -96,17 +96,27 @@ def check_parameters(
 
     Errors: ``ValueError`` naming every missing, extra and misshaped parameter.
     """
-    faults = {
-        "missing": [name for name in expected if name not in given and name not in optional],
-        "extra": [name for name in given if name not in expected],
-        "misshaped": [
+    faults = explain_names(
+        [name for name in expected if name not in given and name not in optional],
+        [name for name in given if name not in expected],
+        [
             f"{name} {tuple(x.shape)}, not {tuple(expected[name].shape)}"
             for name, x in given.items()
             if name in expected and tuple(x.shape) != tuple(expected[name].shape)
         ],
-    }
-    if found := [f"{fault} {', '.join(names)}" for fault, names in faults.items() if names]:
-        raise ValueError(f"a {holder} holds exactly the given parameters: {'; '.join(found)}")
+    )
+    if faults:
+        raise ValueError(f"a {holder} holds exactly the given parameters: {faults}")
+
+
+def explain_names(missing: Sequence[str], extra: Sequence[str], misshaped: Sequence[str] = ()) -> str:
+    """Returns which weights lack a counterpart, in words.
+
+    >>> explain_names(["bias"], ["b"])
+    'missing bias; extra b'
+    """
+    faults = {"missing": missing, "extra": extra, "misshaped": misshaped}
+    return "; ".join(f"{fault} {', '.join(names)}" for fault, names in faults.items() if names)
 
 
 def name_kernels(

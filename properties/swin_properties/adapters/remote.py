@@ -73,6 +73,21 @@ class Launch:
         return Process(command, {"SWIN_ORACLE_PATH": json.dumps(sys.path)})
 
 
+def read_program(implementation: Any) -> tuple[str, ...]:
+    """Returns the command of a program that is given as a list, found on the path; empty for anything else.
+
+    Errors: ``ValueError`` for a list of anything but texts, and a program that is not there.
+
+    >>> read_program("mine.py:adapter")
+    ()
+    """
+    if not isinstance(implementation, (list, tuple)):
+        return ()
+    if not implementation or not all(isinstance(word, str) for word in implementation):
+        raise ValueError('a list is the command of a program, its words are texts: give ["./mine", ...]')
+    return find_program(implementation)
+
+
 class Remote:
     """The adapter of a process, as `Implementation` takes one.
 
@@ -149,10 +164,11 @@ class Remote:
         self.name = clean(" ".join(filter(None, (reply.get("name"), reply.get("version")))))
         self.device = reply.get("device", "cpu")
         self.layout = clean(reply.get("layout", ""), 40)
-        self.notes, self.faults, self.absent = (
+        self.notes, self.faults, self.absent, self.recognised = (
             [clean(line, 2000) for line in reply.get(word, "").splitlines()]
-            for word in ("notes", "faults", "absent")
+            for word in ("notes", "faults", "absent", "recognised")
         )
+        self.style_convention = clean(reply.get("style_convention", ""), 40)
         self.mask_value = clean(reply.get("mask_value", ""), 40)
         self.quantised = reply.get("quantised") == "1"
         self.is_oracle = reply.get("oracle") == "1"

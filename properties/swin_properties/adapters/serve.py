@@ -29,7 +29,7 @@ from swin_properties.adapters.answers import (
 from swin_properties.adapters.calls import list_keywords, read_call
 from swin_properties.adapters.contract import CONTRACT
 from swin_properties.adapters.implementation import is_reference, takes_keyword, vjp
-from swin_properties.adapters.load import DEVICES, load_in_precision, load_network
+from swin_properties.adapters.load import DEVICES, describe_kind, load_in_precision, load_network
 from swin_properties.adapters.scope import read_scope, write_scope
 from swin_properties.budget.precision import PRECISIONS
 
@@ -99,6 +99,10 @@ class Served:
             found["convention"] = write_convention(convention) if named else str(convention)
         if is_reference(adapter):
             found["oracle"] = "1"
+        if kind := describe_kind(self.name, adapter):
+            found["recognised"] = "\n".join(kind)
+        if style := getattr(adapter, "style_convention", ""):
+            found["style_convention"] = str(style)
         for word in ("notes", "faults", "absent"):
             if said := getattr(adapter, word, ()):
                 found[word] = "\n".join(said)

@@ -5,10 +5,21 @@ from __future__ import annotations
 from importlib import import_module
 from types import ModuleType
 
-COMMANDS = ("check", "doctor", "vectors", "compare", "identify", "predict", "locate", "show", "laws")
+COMMANDS = (
+    "check",
+    "doctor",
+    "adapter",
+    "vectors",
+    "compare",
+    "identify",
+    "predict",
+    "locate",
+    "show",
+    "laws",
+)
 """The names of the commands, each that of its module."""
 
-WITH_PROGRAM = ("check", "doctor")
+WITH_PROGRAM = ("check", "doctor", "identify", "predict", "locate")
 """The commands that take a program after ``--``."""
 
 

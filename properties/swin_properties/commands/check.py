@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, closing
@@ -16,7 +15,6 @@ from rich.console import Console
 
 from swin_properties.adapters import exports, peers
 from swin_properties.adapters.exports.onnx_file import RUNTIMES
-from swin_properties.adapters.process import clean
 from swin_properties.adapters.remote import TIMEOUT, find_program
 from swin_properties.api import judge, make_runner
 from swin_properties.commands.screen import Screen, complain
@@ -27,6 +25,8 @@ from swin_properties.commands.words import (
     add_dtype,
     add_export,
     add_implementation,
+    find_source,
+    name_implementation,
     read_options,
 )
 from swin_properties.judging.jobs import MOST, PairGone
@@ -102,7 +102,7 @@ def prepare(args: argparse.Namespace) -> Work:
     own_process = choose_process(args)
     options = read_options(args)
     request = make_request(
-        args.implementation or clean(shlex.join(args.program)),
+        name_implementation(args),
         args.only,
         args.dtype,
         args.seed,
@@ -122,8 +122,9 @@ def prepare(args: argparse.Namespace) -> Work:
     failures = [] if args.known_failures is None else known_failures.read(args.known_failures)
     shipped = known_failures.read_shipped(request.implementation)
     paths = {form: path for form in FORMS if (path := getattr(args, form)) is not None}
-    source = request.implementation.partition(":")[0]
-    files.check_paths(paths.values(), [source, *args.program, args.known_failures, args.checkpoint])
+    files.check_paths(
+        paths.values(), [find_source(args), *args.program, args.known_failures, args.checkpoint]
+    )
     told = Progress(Screen(stderr=True), request.implementation)
     with told:
         runner = make_runner(request)

@@ -17,7 +17,7 @@ from typing import NoReturn
 from swin_reference.outside import shorten
 
 from swin_properties.adapters import process as processes
-from swin_properties.commands import WITH_PROGRAM, load_commands
+from swin_properties.commands import COMMANDS, WITH_PROGRAM, load_commands
 from swin_properties.commands.screen import Screen, complain
 from swin_properties.commands.words import Work
 from swin_properties.judging.jobs import close_pairs
@@ -70,8 +70,13 @@ def main(argv: list[str] | None = None) -> int:
     if "--" in words and words[0] in WITH_PROGRAM:
         program = words[words.index("--") + 1 :]
         words = words[: words.index("--")]
+    elif "--" in words and words[0] in COMMANDS:
+        complain(f"{words[0]} takes no program after --, {', '.join(WITH_PROGRAM)} do: use one of these")
+        return 2
     args = parser(words[0] if words else "").parse_args(words)
     args.program = program
+    if getattr(args, "kind", None) and args.implementation:
+        args.implementation += f"?as={args.kind}"  # so that whatever loads it, here or in a process, knows
     if args.command in WITH_PROGRAM and bool(program) == bool(args.implementation):
         got = "both" if program else "neither"
         complain(f"an implementation is an import string, or a program after --, got {got}: give one")

@@ -20,6 +20,7 @@ from swin_properties.commands.words import (
     add_dtype,
     add_implementation,
     add_process,
+    name_implementation,
     start_implementation,
 )
 from swin_properties.identify import identify
@@ -34,9 +35,8 @@ def add(commands: Any) -> None:
     words = "find which convention an implementation follows: where it pads, when it shifts, ..."
     command = commands.add_parser("identify", help=words, description=DESCRIPTION)
     command.set_defaults(prepare=prepare)
-    add_implementation(
-        command, "it must offer a whole network, such as swin_transformer or swin_v2_transformer"
-    )
+    needs = "it must offer a whole network, such as swin_transformer or swin_v2_transformer"
+    add_implementation(command, needs, program=True)
     add_dtype(command)
     add_process(command)
 
@@ -56,7 +56,7 @@ def prepare(args: argparse.Namespace) -> Work:
                 status.update(f"{len(found)}/{len(SWEEP)} sizes, {answer.network}")
         identity = identify.Identity(found)
         console.print(table(identity))
-        for line in conclusions(identity, args.implementation):
+        for line in conclusions(identity, name_implementation(args)):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
         if not identity.fits and (convention := identify.find_combination(implementation)) is not None:
             line = f"`swin-oracle check` judges it by decisions of several together: {convention.name}"

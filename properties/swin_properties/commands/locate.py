@@ -23,6 +23,8 @@ from swin_properties.commands.words import (
     add_implementation,
     add_photograph,
     add_process,
+    find_source,
+    name_implementation,
     start_implementation,
 )
 from swin_properties.judging.implementation import load_implementation
@@ -47,7 +49,7 @@ def add(commands: Any) -> None:
     locate = commands.add_parser("locate", help=words, description=DESCRIPTION)
     locate.set_defaults(prepare=prepare)
     needs = "an nn.Module, a function or class that makes one, or an adapter with swin_block or swin_features"
-    add_implementation(locate, needs)
+    add_implementation(locate, needs, program=True)
     add_photograph(locate)
     load = "load these weights into the module first (default: it is compared with the weights that it holds)"
     locate.add_argument("--load-weights", action="store_true", help=load)
@@ -62,9 +64,7 @@ def add(commands: Any) -> None:
 def prepare(args: argparse.Namespace) -> Work:
     """Runs the implementation and compares; the work writes and prints what was found."""
     paths = [path for path in (args.json, args.svg) if path is not None]
-    files.check_paths(
-        paths, [args.implementation.partition(":")[0], args.image, args.checkpoint, args.config]
-    )
+    files.check_paths(paths, [find_source(args), *args.program, args.image, args.checkpoint, args.config])
     weights = photo.load_weights(args.checkpoint, args.config, args.image_size, args.seed)
     found = start_implementation(args, modules=True)
     network = load_network(found) if isinstance(found, str) else found if found.layout else None
@@ -74,7 +74,7 @@ def prepare(args: argparse.Namespace) -> Work:
         else:
             report = locate_adapter(found, weights, args)
     except ProcessGone as gone:
-        raise ValueError(f"an implementation computes maps, {args.implementation}: {gone}") from None
+        raise ValueError(f"an implementation computes maps, {name_implementation(args)}: {gone}") from None
 
     def work(console: Console) -> int:
         if args.json is not None:
@@ -94,7 +94,7 @@ def prepare(args: argparse.Namespace) -> Work:
 def locate_module(network: Any, weights: photo.Weights, args: argparse.Namespace) -> location.Report:
     """Compares a network that is an nn.Module, watched by hooks."""
     network, precision = set_precision(
-        set_device(network, args.device, args.implementation), args.dtype, args.implementation
+        set_device(network, args.device, name_implementation(args)), args.dtype, name_implementation(args)
     )
     name = args.convention or (network.convention if network.convention in CONVENTIONS else "canonical")
     convention = convention_named(name)
@@ -104,14 +104,14 @@ def locate_module(network: Any, weights: photo.Weights, args: argparse.Namespace
     flat = swin_weights.flatten(params)
     given = {key: x.astype(precision.dtype) for key, x in flat.items()} if args.load_weights else {}
     recorded = network.record(images.astype(precision.dtype), given)
-    others = find_other_weights(recorded, flat, args.implementation)
+    others = find_other_weights(recorded, flat, name_implementation(args))
     maps = {key: x.astype(np.float64) for key, x in recorded.items() if not key.startswith(PREFIX)}
     notes = []
     if "head.out" not in maps:
         notes.append("it gives no logits (B, classes): its head is not compared")
     located = compare(complete(maps, steps), images, params, steps, steps, precision)
     return location.Report(
-        args.implementation,
+        name_implementation(args),
         precision.name,
         str(network.device),
         name,
@@ -136,7 +136,7 @@ def locate_adapter(found: Any, weights: photo.Weights, args: argparse.Namespace)
     exact = Steps(implementation.expected, config, convention)
     maps, notes = ask_adapter(implementation, images, params, steps)
     return location.Report(
-        args.implementation,
+        name_implementation(args),
         precision.name,
         implementation.device,
         convention.name,

@@ -15,6 +15,7 @@ from swin_properties.commands.words import (
     add_implementation,
     add_photograph,
     add_process,
+    name_implementation,
     start_implementation,
 )
 from swin_properties.judging.implementation import load_implementation
@@ -31,7 +32,7 @@ def add(commands: Any) -> None:
     words = "classify one photograph by an implementation and by the oracle, and compare the logits"
     predict = commands.add_parser("predict", help=words, description=DESCRIPTION)
     predict.set_defaults(prepare=prepare)
-    add_implementation(predict, "it must offer swin_transformer")
+    add_implementation(predict, "it must offer swin_transformer", program=True)
     add_photograph(predict)
     add_dtype(predict)
     add_device(predict)
@@ -46,11 +47,11 @@ def prepare(args: argparse.Namespace) -> Work:
         prediction = photo.predict(implementation, weights, args.image)
     except ProcessGone as gone:
         raise ValueError(
-            f"an implementation classifies the photograph, {args.implementation}: {gone}"
+            f"an implementation classifies the photograph, {name_implementation(args)}: {gone}"
         ) from None
 
     def work(console: Console) -> int:
-        text = photo.describe(prediction, f"{args.implementation}{name_device(implementation.device)}")
+        text = photo.describe(prediction, f"{name_implementation(args)}{name_device(implementation.device)}")
         console.print(text, markup=False, highlight=False, soft_wrap=True)
         return 0 if prediction.deviation.holds else 1
 

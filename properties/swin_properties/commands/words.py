@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Callable
 from typing import Any
 
@@ -11,9 +12,10 @@ from swin_reference.config import CONVENTIONS
 
 from swin_properties.adapters import exports
 from swin_properties.adapters.exports.onnx_file import RUNTIMES
-from swin_properties.adapters.load import DEVICES
+from swin_properties.adapters.load import DEVICES, KINDS, split_kind
 from swin_properties.adapters.peers import PEERS
-from swin_properties.adapters.remote import TIMEOUT, Launch, Remote
+from swin_properties.adapters.process import clean
+from swin_properties.adapters.remote import TIMEOUT, Launch, Remote, find_program
 from swin_properties.budget.precision import PRECISIONS
 from swin_properties.laws.version import __version__
 
@@ -34,6 +36,13 @@ def add_implementation(command: argparse.ArgumentParser, needs: str = "", progra
     words += "; or -- and the command of a program that speaks docs/protocol.md" * program
     help_text = f"{words}; {needs}" if needs else words
     command.add_argument("implementation", nargs="?" if program else None, help=help_text)
+    taken = (
+        "take code for an adapter, whose functions get arrays, or for a copy of a public Swin, whose classes "
+    )
+    taken += (
+        "get tensors (default: an attribute `adapter` first, then classes with known names, then functions)"
+    )
+    command.add_argument("--as", dest="kind", choices=KINDS, help=taken)
 
 
 def add_export(command: argparse.ArgumentParser) -> None:
@@ -83,14 +92,28 @@ def check_timeout(seconds: float) -> float:
     return seconds
 
 
+def find_source(args: argparse.Namespace) -> str:
+    """Returns the file or module that an import string begins with, empty for a program."""
+    return split_kind(args.implementation or "")[0].partition(":")[0]
+
+
+def name_implementation(args: argparse.Namespace) -> str:
+    """Returns what sentences call the implementation: its import string, or the command of a program."""
+    return args.implementation or clean(shlex.join(args.program))
+
+
 def start_implementation(args: argparse.Namespace, modules: bool = False) -> Any:
     """Returns what stands for the implementation: its import string, or its own process, which is started.
 
-    The command's end ends the process.  ``modules``: it may be a network, an nn.Module.
+    It may be a program.  The command's end ends the process.  ``modules``: it may be a network, an nn.Module.
 
     Errors: ``ValueError`` in one sentence for a process that does not start.
     """
     timeout = check_timeout(args.timeout)
+    if args.program:
+        if args.in_process:
+            raise ValueError("a program has a process of its own, got --in-process: leave it out")
+        return Remote(Launch(find_program(args.program), suite=__version__), timeout)
     if args.in_process:
         return args.implementation
     return Remote(Launch(adapter=args.implementation, suite=__version__, modules=modules), timeout)

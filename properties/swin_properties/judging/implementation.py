@@ -34,4 +34,7 @@ def load_implementation(
         return Implementation(found, precision, asked, "as asked")
     if (own := getattr(found, "convention", None)) is not None:
         return Implementation(found, precision, convention_named(own), "declared")
-    return Implementation(found, precision, *identify.find_convention(Implementation(found, precision)))
+    known, chosen = identify.find_convention(Implementation(found, precision))
+    if chosen.startswith("assumed") and (style := getattr(found, "style_convention", "")):
+        known, chosen = convention_named(style), f"that of the code it copies; {chosen}"
+    return Implementation(found, precision, known, chosen)

@@ -128,8 +128,9 @@ class Report:
     implementation states that it takes, empty for everything.  ``device`` is where it computed.  ``notes``
     say what was read of an exported file, ``faults`` what is wrong in it whatever it computes, and
     ``quantised`` that rho is a measure.  ``first`` is the component that is wrong first.  ``few_shapes``:
-    cases had a few sizes only.  ``unoptimised`` is what the logits of an ONNX file showed without
-    optimisation.
+    cases had a few sizes only.  ``recognised`` says what a file or module was taken for, an adapter or a
+    copy, and of a copy how each callable is called.  ``unoptimised`` is what the logits of an ONNX file
+    showed without optimisation.
     """
 
     implementation: str
@@ -152,6 +153,7 @@ class Report:
     first: str = ""
     few_shapes: bool = False
     unoptimised: LawResult | None = None
+    recognised: tuple[str, ...] = ()
 
     def of(self, status: Status) -> list[LawResult]:
         """Returns the results with this status."""

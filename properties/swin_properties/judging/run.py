@@ -16,6 +16,7 @@ from swin_properties.adapters import exports
 from swin_properties.adapters.answers import read_reason
 from swin_properties.adapters.contract import CONTRACT
 from swin_properties.adapters.implementation import Implementation
+from swin_properties.adapters.load import describe_kind
 from swin_properties.cases.case import Case
 from swin_properties.judging.one_law import EFFORTS, SHRINK, quote_law, run_case, run_law
 from swin_properties.judging.report import LawResult, Report
@@ -168,11 +169,14 @@ class Watcher:
 
 @dataclass(frozen=True)
 class FileRead:
-    """What was read of an exported file: notes, faults, and whether it is quantised; else nothing."""
+    """What was read of an implementation: for what it was taken and how it is called; of an exported file
+    notes, faults, and whether it is quantised.
+    """
 
     notes: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
     quantised: bool = False
+    recognised: tuple[str, ...] = ()
 
 
 class Runner(Protocol):
@@ -222,8 +226,10 @@ class InProcess:
         self.convention, self.chosen = implementation.convention.name, implementation.chosen
         self.scope = str(implementation.scope)
         self.missing = tuple(name for name in request.required if not implementation.offers(name))
-        notes, faults = (tuple(getattr(implementation.adapter, word, ())) for word in ("notes", "faults"))
-        self.read = FileRead(notes, faults, getattr(implementation.adapter, "quantised", False) is True)
+        adapter = implementation.adapter
+        notes, faults = (tuple(getattr(adapter, word, ())) for word in ("notes", "faults"))
+        quantised = getattr(adapter, "quantised", False) is True
+        self.read = FileRead(notes, faults, quantised, describe_kind(request.import_string, adapter))
 
     def ask_each(self, laws: Sequence[Law], watcher: Watcher) -> list[LawResult]:
         """Asks laws one after the other."""
@@ -308,5 +314,6 @@ def ask_laws(request: Request, runner: Runner, watcher: Watcher) -> Report:
         notes=runner.read.notes,
         faults=runner.read.faults,
         quantised=runner.read.quantised,
+        recognised=runner.read.recognised,
         few_shapes=request.few_shapes,
     )

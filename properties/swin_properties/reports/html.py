@@ -94,7 +94,8 @@ def _show_usual(report: Report) -> list[Element]:
 
 def _write_remarks(report: Report) -> list[Element]:
     """Returns what else is said of the run."""
-    remarks = [("file", text) for text in report.notes]
+    remarks = [("called" if number else "judged", text) for number, text in enumerate(report.recognised)]
+    remarks += [("file", text) for text in report.notes]
     if absent := terminal.not_offered(report):
         remarks.append(("not offered", absent))
     remarks += [("not asked", text) for text in terminal.declined(report)] + terminal.list_remarks(report)

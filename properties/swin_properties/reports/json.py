@@ -33,6 +33,7 @@ def _report(report: Report) -> dict[str, Any]:
         "convention": report.convention,
         "convention_chosen": report.chosen,
         "scope": report.scope,
+        "recognised": list(report.recognised),
         "notes": list(report.notes),
         "faults": list(report.faults),
         "quantised": report.quantised,

@@ -65,6 +65,8 @@ def print_report(report: Report, console: Console, every: bool = False, tracebac
     ``every``: all broken laws in full, and a row for each law, also for those that are not offered.
     ``tracebacks``: also those of the exceptions that the implementation raised.
     """
+    for line in report.recognised[:1]:
+        console.print(f"[bold]{escape(line)}[/]\n", soft_wrap=True, highlight=False)
     if report.cause:
         console.print("[bold]cause:[/] ", end="", soft_wrap=True)
         console.print(report.cause, markup=False, highlight=False, soft_wrap=True)
@@ -86,6 +88,10 @@ def print_report(report: Report, console: Console, every: bool = False, tracebac
         console.print(f"\n[bold]file:[/] {escape(note)}", soft_wrap=True, highlight=False)
     for fault in report.faults:
         console.print(f"\n[bold red]fault:[/] {escape(fault)}", soft_wrap=True, highlight=False)
+    if report.recognised[1:]:
+        console.print("\n[bold]called:[/]", soft_wrap=True)
+        for line in report.recognised[1:]:
+            console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
     if absent := not_offered(report):
         console.print(f"\n[dim]not offered:[/] {escape(absent)}", soft_wrap=True, highlight=False)
     for text in declined(report):

@@ -196,7 +196,7 @@ def test_a_pipe_gets_each_line_as_soon_as_it_is_known(mine: Path) -> None:
     assert "laws in float64, judged as canonical: there is no whole" in told[0]
     out, error = run.communicate()
     assert "looking for the cause" in error
-    assert out.startswith("cause: ")
+    assert out.startswith(f"{mine} is judged as an adapter: its functions get NumPy arrays\n\ncause: ")
     assert re.search(
         r"^mlp/oracle broken: \d+ cases?, rho \S+, \d+\.\d s$", "".join(told) + text + error, re.M
     )

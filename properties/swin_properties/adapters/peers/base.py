@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from swin_reference import rules
+from swin_reference.config import convention_named
 from swin_reference.config_v2 import SwinV2Config
 from swin_weights import flatten, to_layout
 from torch import Tensor, nn
@@ -93,12 +95,22 @@ class NoSingleTokens:
     Only its bias table is asked there, and shows it; elsewhere it would hide everything else.
     """
 
+    convention: str | None
+    style_convention = ""
+    """The convention of a peer that has none of its own, such as a copy."""
+
     def declines(self, name: str, *args: Any) -> str | None:
-        """Why a call is not asked: a window is one token high or wide."""
+        """Why a call is not asked: a window is one token high or wide, or shrinks to that."""
         given = dict(label_arguments(name, args))
+        convention = convention_named(self.convention or self.style_convention or "canonical")
         windows = [two(given["window_size"])] if "window_size" in given else []
-        if "config" in given:
-            windows = list(given["config"].windows)
+        try:
+            if "depth" in given:
+                windows.append(rules.stage_window(given["x"].shape[1:3], given["window_size"], convention))
+            if "config" in given:
+                windows = rules.stage_windows(given["config"], convention)
+        except rules.Rejected:
+            return None
         if name in V2_NAMES.values() and any(1 in window for window in windows):
             return "windows of two tokens or more along each axis only"
         return None
@@ -118,7 +130,7 @@ def bias_of_softmax(attention: Any) -> Tensor:
     weight = attention.proj.weight
     tokens = len(attention.relative_position_index)
     try:
-        attention(torch.zeros(1, tokens, attention.dim, dtype=weight.dtype, device=weight.device))
+        attention(torch.zeros(1, tokens, weight.shape[1], dtype=weight.dtype, device=weight.device))
     finally:
         hook.remove()
     return given[0][0]

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from swin_reference import rules
-from swin_reference.config import convention_named
 from swin_weights import flatten
 
-from swin_properties.adapters.arguments import label_arguments
 from swin_properties.adapters.peers.base import (
     NoSingleTokens,
     bias_of_softmax,
@@ -29,22 +26,6 @@ class OfficialV2(NoSingleTokens, Official):
     convention = "official-v2"
     network_class = "SwinTransformerV2"
     scope = Official.scope | {"no_qk_scale": True}
-
-    def declines(self, name: str, *args: Any) -> str | None:
-        """Why a call is not asked: a window is one token high or wide, or shrinks to that."""
-        given = dict(label_arguments(name, args))
-        windows = []
-        if name == "swin_v2_stage":
-            grid = given["x"].shape[1:3]
-            windows = [rules.stage_window(grid, given["window_size"], convention_named(self.convention))]
-        elif "config" in given and (config := given["config"]):
-            try:
-                windows = rules.stage_windows(config, convention_named(self.convention))
-            except rules.Rejected:
-                return None
-        if any(1 in window for window in windows):
-            return "windows of two tokens or more along each axis only"
-        return super().declines(name, *args)
 
     def relative_position_index(self, window_size: Any) -> Any:
         """(N, N), integers."""
