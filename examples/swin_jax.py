@@ -47,7 +47,7 @@ def reverse(windows, window, height, width):
 
 
 def shift_mask(height, width, window, shift):
-    """Returns 0 for tokens of a window that are neighbours in the image, else -inf: (nW, N, N)."""
+    """Returns 0 for two tokens of a window from the same region of the image, else -inf: (nW, N, N)."""
     rows, columns = jnp.arange(height) >= height - shift[0], jnp.arange(width) >= width - shift[1]
     region = 2 * rows[:, None] + columns
     region = partition(region[None, :, :, None], window).reshape(-1, window[0] * window[1])
@@ -91,7 +91,7 @@ def shifted_attention(x, p, heads, window, shift, scale=None):
 
 
 def drop_path(x, kept):
-    """Multiplies each image of a branch by its factor."""
+    """Multiplies the branch of each image by that image's factor of drop path."""
     return x if kept is None else x * kept[:, None, None, None]
 
 
@@ -104,7 +104,7 @@ def block(x, p, heads, window, shift, kept=None, scale=None):
 
 
 def blocks(x, p, heads, window, kept=None, scale=None):
-    """Applies the blocks of a stage: odd ones are shifted, unless a window spans the grid."""
+    """Applies the blocks of a stage: odd ones are shifted, unless a window spans an axis of the grid."""
     spans = x.shape[1] <= window[0] or x.shape[2] <= window[1]
     half = (0, 0) if spans else (window[0] // 2, window[1] // 2)
     for number, one in enumerate(p):
@@ -133,7 +133,7 @@ def features(images, p, config, kept=None):
     """Returns the map of every stage, before its merge."""
     x = embed(images, p["patch_embed"], config.patch_size)
     if "positions" in p:
-        if images.shape[1:3] != config.image_size:  # JAX would broadcast a side of 1
+        if images.shape[1:3] != config.image_size:  # otherwise JAX broadcasts a side of 1 without an error
             raise ValueError(f"the positions are those of images of {config.image_size}")
         x = x + p["positions"].reshape(1, *x.shape[1:])
     maps = []
@@ -161,7 +161,7 @@ def resize_table(table, window, new_window):
 
 
 def interpolate(length, new_length):
-    """Returns the matrix (new, old) of cubic interpolation, of constants: NumPy computes it."""
+    """Returns the matrix (new, old) of cubic interpolation, by NumPy: it depends on sizes only."""
     a, at = -0.75, (np.arange(new_length) + 0.5) * length / new_length - 0.5
     pixels = np.floor(at).astype(int)[:, None] + np.arange(-1, 3)
     edge, d = pixels.clip(0, length - 1), abs(at[:, None] - pixels)
@@ -197,7 +197,7 @@ def rename_network(p):
 
 
 class Adapter(JaxAdapter):
-    """The functions above as the callables of an adapter; `self.kernels` turns the kernels."""
+    """The functions above as an adapter; `self.kernels` transposes the kernels to JAX's layout."""
 
     def window_partition(self, x, window_size):
         """(B, H, W, C) -> (B nW, Mh, Mw, C)."""

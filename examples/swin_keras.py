@@ -33,7 +33,7 @@ def reverse(windows, window, height, width):
 
 
 def shift_mask(height, width, window, shift):
-    """Returns 0 for tokens of a window that are neighbours in the image, else -inf: (nW, N, N)."""
+    """Returns 0 for two tokens of a window from the same region of the image, else -inf: (nW, N, N)."""
     rows, columns = np.arange(height) >= height - shift[0], np.arange(width) >= width - shift[1]
     region = 2 * rows[:, None] + columns
     (mh, mw), (H, W) = window, region.shape
@@ -123,7 +123,7 @@ class Attention(layers.Layer):
 
 
 def drop_path(x, kept):
-    """Multiplies each image of a branch by its factor."""
+    """Multiplies the branch of each image by that image's factor of drop path."""
     return x if kept is None else x * kept[:, None, None, None]
 
 
@@ -149,7 +149,7 @@ class Block(layers.Layer):
 
 
 class PatchMerging(layers.Layer):
-    """Makes one token of each 2 x 2 tokens."""
+    """Merges each 2 x 2 tokens into one."""
 
     def build(self, shape):
         """Makes the norm and the reduction."""

@@ -94,8 +94,8 @@ def understand(flat: Mapping[str, Any], source: str, **known: Any) -> Checkpoint
     >>> understand({"a.weight": np.ones(2)}, "mine")
     Traceback (most recent call last):
     ...
-    ValueError: mine: a checkpoint holds the stages of a Swin, none of its 1 names is of one, the first is \
-a.weight: check that it is a Swin's
+    ValueError: mine: a checkpoint holds the stages of a Swin, but none of its 1 names belongs to one (the \
+first is a.weight): check that the file is a Swin's
     """
     with one_sentence(source):
         return _checkpoint(find_swin(flat, source), [], {}, known)

@@ -55,8 +55,8 @@ def refuse_network(shapes: Mapping[str, tuple[int, ...]]) -> None:
     >>> refuse_network({"layers.0.blocks.0.spatial_mlp.weight": (4, 4, 1)})
     Traceback (most recent call last):
     ...
-    ValueError: a checkpoint is of Swin or Swin V2, layers.0.blocks.0.spatial_mlp.weight is a weight of \
-another network, Swin-MLP, which has a grouped convolution in place of attention
+    ValueError: a checkpoint is of Swin or Swin V2, but layers.0.blocks.0.spatial_mlp.weight is a weight of \
+another network: Swin-MLP, which has a grouped convolution in place of attention
     """
     for name, shape in shapes.items():
         if PATCHES.fullmatch(name) and len(shape) == 5:
@@ -65,7 +65,7 @@ another network, Swin-MLP, which has a grouped convolution in place of attention
             network = _find(NETWORKS, name)
         if network:
             raise ValueError(
-                f"a checkpoint is of Swin or Swin V2, {name} is a weight of another network, {network}"
+                f"a checkpoint is of Swin or Swin V2, but {name} is a weight of another network: {network}"
             )
 
 
@@ -77,13 +77,13 @@ def refuse_parts(names: Iterable[str]) -> None:
     >>> refuse_parts(["layers.0.blocks.0.attn.qkv.weight_orig"])
     Traceback (most recent call last):
     ...
-    ValueError: a checkpoint holds plain weights, layers.0.blocks.0.attn.qkv.weight_orig is pruned or \
+    ValueError: only plain weights can be loaded: layers.0.blocks.0.attn.qkv.weight_orig is pruned or \
 spectrally normalised, and computed when the network runs: remove that (torch.nn.utils.prune.remove, \
 remove_spectral_norm), and save again
     """
     for name in names:
         if what := _find(PARTS, name):
-            raise ValueError(f"a checkpoint holds plain weights, {name} is {what}")
+            raise ValueError(f"only plain weights can be loaded: {name} is {what}")
 
 
 def _find(known: Mapping[str, str], name: str) -> str:

@@ -43,8 +43,8 @@ def recognise_layout(names: Iterable[str]) -> str:
     stages = [int(found[1]) for name in names if (found := re.match(r"layers\.(\d+)\.blocks\.", name))]
     if not stages:
         raise ValueError(
-            f"a checkpoint holds the stages of a Swin, none of its {len(names)} names is of one, the first "
-            f"is {names[0]}: check that it is a Swin's"
+            f"a checkpoint holds the stages of a Swin, but none of its {len(names)} names belongs to one "
+            f"(the first is {names[0]}): check that the file is a Swin's"
         )
     if any(re.match(r"norm\d+\.", name) for name in names):
         return "detection"

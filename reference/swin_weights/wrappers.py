@@ -87,12 +87,12 @@ def find_swin(held: Any, source: str, part: str = "") -> Found:
     The keys of dicts are read as parts of the names inside.
 
     Errors: ``ValueError`` if there are no arrays, no Swin, a network that is no Swin of these layouts, or
-    several Swins with other weights and no ``part``.
+    several Swins with different weights and no ``part``.
 
     >>> name = "layers.0.blocks.0.norm1.bias"
     >>> found = find_swin({"model": {f"module.{name}": np.zeros(1)}, "head.bias": np.zeros(1)}, "x.pth")
     >>> found.weights, found.notes
-    ({'layers.0.blocks.0.norm1.bias': array([0.])}, ('left out: 1 weight outside model., head.*',))
+    ({'layers.0.blocks.0.norm1.bias': array([0.])}, ('left out: 1 weight outside model: head.*',))
     """
     arrays, others = _list_leaves(held)
     if not arrays:
@@ -105,8 +105,8 @@ def find_swin(held: Any, source: str, part: str = "") -> Found:
         refuse_network(_list_shapes(arrays))
         refuse_parts([*arrays, *others])
         raise ValueError(
-            f"a checkpoint holds the stages of a Swin, none of its {len(arrays)} names is of one, the first "
-            f"is {next(iter(arrays))}: check that it is a Swin's"
+            f"a checkpoint holds the stages of a Swin, but none of its {len(arrays)} names belongs to one "
+            f"(the first is {next(iter(arrays))}): check that the file is a Swin's"
         )
     prefix, family = _choose(swins, arrays, source, part)
     inside = _name_inside(family, prefix, arrays)
@@ -149,8 +149,8 @@ def _list_leaves(held: Any) -> tuple[dict[str, tuple[str, Any]], dict[str, str]]
             others[name] = written
         elif name in arrays:
             raise ValueError(
-                f"a weight has one name, {arrays[name][0]} and {written} are the same but for wrappers: "
-                "leave one out"
+                f"a weight has one name, but {arrays[name][0]} and {written} are the same once wrappers are "
+                "removed: keep one of them"
             )
         else:
             arrays[name] = written, x
@@ -203,14 +203,14 @@ def _choose(
     given = "" if part in ("", ".") else f"{_without_wrappers(part)}."
     exact = [swin for swin in swins if part and swin[0] == given]
     wanted = exact or [swin for swin in swins if part != "." and swin[0].startswith(given)]
-    names = [prefix.rstrip(".") or "." for prefix, _ in swins]
+    names = [prefix.rstrip(".") or "." for prefix, _ in wanted or swins]
     if not wanted:
         raise ValueError(f"{source} has a Swin under {', '.join(names)}, got {part}: give one of these")
     first = wanted[0]
     if any(not _are_equal(first, other, arrays) for other in wanted[1:]):
         raise ValueError(
-            f"{source} holds {len(wanted)} Swins with other weights, {', '.join(names)}: say which after a "
-            f"colon, as in {source}:{names[0]}"
+            f"one Swin is loaded, got {len(wanted)} with different weights, {', '.join(names)}: name one "
+            f"after a colon, as in {source}:{names[0]}"
         )
     return first
 
@@ -262,7 +262,7 @@ def _tell_left_out(left_out: list[str], prefix: str) -> str:
     more = f" and {len(groups) - MOST_GROUPS} more" if len(groups) > MOST_GROUPS else ""
     listed = ", ".join(shorten(group, 60) for group in groups[:MOST_GROUPS])
     count = "1 weight" if len(left_out) == 1 else f"{len(left_out)} weights"
-    return f"left out: {count} outside {prefix or 'the Swin'}, {listed}{more}"
+    return f"left out: {count} outside {prefix.removesuffix('.') or 'the Swin'}: {listed}{more}"
 
 
 def _find_group(name: str, prefix: str) -> str:

@@ -231,8 +231,8 @@ def test_what_cannot_be_called_is_not_offered_with_the_reason(tmp_path: Path) ->
     file.write_text(text)
     copy = load.load(str(file))
     assert not callable(getattr(copy, "patch_merging", None))
-    reason = "patch_merging is not offered: PatchMerging needs how, whose meaning the name does not tell"
-    assert reason in copy.recognised
+    reason = "PatchMerging needs how: the name of an argument does not tell what to pass"
+    assert f"patch_merging is not offered: {reason}" in copy.recognised
     assert callable(copy.swin_transformer)
 
 

@@ -482,7 +482,7 @@ def test_a_network_has_a_process_of_its_own(locate: Locate, folder: Path, capsys
         ("twice", (), "each block runs once, layers.1.blocks.0 runs twice"),
         ("other", (), "matrices are others: load them where it is made, or give --load-weights"),
         ("mixed", (), "torch.float16, torch.float32: convert it"),
-        ("renamed", (), "none of its 2 names is of one"),
+        ("renamed", (), "none of its 2 names belongs to one"),
         ("raises", (), "raised OSError: no such file"),
         ("needs", (), "missing a required argument: 'config'"),
         ("clean", ("--convention", "timmm"), "got 'timmm'"),

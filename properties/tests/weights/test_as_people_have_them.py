@@ -357,7 +357,7 @@ def test_a_wrapper(name: str, tmp_path: Path) -> None:
     path = f"{tmp_path / 'w.pth'}:{part}" if part else tmp_path / "w.pth"
     assert agree(swin_weights.load(path, **IMAGE), computed)
     if part:
-        with pytest.raises(ValueError, match=rf"2 Swins with other weights, .*{part}.*: say which"):
+        with pytest.raises(ValueError, match=rf"got 2 with different weights, .*{part}.*: name one"):
             swin_weights.load(tmp_path / "w.pth", **IMAGE)
         with pytest.raises(ValueError, match=rf"a Swin under .*{part}.*, got elsewhere: give one"):
             swin_weights.load(tmp_path / "w.pth:elsewhere", **IMAGE)
@@ -482,7 +482,7 @@ def test_predict_is_told_what_a_file_does_not_hold(
         code = main(["predict", "swin_torch", "--in-process", *checkpoint, *words])
         return code, "".join(capsys.readouterr())
 
-    assert "say which after a colon, as in w.pth:student" in predict("")[1]
+    assert "name one after a colon, as in w.pth:student" in predict("")[1]
     code, said = predict(":student")
     assert (code, said.count("\n")) == (2, 1)
     assert 'no weight of Swin V2 shows it: give a JSON file with {"window_size": ...} as --config' in said
@@ -492,7 +492,7 @@ def test_predict_is_told_what_a_file_does_not_hold(
     code, said = predict(":student", "--config", str(tmp_path / "few.json"), "--image-size", "16")
     assert code == 0, said
     assert "it does not say pretrained_window_sizes" in said
-    assert f"left out: {len(state)} weights outside student., teacher.*" in said
+    assert f"left out: {len(state)} weights outside student: teacher.*" in said
 
 
 def test_weights_that_are_not_the_networks_are_found(tmp_path: Path) -> None:
@@ -634,7 +634,7 @@ REFUSALS: dict[str, tuple[Callable[[Path], Path], str]] = {
     "a distributed checkpoint": (distributed, "dcp_to_torch"),
     "an optimizer alone": (
         lambda path: save({"optimizer_state_dict": {"state": {0: {"exp_avg": torch.ones(2)}}}}, path),
-        "none of its 1 names is of one, the first is optimizer_state_dict.state.0.exp_avg",
+        "none of its 1 names belongs to one .the first is optimizer_state_dict.state.0.exp_avg",
     ),
     "another network": (lambda path: save({"conv1.weight": torch.ones(2)}, path), "the stages of a Swin"),
 }

@@ -112,11 +112,11 @@ def test_wrappers_are_opened(tmp_path: Path) -> None:
         ({"model_ema": {"module": state}}, ()),
         (
             {"model": wide, "model_ema": state},  # the same weights
-            (f"left out: {len(FLAT)} weights outside model., model_ema.*",),
+            (f"left out: {len(FLAT)} weights outside model: model_ema.*",),
         ),
         (
             {"state_dict": detector},
-            ("left out: 2 weights outside state_dict.backbone., state_dict.neck.*, state_dict.rpn_head.*",),
+            ("left out: 2 weights outside state_dict.backbone: state_dict.neck.*, state_dict.rpn_head.*",),
         ),
     ):
         torch.save(held, tmp_path / "wrapped.pth")
@@ -353,7 +353,7 @@ def test_weights_of_both_versions_are_refused(name: str, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("held", "sentence"),
     [
-        ({"conv1.weight": np.ones(1)}, "none of its 1 names is of one, the first is conv1.weight"),
+        ({"conv1.weight": np.ones(1)}, "none of its 1 names belongs to one .the first is conv1.weight."),
         ({}, "holds something else"),
         ({"layers.0.blocks.0.attn.proj.bias": np.ones(4)}, "embed_dim is read from .* pass embed_dim="),
     ],

@@ -170,6 +170,6 @@ def test_timms_swin_v2_cr_is_refused_by_name(peer: Any) -> None:
     timm = peer("timm.models.swin_transformer_v2_cr").SwinTransformerV2Cr
     model = timm(img_size=32, window_size=4, embed_dim=16, depths=(1, 1), num_heads=(2, 4))
     with pytest.raises(
-        ValueError, match=r"meta_mlp.* is a weight of another network, timm's swin_transformer_v2"
+        ValueError, match=r"meta_mlp.* is a weight of another network: timm's swin_transformer_v2"
     ):
         swin_weights.understand({name: x.numpy() for name, x in model.state_dict().items()}, "cr")

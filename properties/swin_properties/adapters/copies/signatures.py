@@ -111,7 +111,7 @@ def fit_arguments(kind: Callable[..., Any], facts: Mapping[str, str]) -> dict[st
     ]
     if unknown:
         raise NotUnderstood(
-            f"{kind.__name__} needs {', '.join(unknown)}, whose meaning the name does not tell"
+            f"{kind.__name__} needs {', '.join(unknown)}: the name of an argument does not tell what to pass"
         )
     return {name: found[name] for name in words if name in found}
 
@@ -145,7 +145,7 @@ def fit_forward(kind: Any, mask: str | None = None) -> str:
             found += f", {p.name}={values[p.name]}" if by_name else f", {values[p.name]}"
         elif p.default is p.empty:
             raise NotUnderstood(
-                f"{kind.__name__}.forward needs {p.name}, whose meaning the name does not tell"
+                f"{kind.__name__}.forward needs {p.name}: the name of an argument does not tell what to pass"
             )
         else:
             by_name = True
