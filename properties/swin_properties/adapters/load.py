@@ -265,7 +265,7 @@ def _resolve(found: Any, name: str, kind: str = "", module: ModuleType | None = 
     if kind != "copy":
         if is_module and hasattr(found, "adapter"):
             return found.adapter
-        if kind == "adapter" or "torch" not in sys.modules:
+        if kind == "adapter" or sys.modules.get("torch") is None:
             return found
         if is_module and takes_params(found):
             return found

@@ -38,6 +38,8 @@ OLD_PATH = PACKAGES["swin_properties"] / "torch_adapter.py"
 """What adapters of users import the base class from."""
 PEERS = sorted((ADAPTERS / "peers").glob("*.py"))
 """Adapters of other projects' torch code, users of the base class; imported only when named."""
+COPIES = [path for path in sorted((ADAPTERS / "copies").glob("*.py")) if path.name != "__init__.py"]
+"""Adapters that are made for a copy of torch code; imported only where torch is loaded."""
 TORCH_FILES = ADAPTERS / "exports" / "torch_file.py"
 """What runs files of torch: torch is imported only where such a file is judged."""
 SHARED_WITH_TORCH = {"swin_reference.config", "swin_reference.config_v2", "swin_weights"}
@@ -69,7 +71,7 @@ def test_no_forbidden_arrow(package: str) -> None:
     assert sources(package)
     for path in sources(package):
         roots = {name.partition(".")[0] for name in imports(path)}
-        allowed = {"torch"} if path in (TORCH_ADAPTER, MODULES, TORCH_FILES, *PEERS) else set()
+        allowed = {"torch"} if path in (TORCH_ADAPTER, MODULES, TORCH_FILES, *COPIES, *PEERS) else set()
         allowed |= {JAX_ADAPTER: {"jax"}, KERAS_ADAPTER: {"jax", "keras"}}.get(path, set())
         if path == JUDGED:
             allowed = {"swin_properties"}
@@ -82,6 +84,7 @@ def test_only_users_import_the_base_class_of_torch_adapters() -> None:
         peers = any(name.startswith("swin_properties.adapters.peers.") for name in found)
         if path not in (
             *PEERS,
+            *COPIES,
             MODULES,
             OLD_PATH,
             KERAS_ADAPTER,
