@@ -157,14 +157,19 @@ def _match(own: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], found:
 
 
 def _add_last_norm(own: Mapping[str, Any], names: Names) -> tuple[dict[str, Any], list[str]]:
-    """Returns the weights with a last norm, and a note if it is not the file's: extractors have none."""
+    """Returns the weights with a last norm, and a note if it is not the file's: extractors have none.
+
+    A file with a head has lost its norm: then nothing is added.
+    """
     theirs = [f"{names['norm'][0]}.{leaf}" for leaf in ("weight", "bias")]
     last = [
         x
         for name, x in own.items()
         if name.endswith(f"{names[f'{BLOCK}.norm2'][0].rpartition('.')[2]}.weight")
     ]
-    if any(name in own for name in theirs) or not last:
+    head = names["head"][0] if "head" in names else "head"
+    has_head = any(name.startswith(f"{head}.") for name in own)
+    if any(name in own for name in theirs) or has_head or not last:
         return dict(own), []
     stand_in = dict(zip(theirs, (np.ones_like(last[-1]), np.zeros_like(last[-1])), strict=True))
     note = "it has no norm behind the last stage: one with weights 1 and biases 0 takes its place"

@@ -28,10 +28,10 @@ def pairs(adapter: Any) -> Any:
 
 class _GivenPairs:
     def __init__(self, adapter: Any) -> None:
-        self._adapter = adapter
+        self.given_pairs = adapter
 
     def __getattr__(self, name: str) -> Any:
-        value = getattr(self._adapter, name)
+        value = getattr(self.given_pairs, name)
         if name in ("with_precision", "with_convention"):
             return lambda word: _GivenPairs(value(word))
         if name not in CONTRACT and name not in ("vjp", "prepare", "declines"):

@@ -161,7 +161,8 @@ def describe_kind(name: str, found: Any) -> tuple[str, ...]:
     if exports.is_export(name) or name.startswith(("peer:", "<")) or hasattr(found, "launch"):
         return ()
     name = split_kind(name)[0]
-    own = "its functions get" if isinstance(found, ModuleType) else f"a {type(found).__name__}, which gets"
+    found = getattr(found, "given_pairs", found)
+    own = "its functions get" if isinstance(found, ModuleType) else f"its {type(found).__name__} gets"
     return (f"{name} is judged as an adapter: {own} NumPy arrays",)
 
 
