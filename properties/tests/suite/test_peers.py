@@ -98,9 +98,9 @@ def test_under_another_convention_it_is_not() -> None:
 # What the suite finds by itself.
 
 
-def find_broken(peer: str, law: str) -> Any:
+def find_broken(peer: str, law: str, effort: str = "default") -> Any:
     """The smallest case on which a law is broken."""
-    result = run_law(LAWS[law], load_implementation(peer), EFFORTS["default"], 0, str)
+    result = run_law(LAWS[law], load_implementation(peer), EFFORTS[effort], 0, str)
     assert result.status == "broken", result
     assert result.counterexample is not None
     return result.counterexample.case
@@ -136,7 +136,7 @@ def test_transformers_carries_state_and_drops_no_mlp_branch() -> None:
     assert (case.batch, len(case.depths)) == (1, 1), case
     assert max(case.image) <= 2, case
     for law in ("swin_block/drop-path", "swin_block/dropped"):
-        case = find_broken("peer:transformers", law)
+        case = find_broken("peer:transformers", law, "quick")
         assert (case.grid, case.window, case.shift) == ((1, 1), (1, 1), (0, 0)), case
 
 
@@ -162,7 +162,8 @@ def test_a_model_is_kept_until_a_new_case_begins() -> None:
     ["float32", *(pytest.param(name, marks=heavy) for name in ("bfloat16", "float16", "float64"))],
 )
 def test_a_peer_computes_in_every_precision(name: str, precision: str) -> None:
-    (result,) = swin_properties.check(f"peer:{name}", only="swin_block/branches", dtype=precision).results
+    asked = {"only": "swin_block/branches", "dtype": precision, "effort": "quick"}
+    (result,) = swin_properties.check(f"peer:{name}", **asked).results
     assert result.status == "holds", result
 
 
@@ -171,7 +172,8 @@ def test_a_peer_computes_in_every_precision(name: str, precision: str) -> None:
     "precision", ["float32", *(pytest.param(name, marks=heavy) for name in ("float64", "bfloat16"))]
 )
 def test_a_peer_of_v2_computes_in_every_precision(name: str, precision: str) -> None:
-    (result,) = swin_properties.check(f"peer:{name}", only="swin_v2_block/branches", dtype=precision).results
+    asked = {"only": "swin_v2_block/branches", "dtype": precision, "effort": "quick"}
+    (result,) = swin_properties.check(f"peer:{name}", **asked).results
     assert result.status == "holds", result
 
 
