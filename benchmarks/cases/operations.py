@@ -66,7 +66,7 @@ def count_network(config: SwinConfig, image: tuple[int, int], batch: int = 1) ->
     height, width = -(-image[0] // ph), -(-image[1] // pw)
     total = count_linear(height * width, config.in_channels * ph * pw, config.embed_dim)
     for stage, channels in enumerate(config.channels):
-        window, hidden = pair(config.window_size)[0], config.hidden(channels)
+        window, hidden = config.windows[stage][0], config.hidden(channels)
         total += config.depths[stage] * count_block(height * width, channels, window, hidden)
         if stage < len(config.depths) - 1:
             total += count_merging(height, width, channels)

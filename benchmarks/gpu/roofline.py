@@ -61,7 +61,7 @@ def list_kernels(config: SwinConfig, batch: int) -> Iterator[Work]:
     for stage, (depth, channels, grid) in enumerate(zip(config.depths, config.channels, grids, strict=True)):
         tokens = batch * prod(grid)
         hidden = config.hidden(channels)
-        keys = prod(pair(config.window_size))
+        keys = prod(config.windows[stage])
         for _ in range(depth):
             yield from list_block_kernels(tokens, channels, keys, hidden)
         if stage < len(config.depths) - 1:

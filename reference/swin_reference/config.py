@@ -13,7 +13,7 @@ from swin_reference.conventions import DECISIONS as DECISIONS
 from swin_reference.conventions import Convention as Convention
 from swin_reference.conventions import convention_named as convention_named
 from swin_reference.outside import refusal
-from swin_reference.sizes import Size, pair, window_pair
+from swin_reference.sizes import Size, Windows, pair, stage_pairs
 
 LARGEST_NETWORK = 2**30
 """The most parameters of a network; the largest Swin of the paper has 2**28."""
@@ -29,6 +29,8 @@ def _is_size(value: Any, most: int = 2**16) -> bool:
 
 
 def _is_window(value: Any) -> bool:
+    if isinstance(value, tuple) and value and isinstance(value[0], tuple):
+        return len(value) <= 16 and all(isinstance(one, tuple) and _is_window(one) for one in value)
     return _is_size(value) and prod(pair(value)) <= 2**12
 
 
@@ -51,7 +53,7 @@ TYPES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "embed_dim": (_is_integer, "an integer"),
     "depths": (_are_stages, "at most 16 integers, each at most 4096"),
     "num_heads": (_are_stages, "at most 16 integers, each at most 4096"),
-    "window_size": (_is_window, "an integer or two, a window of at most 4096 tokens"),
+    "window_size": (_is_window, "an integer or two, or two for each stage, windows of at most 4096 tokens"),
     "mlp_ratio": (_is_number, "a number of at most 65536"),
     "qkv_bias": (_is_boolean, "true or false"),
     "qk_scale": (lambda value: value is None or _is_number(value), "none or a number of at most 65536"),
@@ -88,7 +90,8 @@ class SwinConfig:
     """The sizes of one Swin Transformer; they are checked when it is made.
 
     A size is an integer or ``(height, width)``: ``image_size`` and ``patch_size`` in pixels,
-    ``window_size`` in tokens.  ``depths`` and ``num_heads`` have one entry for each stage.  Stage k has
+    ``window_size`` in tokens, which may be one ``(height, width)`` for each stage.  ``depths`` and
+    ``num_heads`` have one entry for each stage.  Stage k has
     ``embed_dim * 2**k`` channels.  Only an absolute position embedding, and conventions that build a
     network for one size, use ``image_size``.
 
@@ -104,7 +107,7 @@ class SwinConfig:
     embed_dim: int = 96
     depths: tuple[int, ...] = (2, 2, 6, 2)
     num_heads: tuple[int, ...] = (3, 6, 12, 24)
-    window_size: Size = 7
+    window_size: Windows = 7
     mlp_ratio: float = 4.0
     qkv_bias: bool = True
     qk_scale: float | None = None
@@ -115,7 +118,6 @@ class SwinConfig:
 
     def __post_init__(self) -> None:
         check_types(vars(self), "a configuration")
-        window_pair(self.window_size)
         if min(*pair(self.image_size), *pair(self.patch_size)) < 1:
             raise ValueError(
                 f"images and patches have at least one pixel, got image_size={self.image_size} and "
@@ -126,6 +128,7 @@ class SwinConfig:
                 f"depths and num_heads have one entry for each stage, got {len(self.depths)} depths and "
                 f"{len(self.num_heads)} num_heads: give both the same length, at least 1"
             )
+        stage_pairs(self.window_size, len(self.depths))
         if min(self.depths) < 1 or min(self.num_heads) < 1:
             raise ValueError(
                 f"each stage has at least one block and one head, got depths={self.depths} and "
@@ -160,9 +163,9 @@ class SwinConfig:
             prod(pair(self.patch_size)),
             prod(pair(self.image_size)) // prod(pair(self.patch_size)),
         )
-        window = prod(2 * side - 1 for side in pair(self.window_size))
-        stages = zip(self.channels, self.depths, self.num_heads, strict=True)
-        blocks = sum(d * (4 * c * c + 2 * c * self.hidden(c) + window * heads) for c, d, heads in stages)
+        tables = [(2 * height - 1) * (2 * width - 1) for height, width in self.windows]
+        stages = zip(self.channels, self.depths, self.num_heads, tables, strict=True)
+        blocks = sum(d * (4 * c * c + 2 * c * self.hidden(c) + rows * heads) for c, d, heads, rows in stages)
         merges = sum(8 * c * c for c in self.channels[:-1])
         positions = tokens * self.embed_dim if self.absolute_position_embedding else 0
         embedding = patch * self.in_channels * self.embed_dim
@@ -172,6 +175,11 @@ class SwinConfig:
     def channels(self) -> tuple[int, ...]:
         """The channels of each stage: embed_dim * 2**k."""
         return tuple(self.embed_dim * 2**stage for stage in range(len(self.depths)))
+
+    @property
+    def windows(self) -> tuple[tuple[int, int], ...]:
+        """The window of each stage, (height, width), before a convention fits it to the grid."""
+        return stage_pairs(self.window_size, len(self.depths))
 
     def hidden(self, channels: int) -> int:
         """Returns the width of an MLP's hidden layer: int(channels * mlp_ratio)."""
@@ -215,9 +223,16 @@ def fields_from(
             f"the keys of {source} are fields of {kind.__name__}, got {', '.join(unknown)}: "
             f"use some of {', '.join(known)}"
         )
-    given = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    given = {key: _as_tuple(value) for key, value in values.items()}
     check_types(given, source)
     return given
+
+
+def _as_tuple(value: Any) -> Any:
+    """Returns a list, and the lists in it, as tuples; another value as it is."""
+    if not isinstance(value, list):
+        return value
+    return tuple(tuple(one) if isinstance(one, list) else one for one in value)
 
 
 def config_from(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from typing import Any
 
-from swin_reference.config import NAMED, SwinConfig, config_from
+from swin_reference.config import NAMED, SwinConfig, config_from, config_values, fields_from
 from swin_reference.config_v2 import NAMED_V2, SwinV2Config
 from swin_reference.outside import read_json, refusal
 
@@ -25,6 +26,26 @@ def load_config(name_or_path: str) -> SwinConfig:
     """
     if name_or_path in ALL_NAMED:
         return ALL_NAMED[name_or_path]
+    values, kind = _read(name_or_path)
+    return config_from(values, name_or_path, kind)
+
+
+def load_fields(name_or_path: str) -> dict[str, Any]:
+    """Returns the fields that a named configuration or a JSON file says; a file may say a few only.
+
+    Errors: ``ValueError`` as for `load_config`.
+
+    >>> load_fields("swin_t")["depths"]
+    (2, 2, 6, 2)
+    """
+    if name_or_path in ALL_NAMED:
+        return config_values(ALL_NAMED[name_or_path])
+    values, kind = _read(name_or_path)
+    return fields_from(values, name_or_path, kind)
+
+
+def _read(name_or_path: str) -> tuple[Any, type[SwinConfig]]:
+    """Returns what a JSON file holds, and the kind of configuration that has such fields."""
     if not isinstance(name_or_path, str) or not os.path.exists(name_or_path):
         raise refusal(
             f"a configuration is one of {', '.join(ALL_NAMED)} or a JSON file, got {name_or_path!r}: "
@@ -32,4 +53,4 @@ def load_config(name_or_path: str) -> SwinConfig:
         )
     values = read_json(name_or_path, "a configuration file")
     is_v2 = isinstance(values, Mapping) and "pretrained_window_sizes" in values
-    return config_from(values, name_or_path, SwinV2Config if is_v2 else SwinConfig)
+    return values, SwinV2Config if is_v2 else SwinConfig

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from swin_reference.config import SwinConfig as SwinConfig
-from swin_reference.sizes import Size
+from swin_reference.sizes import Size, Windows
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class SwinV2Config(SwinConfig):
     """
 
     image_size: Size = 256
-    window_size: Size = 8
+    window_size: Windows = 8
     pretrained_window_sizes: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:

@@ -44,7 +44,7 @@ def swin_features(
     stages = zip(params["layers"], config.depths, config.num_heads, strict=True)
     for k, (stage, depth, heads) in enumerate(stages):
         kept_stage = None if kept is None else kept[k]
-        x = stage_blocks(x, stage, depth, heads, config.window_size, kept_stage, config.qk_scale, convention)
+        x = stage_blocks(x, stage, depth, heads, config.windows[k], kept_stage, config.qk_scale, convention)
         features.append(x)
         if "downsample" in stage:
             x = patch_merging(x, stage["downsample"], convention)

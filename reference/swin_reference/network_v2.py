@@ -45,7 +45,7 @@ def swin_v2_features(
         kept_stage = None if kept is None else kept[k]
         trained = config.pretrained_window(k)
         grid = nominal_grid(config, k) if convention.grid == "built-nominal" else None
-        x = stage_v2_blocks(x, stage, depth, heads, config.window_size, kept_stage, trained, convention, grid)
+        x = stage_v2_blocks(x, stage, depth, heads, config.windows[k], kept_stage, trained, convention, grid)
         features.append(x)
         if "downsample" in stage:
             x = swin_v2_patch_merging(x, stage["downsample"], convention)

@@ -188,8 +188,11 @@ def stage_windows(config: SwinConfig, convention: Convention) -> list[tuple[int,
     [(7, 7), (7, 7), (4, 4), (2, 2)]
     """
     if convention.window in ("keep", "reject"):
-        return [window_pair(config.window_size)] * len(config.depths)
-    return [stage_window(grid, config.window_size, convention) for grid in stage_grids(config, convention)]
+        return list(config.windows)
+    grids = stage_grids(config, convention)
+    return [
+        stage_window(grid, window, convention) for grid, window in zip(grids, config.windows, strict=True)
+    ]
 
 
 def table_windows(config: SwinConfig, convention: Convention) -> list[tuple[int, int]]:
@@ -202,5 +205,5 @@ def table_windows(config: SwinConfig, convention: Convention) -> list[tuple[int,
     [(7, 7), (7, 7), (7, 7), (7, 7)]
     """
     if convention.small_table == "first":
-        return [window_pair(config.window_size)] * len(config.depths)
+        return list(config.windows)
     return stage_windows(config, convention)

@@ -8,6 +8,10 @@ Size = int | tuple[int, int]
 """A size along height and width: one integer for both, or ``(height, width)``."""
 
 
+Windows = Size | tuple[tuple[int, int], ...]
+"""The window of every stage, or one ``(height, width)`` for each stage."""
+
+
 def pair(size: Size) -> tuple[int, int]:
     """Returns a size as ``(height, width)``.
 
@@ -17,7 +21,7 @@ def pair(size: Size) -> tuple[int, int]:
     ((7, 7), (3, 5))
     """
     if isinstance(size, (tuple, list)):
-        if len(size) != 2:
+        if len(size) != 2 or isinstance(size[0], (tuple, list)):
             raise ValueError(f"a size is one integer or (height, width), got {size!r}: give two integers")
         return index(size[0]), index(size[1])
     return index(size), index(size)
@@ -35,6 +39,24 @@ def window_pair(window_size: Size) -> tuple[int, int]:
     if height < 1 or width < 1:
         raise ValueError(f"a window is at least 1x1, got window_size={height}x{width}: use a positive size")
     return height, width
+
+
+def stage_pairs(window_size: Windows, stages: int) -> tuple[tuple[int, int], ...]:
+    """Returns the window of each stage as ``(height, width)``.
+
+    Errors: ``ValueError`` for a side below 1, and for windows of more or fewer stages.
+
+    >>> stage_pairs(7, 2), stage_pairs(((7, 7), (14, 14)), 2)
+    (((7, 7), (7, 7)), ((7, 7), (14, 14)))
+    """
+    if not isinstance(window_size, tuple) or not isinstance(window_size[0], tuple):
+        return (window_pair(window_size),) * stages
+    if len(window_size) != stages:
+        raise ValueError(
+            f"window_size is one for all stages or one (height, width) for each, got {len(window_size)} for "
+            f"{stages} stages: give each one"
+        )
+    return tuple(window_pair(window) for window in window_size)
 
 
 def shift_pair(shift_size: Size, window_size: Size) -> tuple[int, int]:

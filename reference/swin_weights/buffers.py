@@ -61,16 +61,21 @@ def _are_offsets(x: Any, window: tuple[int, int], trained: int | None) -> bool:
     return bool((np.abs(x - exact) <= 4 * unit * np.abs(exact)).all())
 
 
-def find_size(name: str, config: SwinConfig) -> int:
-    """Returns how many numbers an index or a table of offsets has in the window of a configuration.
+def is_of_another_size(name: str, x: Any, config: SwinConfig) -> bool:
+    """Tells whether a buffer is of another window than its stage has: one that was not made anew with it.
 
-    >>> find_size("layers.0.blocks.0.attn.relative_position_index", SwinConfig(window_size=2))
-    16
+    >>> name = "layers.0.blocks.0.attn.relative_position_index"
+    >>> is_of_another_size(name, np.zeros((4, 4), int), SwinConfig(window_size=3))
+    True
     """
-    mh, mw = window_pair(config.window_size)
-    return {INDEX: (mh * mw) ** 2, OFFSETS: 2 * (2 * mh - 1) * (2 * mw - 1)}.get(
-        f".attn.{name.split('.')[-1]}", 0
-    )
+    windows, stage = stage_windows(config, convention_named(config.convention)), _stage(name)
+    if stage >= len(windows) or int(name.split(".")[3]) >= config.depths[stage]:
+        return False
+    height, width = windows[stage]
+    if name.endswith(OFFSETS):
+        return x.ndim == 4 and tuple(x.shape) != (1, 2 * height - 1, 2 * width - 1, 2)
+    sides = set(x.shape[-2:])
+    return x.ndim > 1 and len(sides) == 1 and sides != {height * width}
 
 
 def read_trained_windows(buffers: Mapping[str, Any], stages: int) -> tuple[int, ...]:

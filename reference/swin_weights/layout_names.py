@@ -6,8 +6,11 @@ import re
 from collections.abc import Iterable, Mapping
 from itertools import count
 
-LAYOUTS = ("official", "detection", "timm", "torchvision", "transformers")
-"""The layouts of checkpoints; "official" and "detection" are Microsoft's classifiers and detectors."""
+LAYOUTS = ("official", "detection", "timm", "torchvision", "transformers", "mmpretrain")
+"""The layouts of checkpoints; "official" and "detection" are Microsoft's classifiers and detectors.
+
+"mmpretrain" is that of mmdetection and mmsegmentation as well.
+"""
 
 Names = Mapping[str, tuple[str, ...]]
 """For each official name, the layout's name; three names if the layout keeps query, key and value apart.
@@ -32,6 +35,8 @@ STAGE = {"i": (1, 0), "i+1": (1, 1), "2i+1": (2, 1), "2i+2": (2, 2)}
 BLOCK = "layers.{i}.blocks.{j}"
 INDEX = f"{BLOCK}.attn.relative_position_index"
 QKV = f"{BLOCK}.attn.qkv"
+REDUCTION = "layers.{i}.downsample.reduction"
+MERGE_NORM = "layers.{i}.downsample.norm"
 
 _OFFICIAL = {
     name: (name,)
@@ -48,16 +53,16 @@ _OFFICIAL = {
         f"{BLOCK}.norm2",
         f"{BLOCK}.mlp.fc1",
         f"{BLOCK}.mlp.fc2",
-        "layers.{i}.downsample.reduction",
-        "layers.{i}.downsample.norm",
+        REDUCTION,
+        MERGE_NORM,
         "norm",
         "head",
     )
 }
 
 _TIMM = _OFFICIAL | {
-    "layers.{i}.downsample.reduction": ("layers.{i+1}.downsample.reduction",),
-    "layers.{i}.downsample.norm": ("layers.{i+1}.downsample.norm",),
+    REDUCTION: ("layers.{i+1}.downsample.reduction",),
+    MERGE_NORM: ("layers.{i+1}.downsample.norm",),
     "head": ("head.fc",),
 }
 
@@ -77,8 +82,8 @@ _TORCHVISION = {
             "mlp.fc2": "mlp.3",
         }.items()
     },
-    "layers.{i}.downsample.reduction": ("features.{2i+2}.reduction",),
-    "layers.{i}.downsample.norm": ("features.{2i+2}.norm",),
+    REDUCTION: ("features.{2i+2}.reduction",),
+    MERGE_NORM: ("features.{2i+2}.norm",),
     "norm": ("norm",),
     "head": ("head",),
 }
@@ -122,8 +127,11 @@ def _turn_into_v2(names: Names, attention: str) -> Names:
     return {f"{BLOCK}.attn.{part}": (f"{attention}.{part}",) for part in parts} | v1
 
 
-def _transformers(prefix: str, inside: Names) -> Names:
-    """Returns transformers' names, with ``prefix`` before all but the classifier's."""
+def _transformers(prefix: str, inside: Names, stages: int = 0, last: str = "") -> Names:
+    """Returns transformers' names, with ``prefix`` before all but the classifier's.
+
+    A backbone of ``stages`` stages has a norm behind each; ``last`` is the name of the last norm.
+    """
     inside = {"norm1": ("layernorm_before",), "norm2": ("layernorm_after",), **inside}
     return {
         "patch_embed.proj": (f"{prefix}embeddings.patch_embeddings.projection",),
@@ -133,10 +141,47 @@ def _transformers(prefix: str, inside: Names) -> Names:
             f"{BLOCK}.{inner}": tuple(f"{prefix}encoder.{BLOCK}.{name}" for name in theirs)
             for inner, theirs in inside.items()
         },
-        "layers.{i}.downsample.reduction": (f"{prefix}encoder.layers.{{i}}.downsample.reduction",),
-        "layers.{i}.downsample.norm": (f"{prefix}encoder.layers.{{i}}.downsample.norm",),
-        "norm": (f"{prefix}layernorm",),
+        REDUCTION: (f"{prefix}encoder.layers.{{i}}.downsample.reduction",),
+        MERGE_NORM: (f"{prefix}encoder.layers.{{i}}.downsample.norm",),
+        **{f"norm{stage}": (f"{STAGE_NORM}{stage + 1}",) for stage in range(stages)},
+        "norm": (last or f"{prefix}layernorm",),
         "head": ("classifier",),
+    }
+
+
+STAGE_NORM = "hidden_states_norms.stage"
+"""What transformers' backbones call the norm behind a stage, before its number from 1."""
+
+
+def _mmpretrain(prefix: str, last: int, merge: str, last_norm: str = "") -> Names:
+    """Returns mmpretrain's names, with ``prefix`` before all but the classifier's.
+
+    ``merge`` is the stage of a merge, as a placeholder.  Each stage may have a norm, as in `_detection`.
+    """
+    inside = {
+        "norm1": "norm1",
+        "attn.relative_position_bias_table": "attn.w_msa.relative_position_bias_table",
+        "attn.relative_position_index": "attn.w_msa.relative_position_index",
+        "attn_mask": "attn_mask",
+        "attn.qkv": "attn.w_msa.qkv",
+        "attn.proj": "attn.w_msa.proj",
+        "norm2": "norm2",
+        "mlp.fc1": "ffn.layers.0.0",
+        "mlp.fc2": "ffn.layers.1",
+    }
+    return {
+        "patch_embed.proj": (f"{prefix}patch_embed.projection",),
+        "patch_embed.norm": (f"{prefix}patch_embed.norm",),
+        "absolute_pos_embed": (f"{prefix}absolute_pos_embed",),
+        **{
+            f"{BLOCK}.{ours}": (f"{prefix}stages.{{i}}.blocks.{{j}}.{theirs}",)
+            for ours, theirs in inside.items()
+        },
+        REDUCTION: (f"{prefix}stages.{merge}.downsample.reduction",),
+        MERGE_NORM: (f"{prefix}stages.{merge}.downsample.norm",),
+        **{f"norm{stage}": (f"{prefix}norm{stage}",) for stage in range(last)},
+        "norm": (last_norm or f"{prefix}norm{last}",),
+        "head": ("head.fc",),
     }
 
 
@@ -168,18 +213,50 @@ def names_in(layout: str, names: Iterable[str] = ()) -> Names:
     if layout == "detection":
         if second:
             raise ValueError("detection has no Swin V2, got names of V2's weights: use another layout")
-        stages = {int(found[1]) for name in names if (found := re.match(r"layers\.(\d+)\.", name))}
-        return _detection(max(0, next(stage for stage in count() if stage not in stages) - 1))
+        return _detection(_last_stage(names))
     if layout == "transformers":
-        bare = any(name.startswith(("embeddings.", "encoder.", "layernorm.")) for name in names)
-        if second:
-            return _transformers("" if bare else "swinv2.", _ATTENTION_V2)
-        older = any(re.search(r"\.(attention\.self|intermediate\.dense)\.", name) for name in names)
-        return _transformers("" if bare else "swin.", _ATTENTION_4 if older else _ATTENTION_5)
+        return _transformers_variant(names, second)
+    if layout == "mmpretrain":
+        return _mmpretrain_variant(names, second)
     if second:
         inside = "features.{2i+1}.{j}.attn" if layout == "torchvision" else f"{BLOCK}.attn"
         return _turn_into_v2(_BY_LAYOUT[layout], inside)
     return _BY_LAYOUT[layout]
+
+
+def _transformers_variant(names: tuple[str, ...], second: bool) -> Names:
+    """Returns transformers' names in the variant that ``names`` show."""
+    bare = any(name.startswith(("embeddings.", "encoder.", "layernorm.")) for name in names)
+    older = any(re.search(r"\.(attention\.self|intermediate\.dense)\.", name) for name in names)
+    prefix = "" if bare else "swinv2." if second else "swin."
+    inside = _ATTENTION_V2 if second else _ATTENTION_4 if older else _ATTENTION_5
+    if not any(name.startswith((STAGE_NORM, "norm0.", "norm1.")) for name in names):
+        return _transformers(prefix, inside)
+    stages = _last_stage(names) + 1
+    own = any(name.startswith((f"{prefix}layernorm.", "norm.")) for name in names)
+    if own:
+        return _transformers(prefix, inside, stages)
+    return _transformers(prefix, inside, stages - 1, f"{STAGE_NORM}{stages}")
+
+
+def _mmpretrain_variant(names: tuple[str, ...], second: bool) -> Names:
+    """Returns mmpretrain's names in the variant that ``names`` show."""
+    prefix = (
+        "" if any(name.startswith(("stages.", "patch_embed.projection.")) for name in names) else "backbone."
+    )
+    last = _last_stage(names)
+    unnumbered = f"{prefix}norm"  # as its first versions called the last norm
+    older = any(name.startswith(f"{unnumbered}.") for name in names) and any(".w_msa." in n for n in names)
+    found = _mmpretrain(prefix, last, "{i+1}" if second else "{i}", unnumbered if older else "")
+    return _turn_into_v2(found, f"{prefix}stages.{{i}}.blocks.{{j}}.attn.w_msa") if second else found
+
+
+def _last_stage(names: Iterable[str]) -> int:
+    """Returns the number of the last stage that names, official or mmpretrain's, show without a gap."""
+    stages = {
+        int(found[1]) for name in names if (found := re.search(r"(?:^|\.)(?:layers|stages)\.(\d+)\.", name))
+    }
+    return max(0, next(stage for stage in count() if stage not in stages) - 1)
 
 
 def is_v2(names: Iterable[str]) -> bool:

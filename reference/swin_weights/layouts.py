@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from swin_weights.layout_names import INDEX, QKV, STAGE, Names, is_v2, names_in
+from swin_weights.layout_names import INDEX, MERGE_NORM, QKV, REDUCTION, STAGE, Names, is_v2, names_in
 
 
 def to_layout(
@@ -59,6 +59,8 @@ def rename_weights(
             result[theirs[0]] = x.reshape(-1)
         elif ours == "absolute_pos_embed" and layout == "detection":
             result[theirs[0]] = _as_map(x, grid)
+        elif layout == "mmpretrain" and _is_unfolded(ours, leaf, flat):
+            result[theirs[0]] = _exchange(x, unfolded=False)
     return result
 
 
@@ -72,7 +74,11 @@ def from_layout(flat: Mapping[str, Any], layout: str) -> dict[str, Any]:
     >>> from_layout({"features.1.0.mlp.3.bias": 0, "features.2.norm.bias": 1}, "torchvision")
     {'layers.0.blocks.0.mlp.fc2.bias': 0, 'layers.0.downsample.norm.bias': 1}
     """
-    names = names_in(layout, flat)
+    return restore_names(flat, names_in(layout, flat), layout)
+
+
+def restore_names(flat: Mapping[str, Any], names: Names, layout: str) -> dict[str, Any]:
+    """Returns weights with ``names`` of a layout under their official ones: `from_layout` for one variant."""
     foreign = [name for name in flat if _find_template(name, names, official=False) is None]
     if foreign:
         raise ValueError(
@@ -86,6 +92,8 @@ def from_layout(flat: Mapping[str, Any], layout: str) -> dict[str, Any]:
             x = x.reshape(isqrt(x.shape[0]), isqrt(x.shape[0]))
         elif ours == "absolute_pos_embed" and len(x.shape) == 4:
             x = x.reshape(*x.shape[:2], -1).swapaxes(1, 2)
+        elif layout == "mmpretrain" and _is_unfolded(ours, leaf, flat):
+            x = _exchange(x, unfolded=True)
         parts.setdefault(_fill_template(ours, numbers) + leaf, {})[part] = x
     separate = len(names[QKV]) > 1
     missing = [name for name, given in parts.items() if ".qkv." in name and separate and len(given) != 3]
@@ -198,6 +206,30 @@ def _split_biases(flat: Mapping[str, Any]) -> dict[str, Any]:
         else:
             split[name] = x
     return split
+
+
+def _is_unfolded(ours: str, leaf: str, flat: Iterable[str]) -> bool:
+    """Tells whether a weight of mmpretrain's has the four neighbours of a merge in the order of an unfold.
+
+    It has them among its inputs; the norm has them in V1, where it stands before the reduction.
+    """
+    return (ours == REDUCTION and leaf == ".weight") or (ours == MERGE_NORM and not is_v2(flat))
+
+
+def _exchange(x: Any, unfolded: bool) -> Any:
+    """Returns a weight of a merge with its inputs in the other order: an unfold's, or the official one.
+
+    An unfold has, for each channel, its neighbours row by row: (C, h, w).  The official order has, column by
+    column, the channels of each neighbour: (w, h, C).
+
+    >>> _exchange(np.arange(8), unfolded=True)
+    array([0, 4, 2, 6, 1, 5, 3, 7])
+    """
+    if not len(x.shape) or x.shape[-1] % 4:
+        return x  # misshapen: its check names it
+    channels = x.shape[-1] // 4
+    sides = (channels, 2, 2) if unfolded else (2, 2, channels)
+    return x.reshape(*x.shape[:-1], *sides).swapaxes(-1, -3).reshape(x.shape)
 
 
 def _as_map(x: Any, grid: tuple[int, int] | None) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -14,12 +15,13 @@ from swin_reference.config_v2 import SwinV2Config
 from swin_reference.outside import one_sentence
 from swin_reference.sizes import pair
 
-from swin_weights.layout_names import Names, is_v2, names_in
-from swin_weights.layouts import from_layout, official_name, rename_weights
+from swin_weights.layout_names import BLOCK, Names, is_v2, names_in
+from swin_weights.layouts import official_name, rename_weights, restore_names
 from swin_weights.names import RECOMPUTED, flatten, matched, unflatten
-from swin_weights.reading import read, unwrap
-from swin_weights.recognise import one_or_pair, recognise_config, recognise_layout
+from swin_weights.reading import read
+from swin_weights.recognise import one_or_pair, recognise_config, recognise_layout, tell_windows
 from swin_weights.transformers_json import config_from_json
+from swin_weights.wrappers import Found, find_swin
 
 ONLY_IN_JSON = ("image_size", "window_size", "mlp_ratio", "pretrained_window_sizes")
 """The fields that a ``config.json`` says and that shapes do not show, or not exactly."""
@@ -31,8 +33,8 @@ class Checkpoint:
 
     ``weights`` are exactly the parameters of ``config``, flat, in the file's precision, bfloat16 as
     float32.  ``layout`` is the file's.  ``unknown`` are the fields of ``config`` that neither the file nor
-    the caller gave: they have their defaults.  ``others`` are weights that a classifier does not have:
-    detection's norms of the earlier stages.  ``notes`` say what was left out or assumed.
+    the caller gave: they have their defaults.  ``others`` are weights that a classifier does not have: the
+    norms behind the earlier stages, of detectors and backbones.  ``notes`` say what was left out or assumed.
     """
 
     weights: Mapping[str, Any]
@@ -56,7 +58,11 @@ def load(path: str | Path, **known: Any) -> Checkpoint:
     ``known`` are fields of SwinConfig that the file does not hold: ``image_size``, ``qk_scale``, a
     ``window_size`` that is not square, the ``convention`` (canonical).  Of V2, whose weights show no window,
     they are fields of SwinV2Config: ``window_size`` and ``pretrained_window_sizes`` where no buffer in the
-    file shows them.  Indices, offsets and masks in the file must be those that the oracle computes.
+    file shows them.  Indices, offsets and masks in the file must be those that the oracle computes; those of
+    another window are left out.
+
+    The Swin is found behind any prefix; in a file with several, ``training.pth:teacher`` is the one whose
+    names begin with ``teacher``.
 
     Errors: ``ValueError`` in one sentence for a file that does not read or is no Swin, for a field that
     is neither in the file nor in ``known``, and for weights that are missing, extra, misshaped or wrong,
@@ -71,12 +77,11 @@ def load(path: str | Path, **known: Any) -> Checkpoint:
     >>> checkpoint.layout, checkpoint.config.depths, checkpoint.unknown
     ('timm', (2,), ('image_size', 'qk_scale'))
     """
-    path = Path(path)
+    path, part = _split_part(path)
     held, json_values, notes = read(path)
     with one_sentence(path.name):
         described = config_from_json(json_values)
-        flat, left_out = unwrap(held, path.name)
-        return _checkpoint(flat, [*notes, *left_out], described, known)
+        return _checkpoint(find_swin(held, path.name, part), notes, described, known)
 
 
 def understand(flat: Mapping[str, Any], source: str, **known: Any) -> Checkpoint:
@@ -93,17 +98,25 @@ def understand(flat: Mapping[str, Any], source: str, **known: Any) -> Checkpoint
 a.weight: check that it is a Swin's
     """
     with one_sentence(source):
-        inside, left_out = unwrap(flat, source)
-        return _checkpoint(inside, left_out, {}, known)
+        return _checkpoint(find_swin(flat, source), [], {}, known)
+
+
+def _split_part(path: str | Path) -> tuple[Path, str]:
+    """Returns the path of a file, and what follows a colon in it: which Swin of the file is meant."""
+    before, colon, part = str(path).rpartition(":")
+    if colon and before and part and not os.path.exists(path) and os.path.exists(before):
+        return Path(before), part
+    return Path(path), ""
 
 
 def _checkpoint(
-    flat: dict[str, Any], notes: list[str], described: Mapping[str, Any], known: Mapping[str, Any]
+    found: Found, notes: list[str], described: Mapping[str, Any], known: Mapping[str, Any]
 ) -> Checkpoint:
+    flat = found.weights
     layout = recognise_layout(flat)
     names = names_in(layout, flat)
     known = fields_from(known, "the arguments", SwinV2Config if is_v2(flat) else SwinConfig)
-    if described and ("pretrained_window_sizes" in described) != is_v2(flat):
+    if described.keys() - {"image_size"} and ("pretrained_window_sizes" in described) != is_v2(flat):
         raise ValueError(
             "config.json and the weights beside it are of one version of Swin, here one is of V1 and the "
             "other of V2: use the file that was saved with them"
@@ -112,35 +125,50 @@ def _checkpoint(
     said = {field: described[field] for field in ONLY_IN_JSON if field in described} | dict(known)
     config, unknown, assumed = recognise_config(shapes, names, said)
     buffers = {name: x for name, x in flat.items() if _is_recomputed(name, names)}
-    computed = from_layout(buffers, layout)
+    computed = restore_names(buffers, names, layout)
     config, unknown = _with_image_size_of_mask(computed, config, unknown)
     if isinstance(config, SwinV2Config) and "pretrained_window_sizes" in unknown:
         config, unknown = _with_trained_windows(computed, config, unknown)
     _require_image_size(config, unknown)
-    others = {name: x for name, x in flat.items() if layout == "detection" and _is_output_norm(name, names)}
+    others = {name: x for name, x in flat.items() if _is_output_norm(name, names)}
     own = {name: x for name, x in flat.items() if name not in buffers and name not in others}
-    weights = from_layout(_match_with_advice(own, expected_shapes(config, names, layout)), layout)
+    own, added = _add_last_norm(own, names)
+    weights = restore_names(_match(own, expected_shapes(config, names, layout), found), names, layout)
     _check_config_json(described, config, known)
-    _check_buffers(computed, config, dict(zip(computed, buffers, strict=True)))
+    stale = _check_buffers(computed, config, dict(zip(computed, map(found.place, buffers), strict=True)))
     official = names_in("official", weights)
     ordered = {name: weights[name] for name in expected_shapes(config, official, "official")}
-    return Checkpoint(ordered, config, layout, unknown, others, (*notes, *assumed))
+    beside = restore_names(others, names, layout)
+    said_of = (*notes, *found.notes, *assumed, *added, *stale)
+    return Checkpoint(ordered, config, layout, unknown, beside, said_of)
 
 
-def _match_with_advice(own: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    """Returns `matched`; if only bias tables are too small, the error says how to load them."""
-    try:
-        return matched(own, shapes)
-    except ValueError as error:
-        wrong = [name for name, shape in shapes.items() if name not in own or own[name].shape != shape]
-        if wrong and all(
-            name.endswith("table") and name in own and own[name].shape < shapes[name] for name in wrong
-        ):
-            raise ValueError(
-                f"{error}; a network built for small images shrinks its windows: pass convention='official' "
-                "or 'timm', whichever made it, and image_size="
-            ) from None
-        raise
+def _match(own: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], found: Found) -> dict[str, Any]:
+    """Returns `matched`, where errors name weights as the file does.
+
+    What stands beside the Swin is extra if a weight is missing: it may be that weight under a wrong name.
+    """
+    given = {found.place(name): x for name, x in own.items()}
+    if any(name not in own for name in shapes):
+        beside = (name for name in found.left_out if name.startswith(found.prefix))
+        given |= dict.fromkeys(beside, np.float32(0))
+    right = matched(given, {found.place(name): shape for name, shape in shapes.items()})
+    return {name: right[found.place(name)] for name in shapes}
+
+
+def _add_last_norm(own: Mapping[str, Any], names: Names) -> tuple[dict[str, Any], list[str]]:
+    """Returns the weights with a last norm, and a note if it is not the file's: extractors have none."""
+    theirs = [f"{names['norm'][0]}.{leaf}" for leaf in ("weight", "bias")]
+    last = [
+        x
+        for name, x in own.items()
+        if name.endswith(f"{names[f'{BLOCK}.norm2'][0].rpartition('.')[2]}.weight")
+    ]
+    if any(name in own for name in theirs) or not last:
+        return dict(own), []
+    stand_in = dict(zip(theirs, (np.ones_like(last[-1]), np.zeros_like(last[-1])), strict=True))
+    note = "it has no norm behind the last stage: one with weights 1 and biases 0 takes its place"
+    return {**own, **stand_in}, [note]
 
 
 # The functions below import the oracle's functions when a file is read: importing this module stays fast.
@@ -164,7 +192,7 @@ def _with_image_size_of_mask(
     from swin_weights.buffers import mask_grid
 
     mask = buffers.get("layers.0.blocks.1.attn_mask")
-    grid = None if mask is None else mask_grid(mask, config.window_size)
+    grid = None if mask is None else mask_grid(mask, config.windows[0])
     if grid is None or "image_size" not in unknown:
         return config, unknown
     (height, width), (ph, pw) = grid, pair(config.patch_size)
@@ -185,27 +213,23 @@ def _with_trained_windows(
     return replace(config, pretrained_window_sizes=trained), left
 
 
-def _check_buffers(buffers: Mapping[str, Any], config: SwinConfig, named_in: Mapping[str, str]) -> None:
-    from swin_weights.buffers import find_size, find_wrong_buffers
+def _check_buffers(buffers: Mapping[str, Any], config: SwinConfig, named_in: Mapping[str, str]) -> list[str]:
+    """Checks the numbers of indices, offsets and masks, and returns a note on those of another window."""
+    from swin_weights.buffers import find_wrong_buffers, is_of_another_size
 
     wrong = find_wrong_buffers(buffers, config) if buffers else []
-    if (
-        wrong
-        and isinstance(config, SwinV2Config)
-        and all(buffers[name].size < find_size(name, config) for name in wrong)
-    ):
+    stale = [name for name in wrong if is_of_another_size(name, buffers[name], config)]
+    if len(wrong) > len(stale):
         raise ValueError(
-            f"indices are those of the window {'x'.join(map(str, pair(config.window_size)))}, "
-            f"{', '.join(named_in[name] for name in wrong)} are smaller; a network built for small images "
-            "shrinks its windows: pass convention='official-v2' or 'timm-v2', whichever made it, and "
-            "image_size="
+            f"indices and masks are those of the windows {tell_windows(config.windows)}, "
+            f"{', '.join(named_in[name] for name in wrong if name not in stale)} differ: pass the "
+            "window_size of the network, or convert its bias tables if it orders them in another way"
         )
-    if wrong:
-        raise ValueError(
-            f"indices and masks are those of the window {'x'.join(map(str, pair(config.window_size)))}, "
-            f"{', '.join(named_in[name] for name in wrong)} differ: pass the window_size of the network, or "
-            "convert its bias tables if it orders them in another way"
-        )
+    if not stale:
+        return []
+    more = f" and {len(stale) - 1} more" if stale[1:] else ""
+    first = f"{named_in[stale[0]]}{more}"
+    return [f"{first}: left out, of another window than {tell_windows(config.windows)}"]
 
 
 def _require_image_size(config: SwinConfig, unknown: tuple[str, ...]) -> None:

@@ -9,17 +9,14 @@ from itertools import count
 from math import inf, isqrt, nextafter
 from typing import Any
 
-from swin_reference.config import SwinConfig, config_from
+from swin_reference.config import SwinConfig, config_from, convention_named
 from swin_reference.config_v2 import SwinV2Config
-from swin_reference.sizes import Size, pair
+from swin_reference.sizes import Size, Windows, pair, stage_pairs
 
 from swin_weights.layout_names import Names, is_v2
 from swin_weights.layouts import official_name
 
 TABLE = r"attn\.relative_position_bias_table"
-
-OTHERS = {"meta_mlp": "timm's swin_transformer_v2_cr, which has another position bias and a bias of the keys"}
-"""Parts of names that only other networks have which call themselves Swin V2, and what they are."""
 
 
 def recognise_layout(names: Iterable[str]) -> str:
@@ -31,12 +28,6 @@ def recognise_layout(names: Iterable[str]) -> str:
     'timm'
     """
     names = list(names)
-    for part, network in OTHERS.items():
-        if foreign := [name for name in names if part in name.split(".")]:
-            raise ValueError(
-                f"a checkpoint is of Swin or Swin V2, {foreign[0]} is a weight of another network, "
-                f"{network}: use a checkpoint of swinv2_*"
-            )
     first = [name for name in names if name.endswith("relative_position_bias_table")]
     if first and is_v2(names):
         raise ValueError(
@@ -45,6 +36,8 @@ def recognise_layout(names: Iterable[str]) -> str:
         )
     if any(name.startswith("features.") for name in names):
         return "torchvision"
+    if any(re.match(r"(backbone\.)?stages\.\d", name) for name in names):
+        return "mmpretrain"
     if any(re.match(r"(swin(v2)?\.)?encoder\.layers\.\d", name) for name in names):
         return "transformers"
     stages = [int(found[1]) for name in names if (found := re.match(r"layers\.(\d+)\.blocks\.", name))]
@@ -77,7 +70,7 @@ def recognise_config(
     second = is_v2(names)
     official = ((official_name(name, names), shape) for name, shape in shapes.items())
     weights = WeightShapes({name: shape for name, shape in official if name is not None})
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = {"convention": known.get("convention", "canonical")}
     notes: list[str] = []
     for field, read in (FIELDS_V2 if second else FIELDS).items():
         values[field] = known[field] if field in known else read(weights, values, notes)
@@ -133,29 +126,79 @@ def _embed_dim(weights: WeightShapes, *_: Any) -> int:
 
 def _num_heads(weights: WeightShapes, values: Mapping[str, Any], *_: Any) -> tuple[int, ...]:
     """Returns the number of columns of the bias tables; a transposed table is turned first."""
-    mh, mw = pair(values["window_size"])
-    rows = (2 * mh - 1) * (2 * mw - 1)
-    upright = WeightShapes(
-        {
-            name: shape[::-1] if len(shape) == 2 and shape[1] == rows != shape[0] else shape
-            for name, shape in weights.shapes.items()
-        }
-    )
-    return tuple(
-        upright.most_common("num_heads", (rf"layers\.{stage}\.blocks\.\d+\.{TABLE}", 1, 2))
-        for stage in range(len(weights.depths))
-    )
+    windows = stage_pairs(values["window_size"], len(weights.depths))
+    heads = []
+    for stage, (mh, mw) in enumerate(windows):
+        rows = (2 * mh - 1) * (2 * mw - 1)
+        pattern = rf"layers\.{stage}\.blocks\.\d+\.{TABLE}"
+        upright = WeightShapes(
+            {
+                name: shape[::-1] if len(shape) == 2 and shape[1] == rows != shape[0] else shape
+                for name, shape in weights.shapes.items()
+                if re.fullmatch(pattern, name)
+            }
+        )
+        heads.append(upright.most_common("num_heads", (pattern, 1, 2)))
+    return tuple(heads)
 
 
 def _table_rows(weights: WeightShapes) -> int:
-    """Returns the rows of the first stage's bias tables: later stages may have smaller windows."""
+    """Returns the rows of the first stage's bias tables: later stages may have other windows."""
     usual = weights.most_common("window_size", (rf".*\.{TABLE}", 0, 2))
     first = [s[0] for name, s in weights.shapes.items() if re.fullmatch(rf"layers\.0\..*{TABLE}", name) and s]
     return max(first, key=lambda rows: (first.count(rows), rows == usual), default=usual)
 
 
-def _window_size(weights: WeightShapes, _values: Any, notes: list[str]) -> int:
+def _window_size(weights: WeightShapes, values: Mapping[str, Any], notes: list[str]) -> Windows:
+    """Returns the window that the bias tables show: one, or one for each stage.
+
+    If the convention shrinks windows, it made the smaller ones of later stages from the first one.
+    """
     rows = _table_rows(weights)
+    first = _read_window(rows, notes)
+    windows = [first]
+    for stage in range(1, len(weights.depths)):
+        tables = Counter(
+            shape[0]
+            for name, shape in weights.shapes.items()
+            if re.fullmatch(rf"layers\.{stage}\.blocks\.\d+\.{TABLE}", name)
+            and len(shape) == 2
+            and rows not in shape
+        )
+        own, count = tables.most_common(1)[0] if tables else (rows, 0)
+        side = isqrt(own)
+        is_square = side * side == own and side % 2 == 1
+        most = 2 * count > weights.depths[stage]  # one misshapen table is named, and makes no window
+        windows.append((side + 1) // 2 if is_square and most else first)
+    return _keep_windows(windows, values, notes)
+
+
+def _keep_windows(windows: list[int], values: Mapping[str, Any], notes: list[str]) -> Windows:
+    """Returns one window if that of every stage is the first one, or was shrunk from it."""
+    shrinks = convention_named(values["convention"]).window.startswith("shrink")
+    if len(set(windows)) == 1 or (shrinks and max(windows) == windows[0]):
+        return windows[0]
+    found = tuple((side, side) for side in windows)
+    if max(windows) == windows[0]:
+        notes.append(
+            f"the stages have the windows {tell_windows(found)}; if a network for small images shrank them, "
+            "pass its convention= and image_size="
+        )
+    return found
+
+
+def tell_windows(windows: Iterable[tuple[int, int]]) -> str:
+    """Returns windows in words, one if all are equal.
+
+    >>> tell_windows(((7, 7), (7, 7))), tell_windows(((7, 7), (14, 14)))
+    ('7x7', '7x7, 14x14')
+    """
+    words = [f"{height}x{width}" for height, width in windows]
+    return words[0] if len(set(words)) == 1 else ", ".join(words)
+
+
+def _read_window(rows: int, notes: list[str]) -> int:
+    """Returns the square window of a bias table with so many rows."""
     side = isqrt(rows)
     windows = [((a + 1) // 2, (rows // a + 1) // 2) for a in range(1, rows + 1, 2) if rows % (2 * a) == a]
     others = [f"{mh}x{mw}" for mh, mw in windows if mh != mw]
@@ -183,6 +226,12 @@ def one_or_pair(height: int, width: int) -> Size:
 
 def _patch_size(weights: WeightShapes, *_: Any) -> Size:
     pattern = r"patch_embed\.proj\.weight"
+    shape = weights.shapes.get("patch_embed.proj.weight", ())
+    if len(shape) == 4 and shape[3] == 3 and shape[1] == shape[2] != 3:
+        raise ValueError(
+            f"a weight that embeds patches is (channels, colours, height, width), got {shape}, with the "
+            "colours last, as MLX has it: transpose it, or pass patch_size="
+        )
     return one_or_pair(
         weights.most_common("patch_size", (pattern, 2, 4)), weights.most_common("patch_size", (pattern, 3, 4))
     )
@@ -239,19 +288,33 @@ def _num_heads_v2(weights: WeightShapes, *_: Any) -> tuple[int, ...]:
     )
 
 
-def _window_size_v2(weights: WeightShapes, *_: Any) -> Size:
-    """Returns the window that the buffers of the first stage show: no weight of V2 depends on it."""
+def _window_size_v2(weights: WeightShapes, values: Mapping[str, Any], notes: list[str]) -> Windows:
+    """Returns the windows that the buffers show: no weight of V2 depends on them."""
+    windows = [_read_window_v2(weights, stage) for stage in range(len(weights.depths))]
+    if windows[0] is None:
+        raise ValueError(
+            "window_size is read from relative_coords_table or relative_position_index, and there is none; "
+            "no weight of Swin V2 shows it: pass window_size="
+        )
+    found = [windows[0] if window is None else window for window in windows]
+    if len(set(found)) == 1:
+        return one_or_pair(*found[0])
+    if all(height == width for height, width in found):
+        return _keep_windows([side for side, _ in found], values, notes)
+    return tuple(found)
+
+
+def _read_window_v2(weights: WeightShapes, stage: int) -> tuple[int, int] | None:
+    """Returns the window that the buffers of a stage show, if there are any."""
     for name, shape in weights.shapes.items():
-        if re.fullmatch(r"layers\.0\.blocks\.\d+\.attn\.relative_coords_table", name) and len(shape) == 4:
-            return one_or_pair((shape[1] + 1) // 2, (shape[2] + 1) // 2)
-        if re.fullmatch(r"layers\.0\.blocks\.\d+\.attn\.relative_position_index", name) and shape:
+        place = rf"layers\.{stage}\.blocks\.\d+\.attn"
+        if re.fullmatch(rf"{place}\.relative_coords_table", name) and len(shape) == 4:
+            return (shape[1] + 1) // 2, (shape[2] + 1) // 2
+        if re.fullmatch(rf"{place}\.relative_position_index", name) and shape:
             tokens = shape[0] if len(shape) == 2 else isqrt(shape[0])
             if isqrt(tokens) ** 2 == tokens:
-                return isqrt(tokens)
-    raise ValueError(
-        "window_size is read from relative_coords_table or relative_position_index, and there is none; no "
-        "weight of Swin V2 shows it: pass window_size="
-    )
+                return isqrt(tokens), isqrt(tokens)
+    return None
 
 
 FIELDS: dict[str, Any] = {

@@ -7,7 +7,6 @@ from typing import Any
 
 from swin_reference.config import SwinConfig, fields_from
 from swin_reference.config_v2 import SwinV2Config
-from swin_reference.sizes import pair
 
 FIELDS = {
     "image_size": "image_size",
@@ -33,13 +32,16 @@ TRAINED = "pretrained_window_sizes"
 def config_from_json(values: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the fields of SwinConfig that a ``config.json`` holds.
 
-    Of V2 it has ``pretrained_window_sizes``, empty where all are 0.
+    Of V2 it has ``pretrained_window_sizes``, empty where all are 0.  That of a directory which timm wrote
+    holds the image size alone.
 
     Errors: ``ValueError`` for a model other than Swin, and for a value of another type.
 
     >>> config_from_json({"model_type": "swin", "num_channels": 1})
     {'in_channels': 1}
     """
+    if "pretrained_cfg" in values:
+        return fields_from(_read_timm(values), "config.json")
     second = values.get("model_type") == V2
     fixed = FIXED | ({"model_type": V2} if second else {})
     wrong = [
@@ -59,6 +61,15 @@ def config_from_json(values: Mapping[str, Any]) -> dict[str, Any]:
     return given | {TRAINED: given[TRAINED] if any(given[TRAINED]) else ()}
 
 
+def _read_timm(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the image size in timm's ``config.json``: that of the network, else that of its training."""
+    made, trained = (values.get(key) or {} for key in ("model_args", "pretrained_cfg"))
+    if isinstance(made, Mapping) and "img_size" in made:
+        return {"image_size": made["img_size"]}
+    sides = trained.get("input_size") if isinstance(trained, Mapping) else None
+    return {"image_size": sides[1:]} if isinstance(sides, list) and len(sides) == 3 else {}
+
+
 def config_to_json(config: SwinConfig) -> dict[str, Any]:
     """Returns the values from which transformers builds the network.
 
@@ -67,8 +78,9 @@ def config_to_json(config: SwinConfig) -> dict[str, Any]:
     >>> config_to_json(SwinConfig(num_classes=3))["num_labels"]
     3
     """
-    window, second = pair(config.window_size), isinstance(config, SwinV2Config)
+    window, second = config.windows[0], isinstance(config, SwinV2Config)
     lacking = {
+        "window of its own for each stage": len(set(config.windows)) > 1,
         "rectangular window": window[0] != window[1],
         "qk_scale": config.qk_scale is not None,
         "patch_norm=False": not config.patch_norm,

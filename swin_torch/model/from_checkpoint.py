@@ -31,8 +31,8 @@ def from_checkpoint(
 ) -> SwinTransformer:
     """Returns a network with the weights and the configuration of a file or directory.
 
-    Official, detection, timm, torchvision and transformers checkpoints are recognised; ``known`` are fields
-    of SwinConfig that a file does not hold (`swin_weights.load`).  With another ``window_size``
+    Checkpoints of microsoft, timm, torchvision, transformers and mmpretrain are recognised; ``known`` are
+    fields of SwinConfig that a file does not hold (`swin_weights.load`).  With another ``window_size``
     than the file's, the bias tables are resized to it; those of Swin V2 are computed for it, from the offsets
     as they were in the windows of the file.  Parameters have torch's default precision.
 
@@ -77,7 +77,7 @@ def _build_v2(
     keeping: str | None,
 ) -> SwinV2Transformer:
     """Returns a network of Swin V2, whose weights depend on no window but that of their training."""
-    if window_size is not None and pair(window_size) != pair(config.window_size):
+    if window_size is not None and {pair(window_size)} != set(config.windows):
         with torch.device("meta"):
             stages: Any = SwinV2Transformer(config).layers
         trained = []

@@ -62,7 +62,7 @@ class SwinTransformer(nn.Module):
         )
         rates = drop_path_rates(drop_path_rate, config.depths)
         self.layers = nn.ModuleList(
-            self._make_stage(stage, self._find_window(built_for[stage]), rates[stage], ways, keeping)
+            self._make_stage(stage, self._find_window(stage, built_for[stage]), rates[stage], ways, keeping)
             for stage in range(len(config.depths))
         )
         self.norm = nn.LayerNorm(config.channels[-1])
@@ -128,11 +128,11 @@ class SwinTransformer(nn.Module):
             keeping=keeping,
         )
 
-    def _find_window(self, grid: tuple[int, int]) -> Size:
+    def _find_window(self, stage: int, grid: tuple[int, int]) -> Size:
         """Returns the window of a stage built for a grid: where windows shrink, so do their bias tables."""
         if not self.convention.window.startswith("shrink"):
-            return self.config.window_size
-        return fit_window(grid, self.config.window_size, self.convention)
+            return self.config.windows[stage]
+        return fit_window(grid, self.config.windows[stage], self.convention)
 
 
 def drop_path_rates(rate: float, depths: Sequence[int]) -> list[list[float]]:

@@ -96,6 +96,8 @@ def _write_pair(size: Any) -> str:
 def write_config(config: SwinConfig) -> Words:
     """Returns the words of a configuration; what is None or empty is absent.
 
+    The windows of the stages, where they differ, are separated by spaces.
+
     >>> write_config(SwinConfig())["config.depths"], write_config(SwinConfig())["config.window_size"]
     ('2,2,6,2', '7,7')
     """
@@ -104,7 +106,11 @@ def write_config(config: SwinConfig) -> Words:
         value = getattr(config, field.name)
         if value is None or value == ():
             continue
-        if field.name in PAIRS:
+        if field.name == "window_size" and len(set(config.windows)) > 1:
+            word = " ".join(map(_write_pair, config.windows))
+        elif field.name == "window_size":
+            word = _write_pair(config.windows[0])
+        elif field.name in PAIRS:
             word = _write_pair(value)
         elif isinstance(value, bool):
             word = str(int(value))
@@ -129,7 +135,9 @@ def read_config(words: Mapping[str, str], kind: type[SwinConfig] = SwinConfig) -
         if (word := words.get(f"config.{field.name}")) is None:
             continue
         written = str(field.type)
-        if field.name in PAIRS or written.startswith("tuple"):
+        if " " in word and field.name == "window_size":
+            values[field.name] = tuple(tuple(map(int, pair.split(","))) for pair in word.split())
+        elif field.name in PAIRS or written.startswith("tuple"):
             values[field.name] = tuple(map(int, word.split(",")))
         elif written == "str":
             values[field.name] = word

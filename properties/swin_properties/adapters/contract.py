@@ -356,8 +356,8 @@ def _refuse_network(
     if isinstance(config, SwinV2Config) and convention.grid == "built-nominal":
         rules_v2.nominal_grid(config, len(config.depths) - 1)
     grid = rules.token_grid(images.shape[2:], config.patch_size, convention)
-    for stage in range(len(config.depths)):
-        _refuse_blocks(convention, grid, config.window_size)
+    for stage, window in enumerate(config.windows):
+        _refuse_blocks(convention, grid, window)
         if stage < len(config.depths) - 1:
             grid = rules.merged_grid(grid, convention)
 

@@ -69,6 +69,6 @@ def _as_pair(name: str, value: Any) -> Any:
             value,
             image_size=pair(value.image_size),
             patch_size=pair(value.patch_size),
-            window_size=pair(value.window_size),
+            window_size=value.windows if len(set(value.windows)) > 1 else value.windows[0],
         )
     return value

@@ -9,11 +9,11 @@ from functools import partial
 from typing import Any
 
 import torch
-from swin_weights import RECOMPUTED, from_layout
+from swin_weights import RECOMPUTED
 from swin_weights.layout_names import names_in
-from swin_weights.layouts import rename_weights
-from swin_weights.reading import unwrap
+from swin_weights.layouts import official_name, rename_weights, restore_names
 from swin_weights.recognise import recognise_layout
+from swin_weights.wrappers import find_swin
 from torch import Tensor, nn
 
 from swin_properties.adapters.answers import read_reason
@@ -45,10 +45,9 @@ class RecordedModule(TorchAdapter):
         self.module = module.eval()
         self.name = name
         try:
-            flat, _ = unwrap(self._read_state(), name)
-            self.layout = recognise_layout(flat)
-            self.names = names_in(self.layout, flat)
-            self.prefix = _find_prefix(module.state_dict(), flat)
+            self.found = find_swin(self._read_state(), name)
+            self.layout = recognise_layout(self.found.weights)
+            self.names = names_in(self.layout, self.found.weights)
             self.weights = self._read_weights()
         except ValueError as error:
             raise ValueError(
@@ -89,13 +88,19 @@ class RecordedModule(TorchAdapter):
             ) from None
 
     def _load(self, weights: Mapping[str, Any]) -> None:
-        held = {key.removeprefix(self.prefix): x for key, x in self.module.named_parameters()}
+        parameters = dict(self.module.named_parameters())
+        held = {
+            key: parameters.pop(own)
+            for key in self.found.weights
+            if (own := self.found.place(key)) in parameters
+        }
         embedding = held.get("absolute_pos_embed")
         grid = tuple(embedding.shape[2:]) if embedding is not None and embedding.ndim == 4 else None
         tensors = {key: self._tensor(x) for key, x in weights.items()}
         given = rename_weights(tensors, self.names, self.layout, grid)  # type: ignore[arg-type]
-        given |= {key: x for key, x in held.items() if _is_output_norm(key)}
-        self.holding(self.module, {f"{self.prefix}{key}": x for key, x in given.items()})
+        norms = (key for key in held if _is_output_norm(official_name(key, self.names) or ""))
+        given |= {key: held[key] for key in norms}
+        self.holding(self.module, {self.found.place(key): x for key, x in given.items()} | parameters)
         self.weights = self._read_weights()
 
     def _read_state(self) -> dict[str, Any]:
@@ -103,9 +108,10 @@ class RecordedModule(TorchAdapter):
 
     def _read_weights(self) -> dict[str, Any]:
         """Returns the weights by their official names, without what sizes alone determine."""
-        flat = {key.removeprefix(self.prefix): x for key, x in self._read_state().items()}
+        state = self._read_state()
+        flat = {key: state[self.found.place(key)] for key in self.found.weights}
         parameters = {key: x for key, x in flat.items() if key.split(".")[-1] not in RECOMPUTED}
-        official = from_layout(parameters, self.layout)
+        official = restore_names(parameters, self.names, self.layout)
         return {key: x for key, x in official.items() if not _is_output_norm(key)}
 
     def _make_digests(self) -> dict[str, Any]:
@@ -141,12 +147,11 @@ class RecordedModule(TorchAdapter):
                 part: next(iter(rename_weights({f"{official}.{name}.weight": 0}, self.names, self.layout)))
                 for part, name in ((".norm1", "norm1"), (".norm2", "norm2"), (".attn", "attn.proj"))
             }
-            paths = {part: leaf.removesuffix(".weight") for part, leaf in leaves.items()}
+            paths = {part: self.found.place(leaf).removesuffix(".weight") for part, leaf in leaves.items()}
             paths[""] = paths[".norm1"].rpartition(".")[0]
-            paths[".attn"] = ".".join(paths[".attn"].split(".")[: paths[""].count(".") + 2])
-            found[official] = {
-                part: self.module.get_submodule(f"{self.prefix}{path}") for part, path in paths.items()
-            }
+            inside = paths[""].count(".") + (3 if ".w_msa." in paths[".attn"] else 2)  # what is given windows
+            paths[".attn"] = ".".join(paths[".attn"].split(".")[:inside])
+            found[official] = {part: self.module.get_submodule(path) for part, path in paths.items()}
         return found
 
 
@@ -177,12 +182,6 @@ def find_module(found: Any, name: str) -> RecordedModule | None:
 def _as_array(x: Tensor) -> Any:
     wide = x.double() if x.dtype == torch.float64 else x.float() if x.is_floating_point() else x
     return wide.detach().cpu().numpy()
-
-
-def _find_prefix(state: Mapping[str, Any], flat: Mapping[str, Any]) -> str:
-    """Returns what stands before every name of a module's weights."""
-    first = next(iter(flat))
-    return next(key for key in state if key.endswith(first)).removesuffix(first)
 
 
 def _is_output_norm(name: str) -> bool:

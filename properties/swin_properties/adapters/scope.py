@@ -328,7 +328,7 @@ class _Call:
             if label in self.given:
                 yield pair(self.given[label])
         if self.config:
-            yield pair(self.config.window_size)
+            yield from self.config.windows
 
     def image(self) -> Pair | None:
         """Returns the size of the images, if it is given any."""

@@ -110,11 +110,15 @@ def add_device(command: argparse.ArgumentParser) -> None:
 
 def add_photograph(command: argparse.ArgumentParser) -> None:
     """Adds the arguments that say which photograph a network is given, and which network it is."""
-    config = "the network: a name such as swin_t, or a JSON file (default: the checkpoint's, else swin_t)"
+    config = "the network: a name such as swin_t, or a JSON file (default: the checkpoint's, else swin_t); "
+    config += "beside a checkpoint the file says the fields that the checkpoint does not hold"
     command.add_argument("--config", help=config)
     image = "the photograph: JPEG, PNG, WebP, TIFF, GIF, BMP or PPM"
     command.add_argument("--image", required=True, metavar="FILE", help=image)
-    checkpoint = "the weights, a file or a folder (default: random weights)"
+    checkpoint = (
+        "the weights, a file or a folder (default: random weights); FILE:NAME is the Swin of that name "
+    )
+    checkpoint += "in a file that holds several, such as training.pth:teacher"
     command.add_argument("--checkpoint", metavar="PATH", help=checkpoint)
     size = "the image's side, if the checkpoint does not say it"
     command.add_argument("--image-size", type=int, metavar="PIXELS", help=size)

@@ -116,7 +116,8 @@ class Steps:
         self.swin = V2AsV1(swin) if self.is_v2 else swin
         self.config = config
         self.grids = stage_grids(config, convention)
-        self.windows = [stage_window(grid, config.window_size, convention) for grid in self.grids]
+        stages = zip(self.grids, config.windows, strict=True)
+        self.windows = [stage_window(grid, window, convention) for grid, window in stages]
         shifts = zip(self.grids, self.windows, strict=True)
         self.shifts = [stage_shift(grid, window, convention) for grid, window in shifts]
 
@@ -139,7 +140,8 @@ class Steps:
         x = self.step(before, x, params["before"])
         depth, heads = self.config.depths[stage], self.config.num_heads[stage]
         blocks = {"blocks": params["blocks"]}
-        return swin.swin_stage(x, blocks, depth, heads, self.config.window_size, **self.find_scale(place))
+        window = self.config.windows[stage]
+        return swin.swin_stage(x, blocks, depth, heads, window, **self.find_scale(place))
 
     def walk(self, images: Any, params: Any) -> list[Any]:
         """Computes all steps, each from the last one's result, and returns the result of each."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,10 +14,10 @@ from typing import Any
 import numpy as np
 import swin_weights
 from PIL import Image
-from swin_reference.config import SwinConfig, config_values
-from swin_reference.config_files import load_config
+from swin_reference.config import SwinConfig
+from swin_reference.config_files import load_config, load_fields
 from swin_reference.config_v2 import SwinV2Config
-from swin_reference.outside import one_sentence, read_bytes
+from swin_reference.outside import one_sentence, read_bytes, refusal
 from swin_reference.parameters import hot_parameters
 from swin_reference.parameters_v2 import network_shapes
 from swin_reference.sizes import pair
@@ -69,26 +70,47 @@ def load_weights(path: str | None, config_name: str | None, image_size: int | No
     """Returns the weights of a checkpoint, or random ones if there is no checkpoint.
 
     The configuration is the one that the checkpoint shows, changed by what ``config_name`` and ``image_size``
-    say.
+    say; a JSON file may say a few fields.
 
     Errors: ``ValueError`` for a configuration or a checkpoint that does not fit, or if nothing says how large
     the images are.
     """
-    named = None if config_name is None else load_config(config_name)
-    said: dict[str, Any] = {} if named is None else config_values(named)
-    if image_size is not None:
-        said["image_size"] = image_size
+    said: dict[str, Any] = {} if image_size is None else {"image_size": image_size}
     if path is None:
-        config = replace(named or load_config("swin_t"), **said)
+        config = replace(load_config(config_name or "swin_t"), **said)
         flat = swin_weights.flatten(hot_parameters(network_shapes(config), seed))
         return Weights(flat, config, f"random weights, seed {seed}")
-    found = swin_weights.load(path, **said)
+    given = {} if config_name is None else load_fields(config_name)
+    try:
+        found = swin_weights.load(path, **given | said)
+    except ValueError as error:
+        raise refusal(tell_option(str(error)), *getattr(error, "__notes__", [])) from None
     if "image_size" in found.unknown:
         raise ValueError(
             f"a photograph is resized to the image size of the network, {path} does not say that size: "
             "give it as --image-size"
         )
-    return Weights(found.weights, found.config, "; ".join((f"{path}, {found.layout} layout", *found.notes)))
+    notes = [*found.notes]
+    if "pretrained_window_sizes" in found.unknown:
+        notes.append(
+            "it does not say pretrained_window_sizes, the windows of training: those that are used are "
+            "taken; others go into a JSON file for --config"
+        )
+    return Weights(found.weights, found.config, "; ".join((f"{path}, {found.layout} layout", *notes)))
+
+
+def tell_option(sentence: str) -> str:
+    """Returns a sentence of `swin_weights.load` with a command's way to give the field that it asks for.
+
+    >>> tell_option("w.pth does not say it: pass window_size=(height, width)")
+    'w.pth does not say it: give a JSON file with {"window_size": [height, width]} as --config'
+    """
+
+    def tell(match: re.Match[str]) -> str:
+        value = "[height, width]" if match[2] else "..."
+        return f'give a JSON file with {{"{match[1]}": {value}}} as --config'
+
+    return re.sub(r"pass (\w+)=(\(height, width\))?", tell, sentence)
 
 
 def predict(implementation: Implementation, weights: Weights, image: str) -> Prediction:

@@ -340,7 +340,7 @@ def test_names_may_have_a_prefix(folder: Path) -> None:
     from swin_properties.adapters.load import load_network
 
     network = load_network(f"{folder / 'networks.py'}:wrapped")
-    assert (network.prefix, network.layout) == ("module.", "official")
+    assert (network.found.prefix, network.layout) == ("module.", "official")
 
 
 @pytest.mark.parametrize("words", [(), ("--load-weights",)])

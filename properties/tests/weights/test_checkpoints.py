@@ -110,10 +110,13 @@ def test_wrappers_are_opened(tmp_path: Path) -> None:
         ({"model": state, "epoch": 3}, ()),
         ({"state_dict": wide, "arch": "swin", "metric": 1.0}, ()),
         ({"model_ema": {"module": state}}, ()),
-        ({"model": wide, "model_ema": state}, ("model is read, model_ema left out",)),
+        (
+            {"model": wide, "model_ema": state},  # the same weights
+            (f"left out: {len(FLAT)} weights outside model., model_ema.*",),
+        ),
         (
             {"state_dict": detector},
-            ("2 weights outside backbone. are left out: neck.*, rpn_head.*",),
+            ("left out: 2 weights outside state_dict.backbone., state_dict.neck.*, state_dict.rpn_head.*",),
         ),
     ):
         torch.save(held, tmp_path / "wrapped.pth")
@@ -164,7 +167,11 @@ def test_a_window_that_is_no_square_is_asked_for(tmp_path: Path) -> None:
 def faulty(layout: str, fault: str) -> tuple[dict[str, Any], str]:
     """A checkpoint with one fault, and what must be said of it."""
     flat = swin_weights.to_layout(FLAT, layout)
-    name = next(name for name in reversed(flat) if "fc2.weight" in name or "mlp.3.weight" in name)
+    name = next(
+        name
+        for name in reversed(flat)
+        if name.endswith(("fc2.weight", "mlp.3.weight", "ffn.layers.1.weight"))
+    )
     x = flat[name]
     if fault == "missing":
         return {key: y for key, y in flat.items() if key != name}, f"missing {name}"
@@ -221,7 +228,6 @@ def test_buffers_are_compared_and_a_mask_shows_the_image(tmp_path: Path) -> None
     for wrong in (
         {INDEX: index[::-1]},
         {INDEX: index.T},
-        {INDEX: swin.relative_position_index(3)},
         {MASK: masks[MASK][:, ::-1]},
         {MASK: masks[MASK][::-1]},
         {MASK: -masks[MASK]},
@@ -231,6 +237,14 @@ def test_buffers_are_compared_and_a_mask_shows_the_image(tmp_path: Path) -> None
         (name,) = wrong
         with pytest.raises(ValueError, match=rf"{name} differ"):
             swin_weights.load(write(tmp_path / "w.npz", FLAT | masks | wrong))
+    for stale in (
+        {INDEX: swin.relative_position_index(3)},
+        {MASK: np.where(swin.shifted_window_mask(30, 15, 3, 1) == 0, 0, -100)},
+    ):
+        (name,) = stale
+        found = swin_weights.load(write(tmp_path / "w.npz", FLAT | masks | stale))
+        same(found.weights, FLAT)
+        assert found.notes == (f"{name}: left out, of another window than 4x4",)
     flat = swin_weights.to_layout(FLAT | {INDEX: index}, "torchvision")
     same(swin_weights.load(write(tmp_path / "w.npz", flat)).weights, FLAT)
 
@@ -243,6 +257,18 @@ def test_transformers_older_names_are_read_and_named(prefix: str, tmp_path: Path
     del theirs[name]
     with pytest.raises(ValueError, match=f"parameters: missing {name}$"):
         swin_weights.load(write(tmp_path / "w.npz", theirs))
+
+
+def test_mmpretrains_variants_are_read(tmp_path: Path) -> None:
+    """A backbone of mmdetection has no prefix and a norm for each stage; an old file numbers no norm."""
+    theirs = swin_weights.to_layout(FLAT, "mmpretrain")
+    older = {name.replace("backbone.norm2.", "backbone.norm."): x for name, x in theirs.items()}
+    same(swin_weights.load(write(tmp_path / "w.npz", older)).weights, FLAT)
+    bare = {name.removeprefix("backbone."): x for name, x in theirs.items() if not name.startswith("head.")}
+    norm = {"norm0.weight": np.arange(8.0), "norm0.bias": np.ones(8)}
+    found = swin_weights.load(write(tmp_path / "w.npz", bare | norm))
+    same(found.weights, HEADLESS)
+    same(found.others, norm)
 
 
 def test_transformers_directory(tmp_path: Path) -> None:
@@ -297,11 +323,13 @@ def test_files_that_are_no_checkpoint(tmp_path: Path) -> None:
                 swin_weights.load(tmp_path / name)
             assert "\n" not in str(caught.value)
     (tmp_path / "w.h5").write_bytes(b"")
+    (tmp_path / "w.txt").write_bytes(b"")
     (tmp_path / "no").mkdir()
     np.savez(tmp_path / "objects.npz", a=np.array([{}], dtype=object))
     for name, sentence in (
         ("absent.npz", "an existing file"),
-        ("w.h5", "a checkpoint is .npz, .safetensors, .pth"),
+        ("w.h5", "it is Keras's"),
+        ("w.txt", "a checkpoint is .npz, .safetensors, .pth"),
         ("no", "config.json"),
         ("objects.npz", "does not read as"),
     ):
@@ -314,7 +342,7 @@ def test_files_that_are_no_checkpoint(tmp_path: Path) -> None:
     [
         "layers.0.blocks.0.attn.logit_scale",
         "layers.0.blocks.0.attn.cpb_mlp.0.weight",
-        "encoder.layers.0.blocks.0.attention.self.continuous_position_bias_mlp.0.bias",
+        "layers.0.blocks.0.attn.continuous_position_bias_mlp.0.bias",
     ],
 )
 def test_weights_of_both_versions_are_refused(name: str, tmp_path: Path) -> None:
@@ -327,7 +355,7 @@ def test_weights_of_both_versions_are_refused(name: str, tmp_path: Path) -> None
     [
         ({"conv1.weight": np.ones(1)}, "none of its 1 names is of one, the first is conv1.weight"),
         ({}, "holds something else"),
-        ({"layers.0.blocks.0.mlp.fc1.bias": np.ones(4)}, "embed_dim is read from .* pass embed_dim="),
+        ({"layers.0.blocks.0.attn.proj.bias": np.ones(4)}, "embed_dim is read from .* pass embed_dim="),
     ],
 )
 def test_what_is_no_swin(held: dict[str, Any], sentence: str, tmp_path: Path) -> None:
@@ -384,10 +412,10 @@ def test_a_network_built_for_small_images(tmp_path: Path) -> None:
         for k, m in ((0, 4), (2, 2))
     }
     write(path, flat | index)
-    with pytest.raises(
-        ValueError, match=r"misshaped .*table \(9, 4\), not \(49, 4\).* convention='official'"
-    ):
-        swin_weights.load(path)
+    found = swin_weights.load(path)
+    same(found.weights, flat)
+    assert found.config.window_size == ((4, 4), (4, 4), (2, 2))
+    assert "windows 4x4, 4x4, 2x2; if a network for small images shrank them, pass" in found.notes[0]
     with pytest.raises(ValueError, match=r"official convention builds .* pass image_size="):
         swin_weights.load(path, convention="official")
     found = swin_weights.load(path, convention="official", image_size=(16, 32))

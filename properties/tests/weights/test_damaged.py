@@ -352,7 +352,7 @@ def test_each_weight_is_in_the_shard_that_the_index_says(tmp_path: Path) -> None
 
 
 def test_a_sentence_about_very_many_names_is_short_and_its_note_has_more(tmp_path: Path) -> None:
-    strange = {f"strange{number}\x1b[31m.weight": np.ones(1) for number in range(3000)}
+    strange = {f"layers.0.strange{number}\x1b[31m.weight": np.ones(1) for number in range(3000)}
     np.savez(tmp_path / "w.npz", **(FLAT | strange))
     said = refuse(tmp_path / "w.npz", "w.npz.*exactly the model's parameters")
     assert "strange0\\x1b" in said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import pathlib
 import re
@@ -44,8 +45,6 @@ class Python(Shell):
 class CfgNode(dict):  # type: ignore[type-arg]
     """A configuration as yacs keeps it: a dict with attributes."""
 
-    __module__ = "yacs.config"
-
     def __init__(self) -> None:
         super().__init__(MODEL={"TYPE": "swin"})
         self.__dict__["__immutable__"] = False
@@ -74,20 +73,24 @@ def test_the_command_runs_no_code_either(tmp_path: Path, capsys: pytest.CaptureF
     assert not (tmp_path / "proof").exists()
 
 
-@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize(
+    ("home", "old"),
+    [("yacs.config", False), ("yacs.config", True), ("lightning_fabric.utilities.data", False)],
+)
 def test_a_training_file_is_read_without_its_configuration(
-    old: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    home: str, old: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module = types.ModuleType("yacs.config")
+    module = types.ModuleType(home)
     module.CfgNode = CfgNode  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "yacs", types.ModuleType("yacs"))
-    monkeypatch.setitem(sys.modules, "yacs.config", module)
+    monkeypatch.setattr(CfgNode, "__module__", home)
+    for name in itertools.accumulate(home.split("."), "{}.{}".format):
+        monkeypatch.setitem(sys.modules, name, module if name == home else types.ModuleType(name))
     held = {"model": STATE, "config": CfgNode(), "epoch": 1, "args": argparse.Namespace(lr=0.1)}
     torch.save(held, tmp_path / "training.pth", _use_new_zipfile_serialization=not old)
     monkeypatch.setattr(CfgNode, "__setstate__", lambda *_: pytest.fail("it was run"), raising=False)
     found = swin_weights.load(tmp_path / "training.pth")
     assert all(np.array_equal(found.weights[name], x) for name, x in FLAT.items())
-    assert found.notes == ("its configuration (yacs.config.CfgNode, argparse.Namespace) is left out",)
+    assert found.notes == (f"its configuration ({home}.CfgNode, argparse.Namespace) is left out",)
 
 
 class Named:

@@ -103,8 +103,9 @@ def swin_features(images: Any, params: Params, config: SwinConfig, kept: Any = N
         x = x + params["absolute_pos_embed"][0].reshape(x.shape[1:])
     maps: list[Any] = []
     factors = kept or [None] * len(config.depths)
-    for layer, heads, kept_stage in zip(params["layers"], config.num_heads, factors, strict=True):
-        maps.append(_stage(x, layer, heads, config.window_size, convention, kept_stage, config.qk_scale))
+    stages = zip(params["layers"], config.num_heads, config.windows, factors, strict=True)
+    for layer, heads, window, kept_stage in stages:
+        maps.append(_stage(x, layer, heads, window, convention, kept_stage, config.qk_scale))
         x = patch_merging(maps[-1], layer["downsample"]) if "downsample" in layer else maps[-1]
     return maps
 

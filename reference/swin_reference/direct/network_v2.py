@@ -89,9 +89,9 @@ def swin_v2_features(images: Any, params: Params, config: SwinV2Config, kept: An
     if convention.grid == "built-nominal":  # once for the configuration's images
         sides = list(zip(two(config.image_size), two(config.patch_size), strict=True))
         grids = [tuple(side // (patch * 2**k) for side, patch in sides) for k in range(len(config.depths))]
-    stages = zip(params["layers"], config.num_heads, factors, trained, grids, strict=True)
-    for layer, heads, kept_stage, window, grid in stages:
-        maps.append(_stage(x, layer, heads, config.window_size, convention, kept_stage, window or None, grid))
+    stages = zip(params["layers"], config.num_heads, config.windows, factors, trained, grids, strict=True)
+    for layer, heads, window, kept_stage, before, grid in stages:
+        maps.append(_stage(x, layer, heads, window, convention, kept_stage, before or None, grid))
         x = swin_v2_patch_merging(maps[-1], layer["downsample"]) if "downsample" in layer else maps[-1]
     return maps
 

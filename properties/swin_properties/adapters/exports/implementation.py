@@ -264,10 +264,18 @@ def _load_checkpoint(path: str, shape: tuple[int | None, ...], found: Recovered 
 
 
 def describe_sizes(config: SwinConfig, weights: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the fields of `NetCase` for a configuration."""
+    """Returns the fields of `NetCase` for a configuration.
+
+    Errors: ``ValueError`` for windows that differ from stage to stage.
+    """
+    if len(set(config.windows)) > 1:
+        raise ValueError(
+            "an exported model is judged with one window for all stages, this one has "
+            f"{', '.join(f'{height}x{width}' for height, width in config.windows)}: judge it by an adapter"
+        )
     return {
         "patch": pair(config.patch_size),
-        "window": pair(config.window_size),
+        "window": config.windows[0],
         "depths": config.depths,
         "heads": config.num_heads,
         "embed_dim": config.embed_dim,

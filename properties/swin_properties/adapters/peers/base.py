@@ -98,7 +98,7 @@ class NoSingleTokens:
         given = dict(label_arguments(name, args))
         windows = [two(given["window_size"])] if "window_size" in given else []
         if "config" in given:
-            windows = [two(given["config"].window_size)]
+            windows = list(given["config"].windows)
         if name in V2_NAMES.values() and any(1 in window for window in windows):
             return "windows of two tokens or more along each axis only"
         return None
@@ -171,7 +171,8 @@ def embeds_whole_patches(config: Any) -> None:
 
 
 def two(size: Any) -> tuple[int, int]:
-    """A size as (height, width)."""
+    """A size as (height, width); a window for each stage is not offered."""
+    only(not isinstance(size, tuple) or not isinstance(size[0], tuple), "one window for all stages")
     return size if isinstance(size, tuple) else (size, size)
 
 

@@ -152,7 +152,7 @@ class Timm(Peer):
             embed_dim=config.embed_dim,
             depths=config.depths,
             num_heads=config.num_heads,
-            window_size=two(config.window_size),
+            window_size=config.windows if len(set(config.windows)) > 1 else config.windows[0],
             mlp_ratio=config.mlp_ratio,
             qkv_bias=config.qkv_bias,
             drop_path_rate=0.0,

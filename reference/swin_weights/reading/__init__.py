@@ -8,29 +8,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from swin_reference.outside import one_sentence, open_file, read_json, refusal
 
-from swin_weights.archives import read_npz
-from swin_weights.pickles import as_array, read_torch
-
-WRAPPERS = ("model", "state_dict", "module", "model_ema", "state_dict_ema")
-"""The keys under which training files keep the weights; the first one found is used."""
-
-PREFIXES = ("module.", "_orig_mod.", "backbone.")
-"""The prefixes that parallel training, compilation and detectors put before every name."""
+from swin_weights.reading.archives import read_npz
+from swin_weights.reading.foreign import refuse_file, refuse_folder
+from swin_weights.reading.pickles import read_torch
 
 TORCH = (".pth", ".pt", ".bin", ".ckpt", ".tar")
 
-
-DEEPEST = 8
-"""The most wrappers around each other."""
-
 MOST_NAMES = 20_000
-"""The most weights of a checkpoint."""
-
-LONGEST_SIDE = 2**24
-"""The most numbers along one side of a weight."""
+"""The most names in an index of shards."""
 
 
 def read(path: Path) -> tuple[Any, dict[str, Any], list[str]]:
@@ -57,64 +44,11 @@ def _read_file(path: Path) -> tuple[Any, list[str]]:
         if path.suffix in TORCH:
             with one_sentence(f"{path.name} does not read as a file of weights alone"):
                 return read_torch(path, file)
+    refuse_file(path)
     raise refusal(
         f"a checkpoint is .npz, .safetensors, {', '.join(TORCH)} or a directory of transformers', got "
         f"{path.name}: convert it to one of these"
     )
-
-
-def unwrap(held: Any, source: str) -> tuple[dict[str, Any], list[str]]:
-    """Returns the weights without the dicts and prefixes around them, and notes on what was left out.
-
-    Errors: ``ValueError`` if what is inside does not map names to arrays.
-
-    >>> unwrap({"model": {"module.head.bias": np.zeros(1)}, "epoch": 3}, "x.pth")
-    ({'head.bias': array([0.])}, [])
-    >>> unwrap({"backbone.norm.bias": np.zeros(1), "neck.bias": np.zeros(1)}, "x.pth")[1]
-    ['1 weights outside backbone. are left out: neck.*']
-    """
-    notes = []
-    for _ in range(DEEPEST):
-        if not isinstance(held, Mapping):
-            break
-        wrappers = [key for key in WRAPPERS if isinstance(held.get(key), Mapping)]
-        if not wrappers:
-            break
-        if wrappers[1:]:
-            notes.append(f"{wrappers[0]} is read, {', '.join(wrappers[1:])} left out")
-        held = held[wrappers[0]]
-    if not isinstance(held, Mapping) or not held:
-        raise ValueError(f"a checkpoint maps names to arrays, {source} holds something else: check the file")
-    if len(held) > MOST_NAMES:
-        raise ValueError(f"a checkpoint has at most {MOST_NAMES} weights, {source} has {len(held)}")
-    strange = [
-        _tell(name) for name, x in held.items() if not isinstance(name, str) or not hasattr(x, "shape")
-    ]
-    if strange:
-        raise ValueError(
-            f"a checkpoint maps names to arrays, {source} holds something else under {', '.join(strange)}: "
-            "save the model's state_dict alone"
-        )
-    flat = {name: _as_weight(name, x) for name, x in held.items()}
-    while prefix := next((p for p in PREFIXES if any(name.startswith(p) for name in flat)), None):
-        outside = [name for name in flat if not name.startswith(prefix)]
-        if outside:
-            groups = sorted({f"{name.partition('.')[0]}.*" for name in outside})
-            notes.append(f"{len(outside)} weights outside {prefix} are left out: {', '.join(groups)}")
-        flat = {name.removeprefix(prefix): x for name, x in flat.items() if name.startswith(prefix)}
-    return flat, notes
-
-
-def _tell(name: Any) -> str:
-    return name if isinstance(name, str) else f"a key that is a {type(name).__name__}"
-
-
-def _as_weight(name: str, x: Any) -> Any:
-    with one_sentence(name):
-        array = np.asarray(as_array(x))
-        if array.size == 0 or max(array.shape, default=1) > LONGEST_SIDE:
-            raise ValueError(f"no weight of a Swin has the shape {array.shape}")
-    return array
 
 
 def _read_safetensors(path: Path) -> dict[str, Any]:
@@ -140,6 +74,7 @@ def _read_bfloat16(path: Path) -> dict[str, Any]:
 
 def _read_directory(path: Path) -> tuple[Any, dict[str, Any], list[str]]:
     if not (path / "config.json").exists():
+        refuse_folder(path)
         raise refusal(f"a directory of transformers' holds config.json, {path} has none: check the path")
     described = _read_json(path / "config.json")
     for name in ("model.safetensors", "pytorch_model.bin"):

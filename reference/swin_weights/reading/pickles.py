@@ -13,9 +13,14 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from swin_weights.archives import check_archive
+import numpy as np
 
-CONFIGURATIONS = ("argparse", "yacs", "types", "easydict", "addict", "mmcv", "mmengine", "ml_collections")
+from swin_weights.reading.archives import check_archive
+
+CONFIGURATIONS = (
+    "argparse", "yacs", "types", "easydict", "addict", "mmcv", "mmengine", "ml_collections", "omegaconf",
+    "typing", "lightning", "lightning_fabric", "pytorch_lightning", "fvcore",
+)  # fmt: skip
 """The modules of the configurations that training code saves beside the weights."""
 
 OLD_PICKLES = 5
@@ -29,6 +34,39 @@ MOST_OPERATIONS = 2**20
 
 MOST_CLASSES = 16
 """The most classes that a configuration may have."""
+
+NUMPY = (
+    "numpy.dtype",
+    "numpy.ndarray",
+    *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
+)
+"""What a pickle of NumPy's numbers and arrays calls."""
+
+
+class Inert:
+    """Stands for one of `NUMPY` while a pickle is read: it keeps what it is given, and runs nothing."""
+
+    def __init__(self, *given: Any) -> None:
+        """Keeps the arguments."""
+        self.given = given
+        self.state: Any = ()
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+    def as_array(self) -> Any:
+        """Returns the array that a pickle of NumPy's describes.
+
+        Errors: ``ValueError`` for anything but an array of plain numbers.
+        """
+        try:
+            _, shape, dtype, fortran, content = self.state
+            kind = np.dtype(dtype.state[1].replace("|", "=") + dtype.given[0])
+            if kind.kind in "fiub" and isinstance(content, bytes):
+                return np.frombuffer(content, kind).reshape(shape, order="F" if fortran else "C")
+        except (AttributeError, IndexError, TypeError, ValueError):
+            pass
+        raise ValueError("it is no array of numbers: save it as a tensor")
 
 
 def read_torch(path: Path, file: BinaryIO) -> tuple[Any, list[str]]:
@@ -45,6 +83,11 @@ def read_torch(path: Path, file: BinaryIO) -> tuple[Any, list[str]]:
         raise ValueError(f"reading {path.name} needs torch: install it, or convert to .npz") from None
     if file.read(4) == b"PK\3\4":
         sizes = check_archive(file)
+        if any(name.endswith("constants.pkl") for name in sizes):
+            raise ValueError(
+                "it is a TorchScript archive, a program: `swin-oracle check` takes it as an implementation; "
+                "for a checkpoint, save its state_dict"
+            )
         with zipfile.ZipFile(file) as archive:
             for name in sizes:
                 if name.endswith(".pkl"):
@@ -123,7 +166,7 @@ def _load(file: BinaryIO, plain: list[str]) -> Any:
     with ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")  # the error says the same
-        known: Any = [(OrderedDict, name) for name in plain]
+        known: Any = [(OrderedDict, name) for name in plain] + [(Inert, name) for name in NUMPY]
         stack.enter_context(torch.serialization.safe_globals(known))
         return torch.load(file, map_location="cpu", weights_only=True)
 
@@ -176,10 +219,14 @@ def _check_storages(tensors: list[Any], sizes: dict[str, int]) -> None:
 
 
 def as_array(x: Any) -> Any:
-    """Returns a tensor as a NumPy array, another value as it is; bfloat16 becomes float32, which is exact.
+    """Returns a tensor, or an array in a pickle, as a NumPy array, another value as it is.
+
+    bfloat16 becomes float32, which is exact.
 
     Errors: ``ValueError`` for a tensor that NumPy cannot hold, and for one that repeats its numbers.
     """
+    if isinstance(x, Inert):
+        return x.as_array()
     try:
         import torch
     except ImportError:
