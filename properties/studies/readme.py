@@ -17,7 +17,8 @@ from swin_reference.config_v2 import SwinV2Config
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
-PAGES = (README, *(ROOT / "docs" / name for name in ("read-a-report.md", "find-where-it-differs.md")))
+PRINTED = "read-a-report.md", "find-where-it-differs.md", "judge-jax-and-keras.md"
+PAGES = (README, *(ROOT / "docs" / name for name in PRINTED))
 CALLABLES = ROOT / "docs" / "callables.md"
 CALLABLES_HEAD = """# The callables of an adapter
 

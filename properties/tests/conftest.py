@@ -17,6 +17,9 @@ import pytest
 # Set here, before PyTorch is imported; commands that tests start inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Keras asks for TensorFlow unless it is told another backend.
+os.environ.setdefault("KERAS_BACKEND", "torch")
+
 # A shell ignores these for what it starts in the background, and commands that tests start would inherit it.
 for number in (signal.SIGINT, signal.SIGHUP):
     if signal.getsignal(number) is signal.SIG_IGN:

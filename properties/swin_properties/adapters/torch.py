@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from copy import copy
-from functools import wraps
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -12,8 +11,8 @@ import torch
 from swin_weights import flatten
 from torch import Tensor, nn
 
-from swin_properties.adapters.contract import CONTRACT
 from swin_properties.adapters.layouts import find_larger, find_offset
+from swin_properties.adapters.on_tensors import Names, OnTensors, check_parameters, convert_each
 from swin_properties.adapters.replay import Replay
 
 PRECISIONS = {
@@ -24,13 +23,10 @@ PRECISIONS = {
 }
 """The precisions that torch computes in, by name."""
 
-Names = Callable[[dict[str, Any]], dict[str, Any]]
-"""From a flat dict with the official checkpoint's names to one with a module's own."""
-
 Module = TypeVar("Module", bound=nn.Module)
 
 
-class TorchAdapter:
+class TorchAdapter(OnTensors):
     """What torch code offers to be judged by, in one precision on one device.
 
     Subclass it and write the callables you offer for tensors, under their names in the adapter: what
@@ -46,38 +42,16 @@ class TorchAdapter:
     array([[0., 2.]], dtype=float32)
     """
 
+    framework = "torch"
     precisions: dict[str, torch.dtype] = PRECISIONS
-    """The precisions that it offers, with the type of their tensors."""
 
     ways_to_modules: tuple[str, ...] = ("loaded", "holding")
     """The methods that give a module holding given parameters: `prepare` calls them once."""
 
-    def __init__(self, precision: str = "float32", device: str = "cpu") -> None:
-        """``precision`` is what it computes in."""
-        if precision not in self.precisions:
-            raise ValueError(
-                f"torch computes in {', '.join(self.precisions)}, got {precision!r}: use one of these"
-            )
+    def _set(self, precision: str, device: str) -> None:
+        super()._set(precision, device)
         if precision == "float64" and torch.device(device).type == "mps":
             raise ValueError("torch has no float64 on mps, got float64: use another --dtype or --device")
-        self.precision = precision
-        self.device = device
-
-    def __init_subclass__(cls) -> None:
-        """Makes the callables that a subclass writes for tensors take and give arrays."""
-        for name in CONTRACT.keys() & vars(cls).keys():
-            if callable(vars(cls)[name]):  # None withdraws a callable
-                setattr(cls, name, _on_arrays(vars(cls)[name]))
-
-    def with_precision(self, name: str) -> Any:
-        """The same adapter in another precision.
-
-        >>> TorchAdapter().with_precision("bfloat16").precision
-        'bfloat16'
-        """
-        other = copy(self)
-        TorchAdapter.__init__(other, name, self.device)
-        return other
 
     def with_device(self, name: str) -> Any:
         """The same adapter on another device: cpu, cuda or mps.
@@ -95,7 +69,7 @@ class TorchAdapter:
             raise ValueError(f"a device is one that torch sees, here {seen}, got {name!r}: use one of these")
         forbid_tf32(name)
         other = copy(self)
-        TorchAdapter.__init__(other, self.precision, name)
+        other._set(self.precision, name)
         return other
 
     def loaded(
@@ -136,7 +110,8 @@ class TorchAdapter:
         tensor([2.])
         tensor([3.])
         """
-        _check_names(module, given)
+        parameters, buffers = dict(module.named_parameters()), dict(module.named_buffers())
+        check_parameters(type(module).__name__, parameters | buffers, given, optional=buffers)
         for name, tensor in given.items():
             owner, _, own = name.rpartition(".")
             holder = module.get_submodule(owner)
@@ -191,6 +166,13 @@ class TorchAdapter:
         work(), work()  # loads the modules, then sees that they are not made again
         return work
 
+    def _has_tensors(self, args: tuple[Any, ...]) -> bool:
+        return any(isinstance(value, Tensor) for value in args)
+
+    def _answer(self, on_tensors: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        with torch.no_grad():
+            return self._arrays(on_tensors(self, *self._tensors(args), **self._tensors(kwargs)))
+
     def _run(self, name: str, *args: Any, **kwargs: Any) -> Any:
         with torch.no_grad():
             return getattr(type(self), name).__wrapped__(self, *args, **kwargs)
@@ -203,7 +185,7 @@ class TorchAdapter:
     def _tensors(self, value: Any, leaf: bool = False) -> Any:
         """Arrays, at any level, as tensors; as a ``leaf`` those of floats collect a gradient."""
         if not isinstance(value, np.ndarray):
-            return _each(lambda child: self._tensors(child, leaf), value)
+            return convert_each(lambda child: self._tensors(child, leaf), value)
         larger = find_larger(value)
         if larger is None or min(value.strides) < 0:  # which torch does not take
             return self._tensor(value).requires_grad_(leaf and value.dtype.kind == "f")
@@ -219,7 +201,7 @@ class TorchAdapter:
     def _arrays(self, value: Any) -> Any:
         """Tensors, at any level, as NumPy arrays: float64 in float64, other floats as float32."""
         if not isinstance(value, Tensor):
-            return _each(self._arrays, value)
+            return convert_each(self._arrays, value)
         wide = torch.float64 if self.precision == "float64" else torch.float32
         tensor = value.detach().to(wide) if value.is_floating_point() else value
         return tensor.cpu().numpy()
@@ -232,27 +214,6 @@ def forbid_tf32(device: str) -> None:
         torch.backends.cuda.matmul.fp32_precision = cudnn.conv.fp32_precision = "ieee"
 
 
-def _on_arrays(on_tensors: Callable[..., Any]) -> Callable[..., Any]:
-    """A method written for tensors, as one that takes and gives arrays; given tensors, it stays as it was."""
-
-    @wraps(on_tensors)
-    def on_arrays(self: TorchAdapter, /, *args: Any, **kwargs: Any) -> Any:
-        if any(isinstance(value, Tensor) for value in args):
-            return on_tensors(self, *args, **kwargs)
-        with torch.no_grad():
-            return self._arrays(on_tensors(self, *self._tensors(args), **self._tensors(kwargs)))
-
-    return on_arrays
-
-
-def _each(convert: Callable[[Any], Any], value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: convert(child) for key, child in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(convert(child) for child in value)
-    return value
-
-
 def _backward(outputs: Any, cotangents: Any) -> None:
     """Backward from the scalar <cotangents, outputs>; with cotangents of its own, torch loads sympy first."""
     pairs = [(outputs, cotangents)] if isinstance(outputs, Tensor) else zip(outputs, cotangents, strict=True)
@@ -263,28 +224,11 @@ def _clear(value: Any) -> None:
     """Forgets what the leaves of a value, at any level, have collected."""
     if isinstance(value, Tensor):
         value.grad = None
-    _each(_clear, value)
+    convert_each(_clear, value)
 
 
 def _gradient(leaf: Any) -> Any:
     """What a leaf has collected, zeros if nothing; None for what has no gradient."""
     if isinstance(leaf, Tensor):
         return torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
-    return _each(_gradient, leaf) if isinstance(leaf, (Mapping, list)) else None
-
-
-def _check_names(module: nn.Module, given: Mapping[str, Tensor]) -> None:
-    expected = dict(module.named_parameters())
-    buffers = dict(module.named_buffers())
-    owned = expected | buffers
-    faults = {
-        "missing": [name for name in expected if name not in given],
-        "extra": [name for name in given if name not in owned],
-        "misshaped": [
-            f"{name} {tuple(x.shape)}, not {tuple(owned[name].shape)}"
-            for name, x in given.items()
-            if name in owned and x.shape != owned[name].shape
-        ],
-    }
-    if found := [f"{fault} {', '.join(names)}" for fault, names in faults.items() if names]:
-        raise ValueError(f"a {type(module).__name__} holds exactly the given parameters: {'; '.join(found)}")
+    return convert_each(_gradient, leaf) if isinstance(leaf, (Mapping, list)) else None

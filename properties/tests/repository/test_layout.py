@@ -23,11 +23,13 @@ FORBIDDEN = {
     "swin_reference": {"swin_weights", "swin_properties", "swin_torch", "swin_timing"} | TOOLS,
     "swin_weights": {"swin_properties", "swin_torch", "swin_timing"} | TOOLS,
     "swin_torch": {"swin_properties", "swin_timing"} | TOOLS,
-    "swin_properties": {"swin_torch", "torch", "benchmarks"},
+    "swin_properties": {"swin_torch", "torch", "jax", "keras", "benchmarks"},
     "swin_timing": {"swin_properties", "swin_torch", "swin_weights", "torch"} | TOOLS,
 }
 ADAPTERS = PACKAGES["swin_properties"] / "adapters"
 TORCH_ADAPTER = ADAPTERS / "torch.py"
+JAX_ADAPTER, KERAS_ADAPTER = ADAPTERS / "jax.py", ADAPTERS / "keras.py"
+"""The base classes of JAX and Keras adapters; by the backend torch that of Keras is torch's."""
 MODULES = ADAPTERS / "modules.py"
 """What watches a torch module, a user of the base class; imported only where torch is loaded."""
 JUDGED = PACKAGES["swin_torch"] / "torch_adapter.py"
@@ -68,6 +70,7 @@ def test_no_forbidden_arrow(package: str) -> None:
     for path in sources(package):
         roots = {name.partition(".")[0] for name in imports(path)}
         allowed = {"torch"} if path in (TORCH_ADAPTER, MODULES, TORCH_FILES, *PEERS) else set()
+        allowed |= {JAX_ADAPTER: {"jax"}, KERAS_ADAPTER: {"jax", "keras"}}.get(path, set())
         if path == JUDGED:
             allowed = {"swin_properties"}
         assert not roots & FORBIDDEN[package] - allowed, path
@@ -77,7 +80,13 @@ def test_only_users_import_the_base_class_of_torch_adapters() -> None:
     for path in sources("swin_properties"):
         found = imports(path)
         peers = any(name.startswith("swin_properties.adapters.peers.") for name in found)
-        if path not in (*PEERS, MODULES, OLD_PATH, PACKAGES["swin_properties"] / "__init__.py"):
+        if path not in (
+            *PEERS,
+            MODULES,
+            OLD_PATH,
+            KERAS_ADAPTER,
+            PACKAGES["swin_properties"] / "__init__.py",
+        ):
             assert not peers, path
             assert "swin_properties.adapters.torch" not in found, path
     assert not {"torch", "timm", "torchvision", "transformers"} & imports(PEERS[0].parent / "__init__.py")
