@@ -19,7 +19,7 @@ from studies.peers.page import read_results, write_page
 PAGE = ROOT / "docs" / "peers.html"
 LIMIT = 1800.0
 """How many seconds the judging of an implementation may take."""
-PLACES = ("properties", "reference", "benchmarks/timing", ".")
+PLACES = ("properties", "reference", "benchmarks/timing", "clients/python", ".")
 
 
 def judge_in_environment(peer: Peer, path: str = "") -> str:
@@ -30,6 +30,7 @@ def judge_in_environment(peer: Peer, path: str = "") -> str:
         return "not tried"
     try:
         python = sys.executable if peer.peer else str(make_environment(peer))
+        python = sys.executable if peer.client else python
     except ValueError as error:
         return str(error)
     line = [python, "-m", "studies.peers.judge", peer.name, *([path] if path else [])]

@@ -18,6 +18,7 @@ class Peer:
     ``package`` is its name on PyPI; ``peer`` the words of ``swin-oracle check peer:WORDS``, empty for one
     that has an adapter and a file of requirements here.  ``checkout``: it comes from a checkout, by
     path.  ``framework`` is what it computes with.  ``few_shapes``: it compiles, or is slow, for each new size.
+    ``client``: it needs other versions than ours, and is judged as a program by the Python client.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Peer:
     peer: str = ""
     checkout: bool = False
     few_shapes: bool = False
+    client: bool = False
 
     @property
     def adapter(self) -> Path:
@@ -42,8 +44,15 @@ class Peer:
         """The file with what was found."""
         return RESULTS / f"{self.name}.json"
 
+    @property
+    def python(self) -> Path:
+        """The Python of its environment."""
+        return ENVIRONMENTS / self.name / "venv" / "bin" / "python"
+
     def name_implementation(self, path: str = "") -> str:
         """Returns what names it for ``swin-oracle check``."""
+        if self.client:
+            return "the program"
         if self.peer:
             return f"peer:{self.peer}" + f":{path}" * bool(path)
         return str(self.adapter.relative_to(ROOT))
@@ -73,7 +82,7 @@ PEERS = [
     Peer("zeromodels", "zeromodels", "Keras", few_shapes=True),
     Peer("medicai", "medicai", "Keras", few_shapes=True),
     Peer("tfswin", "tfswin", "Keras", few_shapes=True),
-    Peer("eqxvision", "eqxvision", "JAX", few_shapes=True),
+    Peer("eqxvision", "eqxvision", "JAX", few_shapes=True, client=True),
     Peer("mlx_image", "mlx-image", "MLX", few_shapes=True),
 ]
 """Every implementation of the page, in its order."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from studies.peers.catalogue import Peer, find
+from studies.peers.catalogue import ROOT, Peer, find
 from swin_properties.api import judge, make_runner
 from swin_properties.judging.report import LawResult, Report
 from swin_properties.judging.run import Request, Watcher, make_request
@@ -37,10 +37,12 @@ class Progress(Watcher):
 
 def make_question(peer: Peer, path: str = "") -> Request:
     """Returns what is asked of a peer: every law, at quick effort."""
+    program = (str(peer.python), str(peer.adapter.relative_to(ROOT))) if peer.client else ()
     return make_request(
         peer.name_implementation(path),
         effort="quick",
         shrink=SHRINK,
+        program=program,
         few_shapes=peer.few_shapes,
     )
 
@@ -60,6 +62,9 @@ def judge_peer(peer: Peer, path: str = "") -> dict[str, Any]:
         **summarise(report),
         "seconds": round(time.monotonic() - start),
     }
+    if peer.client:
+        told = replace_path(told, str(peer.python), "PYTHON")
+        told["implementation"] = f"-- PYTHON {peer.adapter.relative_to(ROOT)}"
     return replace_path(told, path)
 
 
@@ -114,19 +119,22 @@ def make_finding(laws: list[LawResult]) -> dict[str, Any]:
 def find_version(peer: Peer, path: str) -> str:
     """Returns a package's version; of a checkout its commit."""
     if not peer.checkout:
-        return importlib.metadata.version(peer.package)
+        if not peer.client:
+            return importlib.metadata.version(peer.package)
+        code = f"import importlib.metadata as m; print(m.version({peer.package!r}))"
+        return subprocess.run([peer.python, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
     folder = path if Path(path).is_dir() else str(Path(path).parent)
     line = ["git", "-C", folder, "rev-parse", "--short=8", "HEAD"]
     return subprocess.run(line, capture_output=True, text=True, check=False).stdout.strip() or "a checkout"
 
 
-def replace_path(told: Any, path: str) -> Any:
-    """Returns the value with a checkout's path replaced by PATH in every text.
+def replace_path(told: Any, path: str, word: str = "PATH") -> Any:
+    """Returns the value with a path, such as a checkout's, replaced by a word in every text.
 
     >>> replace_path({"again": ["check peer:official:/mine"]}, "/mine")
     {'again': ['check peer:official:PATH']}
     """
-    return json.loads(json.dumps(told).replace(json.dumps(path)[1:-1], "PATH")) if path else told
+    return json.loads(json.dumps(told).replace(json.dumps(path)[1:-1], word)) if path else told
 
 
 def main(name: str, path: str = "") -> None:

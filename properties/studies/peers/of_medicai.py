@@ -17,6 +17,11 @@ class Medicai(KerasAdapter):
 
     scope = {"no_qk_scale": True}  # noqa: RUF012
 
+    def named_anew(self, layer, params, names):
+        """What a layer computes with ``params``: its parts have the names that Keras counts, from none."""
+        keras.utils.clear_session(free_memory=False)
+        return self.loaded(layer, params, names)
+
     def window_partition(self, x, window_size):
         """(B, H, W, C) -> (B nW, Mh, Mw, C)."""
         windows = swin.window_partition(x, two(window_size))
@@ -39,7 +44,7 @@ class Medicai(KerasAdapter):
         """(B nW, N, C), additive mask (nW, N, N) -> same."""
         sizes = x.shape[-1], two(window_size), num_heads, "bias" in params["qkv"]
         names = rename(qkv="dense", proj="dense_1")
-        return self.loaded(lambda: swin.SwinWindowAttention(*sizes), params, names)(x, mask=mask)
+        return self.named_anew(lambda: swin.SwinWindowAttention(*sizes), params, names)(x, mask=mask)
 
     def patch_embed(self, images, params, patch_size):
         """(B, 3, H, W) -> (B, ceil(H/p), ceil(W/p), C)."""
@@ -55,7 +60,7 @@ class Medicai(KerasAdapter):
         """(B, H, W, C) -> (B, ceil(H/2), ceil(W/2), 2 C)."""
         norm = keras.layers.LayerNormalization
         names = rename(norm="layer_normalization", reduction="dense")
-        return self.loaded(lambda: swin.SwinPatchMerging(x.shape[-1], norm), params, names)(x)
+        return self.named_anew(lambda: swin.SwinPatchMerging(x.shape[-1], norm), params, names)(x)
 
 
 adapter = Medicai()
