@@ -1,6 +1,6 @@
 """Judges the public implementations and writes docs/peers.html: ``make peers``.
 
-``python -m studies.peers [NAME ...] [--checkout NAME=PATH ...] [--page]``, from the root of the repository.
+``python -m studies.peers [NAME ...] [--checkout NAME:PATH ...] [--page]``, from the root of the repository.
 Without names all are judged; ``--page`` judges none and draws the page anew from the results.
 """
 
@@ -63,12 +63,12 @@ def main() -> None:
     """Judges what is asked and writes the page."""
     parser = argparse.ArgumentParser(prog="python -m studies.peers", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME")
-    parser.add_argument("--checkout", action="append", default=[], metavar="NAME=PATH")
+    parser.add_argument("--checkout", action="append", default=[], metavar="NAME:PATH")
     parser.add_argument("--page", action="store_true", help="draw the page from the results, and judge none")
     args = parser.parse_args()
     try:
         if not args.page:
-            judge_all(args.names, dict(word.split("=", 1) for word in args.checkout))
+            judge_all(args.names, dict(word.split(":", 1) for word in args.checkout))
     except ValueError as error:
         parser.error(str(error))
     PAGE.write_text(write_page(read_results(RESULTS)), "utf-8")

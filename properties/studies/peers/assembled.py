@@ -4,23 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
+from swin_properties import TorchAdapter
 from swin_properties.adapters.peers.base import two
 
 
-class Assembled:
+class Assembled(TorchAdapter):
     """A stage is the library's blocks, every second one shifted by half a window; a network is its stages.
 
     Nothing is computed here: `patch_embed`, `swin_block` and `patch_merging` are the library's.
     """
 
-    def swin_stage(self: Any, x: Any, params: Any, depth: int, num_heads: int, window_size: Any) -> Any:
+    swin_block: Any = None
+    patch_embed: Any = None
+    patch_merging: Any = None
+
+    def swin_stage(self, x: Any, params: Any, depth: int, num_heads: int, window_size: Any) -> Any:
         """(B, H, W, C) -> the same, merged if ``params`` has a ``downsample``."""
         half = tuple(length // 2 for length in two(window_size))
         for number, block in enumerate(params["blocks"]):
             x = self.swin_block(x, block, num_heads, window_size, half if number % 2 else (0, 0))
         return self.patch_merging(x, params["downsample"]) if "downsample" in params else x
 
-    def swin_features(self: Any, images: Any, params: Any, config: Any) -> Any:
+    def swin_features(self, images: Any, params: Any, config: Any) -> Any:
         """(B, 3, H, W) -> the map (B, H', W', C') of every stage."""
         x = self.patch_embed(images, params["patch_embed"], config.patch_size)
         maps = []

@@ -122,7 +122,9 @@ def find_version(peer: Peer, path: str) -> str:
         if not peer.client:
             return importlib.metadata.version(peer.package)
         code = f"import importlib.metadata as m; print(m.version({peer.package!r}))"
-        return subprocess.run([peer.python, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(
+            [peer.python, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
     folder = path if Path(path).is_dir() else str(Path(path).parent)
     line = ["git", "-C", folder, "rev-parse", "--short=8", "HEAD"]
     return subprocess.run(line, capture_output=True, text=True, check=False).stdout.strip() or "a checkout"

@@ -4,7 +4,6 @@ Its network has patches of 4, an MLP ratio of 4 and the window that its image si
 sizes are put together here of its own parts.
 """
 
-from swin_properties import TorchAdapter
 from swin_properties.adapters.peers.base import only, ratio, two, vision_operators
 
 vision_operators()
@@ -17,9 +16,10 @@ from torch import nn
 MLP_NAMES = {"fc1": "0", "fc2": "3"}
 
 
-class Birder(Assembled, TorchAdapter):
+class Birder(Assembled):
     """The parts of birder's Swin."""
 
+    convention = "torchvision"  # which its code follows: an embedding that drops pixels is not identified
     scope = {  # noqa: RUF012
         "patch_norm": "always",
         "own_shift": True,

@@ -13,9 +13,7 @@ from studies.peers.assembled import rename
 from swin_properties import KerasAdapter
 from swin_properties.adapters.peers.base import ratio, side, two
 
-NAMES = rename(
-    **{"qkv": "attention_qkv", "attn.proj": "attn.attention_projection", "blocks.": "blocks_"}
-)
+NAMES = rename(**{"qkv": "attention_qkv", "attn.proj": "attn.attention_projection", "blocks.": "blocks_"})
 
 
 class KerasHub(KerasAdapter):

@@ -12,7 +12,6 @@ import mmpretrain.models.backbones.swin_transformer as swin
 from mmcv.cnn.bricks.transformer import FFN, PatchEmbed, PatchMerging
 from mmpretrain.models.utils import ShiftWindowMSA, WindowMSA
 from studies.peers.assembled import Assembled, rename
-from swin_properties import TorchAdapter
 
 FFN_NAMES = {"mlp.fc1": "ffn.layers.0.0", "mlp.fc2": "ffn.layers.1"}
 BLOCK = rename(**{**FFN_NAMES, "attn.": "attn.w_msa."})
@@ -28,7 +27,7 @@ def by_channel(flat):
     return {name: reorder(x) for name, x in flat.items()}
 
 
-class Mmpretrain(Assembled, TorchAdapter):
+class Mmpretrain(Assembled):
     """The parts of mmpretrain's Swin."""
 
     scope = {  # noqa: RUF012
@@ -60,9 +59,7 @@ class Mmpretrain(Assembled, TorchAdapter):
         """(B, H, W, C) -> same."""
         window, shift = side(window_size, "windows"), side(shift_size, "shifts")
         only(min(x.shape[1:3]) >= window, "windows no larger than the grid")
-        attention = ShiftWindowMSA(
-            x.shape[-1], num_heads, window, shift, qkv_bias="bias" in params["qkv"]
-        )
+        attention = ShiftWindowMSA(x.shape[-1], num_heads, window, shift, qkv_bias="bias" in params["qkv"])
         names = rename(qkv="w_msa.qkv", proj="w_msa.proj", relative="w_msa.relative")
         return self.loaded(attention, params, names)(x.flatten(1, 2), x.shape[1:3]).view(x.shape)
 
@@ -76,9 +73,7 @@ class Mmpretrain(Assembled, TorchAdapter):
         channels, colours = params["proj"]["weight"].shape[:2]
         only("norm" in params, "embeddings with a norm")
         patch = side(patch_size, "patches")
-        embedding = PatchEmbed(
-            colours, channels, "Conv2d", patch, patch, norm_cfg={"type": "LN"}
-        )
+        embedding = PatchEmbed(colours, channels, "Conv2d", patch, patch, norm_cfg={"type": "LN"})
         tokens, grid = self.loaded(embedding, params, rename(proj="projection"))(images)
         return tokens.view(len(images), *grid, channels)
 
@@ -93,6 +88,7 @@ class Mmpretrain(Assembled, TorchAdapter):
         """(B, H, W, C) -> same."""
         window, shift = side(window_size, "windows"), side(shift_size, "shifts")
         only(shift in (0, window // 2), "shifts of half a window")
+        only(min(x.shape[1:3]) >= window, "windows no larger than the grid")
         block = swin.SwinBlock(
             x.shape[-1],
             num_heads,

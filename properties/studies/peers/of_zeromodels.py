@@ -55,7 +55,9 @@ class Zeromodels(KerasAdapter):
     def patch_merging(self, x, params):
         """(B, H, W, C) -> (B, ceil(H/2), ceil(W/2), 2 C)."""
         names = rename(norm="part_pm_layernorm", reduction="part_pm_dense")
-        return self._run(x, params, names, lambda given: swin.patch_merging(given, -1, "channels_last", "part"))
+        return self._run(
+            x, params, names, lambda given: swin.patch_merging(given, -1, "channels_last", "part")
+        )
 
     def swin_stage(self, x, params, depth, num_heads, window_size):
         """(B, H, W, C) -> the same, merged if ``params`` has a ``downsample``."""

@@ -42,8 +42,8 @@ def write_page(results: Iterable[Result]) -> str:
         *_explain(shown),
         _make_filters(shown),
         _make_table(shown),
-        *_list_absent([result for result in results if "laws" not in result]),
         *map(_make_section, shown),
+        *_list_absent([result for result in results if "laws" not in result]),
     ]
     template = (HERE / "page.html").read_text("utf-8")
     markup = "\n".join(ElementTree.tostring(part, "unicode", "html") for part in body)
@@ -94,7 +94,9 @@ def _make_filters(shown: Sequence[Result]) -> Element:
     return make_tag(
         "form",
         make_tag(
-            "label", "Callable", make_tag("select", make_tag("option", "all", value=""), *callables, id="callable")
+            "label",
+            "Callable",
+            make_tag("select", make_tag("option", "all", value=""), *callables, id="callable"),
         ),
         make_tag(
             "label",
@@ -114,9 +116,7 @@ def _make_filters(shown: Sequence[Result]) -> Element:
 
 def _make_table(shown: Sequence[Result]) -> Element:
     names = ("implementation", "version", "Swin", "convention", *HEADS)
-    head = [
-        make_tag("th", name, scope="col", class_="number" if name in HEADS else "") for name in names
-    ]
+    head = [make_tag("th", name, scope="col", class_="number" if name in HEADS else "") for name in names]
     return make_tag(
         "table",
         make_tag("caption", "The laws of each implementation. With a callable chosen, its laws only."),
@@ -158,16 +158,14 @@ def _describe_convention(result: Result) -> str:
 def _list_absent(absent: Sequence[Result]) -> list[Element]:
     if not absent:
         return []
-    items = [
-        make_tag("li", make_tag("strong", result["package"]), f": {result['absent']}") for result in absent
-    ]
+    items = [make_tag("li", make_tag("strong", result["name"]), f": {result['absent']}") for result in absent]
     return [
         make_tag("section", make_tag("h2", "Not judged"), make_tag("ul", *items), class_="peer", id="absent")
     ]
 
 
 def _make_section(result: Result) -> Element:
-    lines = [f"{result['framework']}, {result['precision']}; convention: {_describe_convention(result)}"]
+    lines = [f"{result['framework']}, {result['precision']}; convention: {_describe_convention(result)}."]
     if result["limits"]:
         lines.append(f"Asked only what it takes: {'; '.join(result['limits'])}.")
     if result["scope"]:
@@ -178,7 +176,7 @@ def _make_section(result: Result) -> Element:
     return make_tag(
         "section",
         make_tag("h2", f"{result['name']} {result['version']}"),
-        make_tag("p", "; ".join(lines).replace(".;", "."), class_="faint"),
+        *(make_tag("p", line, class_="faint") for line in lines),
         make_tag("p", make_tag("code", f"swin-oracle check {result['implementation']}")),
         *(make_tag("p", line) for line in result["cause"].splitlines()),
         *nothing,
@@ -250,9 +248,7 @@ def _make_numbers(result: Result) -> Element:
     return make_tag(
         "details",
         make_tag("summary", "Numbers by callable"),
-        make_tag(
-            "table", make_tag("thead", make_tag("tr", *head)), make_tag("tbody", *rows), class_="tight"
-        ),
+        make_tag("table", make_tag("thead", make_tag("tr", *head)), make_tag("tbody", *rows), class_="tight"),
     )
 
 
