@@ -17,7 +17,9 @@ class Peer:
 
     ``package`` is its name on PyPI; ``peer`` the words of ``swin-oracle check peer:WORDS``, empty for one
     that has an adapter and a file of requirements here.  ``checkout``: it comes from a checkout, by
-    path.  ``framework`` is what it computes with.  ``few_shapes``: it compiles, or is slow, for each new size.
+    path.
+
+    ``framework`` is what it computes with.  ``few_shapes``: it compiles, or is slow, for each new size.
     ``client``: it needs other versions than ours, and is judged as a program by the Python client.
     """
 

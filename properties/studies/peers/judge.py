@@ -91,7 +91,7 @@ def summarise(report: Report) -> dict[str, Any]:
 
 
 def group_broken(report: Report) -> list[list[LawResult]]:
-    """Groups the broken laws, those together for which the same reason is known or in which the same was seen."""
+    """Groups the broken laws: the same reason is known for those of a group, or the same was seen in them."""
     known: dict[str, list[LawResult]] = {}
     for result in report.of("known failure"):
         known.setdefault(str(result.known), []).append(result)
@@ -99,7 +99,7 @@ def group_broken(report: Report) -> list[list[LawResult]]:
 
 
 def make_finding(laws: list[LawResult]) -> dict[str, Any]:
-    """Returns a finding in words: its laws, the smallest input of the first, and a picture where there is one."""
+    """Returns a finding in words: its laws, the smallest input of the first, and a picture, if any."""
     first = laws[0]
     found = first.counterexample
     assert found is not None  # a finding is made of broken laws

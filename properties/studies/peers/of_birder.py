@@ -1,17 +1,17 @@
 """birder's Swin: ``birder.net.swin_transformer_v1``.
 
-Its network has patches of 4, an MLP ratio of 4 and the window that its image size gives, so that networks of other
-sizes are put together here of its own parts.
+Its network has patches of 4, an MLP ratio of 4 and the window that its image size gives, so that networks
+of other sizes are put together here of its own parts.
 """
 
 from swin_properties.adapters.peers.base import only, ratio, two, vision_operators
 
 vision_operators()
 
-import birder.net.swin_transformer_v1 as swin
-from studies.peers.assembled import Assembled, rename
-from torchvision.ops import MLP
-from torch import nn
+import birder.net.swin_transformer_v1 as swin  # noqa: E402
+from studies.peers.assembled import Assembled, rename  # noqa: E402
+from torch import nn  # noqa: E402
+from torchvision.ops import MLP  # noqa: E402
 
 MLP_NAMES = {"fc1": "0", "fc2": "3"}
 

@@ -1,6 +1,6 @@
 """eqxvision's Swin, which needs a JAX of 2023 and is judged as a program by the Python client.
 
-``swin-oracle check -- PYTHON properties/studies/peers/of_eqxvision.py``, with clients/python on PYTHONPATH
+Its classes are asked one image after the other.
 """
 
 import equinox as eqx
@@ -37,7 +37,7 @@ def make_attention(channels, heads, window, shift, arrays, prefix="params."):
     return eqx.tree_at(places, attention, [jnp.asarray(arrays[prefix + name]) for name in names])
 
 
-def find_index(words, arrays):
+def find_index(words, _):
     """(N, N), integers."""
     window = pair(words["window_size"])
     attention = swin._ShiftedWindowAttention(1, window, [0, 0], 1, key=KEY)
@@ -56,7 +56,7 @@ def attend(words, arrays):
     return np.stack([np.asarray(image).transpose(1, 2, 0) for image in images])
 
 
-def merge(words, arrays):
+def merge(_, arrays):
     """(B, H, W, C) -> (B, ceil(H/2), ceil(W/2), 2 C)."""
     x = arrays["x"]
     merging = swin._PatchMerging(x.shape[-1], key=KEY)

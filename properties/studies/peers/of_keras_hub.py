@@ -1,6 +1,7 @@
 """keras-hub's Swin, by Keras on torch: ``keras_hub.src.models.swin_transformer.swin_transformer_layers``.
 
-A block and a stage are built for one grid.  A stage merges at its end, so that the map of a stage is one without merge.
+A block and a stage are built for one grid. A stage merges at its end, so that the map of a stage is one
+without merge.
 """
 
 import os

@@ -1,17 +1,18 @@
 """mmpretrain's Swin: ``mmpretrain.models.backbones.swin_transformer`` and what it uses of mmcv.
 
-Blocks are built as its backbone builds them by default; its network has maps only behind a norm, so that networks are put
-together here of its own parts.  Its merge reads the four tokens by channel: the weights are put into that order.
+Blocks are built as its backbone builds them by default; its network has maps only behind a norm, so that
+networks are put together here of its own parts. Its merge reads the four tokens by channel: the weights are
+put into that order.
 """
 
 from swin_properties.adapters.peers.base import only, ratio, side, two, vision_operators
 
 vision_operators()
 
-import mmpretrain.models.backbones.swin_transformer as swin
-from mmcv.cnn.bricks.transformer import FFN, PatchEmbed, PatchMerging
-from mmpretrain.models.utils import ShiftWindowMSA, WindowMSA
-from studies.peers.assembled import Assembled, rename
+import mmpretrain.models.backbones.swin_transformer as swin  # noqa: E402
+from mmcv.cnn.bricks.transformer import FFN, PatchEmbed, PatchMerging  # noqa: E402
+from mmpretrain.models.utils import ShiftWindowMSA, WindowMSA  # noqa: E402
+from studies.peers.assembled import Assembled, rename  # noqa: E402
 
 FFN_NAMES = {"mlp.fc1": "ffn.layers.0.0", "mlp.fc2": "ffn.layers.1"}
 BLOCK = rename(**{**FFN_NAMES, "attn.": "attn.w_msa."})

@@ -1,7 +1,7 @@
 """swin-transformer-pytorch's Swin: ``swin_transformer_pytorch.swin_transformer``.
 
-Its bias table is one for all heads, its merge has no norm and a bias of its own, and no part has a norm after the patches:
-asked are attention by tables that are alike for every head, the MLP and the block.
+Its bias table is one for all heads, its merge has no norm and a bias of its own, and no part has a norm
+after the patches: asked are attention by tables that are alike for every head, the MLP and the block.
 """
 
 from studies.peers.assembled import rename

@@ -1,8 +1,8 @@
 """zeromodels' Swin, by Keras on torch: ``zeromodels.models.swin.swin_model``.
 
-Its parts are functions that add layers to a model, so that a model of one part is made for each size.  Its network has
-patches of 4 and four stages, so that networks are not asked.  Its MLP is four times as wide as its input: a narrower one is
-given hidden channels whose weights are 0, which add nothing.
+Its parts are functions that add layers to a model, so that a model of one part is made for each size. Its
+network has patches of 4 and four stages, so that networks are not asked. Its MLP is four times as wide as
+its input: a narrower one is given hidden channels whose weights are 0, which add nothing.
 """
 
 import os

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -24,7 +25,7 @@ Result = dict[str, Any]
 
 
 def read_results(folder: Path) -> list[Result]:
-    """Returns the results in the order of the catalogue; of an implementation without one that it was not tried."""
+    """Returns the results in the order of the catalogue; what has none was not tried."""
     found = []
     for peer in PEERS:
         file = folder / f"{peer.name}.json"
@@ -77,11 +78,12 @@ def find_version(result: Result) -> str:
 def _explain(shown: Sequence[Result]) -> list[Element]:
     efforts = ", ".join(sorted({result["effort"] for result in shown}))
     text = (
-        f"{len(shown)} implementations, each asked every law of swin-oracle whose callables it offers, in its own "
-        f"precision, under its own convention, at effort {efforts} and seed 0. Nothing is looked for by name: a finding "
-        "is a law that is broken, with the smallest input that breaks it. A known failure is one that is reported "
-        "where the project is at home. A law that is not offered asks for a callable that the library has not, or "
-        "only inside another."
+        f"{len(shown)} implementations, each asked every law of swin-oracle whose callables it offers, "
+        f"in its own precision, under its own convention, at effort {efforts} and seed 0. Nothing is looked "
+        "for by name: a finding is a law that is broken, with the smallest input that breaks it. A known "
+        "failure is a broken law whose reason swin-oracle was told beforehand, with a link to where it is "
+        "discussed. A law that is not offered asks for a callable that the library has not, or has only "
+        "inside another."
     )
     again = "Written by make peers from the results in properties/studies/peers/results."
     return [make_tag("p", text), make_tag("p", again, class_="faint")]
@@ -135,7 +137,7 @@ def _make_row(result: Result) -> Element:
     return make_tag(
         "tr",
         make_tag("th", make_tag("a", result["name"], href=f"#{anchor}"), scope="row"),
-        make_tag("td", result["version"], data_label="version"),
+        make_tag("td", result["version"], class_="short", data_label="version"),
         make_tag("td", find_version(result), data_label="Swin"),
         make_tag("td", _describe_convention(result), class_="wide", data_label="convention"),
         *cells,
@@ -177,6 +179,7 @@ def _make_section(result: Result) -> Element:
         "section",
         make_tag("h2", f"{result['name']} {result['version']}"),
         *(make_tag("p", line, class_="faint") for line in lines),
+        *(make_tag("p", text.replace("``", "")) for text in _read_about(result)),
         make_tag("p", make_tag("code", f"swin-oracle check {result['implementation']}")),
         *(make_tag("p", line) for line in result["cause"].splitlines()),
         *nothing,
@@ -187,12 +190,21 @@ def _make_section(result: Result) -> Element:
     )
 
 
+def _read_about(result: Result) -> list[str]:
+    """Returns what the adapter says of how the library is asked; nothing for a peer of swin-oracle itself."""
+    file = HERE / f"of_{result['name']}.py"
+    if not file.is_file():
+        return []
+    said = ast.get_docstring(ast.parse(file.read_text("utf-8"))) or ""
+    return [" ".join(text.split()) for text in said.split("\n\n")]
+
+
 def _make_finding(finding: dict[str, Any]) -> Element:
     known, laws = finding["known"], finding["laws"]
     kind, mark = ("known", "known failure") if known else ("broken", "broken")
     count = f" ({len(laws)} laws)" * (len(laws) > 1)
     entries: list[tuple[str, Element | str]] = [("laws", make_tag("code", ", ".join(laws)))]
-    entries += [("the first says", finding["sentence"])]
+    entries += [("the first says" if len(laws) > 1 else "it says", finding["sentence"])]
     if known and known[1]:
         entries.append(("reported at", make_tag("a", known[1], href=known[1])))
     for label, text in finding["account"]:
@@ -210,7 +222,8 @@ def _make_finding(finding: dict[str, Any]) -> Element:
 def describe_finding(finding: dict[str, Any]) -> str:
     """Returns a finding in words: the known reason, the exception, or the law that is not true.
 
-    >>> describe_finding({"known": None, "sentence": "The MLP is the oracle's.", "account": [], "laws": ["mlp/oracle"]})
+    >>> finding = {"known": None, "account": [], "laws": ["mlp/oracle"]}
+    >>> describe_finding(finding | {"sentence": "The MLP is the oracle's."})
     "mlp: this is not true of it: The MLP is the oracle's."
     """
     if finding["known"]:

@@ -79,7 +79,8 @@ def test_each_other_has_a_reason() -> None:
     text = PAGE.read_text("utf-8")
     for result in page.read_results(RESULTS):
         if "laws" not in result:
-            assert result["absent"] and f"<strong>{result['name']}</strong>" in text
+            assert result["absent"]
+            assert f"<strong>{result['name']}</strong>" in text
 
 
 def test_page_is_whole_by_itself() -> None:
@@ -92,29 +93,36 @@ def test_page_is_whole_by_itself() -> None:
     assert not re.search(r"@import|url\(", text)
     names = {attributes["id"] for _, attributes in elements if "id" in attributes}
     links = [str(a["href"])[1:] for tag, a in elements if tag == "a" and str(a.get("href")).startswith("#")]
-    assert links and set(links) <= names
-    assert "/tmp" not in text and "/home" not in text
+    assert links
+    assert set(links) <= names
+    assert "/tmp" not in text
+    assert "/home" not in text
 
 
 def test_planted_fault_is_a_finding() -> None:
     forward = swin_reference.cyclic_shift
     right = judge(cyclic_shift=forward, reverse_cyclic_shift=swin_reference.reverse_cyclic_shift)
     wrong = judge(cyclic_shift=forward, reverse_cyclic_shift=roll_too_far)
-    assert not right["findings"] and "Every law that was asked holds." in page.write_page([right])
+    assert not right["findings"]
+    assert "Every law that was asked holds." in page.write_page([right])
     text = page.write_page([wrong])
     findings = [a for tag, a in Elements(text).found if tag == "details" and a.get("class") == "finding"]
-    assert findings and {a["data-callables"] for a in findings} <= {"reverse_cyclic_shift", "cyclic_shift"}
+    assert findings
+    assert {a["data-callables"] for a in findings} <= {"reverse_cyclic_shift", "cyclic_shift"}
     assert wrong["cause"].splitlines()[0] in text
-    assert "<svg" in text and "smallest case" in text
+    assert "<svg" in text
+    assert "smallest case" in text
     broken = list(wrong["laws"].values()).count("broken")
-    assert broken and next(row for row in Elements(text).rows if row[0] == "mine")[5] == str(broken)
+    assert broken
+    assert next(row for row in Elements(text).rows if row[0] == "mine")[5] == str(broken)
 
 
 def test_every_environment_is_pinned() -> None:
     for peer in PEERS:
         if not peer.peer and peer.adapter.is_file():
             lines = peer.requirements.read_text().split()
-            assert lines and all(re.fullmatch(r"[A-Za-z0-9_.-]+==[0-9][0-9a-z.]*", line) for line in lines)
+            assert lines
+            assert all(re.fullmatch(r"[A-Za-z0-9_.-]+==[0-9][0-9a-z.]*", line) for line in lines)
 
 
 def test_what_was_not_judged_says_why(tmp_path: Path) -> None:
