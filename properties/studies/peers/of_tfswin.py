@@ -1,4 +1,4 @@
-"""tfswin's Swin, by Keras on TensorFlow: ``tfswin.basic``, ``tfswin.merge``, ``tfswin.embed`` and ``tfswin.mlp``.
+"""tfswin's Swin, by Keras on TensorFlow: ``tfswin.basic``, ``.merge``, ``.embed`` and ``.mlp``.
 
 Its network has patches of 4, so that networks are put together here of its embedding, stages and merges.
 """

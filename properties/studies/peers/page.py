@@ -157,6 +157,12 @@ def _describe_convention(result: Result) -> str:
     return str(result["convention"]).replace(",", ", ")
 
 
+def _describe_choice(result: Result) -> str:
+    """Returns the convention, and whether the adapter declares it or it was found by networks."""
+    word = "declared" if result["chosen"] == "declared" else "identified"
+    return _describe_convention(result) + f", {word}" * (not result["chosen"].startswith("assumed"))
+
+
 def _list_absent(absent: Sequence[Result]) -> list[Element]:
     if not absent:
         return []
@@ -167,7 +173,7 @@ def _list_absent(absent: Sequence[Result]) -> list[Element]:
 
 
 def _make_section(result: Result) -> Element:
-    lines = [f"{result['framework']}, {result['precision']}; convention: {_describe_convention(result)}."]
+    lines = [f"{result['framework']}, {result['precision']}; convention: {_describe_choice(result)}."]
     if result["limits"]:
         lines.append(f"Asked only what it takes: {'; '.join(result['limits'])}.")
     if result["scope"]:
