@@ -136,7 +136,7 @@ def page(judgements: Iterable[Judgement], absent: Iterable[str]) -> str:
         "Written by `make peers`. Every law is asked of each implementation under its own convention, in",
         "float32 at default effort and seed 0. A broken law that the project has been told of is a known",
         "failure, with the place where it was reported. The laws of locality and of the mask ask for the",
-        "definition, whatever the convention.",
+        "definition, whatever the convention.  [peers.html](peers.html) has more libraries, with pictures.",
         "",
         HEAD,
         RULE,

@@ -1,0 +1,54 @@
+"""Stages and networks of a library's own parts, for one whose network fixes sizes or gives no maps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from swin_properties import TorchAdapter
+from swin_properties.adapters.peers.base import two
+
+
+class Assembled(TorchAdapter):
+    """A stage is the library's blocks, every second one shifted by half a window; a network is its stages.
+
+    Nothing is computed here: `patch_embed`, `swin_block` and `patch_merging` are the library's.
+    """
+
+    swin_block: Any = None
+    patch_embed: Any = None
+    patch_merging: Any = None
+
+    def swin_stage(self, x: Any, params: Any, depth: int, num_heads: int, window_size: Any) -> Any:
+        """(B, H, W, C) -> the same, merged if ``params`` has a ``downsample``."""
+        half = tuple(length // 2 for length in two(window_size))
+        for number, block in enumerate(params["blocks"]):
+            x = self.swin_block(x, block, num_heads, window_size, half if number % 2 else (0, 0))
+        return self.patch_merging(x, params["downsample"]) if "downsample" in params else x
+
+    def swin_features(self, images: Any, params: Any, config: Any) -> Any:
+        """(B, 3, H, W) -> the map (B, H', W', C') of every stage."""
+        x = self.patch_embed(images, params["patch_embed"], config.patch_size)
+        maps = []
+        for layer, depth, heads in zip(params["layers"], config.depths, config.num_heads, strict=True):
+            x = self.swin_stage(x, {"blocks": layer["blocks"]}, depth, heads, config.window_size)
+            maps.append(x)
+            x = self.patch_merging(x, layer["downsample"]) if "downsample" in layer else x
+        return maps
+
+
+def rename(**words: str) -> Any:
+    """Returns a function that replaces words in the names of weights, in this order.
+
+    >>> rename(fc1="linear1")({"mlp.fc1.bias": 0})
+    {'mlp.linear1.bias': 0}
+    """
+
+    def renamed(flat: dict[str, Any]) -> dict[str, Any]:
+        out = {}
+        for name, value in flat.items():
+            for official, own in words.items():
+                name = name.replace(official, own)
+            out[name] = value
+        return out
+
+    return renamed
