@@ -6,13 +6,14 @@ import ast
 import importlib
 import importlib.util
 import inspect
+import os
 import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-from zipfile import ZipFile, is_zipfile
+from zipfile import BadZipFile, ZipFile
 
 from swin_properties.adapters import exports, peers
 from swin_properties.adapters.answers import read_reason
@@ -88,20 +89,27 @@ def open_named(name: str) -> tuple[ModuleType, Any]:
 
 
 def refuse_checkpoint(path: str) -> None:
-    """Says where a file of weights belongs: by the end of its name, or as it has no code in it.
+    """Checks that a file is not one of weights, by the end of its name or because there is no code in it.
 
-    Errors: ``ValueError`` for such a file.
+    Errors: ``ValueError`` for a file of weights, with the commands that take it.
     """
-    file = Path(path)
-    if not file.is_file():
+    if not os.path.isfile(path):  # Path.is_file raises an error for some paths
         return
-    names = ZipFile(file).namelist() if is_zipfile(file) and not path.endswith(CHECKPOINTS) else []
-    saved = any(name.endswith("data.pkl") for name in names) and not any("/code/" in name for name in names)
-    if path.endswith(CHECKPOINTS) or (saved and path.endswith(exports.TORCH)):
+    if path.endswith(CHECKPOINTS) or (path.endswith(exports.TORCH) and _holds_weights_alone(path)):
         raise ValueError(
             f"an implementation is code, {path} holds weights and none: `predict` and `locate` take it as "
             "--checkpoint, and swin_weights.load reads it"
         )
+
+
+def _holds_weights_alone(path: str) -> bool:
+    """Tells whether a file is an archive that torch saved without a program."""
+    try:
+        with ZipFile(path) as archive:
+            names = archive.namelist()
+    except (BadZipFile, OSError):  # what opens it says what is wrong
+        return False
+    return any(name.endswith("data.pkl") for name in names) and not any("/code/" in name for name in names)
 
 
 def split_kind(name: str) -> tuple[str, str]:
@@ -303,7 +311,7 @@ def _from_module(name: str) -> ModuleType:
 
 def _from_file(path: str) -> ModuleType:
     file = Path(path)
-    if not file.is_file():
+    if not os.path.isfile(path):
         raise ValueError(f"an implementation's file exists, got {path}: check the path")
     folders = list(file.resolve().parents)[:4]
     sys.path.insert(0, str(folders[0]))  # as running the file would: its neighbours import

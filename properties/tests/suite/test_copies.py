@@ -9,6 +9,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -219,6 +220,21 @@ def test_what_is_no_copy_is_one_sentence(
     assert said.out == ""
     assert says in said.err
     assert said.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("end", ["", ".py", ".pt"])
+def test_a_name_too_long_for_a_file_is_one_sentence(end: str) -> None:
+    with pytest.raises(ValueError, match="an implementation is|an implementation's file|an exported file"):
+        load.load("a" * 300 + end)
+
+
+def test_a_damaged_archive_is_one_sentence(tmp_path: Path) -> None:
+    file = tmp_path / "damaged.pt"
+    with ZipFile(file, "w") as archive:
+        archive.writestr("damaged/data.pkl", "")
+    file.write_bytes(file.read_bytes().replace(b"PK\1\2", b"PK\0\0"))
+    with pytest.raises(ValueError, match=r"damaged\.pt is not"):
+        load.load(str(file))
 
 
 def test_what_cannot_be_called_is_not_offered_with_the_reason(tmp_path: Path) -> None:
