@@ -222,7 +222,7 @@ def load_in_precision(
     """
     name = find_name(implementation)
     found = load(implementation) if isinstance(implementation, str) else _resolve(implementation, name)
-    if not any(callable(getattr(found, callable_, None)) for callable_ in CONTRACT):
+    if not offers_any(found):
         raise ValueError(
             f"an implementation offers at least one callable of the adapter, {name} offers none: "
             f"give it one named {', '.join(CONTRACT)}, or name a file with the classes of a public Swin"
@@ -285,7 +285,7 @@ def _resolve(found: Any, name: str, kind: str = "", module: ModuleType | None = 
     if (copy := copies.open_copy(found, name, module)) is not None:
         return copy
     if kind == "copy":
-        copies.open_parts(module, found, name)  # says what is missing
+        copies.refuse_copy(found, name, module)
     return found
 
 

@@ -171,6 +171,19 @@ def test_an_attribute_adapter_comes_first_then_classes_then_functions(tmp_path: 
     assert type(load.load(f"{named}?as=copy")).__name__ == "Copy"
 
 
+def test_functions_beside_classes_that_are_not_understood_are_no_copy(tmp_path: Path) -> None:
+    file = tmp_path / "functions_and_classes.py"
+    file.write_text(
+        "from torch import nn\n"
+        "class WindowAttention(nn.Module):\n    def __init__(self, unknown): ...\n"
+        "class PatchMerging(nn.Module):\n    def __init__(self, unknown): ...\n"
+        "def mlp(x, weights): ...\n"
+    )
+    assert load.load(str(file)).__name__ == "functions_and_classes"
+    with pytest.raises(ValueError, match="none is understood: WindowAttention needs unknown"):
+        load.load(f"{file}?as=copy")
+
+
 def test_a_class_a_network_and_a_factory_are_copies(tmp_path: Path) -> None:
     file = tmp_path / "networks.py"
     file.write_text(
@@ -224,7 +237,7 @@ def test_what_is_no_copy_is_one_sentence(
 
 @pytest.mark.parametrize("end", ["", ".py", ".pt"])
 def test_a_name_too_long_for_a_file_is_one_sentence(end: str) -> None:
-    with pytest.raises(ValueError, match="an implementation is|an implementation's file|an exported file"):
+    with pytest.raises(ValueError, match=r"an implementation is|an implementation's file|an exported file"):
         load.load("a" * 300 + end)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from inspect import Parameter
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from swin_reference.config import CONVENTIONS
@@ -37,6 +37,7 @@ from swin_properties.adapters.copies.parts import CLASSES, FUNCTIONS, SURE, Part
 from swin_properties.adapters.copies.signatures import NotUnderstood, fit_forward, list_words, takes
 from swin_properties.adapters.copies.templates import V1, Candidate, Copied, bias_table
 from swin_properties.adapters.exports.implementation import choose_images, describe_sizes
+from swin_properties.adapters.load import offers_any
 from swin_properties.adapters.modules import make_module
 from swin_properties.adapters.peers.base import NoSingleTokens
 from swin_properties.cases.case import Case, GridCase, NetCase, write_value
@@ -524,9 +525,16 @@ def open_parts(module: ModuleType | None, found: Any, name: str) -> Parts:
     Errors: ``ValueError`` where they are not those of a Swin.
     """
     known = find_copy(found, name, module)
-    if known is not None:
-        return known[1]
-    parts = Parts() if module is None else find_parts(module)
+    if known is None:
+        refuse_classes(name, Parts() if module is None else find_parts(module))
+    return known[1]
+
+
+def refuse_classes(name: str, parts: Parts) -> NoReturn:
+    """Says which classes a copy has, and which of them some code has.
+
+    Errors: ``ValueError``, always.
+    """
     names = ", ".join(names[0] for part, names in CLASSES.items() if part in SURE)
     raise ValueError(
         f"a copy has two or more classes with the names of a public Swin, such as {names}; {name} has "
@@ -577,16 +585,35 @@ def open_copy(found: Any, name: str, module: ModuleType | None) -> CopyAdapter |
         return None
     recognised, parts = known
     if not recognised.methods:
-        if any(callable(getattr(found, callable_, None)) for callable_ in CONTRACT):
+        if offers_any(found):
             return None  # its functions are the adapter
-        reasons = dict.fromkeys(
-            reason for reason in recognised.refused.values() if not reason.startswith("there is no ")
-        )
-        raise ValueError(
-            f"the classes of a copy are called by what their signatures say, of {name} none is understood: "
-            f"{'; '.join(list(reasons)[:3])}: write an adapter, which docs/judge-a-pytorch-module.md explains"
-        )
+        refuse_calls(recognised)
     return make_adapter(recognised, parts)
+
+
+def refuse_calls(found: Recognised) -> NoReturn:
+    """Says of a copy, none of whose callables is understood, why not.
+
+    Errors: ``ValueError``, always.
+    """
+    reasons = dict.fromkeys(
+        reason for reason in found.refused.values() if not reason.startswith("there is no ")
+    )
+    raise ValueError(
+        f"the classes of a copy are called by what their signatures say, of {found.name} none is understood: "
+        f"{'; '.join(list(reasons)[:3])}: write an adapter, which docs/judge-a-pytorch-module.md explains"
+    )
+
+
+def refuse_copy(found: Any, name: str, module: ModuleType | None) -> NoReturn:
+    """Says why an object for which `open_copy` gives no adapter is not taken for a copy.
+
+    Errors: ``ValueError``, always.
+    """
+    known = find_copy(found, name, module)
+    if known is not None:
+        refuse_calls(known[0])
+    refuse_classes(name, Parts() if module is None else find_parts(module))
 
 
 def write_adapter(module: ModuleType, found: Any, name: str) -> str:
@@ -596,8 +623,7 @@ def write_adapter(module: ModuleType, found: Any, name: str) -> str:
     """
     known = find_copy(found, name, module)
     if known is None:
-        open_parts(module, found, name)  # says what is missing
-        raise AssertionError(name)
+        refuse_copy(found, name, module)
     source, colon, attribute = name.partition(":")
     place = str(Path(source).resolve()) if source.endswith(".py") else source
     return known[0].write_file(f"{place}{colon}{attribute}")
