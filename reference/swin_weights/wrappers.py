@@ -94,6 +94,10 @@ def find_swin(held: Any, source: str, part: str = "") -> Found:
     >>> found.weights, found.notes
     ({'layers.0.blocks.0.norm1.bias': array([0.])}, ('left out: 1 weight outside model: head.*',))
     """
+    if not isinstance(held, Mapping):
+        raise ValueError(
+            f"a checkpoint maps names to arrays, {source} holds no dict: save the model's state_dict"
+        )
     arrays, others = _list_leaves(held)
     if not arrays:
         what = f"something else under {shorten(next(iter(others)), 60)}" if others else "something else"
