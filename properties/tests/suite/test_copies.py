@@ -265,6 +265,14 @@ def test_what_cannot_be_called_is_not_offered_with_the_reason(tmp_path: Path) ->
     assert callable(copy.swin_transformer)
 
 
+def test_an_index_that_is_not_kept_is_not_offered_with_the_reason(tmp_path: Path) -> None:
+    file = tmp_path / "own_index.py"
+    text = (COPIES / "official.py").read_text()
+    file.write_text(text.replace("relative_position_index", "own_index"))
+    reason = "ValueError: a WindowAttention keeps no relative_position_index"
+    assert f"relative_position_index is not offered: {reason}" in load.load(str(file)).recognised
+
+
 def test_neighbours_of_a_file_are_found(tmp_path: Path) -> None:
     package = tmp_path / "nets_of_mine" / "models"
     package.mkdir(parents=True)
