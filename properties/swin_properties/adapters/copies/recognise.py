@@ -117,6 +117,11 @@ class Recognised:
     single_tokens: bool = True
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def bases(self) -> str:
+        """The classes that the adapter derives from, as Python."""
+        return "CopyAdapter" if self.single_tokens else "NoSingleTokens, CopyAdapter"
+
     def write_class(self) -> str:
         """Returns the class of the adapter, as Python."""
         lines = [f"    scope = {self.scope!r}", f"    style_convention = {self.style_convention!r}", ""]
@@ -141,12 +146,11 @@ class Recognised:
         for callable_, reason in self.refused.items():
             body += f"\n    # {callable_} is not offered: {reason}\n"
         names = [one for one in base.__all__ if re.search(rf"\b{one}\b", body)]
-        bases = "CopyAdapter" if self.single_tokens else "NoSingleTokens, CopyAdapter"
         text = HEADER.format(
             title=f"The adapter of {self.name}, which has the classes of Swin V{self.version}.",
             name=name,
-            imports="".join(f"    {one},\n" for one in sorted({*names, *bases.split(", ")})),
-            bases=bases,
+            imports="".join(f"    {one},\n" for one in sorted({*names, *self.bases.split(", ")})),
+            bases=self.bases,
         )
         return f"{text}{body}\n\nadapter = Copy(swin, {self.name!r})\n"
 
@@ -271,13 +275,12 @@ def find_image_size(network: Any) -> Any:
 
 def takes_single_tokens(found: Recognised, parts: Parts) -> bool:
     """Tells whether V2's attention takes windows one token wide: public ones give NaN."""
-    if "cosine_window_attention" not in found.methods or found.scope.get("square_windows"):
-        case = GridV2Case(grid=(4, 4), window=(1, 1), shift=(0, 0), heads=1, head_dim=4)
-    else:
-        case = GridV2Case(grid=(4, 4), window=(1, 4), shift=(0, 0), heads=1, head_dim=4)
+    square = "cosine_window_attention" not in found.methods or found.scope.get("square_windows")
+    window = (1, 1) if square else (1, 4)
+    case = GridV2Case(grid=(4, 4), window=window, shift=(0, 0), heads=1, head_dim=4)
     for name in ("cosine_window_attention", "shifted_cosine_window_attention", "swin_v2_block"):
         if name in found.methods:
-            adapter = compile_class(found, parts)(parts.space, found.name)
+            adapter: Any = compile_adapter(found, parts)
             try:
                 gave = getattr(adapter, name)(*to_float32(CONTRACT[name].arguments(case)))
             except (Exception, SystemExit):
@@ -295,22 +298,21 @@ def list_ways(version: int) -> Iterator[tuple[str, Callable[[Copied], Iterator[C
 
 def make_adapter(found: Recognised, parts: Parts) -> CopyAdapter:
     """Returns the adapter that was recognised."""
-    adapter: CopyAdapter = compile_class(found, parts)(parts.space, found.name)
+    adapter = compile_adapter(found, parts)
     adapter.recognised = found.describe(parts)
     return adapter
 
 
-def compile_class(found: Recognised, parts: Parts) -> type[CopyAdapter]:
-    """Returns the class of the adapter, compiled; a traceback shows its lines."""
-    bases = "CopyAdapter" if found.single_tokens else "NoSingleTokens, CopyAdapter"
-    source = f"class Copy({bases}):\n{found.write_class()}"
+def compile_adapter(found: Recognised, parts: Parts) -> CopyAdapter:
+    """Returns the adapter, compiled as far as it is recognised; a traceback shows its lines."""
+    source = f"class Copy({found.bases}):\n{found.write_class()}"
     file = f"{ADAPTER_FILE}{found.name}, {hash(source)}>"
     linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
     space: dict[str, Any] = {name: getattr(base, name) for name in base.__all__}
     space |= {"swin": parts.space, "NoSingleTokens": NoSingleTokens, "__name__": __name__}
     exec(compile(source, file, "exec"), space)
-    made: type[CopyAdapter] = space["Copy"]
-    return made
+    adapter: CopyAdapter = space["Copy"](parts.space, found.name)
+    return adapter
 
 
 def try_ways(found: Recognised, parts: Parts, name: str, ways: list[Candidate], trials: Trials) -> None:
@@ -341,7 +343,7 @@ def try_ways(found: Recognised, parts: Parts, name: str, ways: list[Candidate], 
                 shape = outcome.shape
             elif outcome.rank > farthest:
                 farthest, reason = outcome.rank, outcome.reason
-    if runs and not name.endswith("swin_transformer") and not name.endswith("v2_transformer"):
+    if runs and not name.endswith("transformer"):
         accept(found, name, *runs[0])  # its shape is wrong, which a law will say
     elif runs:
         found.refused[name] = f"its network gives the shape {shape}, logits are (B, classes)"
@@ -391,7 +393,7 @@ def try_way(
     """Returns what came of a way on a case."""
     arguments = CONTRACT[name].arguments(cases[CONTRACT[name].kind])
     methods = dict(found.methods) | {name: (write_parameters(name, way), way)}
-    adapter = compile_class(replace(found, methods=methods), parts)(parts.space, found.name)
+    adapter = compile_adapter(replace(found, methods=methods), parts)
     try:
         result = getattr(adapter, name)(*to_float32(arguments))
     except Declined as declined:
@@ -475,7 +477,7 @@ def refine_style(found: Recognised, parts: Parts) -> str:
             continue
         kind = CONTRACT[callable_].kind
         case: GridCase = replace(SQUARES[kind], grid=(5, 5))
-        adapter = compile_class(found, parts)(parts.space, found.name)
+        adapter = compile_adapter(found, parts)
         try:
             getattr(adapter, callable_)(*to_float32(CONTRACT[callable_].arguments(case)))
         except (Exception, SystemExit):
@@ -510,7 +512,7 @@ def drops_shift(found: Recognised, copied: Copied) -> bool:
         return False
     kind = CONTRACT[name].kind
     case: GridCase = replace(SQUARES[kind], grid=(4, 4))
-    adapter = compile_class(found, copied.parts)(copied.parts.space, found.name)
+    adapter = compile_adapter(found, copied.parts)
     x, params, heads, window, shift = to_float32(CONTRACT[name].arguments(case)[:5])
     try:
         gave = [getattr(adapter, name)(x, params, heads, window, one) for one in (shift, (0, 0))]

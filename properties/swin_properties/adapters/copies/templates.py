@@ -160,20 +160,18 @@ def index(copied: Copied) -> Iterator[Candidate]:
 
 def mask(copied: Copied) -> Iterator[Candidate]:
     """Yields the ways to the mask of a grid."""
-    kind, methods = copied.find("block"), [way.partition(".")[2].partition("(")[0] for way in MASK_METHODS]
-    if not takes(kind, "input_resolution") and not any(hasattr(kind, one) for one in methods):
+    kind = copied.find("block")
+    names = {way: way.partition(".")[2].partition("(")[0] for way in MASK_METHODS}
+    built = takes(kind, "input_resolution")  # for one grid, and keeps the mask of that
+    ways = [way for way, name in names.items() if (built if name == "attn_mask" else hasattr(kind, name))]
+    if not ways:
         raise NotUnderstood(f"{kind.__name__} keeps no mask and has no method that makes one")
     for size in SIZES:
         facts = block_facts(copied, size, "1") | {"dim": "1"}
         facts |= {"qkv_bias": "True", "mlp_ratio": "4.0", "hidden": "4", "qk_scale": "None"}
         facts |= {"pretrained_window_size": size.format("0")}
         config = {"window_size": 'side(window_size, "windows")'}
-        for way in MASK_METHODS:
-            attribute = way.partition(".")[2].partition("(")[0]
-            if attribute != "attn_mask" and not hasattr(copied.find("block"), attribute):
-                continue
-            if attribute == "attn_mask" and not takes(copied.find("block"), "input_resolution"):
-                continue
+        for way in ways:
             made = copied.make("block", facts, config)
             body = [
                 "H, W = height, width",
