@@ -14,6 +14,7 @@ import numpy as np
 from swin_reference.outside import one_sentence, shorten
 
 from swin_weights.others import refuse_network, refuse_parts
+from swin_weights.reading import MOST_NAMES
 from swin_weights.reading.pickles import Inert, as_array
 
 TRANSPARENT = (
@@ -51,9 +52,6 @@ FEWEST = 5
 
 DEEPEST = 8
 """The most dicts around each other."""
-
-MOST_NAMES = 20_000
-"""The most arrays of a checkpoint."""
 
 LONGEST_SIDE = 2**24
 """The most numbers along one side of a weight."""
