@@ -15,6 +15,7 @@ from swin_reference.sizes import Size, Windows, pair, stage_pairs
 
 from swin_weights.layout_names import Names, is_v2
 from swin_weights.layouts import official_name
+from swin_weights.others import refuse_names
 
 TABLE = r"attn\.relative_position_bias_table"
 
@@ -42,10 +43,7 @@ def recognise_layout(names: Iterable[str]) -> str:
         return "transformers"
     stages = [int(found[1]) for name in names if (found := re.match(r"layers\.(\d+)\.blocks\.", name))]
     if not stages:
-        raise ValueError(
-            f"a checkpoint holds the stages of a Swin, but none of its {len(names)} names belongs to one "
-            f"(the first is {names[0]}): check that the file is a Swin's"
-        )
+        refuse_names(names)
     if any(re.match(r"norm\d+\.", name) for name in names):
         return "detection"
     last = max(stages)
@@ -165,10 +163,10 @@ def _window_size(weights: WeightShapes, values: Mapping[str, Any], notes: list[s
             and len(shape) == 2
             and rows not in shape
         )
-        own, count = tables.most_common(1)[0] if tables else (rows, 0)
+        own, blocks = tables.most_common(1)[0] if tables else (rows, 0)
         side = isqrt(own)
         is_square = side * side == own and side % 2 == 1
-        most = 2 * count > weights.depths[stage]  # one misshapen table is named, and makes no window
+        most = 2 * blocks > weights.depths[stage]  # one misshapen table is named, and makes no window
         windows.append((side + 1) // 2 if is_square and most else first)
     return _keep_windows(windows, values, notes)
 

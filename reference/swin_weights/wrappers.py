@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from swin_reference.outside import one_sentence, shorten
 
-from swin_weights.others import refuse_network, refuse_parts
+from swin_weights.others import refuse_names, refuse_network, refuse_parts
 from swin_weights.reading import MOST_NAMES
 from swin_weights.reading.pickles import Inert, as_array
 
@@ -106,10 +106,7 @@ def find_swin(held: Any, source: str, part: str = "") -> Found:
     if not swins:
         refuse_network(_list_shapes(arrays))
         refuse_parts([*arrays, *others])
-        raise ValueError(
-            f"a checkpoint holds the stages of a Swin, but none of its {len(arrays)} names belongs to one "
-            f"(the first is {next(iter(arrays))}): check that the file is a Swin's"
-        )
+        refuse_names(list(arrays))
     prefix, family = _choose(swins, arrays, source, part)
     inside = _name_inside(family, prefix, arrays)
     refuse_network(_list_shapes({name: x for name, x in arrays.items() if inside(name) is not None}))
@@ -260,6 +257,7 @@ def _written_prefix(prefix: str, weights: Mapping[str, Any], named_in: Mapping[s
 
 
 def _tell_left_out(left_out: list[str], prefix: str) -> str:
+    """Returns the note on the weights that are no part of the Swin, in groups."""
     groups = sorted({_find_group(name, prefix) for name in left_out})
     more = f" and {len(groups) - MOST_GROUPS} more" if len(groups) > MOST_GROUPS else ""
     listed = ", ".join(shorten(group, 60) for group in groups[:MOST_GROUPS])
@@ -276,6 +274,7 @@ def _find_group(name: str, prefix: str) -> str:
 
 
 def _as_weight(name: str, x: Any) -> Any:
+    """Returns a weight as an array; an error begins with its name in the file."""
     with one_sentence(name):
         array = np.asarray(as_array(x))
         if array.size == 0 or max(array.shape, default=1) > LONGEST_SIDE:
