@@ -388,8 +388,8 @@ def _explain_failure(name: str, error: BaseException, asked: str) -> str:
         package = missing.partition(".")[0]
         if package in sys.modules or importlib.util.find_spec(package) is not None:
             return (
-                f"what an implementation imports is installed, {name} needs {missing}, which the {package} "
-                "that is installed has not: install the version that it was written for"
+                f"what an implementation imports is installed, {name} needs {missing}, which the installed "
+                f"{package} does not have: install the version that it was written for"
             )
         return (
             f"what an implementation imports is installed, {name} needs {missing}, which is not: pip install "

@@ -223,7 +223,7 @@ def halved(x: Tensor) -> tuple[int, int, int, int]:
 
 
 def sides(images: Tensor, patch_size: Any, tokens: int | None = None) -> tuple[int, int]:
-    """Returns how many patches an image has along each side; rounded down if ``tokens`` are so many."""
+    """Returns how many patches an image has along each side: rounded up, or down if that gives ``tokens``."""
     (height, width), (ph, pw) = images.shape[2:], two(patch_size)
     down = height // ph, width // pw
     return down if tokens == down[0] * down[1] else (-(-height // ph), -(-width // pw))
