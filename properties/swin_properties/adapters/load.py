@@ -54,13 +54,18 @@ def load(name: str) -> Any:
 
     Errors: ``ValueError`` in one sentence when it does not load.
     """
+    is_peer = name.startswith("peer:")
+    if "?as=" in name and (is_peer or exports.is_export(name)):
+        raise ValueError(
+            f"--as says how Python code is taken, {name.partition('?')[0]} is "
+            f"{'a peer' if is_peer else 'an exported file'}: leave it out"
+        )
     if exports.is_export(name):
         refuse_checkpoint(name.partition("?")[0])
         return exports.find(name)
-    name, kind = split_kind(name)
-    source = name.partition(":")[0]
-    if source == "peer":
+    if is_peer:
         return peers.find(name.partition(":")[2])
+    name, kind = split_kind(name)
     module, found = open_named(name)
     return _resolve(found, name, kind, module)
 

@@ -305,6 +305,23 @@ def test_what_takes_no_program_says_so(word: str, capsys: pytest.CaptureFixture[
     assert "takes no program after --" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["peer:timm"], "peer:timm is a peer"),
+        (["a.onnx"], "a.onnx is an exported"),
+        (["--", "./mine"], "a program"),
+    ],
+)
+def test_what_is_no_python_is_not_taken_for_a_copy(
+    words: list[str], what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", "--as", "copy", "--in-process", *words]) == 2
+    said = capsys.readouterr().err
+    assert "--as says how Python code is taken" in said
+    assert what in said
+
+
 class Wrapped(torch.nn.Module):
     """A module with torchvision's names behind a prefix."""
 
