@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NoReturn
+from collections.abc import Iterable, Mapping
 
 NETWORKS = {
     r"meta_mlp": (
@@ -70,17 +69,6 @@ another network: Swin-MLP, which has a grouped convolution in place of attention
             raise ValueError(
                 f"a checkpoint is of Swin or Swin V2, but {name} is a weight of another network: {network}"
             )
-
-
-def refuse_names(names: Sequence[str]) -> NoReturn:
-    """Says that none of a checkpoint's names belongs to a Swin.
-
-    Errors: ``ValueError``, always.
-    """
-    raise ValueError(
-        f"a checkpoint holds the stages of a Swin, but none of its {len(names)} names belongs to one "
-        f"(the first is {names[0]}): check that the file is a Swin's"
-    )
 
 
 def refuse_parts(names: Iterable[str]) -> None:

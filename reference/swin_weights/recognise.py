@@ -15,7 +15,6 @@ from swin_reference.sizes import Size, Windows, pair, stage_pairs
 
 from swin_weights.layout_names import Names, is_v2
 from swin_weights.layouts import official_name
-from swin_weights.others import refuse_names
 
 TABLE = r"attn\.relative_position_bias_table"
 
@@ -43,7 +42,10 @@ def recognise_layout(names: Iterable[str]) -> str:
         return "transformers"
     stages = [int(found[1]) for name in names if (found := re.match(r"layers\.(\d+)\.blocks\.", name))]
     if not stages:
-        refuse_names(names)
+        raise ValueError(
+            f"a checkpoint holds the stages of a Swin, but none of its {len(names)} names belongs to one "
+            f"(the first is {names[0]}): check that the file is a Swin's"
+        )
     if any(re.match(r"norm\d+\.", name) for name in names):
         return "detection"
     last = max(stages)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from swin_reference.outside import one_sentence, shorten
 
-from swin_weights.others import refuse_names, refuse_network, refuse_parts
+from swin_weights.others import refuse_network, refuse_parts
 from swin_weights.reading import MOST_NAMES
 from swin_weights.reading.pickles import Inert, as_array
 
@@ -106,7 +106,10 @@ def find_swin(held: Any, source: str, part: str = "") -> Found:
     if not swins:
         refuse_network(_list_shapes(arrays))
         refuse_parts([*arrays, *others])
-        refuse_names(list(arrays))
+        raise ValueError(
+            f"a checkpoint holds the stages of a Swin, but none of its {len(arrays)} names belongs to one "
+            f"(the first is {next(iter(arrays))}): check that the file is a Swin's"
+        )
     prefix, family = _choose(swins, arrays, source, part)
     inside = _name_inside(family, prefix, arrays)
     refuse_network(_list_shapes({name: x for name, x in arrays.items() if inside(name) is not None}))
