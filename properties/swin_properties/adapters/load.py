@@ -54,18 +54,12 @@ def load(name: str) -> Any:
 
     Errors: ``ValueError`` in one sentence when it does not load.
     """
-    is_peer = name.startswith("peer:")
-    if "?as=" in name and (is_peer or exports.is_export(name)):
-        raise ValueError(
-            f"--as says how Python code is taken, {name.partition('?')[0]} is "
-            f"{'a peer' if is_peer else 'an exported file'}: leave it out"
-        )
+    name, kind = split_kind(name)
     if exports.is_export(name):
         refuse_checkpoint(name.partition("?")[0])
         return exports.find(name)
-    if is_peer:
+    if name.startswith("peer:"):
         return peers.find(name.partition(":")[2])
-    name, kind = split_kind(name)
     module, found = open_named(name)
     return _resolve(found, name, kind, module)
 
@@ -120,12 +114,20 @@ def _holds_weights_alone(path: str) -> bool:
 def split_kind(name: str) -> tuple[str, str]:
     """Returns an import string without ``?as=KIND``, and the kind; empty where it is not said.
 
+    Errors: ``ValueError`` for another kind, and for what is no Python code: a peer, an exported file.
+
     >>> split_kind("mine.py?as=copy"), split_kind("mine.py:adapter")
     (('mine.py', 'copy'), ('mine.py:adapter', ''))
     """
     plain, mark, kind = name.rpartition("?as=")
     if not mark:
         return name, ""
+    is_peer = plain.startswith("peer:")
+    if is_peer or exports.is_export(plain):
+        raise ValueError(
+            f"--as says how Python code is taken, {plain} is {'a peer' if is_peer else 'an exported file'}: "
+            "leave it out"
+        )
     if kind not in KINDS:
         raise ValueError(f"code is taken for one of {', '.join(KINDS)}, got {kind!r}: use one of these")
     return plain, kind
