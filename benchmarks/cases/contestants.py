@@ -33,6 +33,7 @@ def find_variants() -> tuple[str, ...]:
 def find_peers(version: int = 1) -> tuple[str, ...]:
     """Returns the peers of a version that are installed packages, and the same on the GPU if there is one."""
     ending = "" if version == 1 else f"-v{version}"
+    # A name of letters alone is that of V1 and of the package; the others end in their version.
     installed = [
         f"{name}{ending}"
         for name, checkout in PEERS.items()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.standing.first_minute import measuring
+from benchmarks.standing.first_minute.__main__ import main
 from benchmarks.standing.first_minute.measuring import COLD, STEPS, WARM
 
 STEADY = dict.fromkeys(STEPS, 1.0)
@@ -20,6 +21,14 @@ def test_a_contestant_that_does_not_start_is_one_sentence(monkeypatch: pytest.Mo
     monkeypatch.setattr(measuring, "WARM", "nobody")
     with pytest.raises(ValueError, match="nobody starts and computes an image, it ended with 1: KeyError"):
         measuring.measure_starts(["nobody"], rounds=1)
+
+
+@pytest.mark.parametrize("words", [["0"], ["many"], ["-1"], ["1", "2"]])
+def test_rounds_that_are_no_number_are_one_sentence(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    assert capsys.readouterr().err.startswith("first minute: ROUNDS is one number from 1, got")
 
 
 @pytest.mark.parametrize(

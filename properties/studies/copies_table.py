@@ -103,7 +103,8 @@ def judge(folder: Path, repository: str, commit: str, file: str, reports: Path) 
         environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
         run = subprocess.run(line, cwd=home, capture_output=True, text=True, env=environment, check=False)
         if not kept.is_file():
-            said.write_text(run.stderr.strip().splitlines()[-1].removeprefix("swin-oracle: "))
+            last = (run.stderr.strip().splitlines() or [f"its process ended with {run.returncode}"])[-1]
+            said.write_text(last.removeprefix("swin-oracle: "))
     report = json.loads(kept.read_text()) if kept.is_file() else None
     sentence = "" if report is not None else said.read_text().replace(str(home), "")
     return Copy(repository, commit, file, read_licence(home), report, sentence)

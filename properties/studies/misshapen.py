@@ -387,7 +387,7 @@ VECTORS = (
 V2_MATRICES = ("attn.qkv.weight", "attn.cpb_mlp.0.weight", "attn.cpb_mlp.2.weight")
 V2_VECTORS = ("attn.q_bias", "attn.v_bias", "attn.cpb_mlp.0.bias", "norm1.weight")
 LOGIT_SCALE = "attn.logit_scale"
-"""What V2 has and V1 has not, and what it uses otherwise."""
+"""The parameters that only V2 has, and those that it uses in another way than V1."""
 
 
 def shape_cases(matrices: Sequence[str], vectors: Sequence[str]) -> Iterator[tuple[str, Change]]:
@@ -457,10 +457,10 @@ def cases_of_any_block() -> Iterator[tuple[str, Change]]:
         x = drawn(2, height, width, CHANNELS)
         yield (
             f"a grid of {height}x{width}",
-            lambda call, x=x: (inputs(call, x=x), attribute_of(call, drawn(*x.shape))),
+            lambda call, x=x: (inputs(call, x=x), give_gradient(call, drawn(*x.shape))),
         )
     empty = drawn(0, *GRID, CHANNELS)
-    yield "no image", lambda call: (inputs(call, x=empty), attribute_of(call, empty.clone()))
+    yield "no image", lambda call: (inputs(call, x=empty), give_gradient(call, empty.clone()))
     for shift in ((-1, 0), (4, 0), (0, 3), 3):
         yield f"shift {shift}", partial(inputs, shift_size=shift)
     for window in ((3, 4), (4, 4), (0, 3), (2, 3)):
@@ -498,7 +498,7 @@ def cases_of_any_block() -> Iterator[tuple[str, Change]]:
     yield "all frozen", lambda call: call.module.requires_grad_(False)
 
 
-def attribute_of(call: Call, gradient: Tensor) -> None:
+def give_gradient(call: Call, gradient: Tensor) -> None:
     """Gives another gradient."""
     call.gradient = gradient
 
@@ -636,7 +636,7 @@ def verdict(make: Callable[[bool], Call], change: Change, training: bool, keepin
         change(call)
         return call
 
-    others_ways = list_ways(make(training).module, training)
+    other_ways = list_ways(make(training).module, training)
     expected = outcome(changed(), plainly)
     found = outcome(changed(), partial(fast, keeping=keeping))
     if isinstance(expected, str) or isinstance(found, str):
@@ -657,7 +657,7 @@ def verdict(make: Callable[[bool], Call], change: Change, training: bool, keepin
     def others() -> Iterator[Outcome]:  # each is computed only where the ones before it are not the same
         yield expected
         yield outcome(tidied(changed()), partial(fast, keeping=keeping))
-        for run in others_ways:
+        for run in other_ways:
             yield outcome_by(run, changed())
 
     return "right numbers" if any(same(found, other) for other in others()) else "other numbers"

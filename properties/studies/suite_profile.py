@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import wraps
@@ -140,23 +140,22 @@ def time_command(implementation: str, effort: str, only: str | None, *words: str
 
 
 def make_text(implementation: str, effort: str, clock: Clock, commands: dict[str, float]) -> str:
-    """Returns the page's tables: phases, commands, and the slowest laws."""
+    """Returns the tables of one implementation: phases, commands, and the slowest laws."""
     whole = sum(clock.seconds.values())
     phases = [
         f"| {phase} | {clock.sum_phase(phase):.1f} | {clock.sum_phase(phase) / whole:.0%} |"
         for phase in PHASES
     ]
-    laws = sorted({law for law, _ in clock.seconds if law}, key=clock.sum_law, reverse=True)[:SLOWEST]
+    laws = sorted({law for law, _ in clock.seconds if law}, key=clock.sum_law, reverse=True)
     rows = [
         f"| {law} | {clock.sum_law(law):.2f} | "
         + " | ".join(f"{clock.seconds.get((law, phase), 0.0):.2f}" for phase in PHASES)
         + " |"
-        for law in laws
+        for law in laws[:SLOWEST]
     ]
-    number = len({law for law, _ in clock.seconds if law})
     return "\n".join(
         [
-            f"`{implementation}` at {effort} effort: {whole:.1f} s for {number} laws.",
+            f"`{implementation}` at {effort} effort: {whole:.1f} s for {len(laws)} laws.",
             "",
             "| phase | seconds | share |",
             "| --- | --- | --- |",
@@ -175,8 +174,8 @@ def make_text(implementation: str, effort: str, clock: Clock, commands: dict[str
     )
 
 
-def main() -> None:
-    """Measures, and prints the page or writes it."""
+def main(argv: list[str] | None = None) -> int:
+    """Measures, prints the page, and writes it if a file is named; returns 2 for what is not judged."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -185,25 +184,38 @@ def main() -> None:
     parser.add_argument("--only", help="the laws, by name or pattern; all")
     parser.add_argument("--machine", default="", help="a sentence that names the machine")
     parser.add_argument("--write", type=Path, help="write the page to this file")
-    words = parser.parse_args()
+    words = parser.parse_args(argv)
+    try:
+        text = make_page(words.implementations, words.effort, words.only, words.machine)
+        if words.write:
+            files.write(str(words.write), text)
+    except ValueError as error:
+        print(f"suite_profile: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    print(text)
+    return 0
+
+
+def make_page(implementations: Sequence[str], effort: str, only: str | None, machine: str) -> str:
+    """Measures the implementations, and returns the whole page.
+
+    Errors: ``ValueError`` for one that is not judged.
+    """
     parts = [
         "# Where the time of a check goes",
         "Written by `make suite-profile`. For a law, cases are drawn, the implementation is asked, and the\n"
         "oracle's exact result is computed; unless the two are equal, so are perturbed runs of the oracle,\n"
         "which make the budget.",
     ]
-    for implementation in words.implementations:
-        clock = measure_check(implementation, words.effort, words.only)
+    for implementation in implementations:
+        clock = measure_check(implementation, effort, only)
         commands = {
-            flag: time_command(implementation, words.effort, words.only, *flag.split())
+            flag: time_command(implementation, effort, only, *flag.split())
             for flag in ("--in-process", "-j 1", "-j 2")
         }
-        parts += [f"## {implementation}", make_text(implementation, words.effort, clock, commands)]
-    text = "\n\n".join([*parts, *([f"{words.machine}."] if words.machine else [])]) + "\n"
-    if words.write:
-        files.write(str(words.write), text)
-    print(text)
+        parts += [f"## {implementation}", make_text(implementation, effort, clock, commands)]
+    return "\n\n".join([*parts, *([f"{machine}."] if machine else [])]) + "\n"
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

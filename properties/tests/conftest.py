@@ -34,6 +34,19 @@ heavy = pytest.mark.skipif(not DEEP, reason="the profile deep is not asked for: 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
+def hot(model: Any) -> Any:
+    """Returns an nn.Module with random weights, large enough that a wrong one shows, whatever their names."""
+    import torch  # a test without torch imports this file too
+
+    generator = torch.Generator().manual_seed(0)
+    model = model.double().eval()
+    with torch.no_grad():
+        for x in model.parameters():
+            noise = torch.randn(x.shape, generator=generator, dtype=torch.float64)
+            x.copy_(noise / x[0].numel() ** 0.5 if x.ndim > 1 else 0.5 * noise + 1.0)
+    return model
+
+
 @pytest.fixture(scope="session")
 def deep() -> bool:
     return DEEP

@@ -246,7 +246,9 @@ def _mmpretrain_variant(names: tuple[str, ...], second: bool) -> Names:
     )
     last = _last_stage(names)
     unnumbered = f"{prefix}norm"  # as its first versions called the last norm
-    older = any(name.startswith(f"{unnumbered}.") for name in names) and any(".w_msa." in n for n in names)
+    older = any(name.startswith(f"{unnumbered}.") for name in names) and any(
+        ".w_msa." in name for name in names
+    )
     found = _mmpretrain(prefix, last, "{i+1}" if second else "{i}", unnumbered if older else "")
     return _turn_into_v2(found, f"{prefix}stages.{{i}}.blocks.{{j}}.attn.w_msa") if second else found
 

@@ -139,8 +139,8 @@ def _checkpoint(
     official = names_in("official", weights)
     ordered = {name: weights[name] for name in expected_shapes(config, official, "official")}
     beside = restore_names(others, names, layout)
-    said_of = (*notes, *found.notes, *assumed, *added, *stale)
-    return Checkpoint(ordered, config, layout, unknown, beside, said_of)
+    all_notes = (*notes, *found.notes, *assumed, *added, *stale)
+    return Checkpoint(ordered, config, layout, unknown, beside, all_notes)
 
 
 def _match(own: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], found: Found) -> dict[str, Any]:

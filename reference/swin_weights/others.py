@@ -22,9 +22,11 @@ NETWORKS = {
 PATCHES = re.compile(r"(?:.*\.)?(?:patch_embed\.proj|patch_embed\.projection|features\.0\.0)\.weight")
 """The names of the weight that embeds patches; in three dimensions it has five axes."""
 
+QUANTISED = "quantised: give the file from before it was quantised"
+
 PARTS = {
-    r"_packed_params|zero_point|weight_scale(?:_inv)?|absmax|quant_state|quant_map|SCB|qweight|qzeros|g_idx"
-    "": "quantised: give the file from before it was quantised",
+    r"_packed_params|zero_point|weight_scale(?:_inv)?|absmax|quant_state|quant_map|SCB": QUANTISED,
+    r"qweight|qzeros|g_idx": QUANTISED,
     r"lora_\w+": (
         "a difference of LoRA's: merge the differences into the network (merge_and_unload), and save its "
         "state_dict"
@@ -87,6 +89,7 @@ remove_spectral_norm), and save again
 
 
 def _find(known: Mapping[str, str], name: str) -> str:
+    """Returns the words for the first of the known parts that a name has; empty if it has none."""
     return next(
         (words for part, words in known.items() if re.search(rf"(?:^|[./])(?:{part})(?:[./]|$)", name)), ""
     )

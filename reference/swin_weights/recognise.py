@@ -165,10 +165,10 @@ def _window_size(weights: WeightShapes, values: Mapping[str, Any], notes: list[s
             and len(shape) == 2
             and rows not in shape
         )
-        own, count = tables.most_common(1)[0] if tables else (rows, 0)
+        own, blocks = tables.most_common(1)[0] if tables else (rows, 0)
         side = isqrt(own)
         is_square = side * side == own and side % 2 == 1
-        most = 2 * count > weights.depths[stage]  # one misshapen table is named, and makes no window
+        most = 2 * blocks > weights.depths[stage]  # one misshapen table is named, and makes no window
         windows.append((side + 1) // 2 if is_square and most else first)
     return _keep_windows(windows, values, notes)
 

@@ -14,6 +14,7 @@ import numpy as np
 from swin_reference.outside import one_sentence, shorten
 
 from swin_weights.others import refuse_network, refuse_parts
+from swin_weights.reading import MOST_NAMES
 from swin_weights.reading.pickles import Inert, as_array
 
 TRANSPARENT = (
@@ -51,9 +52,6 @@ FEWEST = 5
 
 DEEPEST = 8
 """The most dicts around each other."""
-
-MOST_NAMES = 20_000
-"""The most arrays of a checkpoint."""
 
 LONGEST_SIDE = 2**24
 """The most numbers along one side of a weight."""
@@ -94,6 +92,10 @@ def find_swin(held: Any, source: str, part: str = "") -> Found:
     >>> found.weights, found.notes
     ({'layers.0.blocks.0.norm1.bias': array([0.])}, ('left out: 1 weight outside model: head.*',))
     """
+    if not isinstance(held, Mapping):
+        raise ValueError(
+            f"a checkpoint maps names to arrays, {source} holds no dict: save the model's state_dict"
+        )
     arrays, others = _list_leaves(held)
     if not arrays:
         what = f"something else under {shorten(next(iter(others)), 60)}" if others else "something else"
@@ -258,6 +260,7 @@ def _written_prefix(prefix: str, weights: Mapping[str, Any], named_in: Mapping[s
 
 
 def _tell_left_out(left_out: list[str], prefix: str) -> str:
+    """Returns the note on the weights that are no part of the Swin, in groups."""
     groups = sorted({_find_group(name, prefix) for name in left_out})
     more = f" and {len(groups) - MOST_GROUPS} more" if len(groups) > MOST_GROUPS else ""
     listed = ", ".join(shorten(group, 60) for group in groups[:MOST_GROUPS])
@@ -274,6 +277,7 @@ def _find_group(name: str, prefix: str) -> str:
 
 
 def _as_weight(name: str, x: Any) -> Any:
+    """Returns a weight as an array; an error begins with its name in the file."""
     with one_sentence(name):
         array = np.asarray(as_array(x))
         if array.size == 0 or max(array.shape, default=1) > LONGEST_SIDE:

@@ -1,4 +1,4 @@
-"""A base class that makes an adapter of Keras code, by the backend that Keras has: torch, JAX or another."""
+"""A base class that makes an adapter of Keras code, with the backend of Keras: torch, JAX or another."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BACKEND = keras.config.backend()
 
 
 class WithoutGradients(OnTensors):
-    """What Keras code offers by a backend whose gradients are not judged, such as TensorFlow or NumPy."""
+    """What Keras code offers with a backend whose gradients are not judged, such as TensorFlow or NumPy."""
 
     precisions: dict[str, Any] = dict.fromkeys(("float64", "float32", "float16", "bfloat16"))
 
@@ -59,7 +59,7 @@ else:
 def find_precisions() -> dict[str, Any]:
     """Returns the precisions that Keras computes in, with what the base class has for each.
 
-    By other backends than TensorFlow, Keras makes float32 of a product or sum of float64.
+    With backends other than TensorFlow, the product or sum of two tensors in float64 is float32.
     """
     return {
         name: kind
@@ -73,10 +73,10 @@ class KerasAdapter(OfBackend):
 
     Subclass it and write the callables you offer for tensors of the backend, under their names in the
     adapter: what they are given is tensors, and what they return is made NumPy.  While they run, Keras makes
-    layers of the precision.  By the backend torch it is a `TorchAdapter`, by jax a `JaxAdapter`, with
-    gradients; by others gradients are not offered.
+    layers of the precision.  With the backend torch it is a `TorchAdapter`, with jax a `JaxAdapter`, both
+    with gradients; with other backends gradients are not offered.
 
-    Errors: ``ValueError`` for a precision that Keras does not compute in: float64, but by TensorFlow.
+    Errors: ``ValueError`` for a precision that Keras does not compute in: float64, except with TensorFlow.
 
     >>> class Mine(KerasAdapter):
     ...     def layer_norm(self, x, params, eps=1e-5):
@@ -168,14 +168,15 @@ def _in_precision(on_tensors: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(on_tensors)
     def in_precision(self: KerasAdapter, /, *args: Any, **kwargs: Any) -> Any:
-        with _precision(self.precision):
+        with _set_precision(self.precision):
             return on_tensors(self, *args, **kwargs)
 
     return in_precision
 
 
 @contextmanager
-def _precision(name: str) -> Iterator[None]:
+def _set_precision(name: str) -> Iterator[None]:
+    """Meanwhile Keras makes layers and tensors of this precision."""
     before = keras.config.floatx(), keras.config.dtype_policy()
     with ExitStack() as stack:
         stack.callback(keras.config.set_dtype_policy, before[1])

@@ -6,13 +6,14 @@ import ast
 import importlib
 import importlib.util
 import inspect
+import os
 import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-from zipfile import ZipFile, is_zipfile
+from zipfile import BadZipFile, ZipFile
 
 from swin_properties.adapters import exports, peers
 from swin_properties.adapters.answers import read_reason
@@ -53,12 +54,11 @@ def load(name: str) -> Any:
 
     Errors: ``ValueError`` in one sentence when it does not load.
     """
+    name, kind = split_kind(name)
     if exports.is_export(name):
         refuse_checkpoint(name.partition("?")[0])
         return exports.find(name)
-    name, kind = split_kind(name)
-    source = name.partition(":")[0]
-    if source == "peer":
+    if name.startswith("peer:"):
         return peers.find(name.partition(":")[2])
     module, found = open_named(name)
     return _resolve(found, name, kind, module)
@@ -88,24 +88,33 @@ def open_named(name: str) -> tuple[ModuleType, Any]:
 
 
 def refuse_checkpoint(path: str) -> None:
-    """Says where a file of weights belongs: by the end of its name, or as it has no code in it.
+    """Checks that a file is not one of weights, by the end of its name or because there is no code in it.
 
-    Errors: ``ValueError`` for such a file.
+    Errors: ``ValueError`` for a file of weights, with the commands that take it.
     """
-    file = Path(path)
-    if not file.is_file():
+    if not os.path.isfile(path):  # Path.is_file raises an error for some paths
         return
-    names = ZipFile(file).namelist() if is_zipfile(file) and not path.endswith(CHECKPOINTS) else []
-    saved = any(name.endswith("data.pkl") for name in names) and not any("/code/" in name for name in names)
-    if path.endswith(CHECKPOINTS) or (saved and path.endswith(exports.TORCH)):
+    if path.endswith(CHECKPOINTS) or (path.endswith(exports.TORCH) and _holds_weights_alone(path)):
         raise ValueError(
             f"an implementation is code, {path} holds weights and none: `predict` and `locate` take it as "
             "--checkpoint, and swin_weights.load reads it"
         )
 
 
+def _holds_weights_alone(path: str) -> bool:
+    """Tells whether a file is an archive that torch saved without a program."""
+    try:
+        with ZipFile(path) as archive:
+            names = archive.namelist()
+    except (BadZipFile, OSError):  # what opens it says what is wrong
+        return False
+    return any(name.endswith("data.pkl") for name in names) and not any("/code/" in name for name in names)
+
+
 def split_kind(name: str) -> tuple[str, str]:
     """Returns an import string without ``?as=KIND``, and the kind; empty where it is not said.
+
+    Errors: ``ValueError`` for another kind, and for what is no Python code: a peer, an exported file.
 
     >>> split_kind("mine.py?as=copy"), split_kind("mine.py:adapter")
     (('mine.py', 'copy'), ('mine.py:adapter', ''))
@@ -113,6 +122,12 @@ def split_kind(name: str) -> tuple[str, str]:
     plain, mark, kind = name.rpartition("?as=")
     if not mark:
         return name, ""
+    is_peer = plain.startswith("peer:")
+    if is_peer or exports.is_export(plain):
+        raise ValueError(
+            f"--as says how Python code is taken, {plain} is {'a peer' if is_peer else 'an exported file'}: "
+            "leave it out"
+        )
     if kind not in KINDS:
         raise ValueError(f"code is taken for one of {', '.join(KINDS)}, got {kind!r}: use one of these")
     return plain, kind
@@ -214,7 +229,7 @@ def load_in_precision(
     """
     name = find_name(implementation)
     found = load(implementation) if isinstance(implementation, str) else _resolve(implementation, name)
-    if not any(callable(getattr(found, callable_, None)) for callable_ in CONTRACT):
+    if not offers_any(found):
         raise ValueError(
             f"an implementation offers at least one callable of the adapter, {name} offers none: "
             f"give it one named {', '.join(CONTRACT)}, or name a file with the classes of a public Swin"
@@ -277,7 +292,7 @@ def _resolve(found: Any, name: str, kind: str = "", module: ModuleType | None = 
     if (copy := copies.open_copy(found, name, module)) is not None:
         return copy
     if kind == "copy":
-        copies.open_parts(module, found, name)  # says what is missing
+        copies.refuse_copy(found, name, module)
     return found
 
 
@@ -303,7 +318,7 @@ def _from_module(name: str) -> ModuleType:
 
 def _from_file(path: str) -> ModuleType:
     file = Path(path)
-    if not file.is_file():
+    if not os.path.isfile(path):
         raise ValueError(f"an implementation's file exists, got {path}: check the path")
     folders = list(file.resolve().parents)[:4]
     sys.path.insert(0, str(folders[0]))  # as running the file would: its neighbours import
@@ -380,8 +395,8 @@ def _explain_failure(name: str, error: BaseException, asked: str) -> str:
         package = missing.partition(".")[0]
         if package in sys.modules or importlib.util.find_spec(package) is not None:
             return (
-                f"what an implementation imports is installed, {name} needs {missing}, which the {package} "
-                "that is installed has not: install the version that it was written for"
+                f"what an implementation imports is installed, {name} needs {missing}, which the installed "
+                f"{package} does not have: install the version that it was written for"
             )
         return (
             f"what an implementation imports is installed, {name} needs {missing}, which is not: pip install "

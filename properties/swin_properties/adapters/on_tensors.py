@@ -150,6 +150,10 @@ FRAMEWORKS = {"TorchAdapter": "torch", "JaxAdapter": "jax", "KerasAdapter": "ker
 """The base classes of adapters, with the package that each needs, which is an extra of ours too."""
 
 
+BACKENDS = ("tensorflow", "jax", "jaxlib", "torch", "openvino")
+"""The packages that Keras may compute with."""
+
+
 def explain_missing(base: str, missing: str) -> str:
     """Returns, in one sentence, what to do about a package without which a base class cannot be imported.
 
@@ -157,11 +161,13 @@ def explain_missing(base: str, missing: str) -> str:
     "a JaxAdapter needs jax, it is not installed: pip install 'swin-oracle[jax]'"
     >>> print(explain_missing("KerasAdapter", "tensorflow"))
     a KerasAdapter needs a backend of Keras, tensorflow is not installed: set KERAS_BACKEND=torch
+    >>> explain_missing("KerasAdapter", "h5py")
+    'a KerasAdapter needs h5py, it is not installed: pip install h5py'
     """
     needed, missing = FRAMEWORKS[base], missing.partition(".")[0]
     if missing == needed:
         return f"a {base} needs {needed}, it is not installed: pip install 'swin-oracle[{needed}]'"
-    if base == "KerasAdapter":
+    if base == "KerasAdapter" and missing in BACKENDS:
         return (
             f"a {base} needs a backend of Keras, {missing} is not installed: "
             f"set KERAS_BACKEND={'jax' if missing == 'torch' else 'torch'}"

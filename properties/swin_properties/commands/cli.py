@@ -75,6 +75,9 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     args = parser(words[0] if words else "").parse_args(words)
     args.program = program
+    if getattr(args, "kind", None) and program:
+        complain("--as says how Python code is taken, got a program: leave it out")
+        return 2
     if getattr(args, "kind", None) and args.implementation:
         args.implementation += f"?as={args.kind}"  # so that whatever loads it, here or in a process, knows
     if args.command in WITH_PROGRAM and bool(program) == bool(args.implementation):

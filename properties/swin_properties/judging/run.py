@@ -169,8 +169,9 @@ class Watcher:
 
 @dataclass(frozen=True)
 class FileRead:
-    """What was read of an implementation: for what it was taken and how it is called; of an exported file
-    notes, faults, and whether it is quantised.
+    """What was read of an implementation: of any, what it was taken for and how it is called.
+
+    Of an exported file, also notes, faults, and whether it is quantised.
     """
 
     notes: tuple[str, ...] = ()

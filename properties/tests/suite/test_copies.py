@@ -9,6 +9,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -170,6 +171,19 @@ def test_an_attribute_adapter_comes_first_then_classes_then_functions(tmp_path: 
     assert type(load.load(f"{named}?as=copy")).__name__ == "Copy"
 
 
+def test_functions_beside_classes_that_are_not_understood_are_no_copy(tmp_path: Path) -> None:
+    file = tmp_path / "functions_and_classes.py"
+    file.write_text(
+        "from torch import nn\n"
+        "class WindowAttention(nn.Module):\n    def __init__(self, unknown): ...\n"
+        "class PatchMerging(nn.Module):\n    def __init__(self, unknown): ...\n"
+        "def mlp(x, weights): ...\n"
+    )
+    assert load.load(str(file)).__name__ == "functions_and_classes"
+    with pytest.raises(ValueError, match="none is understood: WindowAttention needs unknown"):
+        load.load(f"{file}?as=copy")
+
+
 def test_a_class_a_network_and_a_factory_are_copies(tmp_path: Path) -> None:
     file = tmp_path / "networks.py"
     file.write_text(
@@ -221,6 +235,21 @@ def test_what_is_no_copy_is_one_sentence(
     assert said.err.count("\n") == 1
 
 
+@pytest.mark.parametrize("end", ["", ".py", ".pt"])
+def test_a_name_too_long_for_a_file_is_one_sentence(end: str) -> None:
+    with pytest.raises(ValueError, match=r"an implementation is|an implementation's file|an exported file"):
+        load.load("a" * 300 + end)
+
+
+def test_a_damaged_archive_is_one_sentence(tmp_path: Path) -> None:
+    file = tmp_path / "damaged.pt"
+    with ZipFile(file, "w") as archive:
+        archive.writestr("damaged/data.pkl", "")
+    file.write_bytes(file.read_bytes().replace(b"PK\1\2", b"PK\0\0"))
+    with pytest.raises(ValueError, match=r"damaged\.pt is not"):
+        load.load(str(file))
+
+
 def test_what_cannot_be_called_is_not_offered_with_the_reason(tmp_path: Path) -> None:
     text = (COPIES / "official.py").read_text()
     text = text.replace(
@@ -234,6 +263,14 @@ def test_what_cannot_be_called_is_not_offered_with_the_reason(tmp_path: Path) ->
     reason = "PatchMerging needs how: the name of an argument does not tell what to pass"
     assert f"patch_merging is not offered: {reason}" in copy.recognised
     assert callable(copy.swin_transformer)
+
+
+def test_an_index_that_is_not_kept_is_not_offered_with_the_reason(tmp_path: Path) -> None:
+    file = tmp_path / "own_index.py"
+    text = (COPIES / "official.py").read_text()
+    file.write_text(text.replace("relative_position_index", "own_index"))
+    reason = "ValueError: a WindowAttention keeps no relative_position_index"
+    assert f"relative_position_index is not offered: {reason}" in load.load(str(file)).recognised
 
 
 def test_neighbours_of_a_file_are_found(tmp_path: Path) -> None:
@@ -266,6 +303,23 @@ def test_a_list_is_a_program(command: Command) -> None:
 def test_what_takes_no_program_says_so(word: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([word, "--", "./mine"]) == 2
     assert "takes no program after --" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["peer:timm"], "peer:timm is a peer"),
+        (["a.onnx"], "a.onnx is an exported"),
+        (["--", "./mine"], "a program"),
+    ],
+)
+def test_what_is_no_python_is_not_taken_for_a_copy(
+    words: list[str], what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", "--as", "copy", "--in-process", *words]) == 2
+    said = capsys.readouterr().err
+    assert "--as says how Python code is taken" in said
+    assert what in said
 
 
 class Wrapped(torch.nn.Module):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import pytest
 from studies import suite_profile
 from studies.suite_profile import ASKED, COMPARING, DRAWING, EXACT, PERTURBED
 
@@ -16,6 +17,13 @@ def test_every_phase_of_a_law_is_seen_and_nothing_is_counted_twice() -> None:
     assert set(of_law) == {DRAWING, EXACT, PERTURBED, ASKED, COMPARING}
     assert min(of_law.values()) > 0
     assert clock.sum_law("mlp/oracle") < sum(clock.seconds.values()) < passed
+
+
+def test_what_is_not_judged_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert suite_profile.main(["no_such_module", "--only", "mlp/oracle"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("suite_profile: an implementation is importable, no_such_module raised")
+    assert said.count("\n") == 1
 
 
 def test_the_phase_that_called_stops_meanwhile() -> None:

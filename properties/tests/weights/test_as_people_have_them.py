@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 import swin_reference
 import swin_weights
+from conftest import hot
 from swin_properties.adapters.calls import read_config, write_config
 from swin_properties.adapters.implementation import apply_convention
 from swin_properties.adapters.peers.base import vision_operators
@@ -44,17 +45,6 @@ IMAGES = np.random.default_rng(0).standard_normal((1, 3, 16, 16))
 CONFIG = SwinConfig(16, 2, 3, 8, (1, 2), (2, 4), 2, mlp_ratio=3.0, num_classes=5)
 IMAGE: dict[str, Any] = {"image_size": 16}
 V2: dict[str, Any] = {"image_size": 16, "window_size": 2}
-
-
-def hot(model: Any) -> Any:
-    """Returns the model with random weights, large enough that a wrong one shows."""
-    generator = torch.Generator().manual_seed(0)
-    model = model.double().eval()
-    with torch.no_grad():
-        for x in model.parameters():
-            noise = torch.randn(x.shape, generator=generator, dtype=torch.float64)
-            x.copy_(noise / x[0].numel() ** 0.5 if x.ndim > 1 else 0.5 * noise + 1.0)
-    return model
 
 
 def arrays(found: Any) -> list[Any]:

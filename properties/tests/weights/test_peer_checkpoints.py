@@ -9,6 +9,7 @@ from typing import Any
 import matplotlib
 import pytest
 import swin_weights
+from conftest import hot
 from swin_properties.adapters.implementation import Implementation
 from swin_properties.predict import photo
 from swin_reference.config import SwinConfig, convention_named
@@ -24,17 +25,6 @@ SIZES: dict[str, Any] = {"embed_dim": 16, "depths": [2, 2, 2], "num_heads": [2, 
 
 
 V2 = "swin_v2_transformer"
-
-
-def hot(model: Any) -> Any:
-    """The model with random weights, large enough that a wrong one shows, whatever their names."""
-    generator = torch.Generator().manual_seed(0)
-    model = model.double().eval()
-    with torch.no_grad():
-        for x in model.parameters():
-            noise = torch.randn(x.shape, generator=generator, dtype=torch.float64)
-            x.copy_(noise / x[0].numel() ** 0.5 if x.ndim > 1 else 0.5 * noise + 1.0)
-    return model
 
 
 def reproduces(model: Any, checkpoint: Path, name: str = "swin_transformer", **known: Any) -> None:

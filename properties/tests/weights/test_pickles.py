@@ -121,6 +121,13 @@ def test_tensors_that_numpy_has_not(strange: Any, tmp_path: Path) -> None:
         swin_weights.load(tmp_path / "w.pth")
 
 
+@pytest.mark.parametrize("held", [[torch.ones(1)], torch.ones(1), np.ones(1)])
+def test_a_file_without_a_dict(held: Any, tmp_path: Path) -> None:
+    torch.save(held, tmp_path / "w.pth")
+    with pytest.raises(ValueError, match=r"w\.pth holds no dict: save the model's state_dict"):
+        swin_weights.load(tmp_path / "w.pth")
+
+
 def test_other_objects_are_named(tmp_path: Path) -> None:
     torch.save({"model": STATE, "path": pathlib.PurePosixPath("x")}, tmp_path / "w.pth")
     with pytest.raises(ValueError, match="PurePosixPath"):

@@ -25,9 +25,8 @@ def layer_norm(
     array([-1.,  1.])
     """
     channels = x.shape[-1]
-    differences = (
-        x[..., i, None] - x for i in range(channels)
-    )  # one channel at a time: all would fill memory
+    # One channel at a time: all together would fill the memory.
+    differences = (x[..., channel, None] - x for channel in range(channels))
     sums, squares = zip(*((d.sum(-1), (d**2).sum(-1)) for d in differences), strict=True)
     variance = np.stack(squares, axis=-1).sum(-1) / (2 * channels**2)
     centred = np.stack(sums, axis=-1) / channels

@@ -17,7 +17,7 @@ from swin_weights.reading.pickles import read_torch
 TORCH = (".pth", ".pt", ".bin", ".ckpt", ".tar")
 
 MOST_NAMES = 20_000
-"""The most names in an index of shards."""
+"""The most names in a checkpoint, and in an index of shards."""
 
 
 def read(path: Path) -> tuple[Any, dict[str, Any], list[str]]:

@@ -223,7 +223,7 @@ def halved(x: Tensor) -> tuple[int, int, int, int]:
 
 
 def sides(images: Tensor, patch_size: Any, tokens: int | None = None) -> tuple[int, int]:
-    """Returns how many patches an image has along each side; rounded down if ``tokens`` are so many."""
+    """Returns how many patches an image has along each side: rounded up, or down if that gives ``tokens``."""
     (height, width), (ph, pw) = images.shape[2:], two(patch_size)
     down = height // ph, width // pw
     return down if tokens == down[0] * down[1] else (-(-height // ph), -(-width // pw))
@@ -242,12 +242,14 @@ def find_sides(tokens: int, stage: int, images: Tensor, config: Any) -> tuple[in
 
 
 def find_index(module: nn.Module, window_size: Any) -> Any:
-    """Returns the relative position index (N, N) that a module keeps."""
-    index = next(
-        x
-        for name, x in [*module.named_buffers(), *module.named_parameters()]
-        if name.rpartition(".")[2] == "relative_position_index"
-    )
+    """Returns the relative position index (N, N) that a module keeps.
+
+    Errors: ``ValueError`` for a module that keeps none.
+    """
+    kept = {**dict(module.named_buffers()), **dict(module.named_parameters())}
+    index = next((x for name, x in kept.items() if name.split(".")[-1] == "relative_position_index"), None)
+    if index is None:
+        raise ValueError(f"a {type(module).__name__} keeps no relative_position_index")
     height, width = two(window_size)
     return index.view((height * width,) * 2) if index.ndim == 1 else index
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from inspect import Parameter
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from swin_reference.config import CONVENTIONS
@@ -37,6 +37,7 @@ from swin_properties.adapters.copies.parts import CLASSES, FUNCTIONS, SURE, Part
 from swin_properties.adapters.copies.signatures import NotUnderstood, fit_forward, list_words, takes
 from swin_properties.adapters.copies.templates import V1, Candidate, Copied, bias_table
 from swin_properties.adapters.exports.implementation import choose_images, describe_sizes
+from swin_properties.adapters.load import offers_any
 from swin_properties.adapters.modules import make_module
 from swin_properties.adapters.peers.base import NoSingleTokens
 from swin_properties.cases.case import Case, GridCase, NetCase, write_value
@@ -116,6 +117,11 @@ class Recognised:
     single_tokens: bool = True
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def bases(self) -> str:
+        """The classes that the adapter derives from, as Python."""
+        return "CopyAdapter" if self.single_tokens else "NoSingleTokens, CopyAdapter"
+
     def write_class(self) -> str:
         """Returns the class of the adapter, as Python."""
         lines = [f"    scope = {self.scope!r}", f"    style_convention = {self.style_convention!r}", ""]
@@ -140,12 +146,11 @@ class Recognised:
         for callable_, reason in self.refused.items():
             body += f"\n    # {callable_} is not offered: {reason}\n"
         names = [one for one in base.__all__ if re.search(rf"\b{one}\b", body)]
-        bases = "CopyAdapter" if self.single_tokens else "NoSingleTokens, CopyAdapter"
         text = HEADER.format(
             title=f"The adapter of {self.name}, which has the classes of Swin V{self.version}.",
             name=name,
-            imports="".join(f"    {one},\n" for one in sorted({*names, *bases.split(", ")})),
-            bases=bases,
+            imports="".join(f"    {one},\n" for one in sorted({*names, *self.bases.split(", ")})),
+            bases=self.bases,
         )
         return f"{text}{body}\n\nadapter = Copy(swin, {self.name!r})\n"
 
@@ -270,13 +275,12 @@ def find_image_size(network: Any) -> Any:
 
 def takes_single_tokens(found: Recognised, parts: Parts) -> bool:
     """Tells whether V2's attention takes windows one token wide: public ones give NaN."""
-    if "cosine_window_attention" not in found.methods or found.scope.get("square_windows"):
-        case = GridV2Case(grid=(4, 4), window=(1, 1), shift=(0, 0), heads=1, head_dim=4)
-    else:
-        case = GridV2Case(grid=(4, 4), window=(1, 4), shift=(0, 0), heads=1, head_dim=4)
+    square = "cosine_window_attention" not in found.methods or found.scope.get("square_windows")
+    window = (1, 1) if square else (1, 4)
+    case = GridV2Case(grid=(4, 4), window=window, shift=(0, 0), heads=1, head_dim=4)
     for name in ("cosine_window_attention", "shifted_cosine_window_attention", "swin_v2_block"):
         if name in found.methods:
-            adapter = compile_class(found, parts)(parts.space, found.name)
+            adapter: Any = compile_adapter(found, parts)
             try:
                 gave = getattr(adapter, name)(*to_float32(CONTRACT[name].arguments(case)))
             except (Exception, SystemExit):
@@ -294,22 +298,21 @@ def list_ways(version: int) -> Iterator[tuple[str, Callable[[Copied], Iterator[C
 
 def make_adapter(found: Recognised, parts: Parts) -> CopyAdapter:
     """Returns the adapter that was recognised."""
-    adapter: CopyAdapter = compile_class(found, parts)(parts.space, found.name)
+    adapter = compile_adapter(found, parts)
     adapter.recognised = found.describe(parts)
     return adapter
 
 
-def compile_class(found: Recognised, parts: Parts) -> type[CopyAdapter]:
-    """Returns the class of the adapter, compiled; a traceback shows its lines."""
-    bases = "CopyAdapter" if found.single_tokens else "NoSingleTokens, CopyAdapter"
-    source = f"class Copy({bases}):\n{found.write_class()}"
+def compile_adapter(found: Recognised, parts: Parts) -> CopyAdapter:
+    """Returns the adapter, compiled as far as it is recognised; a traceback shows its lines."""
+    source = f"class Copy({found.bases}):\n{found.write_class()}"
     file = f"{ADAPTER_FILE}{found.name}, {hash(source)}>"
     linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
     space: dict[str, Any] = {name: getattr(base, name) for name in base.__all__}
     space |= {"swin": parts.space, "NoSingleTokens": NoSingleTokens, "__name__": __name__}
     exec(compile(source, file, "exec"), space)
-    made: type[CopyAdapter] = space["Copy"]
-    return made
+    adapter: CopyAdapter = space["Copy"](parts.space, found.name)
+    return adapter
 
 
 def try_ways(found: Recognised, parts: Parts, name: str, ways: list[Candidate], trials: Trials) -> None:
@@ -340,7 +343,7 @@ def try_ways(found: Recognised, parts: Parts, name: str, ways: list[Candidate], 
                 shape = outcome.shape
             elif outcome.rank > farthest:
                 farthest, reason = outcome.rank, outcome.reason
-    if runs and not name.endswith("swin_transformer") and not name.endswith("v2_transformer"):
+    if runs and not name.endswith("transformer"):
         accept(found, name, *runs[0])  # its shape is wrong, which a law will say
     elif runs:
         found.refused[name] = f"its network gives the shape {shape}, logits are (B, classes)"
@@ -390,7 +393,7 @@ def try_way(
     """Returns what came of a way on a case."""
     arguments = CONTRACT[name].arguments(cases[CONTRACT[name].kind])
     methods = dict(found.methods) | {name: (write_parameters(name, way), way)}
-    adapter = compile_class(replace(found, methods=methods), parts)(parts.space, found.name)
+    adapter = compile_adapter(replace(found, methods=methods), parts)
     try:
         result = getattr(adapter, name)(*to_float32(arguments))
     except Declined as declined:
@@ -474,7 +477,7 @@ def refine_style(found: Recognised, parts: Parts) -> str:
             continue
         kind = CONTRACT[callable_].kind
         case: GridCase = replace(SQUARES[kind], grid=(5, 5))
-        adapter = compile_class(found, parts)(parts.space, found.name)
+        adapter = compile_adapter(found, parts)
         try:
             getattr(adapter, callable_)(*to_float32(CONTRACT[callable_].arguments(case)))
         except (Exception, SystemExit):
@@ -509,7 +512,7 @@ def drops_shift(found: Recognised, copied: Copied) -> bool:
         return False
     kind = CONTRACT[name].kind
     case: GridCase = replace(SQUARES[kind], grid=(4, 4))
-    adapter = compile_class(found, copied.parts)(copied.parts.space, found.name)
+    adapter = compile_adapter(found, copied.parts)
     x, params, heads, window, shift = to_float32(CONTRACT[name].arguments(case)[:5])
     try:
         gave = [getattr(adapter, name)(x, params, heads, window, one) for one in (shift, (0, 0))]
@@ -524,9 +527,16 @@ def open_parts(module: ModuleType | None, found: Any, name: str) -> Parts:
     Errors: ``ValueError`` where they are not those of a Swin.
     """
     known = find_copy(found, name, module)
-    if known is not None:
-        return known[1]
-    parts = Parts() if module is None else find_parts(module)
+    if known is None:
+        refuse_classes(name, Parts() if module is None else find_parts(module))
+    return known[1]
+
+
+def refuse_classes(name: str, parts: Parts) -> NoReturn:
+    """Says which classes a copy has, and which of them some code has.
+
+    Errors: ``ValueError``, always.
+    """
     names = ", ".join(names[0] for part, names in CLASSES.items() if part in SURE)
     raise ValueError(
         f"a copy has two or more classes with the names of a public Swin, such as {names}; {name} has "
@@ -577,16 +587,35 @@ def open_copy(found: Any, name: str, module: ModuleType | None) -> CopyAdapter |
         return None
     recognised, parts = known
     if not recognised.methods:
-        if any(callable(getattr(found, callable_, None)) for callable_ in CONTRACT):
+        if offers_any(found):
             return None  # its functions are the adapter
-        reasons = dict.fromkeys(
-            reason for reason in recognised.refused.values() if not reason.startswith("there is no ")
-        )
-        raise ValueError(
-            f"the classes of a copy are called by what their signatures say, of {name} none is understood: "
-            f"{'; '.join(list(reasons)[:3])}: write an adapter, which docs/judge-a-pytorch-module.md explains"
-        )
+        refuse_calls(recognised)
     return make_adapter(recognised, parts)
+
+
+def refuse_calls(found: Recognised) -> NoReturn:
+    """Says of a copy, none of whose callables is understood, why not.
+
+    Errors: ``ValueError``, always.
+    """
+    reasons = dict.fromkeys(
+        reason for reason in found.refused.values() if not reason.startswith("there is no ")
+    )
+    raise ValueError(
+        f"the classes of a copy are called by what their signatures say, of {found.name} none is understood: "
+        f"{'; '.join(list(reasons)[:3])}: write an adapter, which docs/judge-a-pytorch-module.md explains"
+    )
+
+
+def refuse_copy(found: Any, name: str, module: ModuleType | None) -> NoReturn:
+    """Says why an object for which `open_copy` gives no adapter is not taken for a copy.
+
+    Errors: ``ValueError``, always.
+    """
+    known = find_copy(found, name, module)
+    if known is not None:
+        refuse_calls(known[0])
+    refuse_classes(name, Parts() if module is None else find_parts(module))
 
 
 def write_adapter(module: ModuleType, found: Any, name: str) -> str:
@@ -596,8 +625,7 @@ def write_adapter(module: ModuleType, found: Any, name: str) -> str:
     """
     known = find_copy(found, name, module)
     if known is None:
-        open_parts(module, found, name)  # says what is missing
-        raise AssertionError(name)
+        refuse_copy(found, name, module)
     source, colon, attribute = name.partition(":")
     place = str(Path(source).resolve()) if source.endswith(".py") else source
     return known[0].write_file(f"{place}{colon}{attribute}")

@@ -160,20 +160,18 @@ def index(copied: Copied) -> Iterator[Candidate]:
 
 def mask(copied: Copied) -> Iterator[Candidate]:
     """Yields the ways to the mask of a grid."""
-    kind, methods = copied.find("block"), [way.partition(".")[2].partition("(")[0] for way in MASK_METHODS]
-    if not takes(kind, "input_resolution") and not any(hasattr(kind, one) for one in methods):
+    kind = copied.find("block")
+    names = {way: way.partition(".")[2].partition("(")[0] for way in MASK_METHODS}
+    built = takes(kind, "input_resolution")  # for one grid, and keeps the mask of that
+    ways = [way for way, name in names.items() if (built if name == "attn_mask" else hasattr(kind, name))]
+    if not ways:
         raise NotUnderstood(f"{kind.__name__} keeps no mask and has no method that makes one")
     for size in SIZES:
         facts = block_facts(copied, size, "1") | {"dim": "1"}
         facts |= {"qkv_bias": "True", "mlp_ratio": "4.0", "hidden": "4", "qk_scale": "None"}
         facts |= {"pretrained_window_size": size.format("0")}
         config = {"window_size": 'side(window_size, "windows")'}
-        for way in MASK_METHODS:
-            attribute = way.partition(".")[2].partition("(")[0]
-            if attribute != "attn_mask" and not hasattr(copied.find("block"), attribute):
-                continue
-            if attribute == "attn_mask" and not takes(copied.find("block"), "input_resolution"):
-                continue
+        for way in ways:
             made = copied.make("block", facts, config)
             body = [
                 "H, W = height, width",
@@ -437,6 +435,10 @@ def embedding(copied: Copied) -> Iterator[Candidate]:
             yield Candidate("\n".join(body), f"{made}(images){permute}")
 
 
+TRAINED = "config.pretrained_window_sizes or (0,) * len(config.depths)"
+"""The expression of the windows in which the weights of V2 were trained, 0 for that which is used."""
+
+
 def network_facts(copied: Copied, window: str, image: str) -> dict[str, str]:
     """Returns the sizes of a network."""
     facts = {
@@ -460,7 +462,7 @@ def network_facts(copied: Copied, window: str, image: str) -> dict[str, str]:
             facts[word] = f"swin.{copied.parts.classes[part].__name__}"
     if copied.version == 1:
         return facts | {"qk_scale": "config.qk_scale"}
-    return facts | {"pretrained_window_sizes": "config.pretrained_window_sizes or (0,) * len(config.depths)"}
+    return facts | {"pretrained_window_sizes": TRAINED}
 
 
 NETWORK_CONFIG = {
@@ -487,7 +489,7 @@ def make_networks(copied: Copied) -> Iterator[str]:
         return
     config = dict(NETWORK_CONFIG)
     if copied.version == 2:
-        config["pretrained_window_sizes"] = "config.pretrained_window_sizes or (0,) * len(config.depths)"
+        config["pretrained_window_sizes"] = TRAINED
     for image in ("two({})", "list(two({}))", 'side({}, "images")'):
         for window in SIZES:
             yield copied.make("network", network_facts(copied, window, image), config)
@@ -517,16 +519,16 @@ def transformer(copied: Copied) -> Iterator[Candidate]:
 def features(copied: Copied) -> Iterator[Candidate]:
     """Yields the ways to the maps of a network: what the last block of each stage gives."""
     kind, block = copied.find("network"), copied.find("block")
+    maps = f"return self.list_maps(network, swin.{block.__name__}, images, config)"
+    gives = f"(images): what the last {block.__name__} of each stage gives"
     for made in make_networks(copied):
         body = [
             *guard_network(copied),
             f"network = {made}",
             'self.with_weights("network", network, params)',
-            f"return self.list_maps(network, swin.{block.__name__}, images, config)",
+            maps,
         ]
-        yield Candidate(
-            "\n".join(body), f"{made}(images): what the last {block.__name__} of each stage gives"
-        )
+        yield Candidate("\n".join(body), made + gives)
     for made in make_networks(copied):
         made = made.replace(
             f"self.made(swin.{kind.__name__},",
@@ -538,11 +540,9 @@ def features(copied: Copied) -> Iterator[Candidate]:
             'params = {name: x for name, x in params.items() if name not in ("norm", "head")}',
             "grid = sides(images, config.patch_size)",
             'self.with_weights("network", network, params, grid)',
-            f"return self.list_maps(network, swin.{block.__name__}, images, config)",
+            maps,
         ]
-        yield Candidate(
-            "\n".join(body), f"{made}(images): what the last {block.__name__} of each stage gives"
-        )
+        yield Candidate("\n".join(body), made + gives)
 
 
 def bias_table(copied: Copied) -> Iterator[Candidate]:

@@ -12,6 +12,7 @@ from swin_reference.config import SwinConfig
 from swin_reference.outside import parse_integers
 from swin_reference.sizes import pair
 from swin_weights import flatten, unflatten
+from swin_weights.recognise import tell_windows
 
 from swin_properties.adapters.answers import Declined
 from swin_properties.adapters.exports import ONNX, onnx_file, torch_file
@@ -270,8 +271,8 @@ def describe_sizes(config: SwinConfig, weights: Mapping[str, Any]) -> dict[str, 
     """
     if len(set(config.windows)) > 1:
         raise ValueError(
-            "an exported model is judged with one window for all stages, this one has "
-            f"{', '.join(f'{height}x{width}' for height, width in config.windows)}: judge it by an adapter"
+            "a network that is judged without an adapter has one window for all stages, this one has "
+            f"{tell_windows(config.windows)}: write an adapter"
         )
     return {
         "patch": pair(config.patch_size),
