@@ -31,7 +31,7 @@ class Count:
         >>> Count("", 9, 10, ()).share
         '9 of 10 (90 %)'
         """
-        return f"{self.right} of {self.of}" + (f" ({100 * self.right / self.of:.0f} %)" if self.of else "")
+        return f"{self.right} of {self.of}" + (f" ({100 * self.right // self.of} %)" if self.of else "")
 
 
 def count(question: str, answers: Iterable[tuple[Told, str]], aim: str = "") -> Count:
