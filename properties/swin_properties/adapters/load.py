@@ -395,11 +395,11 @@ def _explain_failure(name: str, error: BaseException, asked: str) -> str:
         package = missing.partition(".")[0]
         if package in sys.modules or importlib.util.find_spec(package) is not None:
             return (
-                f"what an implementation imports is installed, {name} needs {missing}, which the installed "
+                f"{name} imports {missing}, which the installed "
                 f"{package} does not have: install the version that it was written for"
             )
         return (
-            f"what an implementation imports is installed, {name} needs {missing}, which is not: pip install "
+            f"{name} imports {missing}, which is not installed: pip install "
             f"{PIP_NAMES.get(package, package)}, or put its folder on PYTHONPATH if it is no public package"
         )
     reason = read_reason(error)

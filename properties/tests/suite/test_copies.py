@@ -219,7 +219,7 @@ def test_the_adapter_of_a_copy_is_written_and_runs(
     ("name", "text", "says"),
     [
         ("needs.py", "import no_such_package_at_all", "pip install no_such_package_at_all"),
-        ("needs_mmcv.py", "import mmcv_of_another_name.runner", "needs mmcv_of_another_name, which is not"),
+        ("needs_mmcv.py", "import mmcv_of_another_name.runner", "imports mmcv_of_another_name, which is not"),
         ("none.py", "x = 1", "a copy has two or more classes with the names of a public Swin"),
         ("weights.pth", "", "`predict` and `locate` take it as --checkpoint"),
     ],

@@ -38,7 +38,7 @@ def test_in_one_process_or_two_or_shared_the_verdict_is_the_same(
         ("import os; os._exit(7)", "process ended itself with exit code 7: check what it imports"),
         ("import os; os._exit(0)", "process ended itself with exit code 0"),
         ("import os; print('last', file=__import__('sys').stderr); os.abort()", "its last words: last"),
-        ("import nothing_of_the_kind", "raised ModuleNotFoundError"),
+        ("import nothing_of_the_kind", "imports nothing_of_the_kind, which is not installed: pip install"),
         ("raise GeneratorExit", "raised GeneratorExit"),
         ("x = 1", "offers none"),
         ("mlp = len; precision = 'fp32'", "got 'fp32'"),
