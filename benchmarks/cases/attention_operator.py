@@ -64,6 +64,9 @@ class Case:
     """Holds the tensors of one size in one precision on one device, and the formulations by name."""
 
     component = "shifted_window_attention"
+    keys_have_bias = True
+    sdpa_scale: float | None = None
+    """What PyTorch's SDPA is told to multiply q k^T by; None for its own head_dim^-1/2."""
 
     def __init__(self, sizes: Sizes, batch: int, dtype: torch.dtype, device: str = "cpu") -> None:
         """Draws all tensors in ``dtype``; the oracle is given the same numbers."""
@@ -75,6 +78,8 @@ class Case:
 
         self.dtype, self.device = dtype, device
         self.weight, self.bias = make(3 * channels, channels, scale=channels**-0.5), make(3 * channels)
+        if not self.keys_have_bias:
+            self.bias[channels : 2 * channels] = 0.0
         self.table = make((2 * self.window - 1) ** 2, self.heads).requires_grad_()
         self.x = make(batch, side, side, channels)
         self.cotangent = make(batch, side, side, channels)
@@ -118,9 +123,9 @@ class Case:
         if self.mask is not None:
             batch = len(q) // len(self.mask)
             bias = (bias + self.mask[:, None]).expand(batch, -1, -1, -1, -1).flatten(0, 1) if sdpa else bias
-        q, k = self.scale_queries(q, k)
+        q, k = self.scale_queries(q, k, sdpa)
         if sdpa:
-            out = scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=1.0)
+            out = scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=self.sdpa_scale)
         else:
             logits = q @ k.mT + bias
             if self.mask is not None:
@@ -131,9 +136,12 @@ class Case:
         grid = functional.window_reverse(out, self.window, *self.x.shape[1:3])
         return functional.reverse_cyclic_shift(grid, self.shift)
 
-    def scale_queries(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the queries and keys whose products are the logits, as a peer makes them."""
-        return q * q.shape[-1] ** -0.5, k
+    def scale_queries(self, q: Tensor, k: Tensor, sdpa: bool) -> tuple[Tensor, Tensor]:
+        """Returns the queries and keys whose products are the logits, as a peer makes them.
+
+        PyTorch's SDPA scales them itself.
+        """
+        return (q if sdpa else q * q.shape[-1] ** -0.5), k
 
     def compare(self, name: str) -> Deviation:
         """Returns how far a formulation is from the oracle on the first image, in budgets."""
@@ -196,9 +204,11 @@ class CosineCase(Case):
     """The same of Swin V2: cosines, a factor for each head, and biases that an MLP computed beforehand."""
 
     component = "shifted_cosine_window_attention"
+    keys_have_bias = False
+    sdpa_scale = 1.0
 
     def __init__(self, sizes: Sizes, batch: int, dtype: torch.dtype, device: str = "cpu") -> None:
-        """The keys have no bias; the table is what the MLP gives for the offsets of the window."""
+        """The table is what the MLP gives for the offsets of the window."""
         super().__init__(sizes, batch, dtype, device)
         generator = torch.Generator().manual_seed(1)
 
@@ -210,11 +220,6 @@ class CosineCase(Case):
         first, first_bias, last = self.mlp
         table = functional_v2.continuous_position_bias_table(first, first_bias, last, self.window)
         self.table = table.detach().requires_grad_()
-        channels = sizes.channels
-        self.bias[channels : 2 * channels] = 0.0
-        self.qkv = linear(self.x, self.weight, self.bias).detach().requires_grad_()
-        moved = functional.window_partition(functional.cyclic_shift(self.qkv, self.shift), self.window)
-        self.windows = moved.flatten(1, 2).contiguous().detach().requires_grad_()
 
     def run_unshifted(self) -> Tensor:
         """Runs our operator without its shift."""
@@ -229,7 +234,7 @@ class CosineCase(Case):
         factors = functional_v2.find_factors(self.logit_scale)
         return cosines.attend(self.qkv, self.table, None, factors, plan, -float("inf"))
 
-    def scale_queries(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+    def scale_queries(self, q: Tensor, k: Tensor, sdpa: bool) -> tuple[Tensor, Tensor]:
         """Returns queries and keys of length 1, the queries times the factor of their head."""
         factors = functional_v2.find_factors(self.logit_scale).view(-1, 1, 1)
         return normalize(q, dim=-1) * factors.to(q.dtype), normalize(k, dim=-1)

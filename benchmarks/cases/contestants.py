@@ -32,12 +32,12 @@ def find_variants() -> tuple[str, ...]:
 @cache
 def find_peers(version: int = 1) -> tuple[str, ...]:
     """Returns the peers of a version that are installed packages, and the same on the GPU if there is one."""
-    ending = "" if version == 1 else f"-v{version}"
-    # A name of letters alone is that of V1 and of the package; the others end in their version.
     installed = [
-        f"{name}{ending}"
+        name
         for name, checkout in PEERS.items()
-        if not checkout and name.isalpha() and importlib.util.find_spec(name)
+        if not checkout
+        and name.endswith("-v2") == (version == 2)
+        and importlib.util.find_spec(name.removesuffix("-v2"))
     ]
     devices = ("", ON_GPU) if torch.cuda.is_available() else ("",)
     return tuple(f"peer:{name}{device}" for name in installed for device in devices)
