@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +42,8 @@ class JaxAdapter(OnTensors):
     ...         return jnp.roll(x, (-shift_size, -shift_size), (1, 2))
     >>> Mine().cyclic_shift(np.arange(4.0).reshape(1, 2, 2, 1), 1).ravel()
     array([3., 2., 1., 0.], dtype=float32)
+    >>> Mine().with_device("cpu").device
+    'cpu'
     """
 
     framework = "JAX"
@@ -53,16 +54,6 @@ class JaxAdapter(OnTensors):
 
     inside = False
     """Whether a callable is running: what it calls is given JAX arrays."""
-
-    def with_device(self, name: str) -> Any:
-        """The same adapter on another device that JAX sees: cpu or cuda.
-
-        >>> JaxAdapter().with_device("cpu").device
-        'cpu'
-        """
-        other = copy(self)
-        other._set(self.precision, name)
-        return other
 
     def kernels(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """The parameters with kernels as JAX has them, for functions that take those: gradients pass through.

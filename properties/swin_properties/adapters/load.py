@@ -211,7 +211,7 @@ def load_network(name: str) -> Any:
         return None
     name, kind = split_kind(name)
     _, found = open_named(name)
-    if "torch" not in sys.modules or kind == "adapter":
+    if find_torch() is None or kind == "adapter":
         return None
     modules = importlib.import_module("swin_properties.adapters.modules")
     return modules.find_module(found, name)
@@ -281,11 +281,12 @@ def _resolve(found: Any, name: str, kind: str = "", module: ModuleType | None = 
     if kind != "copy":
         if is_module and hasattr(found, "adapter"):
             return found.adapter
-        if kind == "adapter" or sys.modules.get("torch") is None:
+        torch = find_torch()
+        if kind == "adapter" or torch is None:
             return found
         if is_module and takes_params(found):
             return found
-        is_network = isinstance(found, sys.modules["torch"].nn.Module)
+        is_network = isinstance(found, torch.nn.Module)
         if offers_any(found) and not is_module and not is_network:
             return found
     copies = import_copies()
@@ -294,6 +295,11 @@ def _resolve(found: Any, name: str, kind: str = "", module: ModuleType | None = 
     if kind == "copy":
         copies.refuse_copy(found, name, module)
     return found
+
+
+def find_torch() -> Any:
+    """Returns torch where some code has loaded it; else None: then nothing is a copy or a network."""
+    return sys.modules.get("torch")
 
 
 def takes_params(module: ModuleType) -> bool:

@@ -46,6 +46,15 @@ class OnTensors:
         other._set(name, self.device)
         return other
 
+    def with_device(self, name: str) -> Any:
+        """The same adapter on another device.
+
+        Errors: ``ValueError`` for a device that the framework does not see here.
+        """
+        other = copy(self)
+        other._set(self.precision, name)
+        return other
+
     def _set(self, precision: str, device: str) -> None:
         if precision not in self.precisions:
             raise ValueError(

@@ -68,9 +68,7 @@ class TorchAdapter(OnTensors):
             seen = ", ".join(device for device, is_there in there.items() if is_there)
             raise ValueError(f"a device is one that torch sees, here {seen}, got {name!r}: use one of these")
         forbid_tf32(name)
-        other = copy(self)
-        other._set(self.precision, name)
-        return other
+        return super().with_device(name)
 
     def loaded(
         self, module: Module | Callable[[], Module], params: Mapping[str, Any], names: Names = dict
