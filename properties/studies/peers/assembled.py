@@ -8,6 +8,16 @@ from swin_properties import TorchAdapter
 from swin_properties.adapters.peers.base import two
 
 
+def give_maps(adapter: Any, images: Any, params: Any, config: Any) -> Any:
+    """(B, 3, H, W) -> the map (B, H', W', C') of every stage: ``swin_features`` by an adapter's own parts."""
+    x, maps = adapter.patch_embed(images, params["patch_embed"], config.patch_size), []
+    for layer, depth, heads in zip(params["layers"], config.depths, config.num_heads, strict=True):
+        x = adapter.swin_stage(x, {"blocks": layer["blocks"]}, depth, heads, config.window_size)
+        maps.append(x)
+        x = adapter.patch_merging(x, layer["downsample"]) if "downsample" in layer else x
+    return maps
+
+
 class Assembled(TorchAdapter):
     """A stage is the library's blocks, every second one shifted by half a window; a network is its stages.
 
@@ -25,15 +35,7 @@ class Assembled(TorchAdapter):
             x = self.swin_block(x, block, num_heads, window_size, half if number % 2 else (0, 0))
         return self.patch_merging(x, params["downsample"]) if "downsample" in params else x
 
-    def swin_features(self, images: Any, params: Any, config: Any) -> Any:
-        """(B, 3, H, W) -> the map (B, H', W', C') of every stage."""
-        x = self.patch_embed(images, params["patch_embed"], config.patch_size)
-        maps = []
-        for layer, depth, heads in zip(params["layers"], config.depths, config.num_heads, strict=True):
-            x = self.swin_stage(x, {"blocks": layer["blocks"]}, depth, heads, config.window_size)
-            maps.append(x)
-            x = self.patch_merging(x, layer["downsample"]) if "downsample" in layer else x
-        return maps
+    swin_features = give_maps
 
 
 def rename(**words: str) -> Any:

@@ -10,7 +10,7 @@ os.environ.setdefault("KERAS_BACKEND", "torch")
 
 import keras
 from keras_hub.src.models.swin_transformer import swin_transformer_layers as swin
-from studies.peers.assembled import rename
+from studies.peers.assembled import give_maps, rename
 from swin_properties import KerasAdapter
 from swin_properties.adapters.peers.base import ratio, side, two
 
@@ -110,14 +110,7 @@ class KerasHub(KerasAdapter):
         y = keras.ops.reshape(y, x.shape)
         return self.patch_merging(y, params["downsample"]) if "downsample" in params else y
 
-    def swin_features(self, images, params, config):
-        """(B, 3, H, W) -> the map (B, H', W', C') of every stage."""
-        x, maps = self.patch_embed(images, params["patch_embed"], config.patch_size), []
-        for layer, depth, heads in zip(params["layers"], config.depths, config.num_heads, strict=True):
-            x = self.swin_stage(x, {"blocks": layer["blocks"]}, depth, heads, config.window_size)
-            maps.append(x)
-            x = self.patch_merging(x, layer["downsample"]) if "downsample" in layer else x
-        return maps
+    swin_features = give_maps
 
 
 adapter = KerasHub()

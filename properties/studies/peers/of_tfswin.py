@@ -8,6 +8,7 @@ import os
 os.environ["KERAS_BACKEND"] = "tensorflow"
 
 import keras
+from studies.peers.assembled import give_maps
 from swin_properties import KerasAdapter
 from swin_properties.adapters.peers.base import ratio, side, two
 from tfswin.basic import BasicLayer
@@ -54,14 +55,7 @@ class Tfswin(KerasAdapter):
         y = stage(x)
         return self.patch_merging(y, params["downsample"]) if "downsample" in params else y
 
-    def swin_features(self, images, params, config):
-        """(B, 3, H, W) -> the map (B, H', W', C') of every stage."""
-        x, maps = self.patch_embed(images, params["patch_embed"], config.patch_size), []
-        for layer, depth, heads in zip(params["layers"], config.depths, config.num_heads, strict=True):
-            x = self.swin_stage(x, {"blocks": layer["blocks"]}, depth, heads, config.window_size)
-            maps.append(x)
-            x = self.patch_merging(x, layer["downsample"]) if "downsample" in layer else x
-        return maps
+    swin_features = give_maps
 
 
 adapter = Tfswin()
