@@ -114,6 +114,7 @@ def find_misfit_of_attention(attn: CosineAttention, channels: int) -> str | None
     heads = attn.logit_scale.numel() if attn.logit_scale is not None else 0
     first: Any = attn.cpb_mlp[0]
     last: Any = attn.cpb_mlp[2]
+    device = first.weight.device
     wanted: dict[str, tuple[Tensor | None, tuple[int, ...]]] = {
         "logit_scale": (attn.logit_scale, (heads, 1, 1)),
         "q_bias": (attn.q_bias, (channels,)),
@@ -127,7 +128,7 @@ def find_misfit_of_attention(attn: CosineAttention, channels: int) -> str | None
             return f"{name} is missing"
         if one is not None and one.shape != shape:
             return f"the parameter {name} is of shape {tuple(one.shape)}, not {shape}"
-        if one is not None and one.device != first.weight.device:
+        if one is not None and one.device != device:
             return f"the parameter {name} is on another device"
     if (attn.q_bias is None) != (attn.v_bias is None):
         return "only one of q_bias and v_bias is there"
