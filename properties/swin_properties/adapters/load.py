@@ -156,12 +156,12 @@ def write_adapter(name: str) -> str:
 
 
 def import_copies() -> Any:
-    """The module that recognises copies; it needs torch.
+    """The module that opens copies; it needs torch.
 
     Errors: ``ValueError`` where torch is not installed.
     """
     try:
-        return importlib.import_module("swin_properties.adapters.copies.recognise")
+        return importlib.import_module("swin_properties.adapters.copies.opening")
     except ImportError as error:
         raise ValueError(f"a copy is judged with torch, {error}: pip install torch") from None
 

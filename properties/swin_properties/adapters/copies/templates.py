@@ -1,6 +1,6 @@
 """The ways in which the classes of a copy may compute a callable of the contract, as Python.
 
-Each function returns candidates, the likeliest first; `recognise` tries them.  In the code, ``swin`` has the
+Each function returns candidates, the likeliest first; `trials` tries them.  In the code, ``swin`` has the
 classes and functions of the copy, and everything else is from `base`.
 """
 
