@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: check test lint deep fuzz mutants sanitize honest kill-matrix diagnosis suite-profile peers peers-page bench bench-heavy bench-save bench-cpu \
+.PHONY: check test lint deep fuzz mutants sanitize honest kill-matrix diagnosis suite-profile peers peers-page copies bench bench-heavy bench-save bench-cpu \
         standing history first-minute claims gpu compare tracker-power examples exports readme vectors pictures clean
 
 check: .venv/installed        ## the main job: our PyTorch Swin, judged by the oracle
@@ -98,13 +98,16 @@ suite-profile: .venv/installed ## where the time of a check goes, by phase and l
 	  --machine "$$($(BIN)/python -c 'from benchmarks.machine import description; print(description.make_sentence())')" \
 	  --write docs/suite-profile.md
 
+PEERS = PYTHONPATH=properties:. $(BIN)/python -m studies.peers
 peers: .venv/installed        ## what the laws find in public implementations: writes docs/peers.md and docs/peers.html: slow
-	$(BIN)/python properties/studies/peers_table.py $(CHECKOUTS)
+	$(PEERS).tables $(CHECKOUTS)
 	$(PEERS) $(foreach checkout,$(CHECKOUTS),--checkout $(checkout))
 
-PEERS = PYTHONPATH=properties:. $(BIN)/python -m studies.peers
 peers-page: .venv/installed   ## draws docs/peers.html anew from the kept results; NAMES="monai birder" judges these first
 	$(PEERS) $(or $(NAMES),--page)
+
+copies: .venv/installed       ## judges public copies of Swin in CHECKOUTS, a folder with LIST.tsv: writes docs/copies.md
+	OMP_NUM_THREADS=1 $(BIN)/python properties/studies/copies_table.py $(CHECKOUTS)
 
 exports: .venv/installed      ## exports each implementation and judges the files: writes docs/exports.md
 	OMP_NUM_THREADS=1 $(BIN)/python properties/studies/exports_table.py

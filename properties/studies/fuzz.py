@@ -12,7 +12,6 @@ import contextlib
 import gc
 import multiprocessing
 import os
-import resource
 import shutil
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from time import monotonic
 from typing import Any
 
 from studies.fuzz_inputs import KINDS
+from swin_timing.machine_load import read_peak_bytes
 
 SECONDS = 20.0
 """How long one input may take, on a busy machine."""
@@ -50,18 +50,14 @@ class Found:
 def read_one(name: Name) -> Found:
     """Makes one input, reads it in a folder of its own, and says what became of it."""
     folder = Path(tempfile.mkdtemp(prefix="fuzz"))
-    before = _peak()
+    before = read_peak_bytes()
     try:
         with contextlib.chdir(folder):  # the command may write files there
             found = _judge(name, folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    more = _peak() - before
+    more = read_peak_bytes() - before
     return Found("memory", f"{more >> 20} MiB") if more > MEMORY else found
-
-
-def _peak() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _judge(name: Name, folder: Path) -> Found:

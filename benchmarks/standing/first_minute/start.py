@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import importlib
 import json
-import resource
 import sys
 from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
 import torch
+from swin_timing.machine_load import read_peak_bytes
 
 IMAGES_TIMED = 10
 """How many images follow the second; the least time counts."""
@@ -73,7 +73,7 @@ def measure_start(name: str) -> dict[str, float]:
             time_step("an image", lambda: model(image))
             later.append(steps["an image"])
     steps["an image"] = min(later)
-    steps["memory, inference"] = read_peak_megabytes()
+    steps["memory, inference"] = read_peak_bytes() / 1e6
     model.train()
     optimizer = torch.optim.AdamW(model.parameters())
 
@@ -83,7 +83,7 @@ def measure_start(name: str) -> dict[str, float]:
         optimizer.step()
 
     time_step("first training step", train)
-    steps["memory, training"] = read_peak_megabytes()
+    steps["memory, training"] = read_peak_bytes() / 1e6
     return steps
 
 
@@ -94,12 +94,6 @@ def import_package(name: str, home: str) -> Any:
 
         vision_operators()
     return importlib.import_module(home)
-
-
-def read_peak_megabytes() -> float:
-    """Returns the most memory that this process has held, in MB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""Reads how busy all cores of the machine are, where the system tells it."""
+"""Reads what the system tells: how busy all cores are, and how much memory this process has held."""
 
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -28,3 +29,15 @@ def compute_other_work(before: tuple[float, float], after: tuple[float, float], 
     """
     idle, passed = np.subtract(after, before)
     return float(max(0.0, 1 - (idle + ours) / passed)) if passed else 0.0
+
+
+def read_peak_bytes() -> int:
+    """Returns the most memory that this process has held until now.
+
+    >>> read_peak_bytes() > 0
+    True
+    """
+    import resource  # here, for Windows has none
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -83,11 +83,16 @@ def summarise(report: Report) -> dict[str, Any]:
         "convention": report.convention,
         "chosen": report.chosen,
         "scope": report.scope,
-        "limits": sorted(reason for reason in report.declined if reason.endswith(" only")),
+        "limits": list_limits(report),
         "cause": report.cause,
         "laws": {result.law: result.status for result in report.results},
         "findings": [make_finding(laws) for laws in group_broken(report)],
     }
+
+
+def list_limits(report: Report) -> list[str]:
+    """Returns what the adapter says the peer takes, where cases were declined for that."""
+    return sorted(reason for reason in report.declined if reason.endswith(" only"))
 
 
 def group_broken(report: Report) -> list[list[LawResult]]:

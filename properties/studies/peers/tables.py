@@ -1,19 +1,20 @@
-"""Judges the public implementations and writes down what was found: ``make peers``.
+"""Judges the peers of swin-oracle at default effort and writes what was found as tables: ``make peers``.
 
-Writes ``docs/peers.md``, and a short table between the marks ``<!-- peers -->`` of docs/conventions.md.
-Microsoft's two come from checkouts: ``make peers CHECKOUTS="official:PATH detection:PATH"``.
+``python -m studies.peers.tables [NAME:PATH ...]`` writes ``docs/peers.md``, and a short table between the
+marks ``<!-- peers -->`` of docs/conventions.md.  Microsoft's come from checkouts:
+``make peers CHECKOUTS="official:PATH official-v2:PATH detection:PATH"``.
 """
 
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from multiprocessing import get_context
-from pathlib import Path
 
+from studies.peers.catalogue import ROOT, find
+from studies.peers.judge import find_version, list_limits, replace_path
 from swin_properties.adapters import load
 from swin_properties.adapters.peers import PEERS
 from swin_properties.api import make_runner
@@ -21,7 +22,6 @@ from swin_properties.judging.report import LawResult, Report
 from swin_properties.judging.run import Watcher, ask_laws, make_request
 from swin_properties.reports import known_failures
 
-ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "peers.md"
 SUMMARY = ROOT / "docs" / "conventions.md"
 BLOCK = re.compile(r"<!-- peers -->\n.*?<!-- /peers -->", re.DOTALL)
@@ -42,15 +42,9 @@ class Judgement:
         return self.words.partition(":")[0]
 
     @property
-    def limits(self) -> list[str]:
-        """What the adapter says the peer takes, where cases were declined for that."""
-        reasons = {reason for result in self.report.results for reason in result.declined}
-        return sorted(reason for reason in reasons if reason.endswith(" only"))
-
-    def shown(self, text: str) -> str:
-        """Returns the text with the checkout's path replaced by PATH."""
-        path = self.words.partition(":")[2]
-        return text.replace(path, "PATH") if path else text
+    def path(self) -> str:
+        """The path of its checkout, empty for a package."""
+        return self.words.partition(":")[2]
 
 
 @dataclass(frozen=True)
@@ -71,17 +65,8 @@ def judge(words: str) -> Judgement:
     )
     if report.stale:
         raise SystemExit(f"stale known failures of {name}: {', '.join(entry.law for entry in report.stale)}")
-    return Judgement(words, version(words, adapter.name), adapter.convention, report)
-
-
-def version(words: str, name: str) -> str:
-    """A package's version; of a checkout its commit."""
-    path = words.partition(":")[2]
-    if not path:
-        return name.split()[-1]
-    folder = path if Path(path).is_dir() else str(Path(path).parent)
-    line = ["git", "-C", folder, "rev-parse", "--short=8", "HEAD"]
-    return subprocess.run(line, capture_output=True, text=True, check=False).stdout.strip() or "a checkout"
+    peer, _, path = words.partition(":")
+    return Judgement(words, find_version(find(peer), path), adapter.convention, report)
 
 
 def findings(report: Report) -> list[Finding]:
@@ -118,7 +103,7 @@ def item(judgement: Judgement, finding: Finding) -> list[str]:
     assert first.counterexample is not None  # a finding is made of broken laws
     laws = ", ".join(f"`{result.law}`" for result in finding.laws)
     status = "known failure of" if first.known else "breaks"
-    seen = judgement.shown(first.counterexample.seen)
+    seen = replace_path(first.counterexample.seen, judgement.path)
     case = str(first.counterexample.case) or "every size 1"
     return [
         f"- {finding.cause}",
@@ -149,8 +134,8 @@ def page(judgements: Iterable[Judgement], absent: Iterable[str]) -> str:
         lines += [f"## {judgement.name} {judgement.version}", ""]
         again = f"peer:{judgement.name}" + (":PATH" if ":" in judgement.words else "")
         lines += [f"`swin-oracle check {again}`", ""]
-        if judgement.limits:
-            lines += [f"Asked only what it takes: {'; '.join(judgement.limits)}.", ""]
+        if limits := list_limits(judgement.report):
+            lines += [f"Asked only what it takes: {'; '.join(limits)}.", ""]
         found = findings(judgement.report)
         lines += [line for finding in found for line in item(judgement, finding)] or ["Every law holds."]
         lines.append("")
