@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from swin_reference.config import convention_named
 from swin_reference.rules import stage_grids
 
 from swin_properties.adapters import load
@@ -58,8 +59,7 @@ def prepare(args: argparse.Namespace) -> Work:
         console.print(table(identity))
         for line in conclusions(identity, name_implementation(args)):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
-        if not identity.fits and (convention := identify.find_combination(implementation)) is not None:
-            line = f"`swin-oracle check` judges it by decisions of several together: {convention.name}"
+        if line := describe_judged(implementation, identity):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
         return 0 if identity.fits else 1
 
@@ -95,6 +95,21 @@ def conclusions(identity: identify.Identity, name: str) -> list[str]:
     fits = " and ".join(identity.fits)
     lines.append(f"{name}: {fits or 'no named convention'}" + (" fits" if len(identity.fits) < 2 else " fit"))
     return lines
+
+
+def describe_judged(implementation: Implementation, identity: identify.Identity) -> str:
+    """Returns the line that names what ``check`` judges by, where this is no named convention."""
+    if not identity.fits:
+        several = identify.find_combination(implementation)
+        if several is None:
+            return ""
+        return f"`swin-oracle check` judges it by decisions of several together: {several.name}"
+    named = convention_named(identity.fits[0])
+    hiding = identify.see_mask(implementation, named)
+    if hiding == named:
+        return ""
+    masks = f"Its mask is {hiding.mask_value:g}, {named.name}'s is {named.mask_value:g}"
+    return f"{masks}: `swin-oracle check` judges it by {hiding.name}"
 
 
 def describe_strange(answers: list[identify.Answer]) -> list[str]:

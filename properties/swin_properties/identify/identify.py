@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations, product
-from math import prod
+from math import isinf, prod
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,7 +22,7 @@ from swin_properties.adapters.implementation import CANONICAL, Implementation, a
 from swin_properties.adapters.process import ProcessGone
 from swin_properties.budget.within import Residuals, perturb, within_budget
 from swin_properties.cases import recipes
-from swin_properties.identify.sizes import FEW, SWEEP, OnlyNetwork, SmallNetwork
+from swin_properties.identify.sizes import FEW, PEAKED, SWEEP, OnlyNetwork, SmallNetwork
 
 NETWORKS = {
     "swin_transformer": CONVENTIONS,
@@ -134,7 +134,21 @@ def find_convention(implementation: Implementation) -> tuple[Convention, str]:
         return combination, "identified as decisions that no named convention has"
     first, *others = fits
     alike = f"identified; at its sizes the same as {', '.join(others)}" if others else "identified"
-    return convention_named(first), alike if implementation.scope.network else "identified"
+    found = see_mask(implementation, convention_named(first))
+    return found, alike if implementation.scope.network else "identified"
+
+
+def see_mask(implementation: Implementation, convention: Convention) -> Convention:
+    """Returns a convention with the mask of -inf, if the implementation hides with that and not with its own.
+
+    No image size tells one mask from the other: logits that are far apart do.
+    """
+    if isinf(convention.mask_value) or implementation.scope.network:
+        return convention
+    name = next(one for one in NETWORKS if implementation.offers(one))
+    compared = _Comparing(implementation, name, PEAKED)
+    hiding = convention_named(f"{convention.name},mask_value=-inf")
+    return hiding if compared.same(hiding) and not compared.same(convention) else convention
 
 
 def find_combination(implementation: Implementation) -> Convention | None:
@@ -154,8 +168,9 @@ def find_combination(implementation: Implementation) -> Convention | None:
                 left = [convention for convention in left if one.same(convention)]
     if not left:
         return None
-    name, changed = _find_nearest(left, NETWORKS[name])
-    return convention_named(",".join([name, *(f"{key}={value}" for key, value in changed.items())]))
+    nearest, changed = _find_nearest(left, NETWORKS[name])
+    words = [nearest, *(f"{key}={value}" for key, value in changed.items())]
+    return see_mask(implementation, convention_named(",".join(words)))
 
 
 def choose_networks(implementation: Implementation) -> Iterable[SmallNetwork]:

@@ -65,3 +65,6 @@ FEW = tuple(
     network for network in SWEEP if network.image in ((32, 32), (16, 8), (18, 18), (33, 33), (12, 12))
 )
 """The images that tell the named conventions apart in a second or two."""
+
+PEAKED = SmallNetwork((64, 64), recipe="peaked")
+"""A network of whole windows whose logits are far apart: a mask of -100 lets other regions be seen."""

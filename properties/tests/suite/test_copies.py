@@ -14,15 +14,19 @@ from zipfile import ZipFile
 import numpy as np
 import pytest
 import swin_properties
+import swin_reference
 import torch
 from conftest import Command, heavy
 from swin_properties import TorchAdapter, names_in_layout
 from swin_properties.adapters import load
-from swin_properties.adapters.implementation import Implementation
+from swin_properties.adapters.implementation import Implementation, apply_convention
 from swin_properties.budget.precision import PRECISIONS
 from swin_properties.cases.case import GridCase, NetCase
 from swin_properties.cases.case_v2 import with_v2
 from swin_properties.commands.cli import main
+from swin_properties.commands.identify import describe_judged
+from swin_properties.identify import identify
+from swin_properties.identify.sizes import FEW
 from swin_properties.judging.one_law import run_case
 from swin_properties.judging.report import LawResult
 from swin_properties.laws.law import LAWS
@@ -58,6 +62,12 @@ STYLES = {
     ),
 }
 """For each file the convention of its style, and the laws that it is asked on one case."""
+
+FOUND = {
+    "timm_style": "torchvision,window=shrink-axis,mask_value=-inf",
+    "torchvision_style": "torchvision,mask_value=-inf",
+}
+"""The convention by which a file is judged, where it is not that of its style."""
 
 FAULTS = {
     "official": ("torch.roll(y, (self.shift", "torch.roll(y, (-self.shift", "swin_block/oracle"),
@@ -126,7 +136,22 @@ def test_a_fault_planted_in_a_copy_is_found(style: str, tmp_path: Path) -> None:
 def test_a_copy_keeps_every_law_that_it_is_asked(style: str, command: Command) -> None:
     run = command("check", str(COPIES / f"{style}.py"), "--effort", "quick")
     assert run.returncode == 0, run.stdout
-    assert f"{STYLES[style][0]} convention" in run.stdout
+    assert f"{FOUND.get(style, STYLES[style][0])} convention" in run.stdout
+
+
+def test_a_mask_that_hides_wholly_is_told_from_a_mask_of_minus_100() -> None:
+    adapter = load.load(str(COPIES / "torchvision_style.py")).with_precision("float32")
+    implementation = Implementation(adapter, PRECISIONS["float32"], convention_named("canonical"))
+    assert identify.find_convention(implementation)[0].name == "torchvision,mask_value=-inf"
+    follows = identify.Identity([identify.Answer(FEW[0], ("torchvision",))])
+    said = describe_judged(implementation, follows)
+    assert said.startswith("Its mask is -inf, torchvision's is -100: ")
+    leaking = Implementation(
+        apply_convention(convention_named("torchvision"), swin_reference),
+        PRECISIONS["float32"],
+        convention_named("canonical"),
+    )
+    assert describe_judged(leaking, follows) == ""
 
 
 def test_the_first_line_says_what_a_file_was_taken_for(

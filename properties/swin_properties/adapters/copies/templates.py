@@ -410,6 +410,8 @@ def embedding(copied: Copied) -> Iterator[Candidate]:
     """Yields the ways to embed an image: tokens in a row, a grid, or a map with the channels in front."""
     kind = copied.find("embedding")
     forward = fit_forward(kind)
+    has_norm = '"norm" in params or not hasattr(embedding, "norm")'
+    guard = [] if takes(kind, "norm_layer") else [f'only({has_norm}, "embeddings with a norm")']
     for size in ("two({})", 'side({}, "images")'):
         facts = {
             "img_size": size.format("tuple(images.shape[2:])"),
@@ -427,6 +429,7 @@ def embedding(copied: Copied) -> Iterator[Candidate]:
             body = [
                 'channels, colours = params["proj"]["weight"].shape[:2]',
                 f"embedding = {made}",
+                *guard,
                 'self.with_weights("embedding", embedding, params)',
                 f"y = as_tokens({call}){permute}",
                 "height, width = sides(images, patch_size, y.shape[1] if y.ndim == 3 else None)",

@@ -48,7 +48,7 @@ class WindowAttention(nn.Module):
         rows, columns = torch.arange(1 - Mh, Mh), torch.arange(1 - Mw, Mw)
         offsets = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), -1).float()[None]
         trained = pretrained_window_size if pretrained_window_size[0] > 0 else window_size
-        offsets = 8 * offsets / (torch.tensor(trained) - 1)
+        offsets = 8 * offsets / (torch.tensor(trained) - 1).clamp(min=1)
         offsets = offsets.sign() * torch.log2(offsets.abs() + 1) / math.log2(8)
         self.register_buffer("relative_coords_table", offsets)
         rows, columns = torch.arange(Mh).repeat_interleave(Mw), torch.arange(Mw).repeat(Mh)

@@ -96,9 +96,10 @@ class SwinLayer(nn.Module):
         self.intermediate = Dense(dim, int(config.mlp_ratio * dim))
         self.output = Dense(int(config.mlp_ratio * dim), dim)
 
-    def set_shift_and_window_size(self, input_resolution):
-        if min(input_resolution) <= self.window_size:
-            self.shift_size, self.window_size = 0, min(input_resolution)
+    def fit_window(self, sides):
+        if min(sides) <= self.window_size:
+            return min(sides), 0
+        return self.window_size, self.shift_size
 
     def get_attn_mask(self, height, width, dtype, device):
         M, S = self.window_size, self.shift_size
@@ -112,15 +113,14 @@ class SwinLayer(nn.Module):
         return (region[:, None] != region[:, :, None]).to(dtype) * -100.0
 
     def forward(self, hidden_states, input_dimensions, always_partition=False):
-        if not always_partition:
-            self.set_shift_and_window_size(input_dimensions)
-        (H, W), M, S = input_dimensions, self.window_size, self.shift_size
+        H, W = input_dimensions
+        M, S = (self.window_size, self.shift_size) if always_partition else self.fit_window(input_dimensions)
         B, _, C = hidden_states.shape
         x = self.layernorm_before(hidden_states).view(B, H, W, C)
         x = F.pad(x, (0, 0, 0, -W % M, 0, -H % M))
         padded = x.shape[1:3]
         windows = window_partition(torch.roll(x, (-S, -S), (1, 2)), M).flatten(1, 2)
-        mask = self.get_attn_mask(*padded, x.dtype, x.device)
+        mask = self.get_attn_mask(*padded, x.dtype, x.device) if S else None
         windows = self.attention(windows, mask)[0].view(-1, M, M, C)
         x = torch.roll(window_reverse(windows, M, *padded), (S, S), (1, 2))[:, :H, :W]
         hidden_states = hidden_states + self.drop_path(x.reshape(B, H * W, C))
@@ -178,7 +178,7 @@ class SwinEmbeddings(nn.Module):
         super().__init__()
         self.patch_embeddings = SwinPatchEmbeddings(config)
         (H, W), (ph, pw) = config.image_size, config.patch_size
-        embedding = torch.zeros(1, (H // ph) * (W // pw), config.embed_dim)
+        embedding = torch.zeros(1, -(-H // ph) * -(-W // pw), config.embed_dim)
         self.position_embeddings = nn.Parameter(embedding) if config.use_absolute_embeddings else None
         self.norm = nn.LayerNorm(config.embed_dim)
 
