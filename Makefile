@@ -34,7 +34,7 @@ sanitize: .venv/installed     ## the C under the address and undefined-behaviour
 	$(BIN)/python properties/studies/sanitize.py
 
 honest: .venv/installed       ## honest code in every precision against the budget: writes docs/honest.md
-	PYTHONPATH=properties $(BIN)/python -m studies.honest --write docs/honest.md
+	PYTHONPATH=properties OMP_NUM_THREADS=1 $(BIN)/python -m studies.honest --jobs 2 --write docs/honest.md
 
 # One thread: threads that wait for each other measure the machine's other load.  Goals are those of two.
 TIMED := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python

@@ -27,7 +27,9 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from swin_torch import PatchMerging, SwinBlock, SwinV2Block, SwinV2PatchMerging
 from swin_torch.blocks import ways, ways_v2
+from swin_torch.blocks.parts_v2 import CosineAttention
 from swin_torch.blocks.ways import Way, around_products, by_its_layers
+from swin_torch.geometry import functional_v2
 
 WINDOW, SHIFT, GRID, HEADS, CHANNELS, HIDDEN = (4, 3), (2, 1), (5, 7), 4, 32, 48
 
@@ -628,6 +630,14 @@ def list_ways(module: Any, training: bool) -> list[Callable[[Any], Tensor]]:
     return []
 
 
+def compute_table_by_modules(attn: CosineAttention) -> Tensor:
+    """Returns V2's bias table by PyTorch's modules: products of strided weights round in their own way."""
+    sizes = attn.window_size, attn.pretrained_window_size
+    scale, rounds = attn.logit_scale, attn.convention.offsets
+    offsets = functional_v2.find_offsets(*sizes, scale.dtype, scale.device, rounds)
+    return 16 * attn.cpb_mlp(offsets).sigmoid()
+
+
 def verdict(make: Callable[[bool], Call], change: Change, training: bool, keeping: str | None) -> str:
     """Says what became of a case: "same error", "right numbers", or what is wrong."""
 
@@ -659,6 +669,8 @@ def verdict(make: Callable[[bool], Call], change: Change, training: bool, keepin
         yield outcome(tidied(changed()), partial(fast, keeping=keeping))
         for run in other_ways:
             yield outcome_by(run, changed())
+        with patch.object(CosineAttention, "compute_table", compute_table_by_modules):
+            yield outcome(changed(), partial(fast, keeping=keeping))
 
     return "right numbers" if any(same(found, other) for other in others()) else "other numbers"
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
 import swin_reference
-from studies.honest.adapters import FORMULATIONS, OFFERED, Skipped, adapter
+from studies.honest.adapters import FORMULATIONS, OFFERED, Skipped, make_adapter
 from swin_properties.adapters.implementation import Implementation
 from swin_properties.budget.precision import PRECISIONS
 from swin_properties.budget.within import perturb, within_budget
@@ -17,7 +18,7 @@ from swin_properties.cases.draws import draw_each
 from swin_properties.cases.strategies import Listed
 from swin_properties.judging.compare import describe_outcome
 from swin_properties.laws.choosing import choose_laws
-from swin_properties.laws.law import Law
+from swin_properties.laws.law import LAWS, Law
 
 
 @dataclass
@@ -31,12 +32,21 @@ class Row:
     broken: list[str] = field(default_factory=list)
     skipped: str = ""
 
+    def add(self, other: Row) -> None:
+        """Adds what was seen of another law."""
+        self.cases += other.cases
+        self.decided += other.decided
+        if other.rho > self.rho:
+            self.rho, self.where = other.rho, other.where
+        self.broken += other.broken
+        self.skipped = self.skipped or other.skipped
+
 
 Table = dict[tuple[str, str], Row]
 """Rows by formulation and precision."""
 
 
-def laws() -> list[Law]:
+def list_laws() -> list[Law]:
     """The budget laws of the callables that the formulations offer."""
     return [
         law
@@ -45,7 +55,7 @@ def laws() -> list[Law]:
     ]
 
 
-def cases(law: Law, number: int, seed: int = 0) -> list[Case]:
+def draw_cases(law: Law, number: int, seed: int = 0) -> list[Case]:
     """Random cases of a law; of an enumerated one, a random choice."""
     if isinstance(law.cases, Listed):
         every = law.cases.every(4, 3)
@@ -60,30 +70,49 @@ def cases(law: Law, number: int, seed: int = 0) -> list[Case]:
     return drawn
 
 
-def swept(
+def sweep(
     number: int,
     precisions: Sequence[str] = tuple(PRECISIONS),
     asked: Sequence[Law] | None = None,
     progress: Callable[[str], None] = lambda _: None,
+    jobs: int = 1,
 ) -> Table:
-    """Every formulation on ``number`` cases of every law in every precision; one budget a case."""
+    """Asks every formulation ``number`` cases of every law in every precision; one budget a case.
+
+    ``jobs`` processes share the laws and precisions: the table is the same for any number of them.
+    """
+    names = [law.name for law in (list_laws() if asked is None else asked)]
+    parts = [(name, precision, number) for precision in precisions for name in names]
     table: Table = {(name, precision): Row() for name in FORMULATIONS for precision in precisions}
-    for precision in precisions:
-        judged = {name: Implementation(adapter(name, precision)) for name in FORMULATIONS}
-        for law in laws() if asked is None else asked:
-            for case in cases(law, number):
-                one_case(law, case, precision, judged, table)
-            worst = max((table[name, precision].rho for name in FORMULATIONS), default=0.0)
-            progress(f"{precision} {law.name}: largest rho so far {worst:.3f}")
+    with ProcessPoolExecutor(jobs) as pool:
+        for (law, precision, _), rows in zip(
+            parts, (pool.map if jobs > 1 else map)(ask_law, parts), strict=True
+        ):
+            for name, row in rows.items():
+                table[name, precision].add(row)
+            worst = max(row.rho for row in rows.values())
+            progress(f"{precision} {law}: largest rho {worst:.3f}")
     return table
 
 
-def one_case(law: Law, case: Case, precision: str, judged: dict[str, Implementation], table: Table) -> None:
+def ask_law(part: tuple[str, str, int]) -> dict[str, Row]:
+    """Returns what the formulations showed of one law, named, in one precision, on a number of cases."""
+    name, precision, number = part
+    judged = {name: Implementation(make_adapter(name, precision)) for name in FORMULATIONS}
+    rows = {name: Row() for name in FORMULATIONS}
+    for case in draw_cases(LAWS[name], number):
+        ask_case(LAWS[name], case, precision, judged, rows)
+    return rows
+
+
+def ask_case(
+    law: Law, case: Case, precision: str, judged: dict[str, Implementation], rows: dict[str, Row]
+) -> None:
     """Asks every formulation that is not skipped about one case; all share the perturbed runs."""
     call, rounding = partial(law.ask, case=case), PRECISIONS[precision]
     residuals = perturb(call, swin_reference, rounding)
     for name, one in judged.items():
-        row = table[name, precision]
+        row = rows[name]
         if row.skipped:
             continue
         try:

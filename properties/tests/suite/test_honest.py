@@ -6,10 +6,10 @@ from functools import partial
 
 import numpy as np
 import pytest
-from studies.honest import FORMULATIONS, adapter
-from studies.honest.__main__ import written
-from studies.honest.emulated import emulated
-from studies.honest.sweep import Table, laws, swept
+from studies.honest import FORMULATIONS, make_adapter
+from studies.honest.__main__ import write_table
+from studies.honest.emulated import emulate
+from studies.honest.sweep import Table, list_laws, sweep
 from swin_properties.adapters.implementation import Implementation
 from swin_properties.budget.budget import deviation
 from swin_properties.budget.precision import PRECISIONS
@@ -22,7 +22,7 @@ RUN_HERE = ("window_attention/oracle", "shifted_window_attention/true-windows", 
 
 @pytest.fixture(scope="module")
 def table() -> Table:
-    return swept(2, asked=[LAWS[name] for name in RUN_HERE])
+    return sweep(2, asked=[LAWS[name] for name in RUN_HERE])
 
 
 def test_no_honest_formulation_breaks_a_law(table: Table) -> None:
@@ -39,32 +39,32 @@ def test_formulations_differ_in_their_rounding_and_agree_in_float64() -> None:
     rng = np.random.default_rng(0)
     x, shape = rng.integers(-127, 128, (8, 6, 4)) / 64.0, (2, 3)
     params = {
-        "qkv": {"weight": emulated(rng.standard_normal((12, 4)), PRECISIONS["bfloat16"]).astype(float)},
+        "qkv": {"weight": emulate(rng.standard_normal((12, 4)), PRECISIONS["bfloat16"]).astype(float)},
         "proj": {"weight": np.eye(4), "bias": np.zeros(4)},
         "relative_position_bias_table": np.zeros((15, 2)),
     }
     names = [name for name in FORMULATIONS if name != "fused SDPA"]
-    exact = [adapter(name, "float64").window_attention(x, params, 2, shape) for name in names]
+    exact = [make_adapter(name, "float64").window_attention(x, params, 2, shape) for name in names]
     for other in exact[1:]:
         np.testing.assert_allclose(other, exact[0], rtol=1e-12, atol=1e-12)
-    half = [adapter(name, "bfloat16").window_attention(x, params, 2, shape) for name in names]
+    half = [make_adapter(name, "bfloat16").window_attention(x, params, 2, shape) for name in names]
     assert all(np.any(a != b) for i, a in enumerate(half) for b in half[:i])
     for result in half:
         np.testing.assert_array_equal(PRECISIONS["bfloat16"].rounded(result), result)
 
 
 def test_the_table_names_every_formulation_and_precision(table: Table) -> None:
-    text = written(table, 2, [*PRECISIONS])
+    text = write_table(table, 2, [*PRECISIONS])
     assert all(name in text for name in (*FORMULATIONS, *PRECISIONS))
     assert "0 broken" in text
-    assert len(laws()) >= 10
+    assert len(list_laws()) >= 10
 
 
 def test_near_the_limit_more_runs_decide() -> None:
     """A near tie of the softmax, which the judged run resolves otherwise than six perturbed ones."""
     law = LAWS["shifted_window_attention/oracle"]
     line = "batch=112 recipe=peaked seed=2 grid=2x3 window=2x3 heads=3 head_dim=2 qkv_bias=0"
-    swin, case = Implementation(adapter("oracle order", "bfloat16")), law.kind.parse(line)
+    swin, case = Implementation(make_adapter("oracle order", "bfloat16")), law.kind.parse(line)
     outcome = within_budget(partial(law.body, case=case), swin, swin.oracle, swin.precision)
     assert outcome.near
     assert outcome.holds

@@ -202,7 +202,18 @@ def test_a_pipe_gets_each_line_as_soon_as_it_is_known(mine: Path) -> None:
     )
 
 
+SLOW_AT_FIRST = """
+import pathlib, time
+paused = pathlib.Path(__file__).with_name("paused")
+def pause():
+    if not paused.exists():
+        paused.touch()
+        time.sleep(1)
+""" + MINE.replace("return deep(x)", "pause(); return deep(x)")
+
+
 def test_a_terminal_shows_the_law_that_is_asked_and_then_the_report_alone(mine: Path) -> None:
+    mine.write_text(SLOW_AT_FIRST)  # a quick machine has asked a law before the line is drawn
     pid, screen = pty.fork()
     if pid == 0:
         line = [sys.executable, "-m", "swin_properties.commands.cli", "check", str(mine), *QUICK]
