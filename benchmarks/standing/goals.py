@@ -21,7 +21,8 @@ class Measurement:
 
     ``size`` names a stage for the operator, else a network of `benchmarks.cases`.  ``needs`` is what the
     machine must have.  With ``autocast`` the weights are float32 and torch chooses bfloat16 by operation.
-    ``beside`` names further runs of an operator; of a network on a GPU the rivals, all eager ones if empty.
+    ``beside`` names further runs of an operator or a network; of a network on a GPU the rivals, all eager
+    ones if empty.
     """
 
     name: str

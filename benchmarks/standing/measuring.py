@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -30,6 +31,9 @@ from benchmarks.standing.goals import Measurement
 
 STEPS = {"operator": "forward", "operator-training": "both", "operator-backward": "backward"}
 """The step of the attention operator that each kind of measurement runs."""
+
+IN_FLOAT32 = "swin_torch, float32"
+"""Our own network in float32, beside its run in another precision."""
 
 PATIENCE = 3
 """A measurement takes at most this many times the rounds it needs, to find enough quiet ones."""
@@ -90,7 +94,12 @@ def _choose_names(m: Measurement) -> list[str]:
     ours = [name for name in find_variants() if name not in ("swin_torch:cuda", "swin_torch:compiled")]
     if find_network(m.size) != "swin_transformer":
         return [*ours, *find_peers(version=2)]
-    return [*ours, *(name for name in find_peers() if not name.endswith(ON_GPU)), f"peer:timm{SDPA}"]
+    return [
+        *ours,
+        *(name for name in find_peers() if not name.endswith(ON_GPU)),
+        f"peer:timm{SDPA}",
+        *m.beside,
+    ]
 
 
 def make_network_run(m: Measurement, name: str) -> Callable[[], Any]:
@@ -98,6 +107,8 @@ def make_network_run(m: Measurement, name: str) -> Callable[[], Any]:
 
     Errors: ``ValueError`` where it computes another function.
     """
+    if name == IN_FLOAT32:
+        return make_network_run(replace(m, precision="float32", autocast=False), "swin_torch")
     contestant = load_rival(name)
     if m.precision != "float32":
         contestant = contestant.with_precision(m.precision)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from math import ceil
 
 import numpy as np
 import swin_reference
@@ -17,6 +18,7 @@ from swin_properties.cases.case import Case
 from swin_properties.cases.draws import draw_each
 from swin_properties.cases.strategies import Listed
 from swin_properties.judging.compare import describe_outcome
+from swin_properties.judging.one_law import EFFORTS, ask_large
 from swin_properties.laws.choosing import choose_laws
 from swin_properties.laws.law import LAWS, Law
 
@@ -56,7 +58,7 @@ def list_laws() -> list[Law]:
 
 
 def draw_cases(law: Law, number: int, seed: int = 0) -> list[Case]:
-    """Random cases of a law; of an enumerated one, a random choice."""
+    """Returns random cases of a law, a tenth more of full numbers; of an enumerated one, a random choice."""
     if isinstance(law.cases, Listed):
         every = law.cases.every(4, 3)
         order = np.random.default_rng(seed).permutation(len(every))[:number]
@@ -67,6 +69,16 @@ def draw_cases(law: Law, number: int, seed: int = 0) -> list[Case]:
         drawn.append(case)
 
     draw_each(law.cases.strategy, keep, number, seed, shrink=False)
+    if law.full:
+        full = law.cases.strategy.map(lambda case: replace(case, recipe="full"))
+        draw_each(full, keep, ceil(number / 10), seed, shrink=False)
+    return drawn
+
+
+def draw_large(law: Law, implementation: Implementation) -> list[Case]:
+    """Returns the cases of real sizes that ``swin-oracle check`` asks of a law at default effort."""
+    drawn: list[Case] = []
+    ask_large(law, drawn.append, EFFORTS["default"], 0, implementation)
     return drawn
 
 
@@ -76,16 +88,18 @@ def sweep(
     asked: Sequence[Law] | None = None,
     progress: Callable[[str], None] = lambda _: None,
     jobs: int = 1,
+    large: bool = False,
 ) -> Table:
     """Asks every formulation ``number`` cases of every law in every precision; one budget a case.
 
-    ``jobs`` processes share the laws and precisions: the table is the same for any number of them.
+    ``large``: and those of real sizes.  ``jobs`` processes share the laws and precisions: the table is the
+    same for any number of them.
     """
     names = [law.name for law in (list_laws() if asked is None else asked)]
-    parts = [(name, precision, number) for precision in precisions for name in names]
+    parts = [(name, precision, number, large) for precision in precisions for name in names]
     table: Table = {(name, precision): Row() for name in FORMULATIONS for precision in precisions}
     with ProcessPoolExecutor(jobs) as pool:
-        for (law, precision, _), rows in zip(
+        for (law, precision, *_), rows in zip(
             parts, (pool.map if jobs > 1 else map)(ask_law, parts), strict=True
         ):
             for name, row in rows.items():
@@ -95,12 +109,15 @@ def sweep(
     return table
 
 
-def ask_law(part: tuple[str, str, int]) -> dict[str, Row]:
+def ask_law(part: tuple[str, str, int, bool]) -> dict[str, Row]:
     """Returns what the formulations showed of one law, named, in one precision, on a number of cases."""
-    name, precision, number = part
+    name, precision, number, large = part
     judged = {name: Implementation(make_adapter(name, precision)) for name in FORMULATIONS}
     rows = {name: Row() for name in FORMULATIONS}
-    for case in draw_cases(LAWS[name], number):
+    cases = draw_cases(LAWS[name], number)
+    if large:
+        cases += draw_large(LAWS[name], next(iter(judged.values())))
+    for case in cases:
         ask_case(LAWS[name], case, precision, judged, rows)
     return rows
 

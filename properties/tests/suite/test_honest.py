@@ -9,7 +9,7 @@ import pytest
 from studies.honest import FORMULATIONS, make_adapter
 from studies.honest.__main__ import write_table
 from studies.honest.emulated import emulate
-from studies.honest.sweep import Table, list_laws, sweep
+from studies.honest.sweep import Table, draw_large, list_laws, sweep
 from swin_properties.adapters.implementation import Implementation
 from swin_properties.budget.budget import deviation
 from swin_properties.budget.precision import PRECISIONS
@@ -17,7 +17,13 @@ from swin_properties.budget.within import within_budget
 from swin_properties.judging.compare import evaluate
 from swin_properties.laws.law import LAWS
 
-RUN_HERE = ("window_attention/oracle", "shifted_window_attention/true-windows", "swin_block/branches")
+RUN_HERE = (
+    "window_attention/oracle",
+    "shifted_window_attention/true-windows",
+    "swin_block/branches",
+    "cosine_window_attention/mask",
+    "swin_v2_block/branches",
+)
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +39,16 @@ def test_no_honest_formulation_breaks_a_law(table: Table) -> None:
             precision,
             row.broken,
         )
+
+
+def test_two_processes_write_the_same_table_and_full_numbers_and_real_sizes_are_asked() -> None:
+    law = LAWS["shifted_window_attention/hull"]
+    alone, shared = (sweep(3, ["float32"], asked=[law], jobs=jobs, large=True) for jobs in (1, 2))
+    assert alone == shared
+    row = alone["naive", "float32"]
+    large = draw_large(law, Implementation(make_adapter("naive", "float32")))
+    assert large
+    assert row.cases == 3 + law.full + len(large)
 
 
 def test_formulations_differ_in_their_rounding_and_agree_in_float64() -> None:
