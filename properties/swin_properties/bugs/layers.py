@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import pi, sqrt
+from math import pi, prod, sqrt
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ def mean_square(centred: Any, degrees: int = 0) -> Any:
 def mean_of_image(x: Any) -> Any:
     """Returns the mean over all but the first axis."""
     axes = tuple(range(1, x.ndim))
-    return x.sum(axis=axes, keepdims=True) / np.prod(x.shape[1:])
+    return x.sum(axis=axes, keepdims=True) / prod(x.shape[1:])
 
 
 @bug(
