@@ -28,8 +28,8 @@ class Count:
     def share(self) -> str:
         """Returns the share of right answers.
 
-        >>> Count("", 9, 10, ()).share
-        '9 of 10 (90 %)'
+        >>> Count("", 199, 200, ()).share  # 100 % is only where all are right
+        '199 of 200 (99 %)'
         """
         return f"{self.right} of {self.of}" + (f" ({100 * self.right // self.of} %)" if self.of else "")
 
