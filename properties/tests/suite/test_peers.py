@@ -78,8 +78,12 @@ def test_the_oracle_under_its_convention_is_the_peer_at_every_size(peer: str, de
     judged, taken = judged_in_float64(peer), 0
     for image in SWEEP if deep or "-v2" not in peer else FEW:
         result, rejected = asked(judged, image)
-        assert result.status == ("not offered" if rejected else "holds"), (image, result)
-        if rejected:
+        one_token = "windows of two tokens or more" in str(result.declined)
+        if one_token:  # the stage's windows shrink to one token, for which official V2 gives NaN
+            assert peer.startswith("peer:official-v2")
+            assert image == (8, 8)
+        assert result.status == ("not offered" if rejected or one_token else "holds"), (image, result)
+        if rejected or one_token:
             assert len(result.declined) == 1, image
         else:
             assert result.rho is not None, image
