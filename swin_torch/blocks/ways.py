@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, linear
+from torch.nn.functional import linear
 from torch.utils.checkpoint import checkpoint
 
 from swin_torch.attention import operator
 from swin_torch.backends import triton
 from swin_torch.backends.triton import choices
-from swin_torch.blocks import cpu_inference, cpu_training, norms, recompute
+from swin_torch.blocks import cpu_inference, cpu_training, norms, products, recompute
 from swin_torch.blocks.calls import (
     NO_PLAN,
     Call,
@@ -147,13 +147,13 @@ def in_five_launches(call: Call) -> Tensor:
 def around_products(call: Call) -> Tensor:
     """Computes a block without gradients by the library's products, with few passes between them."""
     x, norm, mlp, attn = call.x, call.block.norm2, call.block.mlp, call.block.attn
-    qkv = attn.qkv(norms.norm(x, *_norm(call.block.norm1)))
-    branch = attn.proj(attend(qkv, attn, call.plan, call.block.convention))
+    qkv = _linear(norms.norm(x, *_norm(call.block.norm1)), attn.qkv)
+    branch = _linear(attend(qkv, attn, call.plan, call.block.convention), attn.proj)
     if not x.is_cuda:  # a product added to a large sum may round each of its terms as it would the sum
         x, normed = norms.add_norm(x, branch, norm.weight, norm.bias, norm.eps)
-        return x.add_(mlp.fc2(gelu(mlp.fc1(normed))))
+        return x.add_(_linear(_linear(normed, mlp.fc1, gelu=True), mlp.fc2))
     x, normed = norms.add_norm(x, branch, norm.weight, norm.bias, norm.eps, ahead=mlp.fc2.bias)
-    hidden = gelu(mlp.fc1(normed))
+    hidden = _linear(normed, mlp.fc1, gelu=True)
     x.view(-1, x.shape[-1]).addmm_(hidden.flatten(0, 2), mlp.fc2.weight.T)  # the sum in the same product
     return x
 
@@ -208,6 +208,10 @@ def shifted_window_attention(
 
 def _norm(norm: nn.LayerNorm) -> tuple[Tensor, Tensor, float]:
     return norm.weight, norm.bias, norm.eps
+
+
+def _linear(x: Tensor, layer: nn.Linear, gelu: bool = False) -> Tensor:
+    return products.linear(x, layer.weight, layer.bias, gelu)
 
 
 WAYS = (

@@ -20,6 +20,7 @@ from swin_properties.judging.implementation import load_implementation
 from swin_properties.laws.law import LAWS, Derivative
 from torch import nn
 from torch._dynamo.testing import CompileCounterWithBackend
+from torch.nn.functional import gelu
 
 import swin_torch
 from swin_torch.attention.counting import (
@@ -29,7 +30,7 @@ from swin_torch.attention.counting import (
     count_saved_bytes,
 )
 from swin_torch.backends import triton as kernels
-from swin_torch.blocks import recompute
+from swin_torch.blocks import products, recompute
 from swin_torch.blocks.parts import find_parameters
 from swin_torch.geometry.conventions import CANONICAL
 from swin_torch.geometry.plan import make_plan
@@ -260,3 +261,12 @@ def test_a_cuda_graph_gives_what_it_recorded() -> None:
             assert torch.equal(replay(x), model(x))
     with pytest.raises(ValueError, match="a CUDA graph is of one shape"):
         replay(first[..., :8])
+
+
+def test_gelu_and_bias_in_the_product_are_pytorch_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, one = torch.arange(-64, 64).view(16, 8).bfloat16() / 8, torch.eye(8).bfloat16()
+    for _ in ("by oneDNN where it is offered", "by PyTorch"):
+        assert torch.equal(products.linear(x, one, None, gelu=True), gelu(x))
+        assert torch.equal(products.linear(x, one, one[0], gelu=True), gelu(x + one[0]))
+        assert torch.equal(products.linear(x, 2 * one, one[0]), 2 * x + one[0])
+        monkeypatch.setattr(products, "_has_onednn", lambda: False)
