@@ -24,19 +24,19 @@ GRADIENTS = DATA.with_name("backward") / "kills.json"
 PAGE = ROOT / "docs" / "kill-matrix.md"
 
 
-def one_table(setting: tuple[str, str]) -> tuple[str, str, kills.Table]:
+def compute_table(setting: tuple[str, str]) -> tuple[str, str, kills.Table]:
     """Computes the kills of one effort in one precision."""
     choosing.choose_laws()
     effort, precision = setting
     return effort, precision, kills.table(precision, effort)
 
 
-def all_kills() -> dict[str, kills.Kills]:
+def compute_kills() -> dict[str, kills.Kills]:
     """Computes the kills of every shipped effort in every precision, on two processes."""
     tables: dict[str, dict[str, kills.Table]] = {effort: {} for effort in kills.SHIPPED}
     with get_context("spawn").Pool(2) as pool:
         settings = list(product(kills.SHIPPED, PRECISIONS))
-        for effort, precision, table in pool.imap_unordered(one_table, settings):
+        for effort, precision, table in pool.imap_unordered(compute_table, settings):
             tables[effort][precision] = table
             killed = sum(map(bool, table.values()))
             print(f"{effort} {precision}: {killed} of {len(table)} killed", flush=True)
@@ -45,7 +45,7 @@ def all_kills() -> dict[str, kills.Kills]:
     }
 
 
-def all_gradient_kills() -> kills.Kills:
+def compute_gradient_kills() -> kills.Kills:
     """Computes the kills of the bugs of the backward pass."""
     return kills.join(
         {
@@ -55,10 +55,10 @@ def all_gradient_kills() -> kills.Kills:
     )
 
 
-def to_text(found: kills.Kills) -> str:
+def write_json(found: kills.Kills) -> str:
     """Returns kills as JSON, with a line for each planted bug and each law.
 
-    >>> print(to_text({"relu": {"mlp/gelu": ["float32", "float64"]}}))
+    >>> print(write_json({"relu": {"mlp/gelu": ["float32", "float64"]}}))
     {
     "relu": {
     "mlp/gelu": ["float32", "float64"]
@@ -74,14 +74,14 @@ def to_text(found: kills.Kills) -> str:
     return "{\n" + ",\n".join(bugs) + "\n}"
 
 
-def smallest(bug: Bug, law: Law) -> str:
+def find_smallest(bug: Bug, law: Law) -> str:
     """Returns the smallest case on which a law kills a bug, in float32."""
     wrong = kills.planted(bug, PRECISIONS["float32"])
     found = one_law.run_law(law, wrong, one_law.EFFORTS["default"], 0, str).counterexample
     return str(found.case) if found else ""
 
 
-def of_gradients(found: kills.Kills) -> list[str]:
+def write_gradients(found: kills.Kills) -> list[str]:
     """Returns the page's part on bugs of the backward pass, which `vjp` alone can show."""
     precisions = backward_kills.DTYPES
     lines = ["## Bugs of the backward pass", ""]
@@ -97,12 +97,12 @@ def of_gradients(found: kills.Kills) -> list[str]:
     return lines
 
 
-def count(laws: list[str]) -> str:
+def count_laws(laws: list[str]) -> str:
     """Returns the number of laws, in words."""
     return f"{len(laws)} law{'s' * (len(laws) != 1)}"
 
 
-def page(found: kills.Kills, cases: dict[str, str], gradients: kills.Kills) -> str:
+def write_page(found: kills.Kills, cases: dict[str, str], gradients: kills.Kills) -> str:
     """Returns the page: what each bug is, where it shows, and the matrix."""
     tables = {name: kills.at_precision(found, name) for name in PRECISIONS}
     laws = [name for name in LAWS if any(name in killing for killing in tables["float32"].values())]
@@ -126,11 +126,11 @@ def page(found: kills.Kills, cases: dict[str, str], gradients: kills.Kills) -> s
         visible = [name for name, table in tables.items() if table[bug.name]]
         lines += [
             f"**{bug.name}.** {bug.wrong} *{bug.effect}* Seen: {bug.seen}",
-            f"Visible in {', '.join(visible)}; killed by {count(tables['float32'][bug.name])} in "
+            f"Visible in {', '.join(visible)}; killed by {count_laws(tables['float32'][bug.name])} in "
             f"float32; smallest case of the first: `{cases[bug.name] or 'every size 1'}`.",
             "",
         ]
-    lines += of_gradients(gradients)
+    lines += write_gradients(gradients)
     lines += ["## The matrix, float32", "", "```text"]
     lines += [f"{number:3d} {name}" for number, name in enumerate(laws, 1)]
     width = max(map(len, GALLERY))
@@ -146,15 +146,17 @@ def page(found: kills.Kills, cases: dict[str, str], gradients: kills.Kills) -> s
 def main() -> None:
     """Computes everything, then writes the three files."""
     choosing.choose_laws()
-    found = all_kills()
-    efforts = ",\n".join(f"{json.dumps(effort)}: {to_text(of_effort)}" for effort, of_effort in found.items())
+    found = compute_kills()
+    efforts = ",\n".join(
+        f"{json.dumps(effort)}: {write_json(of_effort)}" for effort, of_effort in found.items()
+    )
     DATA.write_text(f"{{\n{efforts}\n}}\n")
     table = kills.at_precision(found["default"], "float32")
     first = {name: killing[0] for name, killing in table.items() if killing}
-    cases = {name: smallest(bug, LAWS[first[name]]) for name, bug in GALLERY.items() if name in first}
-    gradients = all_gradient_kills()
-    GRADIENTS.write_text(to_text(gradients) + "\n")
-    PAGE.write_text(page(found["default"], cases, gradients))
+    cases = {name: find_smallest(bug, LAWS[first[name]]) for name, bug in GALLERY.items() if name in first}
+    gradients = compute_gradient_kills()
+    GRADIENTS.write_text(write_json(gradients) + "\n")
+    PAGE.write_text(write_page(found["default"], cases, gradients))
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ def judge(words: str) -> Judgement:
     return Judgement(words, find_version(find(peer), path), adapter.convention, report)
 
 
-def findings(report: Report) -> list[Finding]:
+def group_findings(report: Report) -> list[Finding]:
     """Groups the broken laws, known or not, by cause: the same reason, or the same exception."""
     grouped: dict[str, list[LawResult]] = {}
     for result in report.results:
@@ -85,7 +85,7 @@ def findings(report: Report) -> list[Finding]:
     ]
 
 
-def row(judgement: Judgement) -> str:
+def write_row(judgement: Judgement) -> str:
     """Returns a peer's line of the table."""
     report = judgement.report
     counts = [len(report.of(status)) for status in ("holds", "broken", "known failure", "not offered")]
@@ -97,7 +97,7 @@ HEAD = "| peer | version | convention | hold | broken | known failures | not off
 RULE = "| --- | --- | --- | --- | --- | --- | --- |"
 
 
-def item(judgement: Judgement, finding: Finding) -> list[str]:
+def write_finding(judgement: Judgement, finding: Finding) -> list[str]:
     """Returns the lines of a finding: its cause, its laws, and the smallest case of the first."""
     first = finding.laws[0]
     assert first.counterexample is not None  # a finding is made of broken laws
@@ -112,7 +112,7 @@ def item(judgement: Judgement, finding: Finding) -> list[str]:
     ]
 
 
-def page(judgements: Iterable[Judgement], absent: Iterable[str]) -> str:
+def write_page(judgements: Iterable[Judgement], absent: Iterable[str]) -> str:
     """Returns the page: the table, then the findings of each peer."""
     judgements = list(judgements)
     lines = [
@@ -125,7 +125,7 @@ def page(judgements: Iterable[Judgement], absent: Iterable[str]) -> str:
         "",
         HEAD,
         RULE,
-        *map(row, judgements),
+        *map(write_row, judgements),
         "",
     ]
     if absent:
@@ -136,15 +136,17 @@ def page(judgements: Iterable[Judgement], absent: Iterable[str]) -> str:
         lines += [f"`swin-oracle check {again}`", ""]
         if limits := list_limits(judgement.report):
             lines += [f"Asked only what it takes: {'; '.join(limits)}.", ""]
-        found = findings(judgement.report)
-        lines += [line for finding in found for line in item(judgement, finding)] or ["Every law holds."]
+        found = group_findings(judgement.report)
+        lines += [line for finding in found for line in write_finding(judgement, finding)] or [
+            "Every law holds."
+        ]
         lines.append("")
     return "\n".join(lines)
 
 
-def short(judgements: Iterable[Judgement]) -> str:
+def write_summary(judgements: Iterable[Judgement]) -> str:
     """Returns the table alone, between its marks."""
-    return "\n".join(["<!-- peers -->", HEAD, RULE, *map(row, judgements), "<!-- /peers -->"])
+    return "\n".join(["<!-- peers -->", HEAD, RULE, *map(write_row, judgements), "<!-- /peers -->"])
 
 
 def main(checkouts: list[str]) -> None:
@@ -154,10 +156,10 @@ def main(checkouts: list[str]) -> None:
         judgements = []
         for judgement in pool.imap(judge, asked, chunksize=1):
             judgements.append(judgement)
-            print(row(judgement), flush=True)
+            print(write_row(judgement), flush=True)
     absent = [name for name in PEERS if name not in {judgement.name for judgement in judgements}]
-    PAGE.write_text(page(judgements, absent))
-    SUMMARY.write_text(BLOCK.sub(lambda _: short(judgements), SUMMARY.read_text()))
+    PAGE.write_text(write_page(judgements, absent))
+    SUMMARY.write_text(BLOCK.sub(lambda _: write_summary(judgements), SUMMARY.read_text()))
 
 
 if __name__ == "__main__":
