@@ -27,8 +27,10 @@ def enough_heads(case: GridV2Case) -> Any:
 
 
 def other_window(case: GridV2Case) -> tuple[int, int]:
-    """Returns a window of other sides than the case's, in which weights may have been trained."""
+    """Returns a larger window, in which weights may have been trained: of equal sides if the case's is so."""
     more = case.rng(3).integers(1, 7, 2)
+    if case.window[0] == case.window[1]:  # code may take only such windows, of any size
+        more[1] = more[0]
     return case.window[0] + int(more[0]), case.window[1] + int(more[1])
 
 

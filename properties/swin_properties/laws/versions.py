@@ -9,7 +9,7 @@ from typing import Any
 
 from swin_properties.adapters.contract import V2_NAMES
 from swin_properties.adapters.versions import V2AsV1
-from swin_properties.cases.case_v2 import V2_CASES, turn_into_v2
+from swin_properties.cases.case_v2 import V2_CASES, GridV2Case, turn_into_v2
 from swin_properties.cases.strategies import Cases, Listed
 
 
@@ -53,4 +53,15 @@ def draw_in_v2(cases: Cases) -> Cases:
     kind: Any = V2_CASES[cases.kind]
     if isinstance(cases, Listed):
         return Listed(kind, lambda *largest: [turn_into_v2(case) for case in cases.every(*largest)])
-    return replace(cases.map(turn_into_v2), kind=kind)
+    return replace(cases.map(lambda case: give_directions(turn_into_v2(case))), kind=kind)
+
+
+def give_directions(case: Any) -> Any:
+    """Returns a case of V2 whose queries and keys have two numbers or more.
+
+    The cosine of single numbers is 1 or -1: where a query is nearly 0, one rounding turns it.
+
+    >>> give_directions(GridV2Case(head_dim=1)).head_dim
+    2
+    """
+    return replace(case, head_dim=max(case.head_dim, 2)) if isinstance(case, GridV2Case) else case
