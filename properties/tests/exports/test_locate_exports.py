@@ -154,6 +154,9 @@ def test_each_fault_is_named_and_no_other(
         found = locate(file, "--checkpoint", str(folder / "w.npz"))
         assert (found["code"], list_wrong_parts(found)) == (1, FAULTS[fault]), found["out"] + found["err"]
         assert found["other_weights"] == ([OTHERS[fault]] if fault in OTHERS else [])
+        inside = {step["step"]: step["inside_windows"] for step in found["steps"] if step["inside_windows"]}
+        wrong = {step for step, parts in FAULTS[fault].items() if "attention" in parts}
+        assert {step for step, one in inside.items() if not one["holds"]} == wrong
         # Without the checkpoint the file's own weights are right by definition: only its code is compared.
         assert list_wrong_parts(locate(file)) == ({} if fault in OTHERS else FAULTS[fault])
 
@@ -246,7 +249,9 @@ def test_a_file_of_any_size_is_asked_at_the_size_that_is_said(
     file = export(make_timm(peer), tmp_path / "any.onnx", side=52, **names)
     assert "takes several: give it as --image-size" in locate(file)["err"]
     assert locate(file, "--image-size", "52")["code"] == 0
-    assert set(list_wrong_parts(locate(file, "--image-size", "80"))) == {"block 5"}  # a mask of 52 pixels
+    stale = locate(file, "--image-size", "80")  # its mask is that of 52 pixels
+    assert list_wrong_parts(stale) == {"block 5": ["attention"]}
+    assert "right inside the windows that it is given: look at their roll" in stale["out"]
     ours = export(make_ours(PADDED), tmp_path / "ours.onnx", side=52, **names)
     wrong = locate(ours, "--image-size", "80")
     assert (wrong["code"], wrong["err"].count("\n")) == (2, 1)

@@ -15,6 +15,7 @@ import numpy as np
 from swin_reference.outside import one_sentence
 
 from swin_properties.adapters.exports import onnx_file
+from swin_properties.adapters.exports.attended import find_windows, read_windows
 from swin_properties.adapters.exports.onnx_file import Graph
 from swin_properties.adapters.exports.recover import Step, list_steps
 
@@ -49,7 +50,8 @@ def find_maps(graph: Graph, weights: Mapping[str, Any], depths: Sequence[int], f
     Errors: ``ValueError`` in one sentence for a graph that does not have the norms of such a network.
     """
     names = name_norms(weights, depths)
-    steps = [step for step in list_steps(graph) if step.kind == "norm"]
+    every = list_steps(graph)
+    steps = [step for step in every if step.kind == "norm"]
     if len(steps) != len(names):
         raise ValueError(
             f"the maps of blocks are found by their norms, {sum(depths)} blocks go with {len(names)}, {file} "
@@ -64,6 +66,7 @@ def find_maps(graph: Graph, weights: Mapping[str, Any], depths: Sequence[int], f
                 f"norm {step.weight.name} in its place has {size}: give the checkpoint of this network"
             )
     ends = {name: find_ends(graph, step) for name, step in zip(names, steps, strict=True)}
+    places = dict(zip(names, (at for at, step in enumerate(every) if step.kind == "norm"), strict=True))
     maps: dict[str, str] = {}
     for name, following in pairwise(names):
         block, _, norm = name.rpartition(".")
@@ -73,6 +76,9 @@ def find_maps(graph: Graph, weights: Mapping[str, Any], depths: Sequence[int], f
         maps |= {f"{name}.in": given, f"{name}.out": gave}
         if norm == "norm1":
             maps[f"{block}.in"] = given
+            between = every[places[name] + 1 : places[following]]
+            windows = find_windows(graph, between, ARRANGING)
+            maps |= {f"{block}.{key}": value for key, value in windows.items()}
         else:
             maps[f"{block}.out"] = find_made(graph, ends[following][0])
     return maps
@@ -124,7 +130,7 @@ def record_maps(
     def run() -> list[Any]:
         session = start(model)
         with one_sentence(f"a file takes the images that it says it takes, {name} takes no {given.shape}"):
-            return [x[: len(images)] for x in session(given)]
+            return [x[: max(1, len(x) * len(images) // batch)] for x in session(given)]
 
     logits = run()[0]
     known = {one.name for one in model.graph.output}
@@ -136,4 +142,4 @@ def record_maps(
     found = dict(zip(further, outputs[first:], strict=True))
     found |= {one.name: x for one, x in zip(model.graph.output, outputs[:first], strict=False)}
     heads = {"logits": logits, "head.out": outputs[0]} if logits.ndim == 2 else {}
-    return {key: found[value] for key, value in maps.items()} | heads
+    return read_windows({key: found[value] for key, value in maps.items()}) | heads
