@@ -149,14 +149,15 @@ def _explain(one: Found, by_blocks: bool) -> str:
         return "; its parts are not known"
     if not one.wrong_parts:
         return "; its parts are right, each alone: look at what joins them"
-    text = f"; what is wrong is its {' and its '.join(one.wrong_parts)}"
-    if "attention" in one.wrong_parts and one.inside is not None:
+    inside = ""
+    if one.inside is not None:
         right = (
             "right inside the windows that it is given: look at their roll, their order and their mask, or "
             "whether it follows another --convention"
         )
-        text += f" ({right if one.inside.holds else 'inside the windows'})"
-    return text
+        inside = f" ({right if one.inside.holds else 'inside the windows'})"
+    parts = [part + inside if part == "attention" else part for part in one.wrong_parts]
+    return f"; what is wrong is its {' and its '.join(parts)}"
 
 
 def write_json(report: Report) -> str:

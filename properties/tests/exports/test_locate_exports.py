@@ -258,6 +258,15 @@ def test_a_file_of_any_size_is_asked_at_the_size_that_is_said(
     assert "ours.onnx takes no (1, 3, 80, 80)" in wrong["err"]
 
 
+def test_each_wrong_part_of_a_block_is_said_with_what_is_known_of_it(locate: Locate, tmp_path: Path) -> None:
+    model = make_ours()
+    block = model.layers[2].blocks[5]
+    block.attn.qk_scale, block.norm2.eps = 1.0, 1e-2
+    found = locate(export(model, tmp_path / "parts.onnx"))
+    assert list_wrong_parts(found) == {"block 9": ["attention", "norm2"]}
+    assert "what is wrong is its attention (inside the windows) and its norm2\n" in found["out"]
+
+
 class MeanlessNorm(torch.nn.LayerNorm):  # type: ignore[misc, name-defined, unused-ignore]
     """A norm that does not subtract the mean."""
 
