@@ -51,6 +51,11 @@ def add_export(command: argparse.ArgumentParser) -> None:
     command.add_argument("--checkpoint", metavar="PATH", help=checkpoint)
     size = "the images of a TorchScript file, 224 or 192x256, which the file does not say"
     command.add_argument("--image-size", metavar="PIXELS", help=size)
+    add_runtime(command)
+
+
+def add_runtime(command: argparse.ArgumentParser) -> None:
+    """Adds what says how an ONNX file is run."""
     optimisation = "off: a runtime changes nothing of an ONNX file before it runs it (default on)"
     command.add_argument("--optimisation", choices=("on", "off"), help=optimisation)
     runtime = f"what runs an ONNX file: {' or '.join(RUNTIMES)} (default {RUNTIMES[0]})"
@@ -59,12 +64,12 @@ def add_export(command: argparse.ArgumentParser) -> None:
     command.add_argument("--provider", metavar="NAME", help=provider)
 
 
-def read_options(args: argparse.Namespace) -> dict[str, str]:
-    """Returns the options of an exported file that were given.
+def read_options(args: argparse.Namespace, words: tuple[str, ...] = exports.OPTIONS) -> dict[str, str]:
+    """Returns those options of an exported file that were given.
 
     Errors: ``ValueError`` where they are given for another implementation.
     """
-    options = {word: getattr(args, word) for word in exports.OPTIONS}
+    options = {word: getattr(args, word) for word in words}
     given = {word: value for word, value in options.items() if value is not None}
     if given and not exports.is_export(args.implementation or ""):
         word = next(iter(given)).replace("_", "-")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from io import BytesIO
 from time import perf_counter
@@ -66,11 +66,17 @@ class Prediction:
     weights: str
 
 
-def load_weights(path: str | None, config_name: str | None, image_size: int | None, seed: int) -> Weights:
+def load_weights(
+    path: str | None,
+    config_name: str | None,
+    image_size: int | None,
+    seed: int,
+    known: Mapping[str, Any] | None = None,
+) -> Weights:
     """Returns the weights of a checkpoint, or random ones if there is no checkpoint.
 
     The configuration is the one that the checkpoint shows, changed by what ``config_name`` and ``image_size``
-    say; a JSON file may say a few fields.
+    say; a JSON file may say a few fields.  ``known`` are fields that an exported file shows.
 
     Errors: ``ValueError`` for a configuration or a checkpoint that does not fit, or if nothing says how large
     the images are.
@@ -82,7 +88,7 @@ def load_weights(path: str | None, config_name: str | None, image_size: int | No
         return Weights(flat, config, f"random weights, seed {seed}")
     given = {} if config_name is None else load_fields(config_name)
     try:
-        found = swin_weights.load(path, **given | said)
+        found = swin_weights.load(path, **{**(known or {}), **given, **said})
     except ValueError as error:
         raise refusal(tell_option(str(error)), *getattr(error, "__notes__", [])) from None
     if "image_size" in found.unknown:
@@ -143,25 +149,29 @@ def predict(implementation: Implementation, weights: Weights, image: str) -> Pre
 def make_inputs(weights: Weights, image: str, precision: Precision) -> tuple[Any, dict[str, Any]]:
     """Returns a photograph as a network's input, and the network's parameters, both exact in a precision.
 
-    Errors: ``ValueError`` for a file that is no image, or for an image size that is too large.
+    Errors: ``ValueError`` as for `photograph`.
     """
-    size = pair(weights.config.image_size)
-    if max(size) > LARGEST_SIDE:
-        raise ValueError(
-            f"a photograph is resized to at most {LARGEST_SIDE} pixels a side, got "
-            f"{weights.config.image_size}: give a smaller image_size"
-        )
-    params = {name: precision.rounded(x) for name, x in weights.flat.items()}
-    return precision.rounded(photograph(image, size)), swin_weights.unflatten(params)
+    images = precision.rounded(photograph(image, pair(weights.config.image_size)))
+    return images, round_weights(weights, precision)
+
+
+def round_weights(weights: Weights, precision: Precision) -> dict[str, Any]:
+    """Returns a network's parameters, nested and exact in a precision."""
+    return swin_weights.unflatten({name: precision.rounded(x) for name, x in weights.flat.items()})
 
 
 def photograph(path: str, size: tuple[int, int]) -> Any:
     """Returns a photograph as (1, 3, H, W): the largest centred crop, resized, normalised as for ImageNet.
 
-    Errors: ``ValueError`` for a file that does not exist or is no image.
+    Errors: ``ValueError`` for a file that does not exist or is no image, or for a size that is too large.
     """
-    picture = open_image(path)
     height, width = size
+    if max(size) > LARGEST_SIDE:
+        raise ValueError(
+            f"a photograph is resized to at most {LARGEST_SIDE} pixels a side, got {height}x{width}: give a "
+            "smaller image_size"
+        )
+    picture = open_image(path)
     scale = min(picture.width / width, picture.height / height)
     left, top = (picture.width - width * scale) / 2, (picture.height - height * scale) / 2
     box = (left, top, left + width * scale, top + height * scale)

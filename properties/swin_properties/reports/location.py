@@ -16,6 +16,16 @@ from swin_properties.reports.terminal import name_device, write_rho
 SCHEMA = 1
 """The version of the JSON, which grows when readers of the last version would not understand the next."""
 
+UNDISTURBED = {
+    "": ("logits", ""),
+    "onnx": (
+        "logits without further outputs",
+        "what a runtime fuses where no further output is asked (--optimisation off fuses nothing)",
+    ),
+    "module": ("logits without hooks", "what hooks switch off"),
+}
+"""By how a network was watched: what its undisturbed logits are called, and what watching may change."""
+
 MOST_NAMES = 3
 """The most weights that a sentence names."""
 
@@ -24,8 +34,9 @@ MOST_NAMES = 3
 class Report:
     """Where an implementation differs, and what was compared.
 
-    ``layout`` is that of a module, empty for an adapter.  ``others`` are the weights of a module that differ
-    from those that the oracle was given.  ``notes`` say what could not be compared.
+    ``layout`` is that of a module, ``onnx`` for an exported file, empty for an adapter.  ``others`` are the
+    weights of a network that differ from those that the oracle was given.  ``notes`` say what could not be
+    compared.  ``quantised``: rho is a measure, no verdict.
     """
 
     implementation: str
@@ -38,11 +49,12 @@ class Report:
     location: Location
     others: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    quantised: bool = False
 
     @property
     def exit_code(self) -> int:
-        """Returns 0 where all is within the budget, else 1."""
-        return self.location.exit_code
+        """Returns 0 where all is within the budget, else 1; 2 for a quantised file, which is not judged."""
+        return 2 if self.quantised else self.location.exit_code
 
 
 def make_table(location: Location) -> Table:
@@ -80,21 +92,29 @@ def describe(report: Report) -> list[str]:
             f"other weights than the oracle was given: {named}" + (f" and {more} more" if more > 0 else "")
         )
     asked = {one.place.stage for one in location.steps if one.place.kind == "block"}
-    lines += [_describe_step(one, one.place.stage in asked) for one in location.beyond]
+    if not report.quantised:  # every step is beyond: the table shows by how much
+        lines += [_describe_step(one, one.place.stage in asked) for one in location.beyond]
     logits = location.logits
     if logits is not None:
         word = "within" if logits.holds else "beyond"
-        name = "logits without hooks" if report.layout else "logits"
+        name, changing = UNDISTURBED.get(report.layout, UNDISTURBED["module"])
         lines.append(f"{name}: {_measure(logits)}: {word} the budget")
         if not logits.holds and not location.beyond:
             lines.append(
-                "no step is beyond its budget, these logits are: look at what hooks switch off, and at what "
-                "stands between the steps"
+                "no step is beyond its budget, these logits are: look at "
+                + f"{changing}, and at " * bool(changing)
+                + "what stands between the steps"
             )
     names = " and ".join(one.place.words for one in location.beyond)
     verdict = (
-        f"differs at {names}" if names else "differs" if report.exit_code else "within its budget throughout"
+        f"differs at {names}"
+        if names
+        else "differs"
+        if location.exit_code
+        else "within its budget throughout"
     )
+    if report.quantised:
+        verdict = "is quantised: measured, not judged"
     where = f"{report.precision}{name_device(report.device)}, {report.convention} convention"
     return [*lines, f"{report.implementation} in {where}: {verdict}"]
 
@@ -129,14 +149,15 @@ def _explain(one: Found, by_blocks: bool) -> str:
         return "; its parts are not known"
     if not one.wrong_parts:
         return "; its parts are right, each alone: look at what joins them"
-    text = f"; what is wrong is its {' and its '.join(one.wrong_parts)}"
-    if "attention" in one.wrong_parts and one.inside is not None:
+    inside = ""
+    if one.inside is not None:
         right = (
             "right inside the windows that it is given: look at their roll, their order and their mask, or "
             "whether it follows another --convention"
         )
-        text += f" ({right if one.inside.holds else 'inside the windows'})"
-    return text
+        inside = f" ({right if one.inside.holds else 'inside the windows'})"
+    parts = [part + inside if part == "attention" else part for part in one.wrong_parts]
+    return f"; what is wrong is its {' and its '.join(parts)}"
 
 
 def write_json(report: Report) -> str:

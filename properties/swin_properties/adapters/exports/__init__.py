@@ -12,6 +12,9 @@ ONNX, TORCH = (".onnx",), (".pt2", ".pt", ".ts", ".torchscript")
 OPTIONS = ("checkpoint", "image_size", "runtime", "provider", "optimisation")
 """What may be said of an exported file besides its path: options of the command and of its import string."""
 
+RUNNING = ("runtime", "provider", "optimisation")
+"""Those of them that say how a file is run."""
+
 
 def is_export(name: str) -> bool:
     """Tells whether an import string names an exported file, with or without options.

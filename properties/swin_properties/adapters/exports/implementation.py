@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import swin_weights
 from swin_reference.config import SwinConfig
+from swin_reference.config_v2 import SwinV2Config
 from swin_reference.outside import parse_integers
 from swin_reference.sizes import pair
 from swin_weights import flatten, unflatten
 from swin_weights.recognise import tell_windows
 
 from swin_properties.adapters.answers import Declined
+from swin_properties.adapters.digests import digest
 from swin_properties.adapters.exports import ONNX, onnx_file, torch_file
+from swin_properties.adapters.exports.maps import record_maps
 from swin_properties.adapters.exports.recover import NotRecovered, Recovered, recover
 from swin_properties.adapters.scope import BATCHES
 from swin_properties.cases.case import write_value
 
 Run = Callable[[Any], Any]
 """From images to logits."""
+
+WRITABLE = "the laws write weights of their own into it"
+"""The note on a file into which other weights can be written."""
 
 
 class Exported:
@@ -78,6 +85,28 @@ class Exported:
 
     half_input = False
     """Whether the file takes images in half precision."""
+
+    watch: Callable[[Any], dict[str, Any]] | None = None
+    """From images to the maps of the blocks and the logits, where the file can be given further outputs."""
+
+    own: Mapping[str, Any] = {}
+    """The weights that were recovered from the file, not read from a checkpoint."""
+
+    tells_weights = False
+    """Whether `record` returns them: where no checkpoint was given."""
+
+    def record(self, images: Any, _: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the maps of the blocks on images, as `locate` compares them, and tells the file's weights.
+
+        ``weight.`` and a name is a weight that was recovered from the file, ``digest.`` its digest.
+
+        Errors: ``ValueError`` in one sentence where the maps are not found.
+        """
+        assert self.watch is not None
+        maps = self.watch(images)
+        if self.tells_weights:
+            maps |= {f"weight.{name}": x for name, x in self.own.items()}
+        return maps | {f"digest.{name}": digest(x) for name, x in self.own.items()}
 
     def _load(self, params: Mapping[str, Any]) -> Run:
         if self.write is None:
@@ -146,7 +175,8 @@ def open_export(
 def _open_onnx(path: str, checkpoint: str, runtime: str, provider: str, optimise: bool) -> Exported:
     model = onnx_file.read_model(path)
     name = Path(path).name
-    run = onnx_file.make_session(model, name, runtime, provider, optimise)
+    start = partial(onnx_file.make_session, name=name, runtime=runtime, provider=provider, optimise=optimise)
+    run = _make_run(start, model)
     graph = onnx_file.Graph(model)
     shape = onnx_file.find_input_shape(model, name)
     precision = onnx_file.find_precision(graph)
@@ -183,8 +213,8 @@ def _open_onnx(path: str, checkpoint: str, runtime: str, provider: str, optimise
         if given is not None:
             faults += compare_weights(weights, given.weights, checkpoint)
         if not quantised and not found.faults:
-            write = _make_writer(found, name, runtime, provider, optimise)
-            notes.append("the laws write weights of their own into it")
+            write = _make_writer(found, start)
+            notes.append(WRITABLE)
     if quantised:
         notes.append("the file is quantised to 8 bits: rho is a measure, no verdict")
     exported = Exported(precision, sizes, shape, run, write, weights, notes, faults, quantised)
@@ -192,14 +222,20 @@ def _open_onnx(path: str, checkpoint: str, runtime: str, provider: str, optimise
     if found is not None and found.folded:
         exported.absent = ("relative_position_index",)
     exported.half_input = model.graph.input[0].type.tensor_type.elem_type == 10
+    exported.own, exported.tells_weights = found.weights if found else {}, not checkpoint
+    exported.watch = partial(record_maps, path, weights, sizes["depths"], start)
     return exported
 
 
-def _make_writer(
-    found: Recovered, name: str, runtime: str, provider: str, optimise: bool
-) -> Callable[[Mapping[str, Any]], Run]:
+def _make_run(start: Callable[[Any], Any], model: Any) -> Run:
+    """Returns what computes a model's logits: its first output; ``start`` makes a session of it."""
+    session = start(model)
+    return lambda images: session(images)[0]
+
+
+def _make_writer(found: Recovered, start: Callable[[Any], Any]) -> Callable[[Mapping[str, Any]], Run]:
     found.make_room()
-    return lambda weights: onnx_file.make_session(found.write(weights), name, runtime, provider, optimise)
+    return lambda weights: _make_run(start, found.write(weights))
 
 
 def _open_torch(path: str, checkpoint: str, image_size: str) -> Exported:
@@ -245,7 +281,7 @@ def _open_torch(path: str, checkpoint: str, image_size: str) -> Exported:
         def write(weights: Mapping[str, Any]) -> Run:
             return file.write(swin_weights.to_layout(weights, layout))
 
-        notes.append("the laws write weights of their own into it")
+        notes.append(WRITABLE)
     sizes = describe_sizes(known.config, known.weights)
     exported = Exported(precision, sizes, shape, file.run, write, weights, notes, faults)
     exported.half_input = precision == "float16"
@@ -267,8 +303,13 @@ def _load_checkpoint(path: str, shape: tuple[int | None, ...], found: Recovered 
 def describe_sizes(config: SwinConfig, weights: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the fields of `NetCase` for a configuration.
 
-    Errors: ``ValueError`` for windows that differ from stage to stage.
+    Errors: ``ValueError`` for a Swin V2, and for windows that differ from stage to stage.
     """
+    if isinstance(config, SwinV2Config):
+        raise ValueError(
+            "an exported file is judged as a Swin V1, its weights are of Swin V2: write an adapter with the "
+            "callables of V2"
+        )
     if len(set(config.windows)) > 1:
         raise ValueError(
             "a network that is judged without an adapter has one window for all stages, this one has "

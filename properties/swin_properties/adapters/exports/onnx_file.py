@@ -212,7 +212,7 @@ def find_precision(graph: Graph) -> str:
 
 
 def make_session(model: Any, name: str, runtime: str, provider: str, optimise: bool) -> Any:
-    """Returns a function from images to logits: a model, as a runtime computes it.
+    """Returns a function from images to the list of a model's outputs, as a runtime computes it.
 
     Errors: ``ValueError`` in one sentence for a runtime that is not installed, a provider it has not, and a
     model that it does not take.
@@ -240,7 +240,7 @@ def make_session(model: Any, name: str, runtime: str, provider: str, optimise: b
     with one_sentence(f"onnxruntime {onnxruntime.__version__} takes an ONNX file, it does not take {name}"):
         session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=[provider])
     first = session.get_inputs()[0].name
-    return lambda images: session.run(None, {first: images})[0]
+    return lambda images: session.run(None, {first: images})
 
 
 def _openvino(model: Any, name: str) -> Any:
@@ -253,4 +253,4 @@ def _openvino(model: Any, name: str) -> Any:
     with one_sentence(f"openvino takes an ONNX file, it does not take {name}"):
         core = openvino.Core()
         compiled = core.compile_model(core.read_model(model.SerializeToString()), "CPU")
-    return lambda images: np.asarray(compiled([images])[0])
+    return lambda images: [np.asarray(x) for x in compiled([images]).values()]
