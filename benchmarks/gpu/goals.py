@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from swin_timing.interleaved import Timings
 
-from benchmarks.cases.attention_operator import find_sizes, make_case
-from benchmarks.cases.case import NETWORKS
+from benchmarks.cases.attention_operator import V2, find_sizes, make_case
+from benchmarks.cases.case import NETWORKS, find_network
 from benchmarks.cases.rivals import COMPILED
 from benchmarks.gpu import captured, ceilings, record, roofline, search
 from benchmarks.gpu.part import Part, end_with_parent, make_reason
@@ -22,7 +22,10 @@ from benchmarks.standing.goals import Goal, Measurement, read
 RIVALS = "peer:", "manual", "sdpa", "compiled", "unshifted"
 """How the names of the rivals' runs begin."""
 
-REHEARSED = "gpu-operator-stage1", "gpu-backward-stage1", "gpu-inference"
+REHEARSED = (
+    *("gpu-operator-stage1", "gpu-backward-stage1", "gpu-inference"),
+    *("gpu-operator-v2-stage1", "gpu-backward-v2-stage1", "gpu-inference-v2"),
+)
 """The measurements of a rehearsal, which reduces their sizes."""
 
 
@@ -39,7 +42,10 @@ def run(part: Part) -> None:
 
 def reduce(m: Measurement) -> Measurement:
     """Returns a measurement reduced for a rehearsal: on the CPU, at a size for the interpreter."""
-    size = "reduced" if m.kind in measuring.STEPS else "tiny"
+    if m.kind in measuring.STEPS:
+        size = f"{V2}reduced" if m.size.startswith(V2) else "reduced"
+    else:
+        size = "tiny" if find_network(m.size) == "swin_transformer" else "V2-tiny"
     return replace(m, what=f"{m.what}, reduced", size=size, batch=1, needs="")
 
 
