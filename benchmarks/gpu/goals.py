@@ -42,11 +42,11 @@ def run(part: Part) -> None:
 
 def reduce(m: Measurement) -> Measurement:
     """Returns a measurement reduced for a rehearsal: on the CPU, at a size for the interpreter."""
+    reduced = replace(m, what=f"{m.what}, reduced", batch=1, needs="")
     if m.kind in measuring.STEPS:
-        size = f"{V2}reduced" if m.size.startswith(V2) else "reduced"
-    else:
-        size = "tiny" if find_network(m.size) == "swin_transformer" else "V2-tiny"
-    return replace(m, what=f"{m.what}, reduced", size=size, batch=1, needs="")
+        return replace(reduced, size=f"{V2}reduced" if m.size.startswith(V2) else "reduced")
+    size = "tiny" if find_network(m.size) == "swin_transformer" else "V2-tiny"
+    return replace(reduced, size=size, beside=())  # those are rivals on a GPU
 
 
 def measure(part: Part, name: str, m: Measurement, wanted: list[Goal]) -> None:
@@ -84,7 +84,7 @@ def measure(part: Part, name: str, m: Measurement, wanted: list[Goal]) -> None:
 def make_runs(m: Measurement, refused: dict[str, str]) -> dict[str, Callable[[], object]]:
     """Returns our runs and those of the rivals."""
     runs = measuring.make_runs(m, lambda who, why: refused.update({who: make_reason(why)}))
-    return {who: one for who, one in runs.items() if who.startswith(("swin_torch:", "fused", *RIVALS))}
+    return {who: one for who, one in runs.items() if who.startswith(("swin_torch", "fused", *RIVALS))}
 
 
 def try_to_capture(

@@ -113,7 +113,11 @@ def test_a_rehearsal_in_a_bare_environment_is_whole(bare: str, tmp_path: Path) -
     assert len(found["search"]["found"]) == 5
     assert not found["search"]["left_out"]
     assert [one["goals"] != [] for one in found["goals"]["found"].values()] == [True] * len(goals.REHEARSED)
-    assert sum("V2" in name for name in found["goals"]["found"]) == 3
+    of_networks = [one for name, one in found["goals"]["found"].items() if "inference" in name]
+    assert [sorted(one["seconds"]) for one in of_networks] == [
+        ["roofline", "swin_torch", "swin_torch:plain"]
+    ] * 2
+    assert not [one for one in of_networks if any("@cuda" in who for who in one["refused"])]
     launches = {"Swin-T at 224": 75, "SwinV2-T at 256": 424}
     for name, count in launches.items():
         assert found["counts"]["found"][f"{name}, inference, launches on a GPU"]["count"] == count
