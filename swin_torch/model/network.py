@@ -105,11 +105,12 @@ class SwinTransformer(nn.Module):
     def _embed(self, images: Tensor) -> Tensor:
         image = images.shape[2:]
         check_image(image, self.config, self.convention)
-        follow = self.convention.window.startswith("shrink") and self._find_nominal_grid(0) is None
-        if follow:
+        of_one_size = self.convention.grid in ("built-ceil", "built-floor")
+        shrink = self.convention.window.startswith("shrink") and self._find_nominal_grid(0) is None
+        if shrink and not of_one_size:
             self._check_windows(image)
         x = self.patch_embed(images)
-        if follow or self.convention.grid in ("built-ceil", "built-floor"):
+        if shrink or of_one_size:
             x = require(x, list_equal_pairs(image, pair(self.config.image_size)))
         if self.absolute_pos_embed is None:
             return x
@@ -125,7 +126,7 @@ class SwinTransformer(nn.Module):
         grids = find_grids(image, self.config, self.convention)
         for number, stage in enumerate(cast("Iterable[Stage]", self.layers)):
             asked = self._find_window(number, grids[number])
-            if tuple(asked) != stage.window_size:
+            if asked != stage.window_size:
                 raise ValueError(
                     f"windows are fitted to grids when a network is built, got an image of "
                     f"{write_sides(image)}, whose window in stage {number} is {write_sides(asked)} under "
