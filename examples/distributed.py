@@ -1,4 +1,6 @@
-"""Compares the gradients of a Swin in several processes, data parallel and fully sharded, with the oracle's.
+"""Compares the gradients of a Swin and a Swin V2 in several processes with the oracle's.
+
+The processes are data parallel, or fully sharded.
 
 torchrun --standalone --nproc-per-node 2 examples/distributed.py
 
@@ -14,6 +16,7 @@ from swin_properties.adapters.arguments import list_arrays, list_parts
 from swin_properties.budget.budget import NEAR, RHO_LIMIT
 from swin_properties.budget.precision import PRECISIONS
 from swin_properties.cases.case import NetCase
+from swin_properties.cases.case_v2 import turn_into_v2
 from swin_properties.judging.gradients import Slopes, compute_expected
 from swin_properties.laws.law import Derivative
 from swin_weights import flatten
@@ -22,11 +25,13 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
-from swin_torch import SwinTransformer
+from swin_torch import SwinTransformer, SwinV2Transformer
 from swin_torch.blocks.parts import KEEPING
 
+BATCH = 8
+
 CASE = NetCase(
-    batch=8,
+    batch=BATCH,
     image=(6, 9),
     patch=(2, 2),
     window=(2, 2),
@@ -38,11 +43,18 @@ CASE = NetCase(
 )
 """A small network whose grid, 3x5, is padded and shifted; most of its parameters do not divide by two."""
 
+VERSIONS = {
+    "Swin": (CASE, SwinTransformer, "swin_transformer"),
+    "Swin V2": (turn_into_v2(CASE), SwinV2Transformer, "swin_v2_transformer"),
+}
+"""For each version its case, its network, and the name of the oracle's."""
 
-def build(keeping=None):
-    """Returns the network with the parameters of the case."""
-    network = SwinTransformer(CASE.config, keeping=keeping)
-    network.load_state_dict({name: torch.from_numpy(x) for name, x in flatten(CASE.network()).items()})
+
+def build(version, keeping=None):
+    """Returns the network of a version with the parameters of its case."""
+    case, make, _ = VERSIONS[version]
+    network = make(case.config, keeping=keeping)
+    network.load_state_dict({name: torch.from_numpy(x) for name, x in flatten(case.network()).items()})
     return network
 
 
@@ -85,18 +97,19 @@ def gather(tensor):
     return getattr(tensor, "full_tensor", tensor.clone)().double().numpy()
 
 
-def ask_oracle(bound=False):
+def ask_oracle(version, bound=False):
     """Returns the cotangents, and the oracle's slopes for each parameter with the budget of float32."""
-    args = CASE.images(), CASE.network(), CASE.config
-    parts = list_parts(list_arrays("swin_transformer", args))[:-1]
+    case, _, callable_name = VERSIONS[version]
+    args = case.images(), case.network(), case.config
+    parts = list_parts(list_arrays(callable_name, args))[:-1]
     names = tuple(name for name, _ in parts if name != "images")
-    asked = Derivative("swin_transformer", args, only=names, directions=2)
-    return compute_expected(asked, CASE, PRECISIONS["float32"], bound)
+    asked = Derivative(callable_name, args, only=names, directions=2)
+    return compute_expected(asked, case, PRECISIONS["float32"], bound)
 
 
 def compute_slopes(side, found):
     """Returns v.(J^T u) of one part for every direction and cotangent; ``found`` are gradients of means."""
-    return CASE.batch * np.array(
+    return BATCH * np.array(
         [[sum(np.vdot(v, g[name]) for name, v in way.items()) for g in found] for way in side.ways]
     )
 
@@ -113,16 +126,16 @@ def find_worst(found, single, sides):
     return [max(slopes, key=lambda one: one.rho) for slopes in (against_oracle, against_one)]
 
 
-def judge(found, single, sides):
-    """Prints how far the gradients are from the oracle's; returns the exit code."""
+def judge(version, found, single, sides):
+    """Prints how far the gradients of a version are from the oracle's; returns the exit code."""
     exit_code = 0
     for way, of_way in found.items():
         by_oracle, by_one = find_worst(of_way, single, sides)
         if RHO_LIMIT < max(by_oracle.rho, by_one.rho) <= NEAR * RHO_LIMIT:  # more roundings decide
-            by_oracle, by_one = find_worst(of_way, single, ask_oracle(bound=True)[1])
+            by_oracle, by_one = find_worst(of_way, single, ask_oracle(version, bound=True)[1])
         holds = max(by_oracle.rho, by_one.rho) <= RHO_LIMIT
         print(
-            f"{way}: {'within' if holds else 'beyond'} the budget, {len(sides)} parts; worst rho "
+            f"{version}, {way}: {'within' if holds else 'beyond'} the budget, {len(sides)} parts; worst rho "
             f"{by_oracle.rho:.3g} against the oracle ({by_oracle.part}), "
             f"{by_one.rho:.3g} against one process ({by_one.part})"
         )
@@ -130,32 +143,41 @@ def judge(found, single, sides):
     return exit_code
 
 
+def compare(version, processes, rank):
+    """Computes and judges the gradients of a version; the exit code of all but the first process is 0."""
+    cotangents, sides = ask_oracle(version) if rank == 0 else (None, None)
+    shared = [cotangents]
+    distributed.broadcast_object_list(shared)
+    images, u = (torch.from_numpy(x).float() for x in (VERSIONS[version][0].images(), shared[0]))
+    share = slice(rank * BATCH // processes, (rank + 1) * BATCH // processes)
+    found = {
+        f"{way}, keeping {keeping}": compute_gradients(
+            wrap(build(version, keeping)), images[share], u[:, share]
+        )
+        for way, wrap in WAYS.items()
+        for keeping in KEEPING
+    }
+    if rank:
+        return 0
+    return judge(version, found, compute_gradients(build(version), images, u), sides)
+
+
 def main():
     """Runs in each process; the first one judges."""
     processes, rank = int(os.environ.get("WORLD_SIZE", 0)), int(os.environ.get("RANK", 0))
-    if not processes or CASE.batch % processes:
+    if not processes or BATCH % processes:
         print(
-            f"distributed: a batch of {CASE.batch} is shared evenly by the processes of torchrun, got "
+            f"distributed: a batch of {BATCH} is shared evenly by the processes of torchrun, got "
             f"{processes} processes: torchrun --standalone --nproc-per-node 2 {sys.argv[0]}",
             file=sys.stderr,
         )
         return 2
     torch.set_num_threads(1)
-    cotangents, sides = ask_oracle() if rank == 0 else (None, None)
     distributed.init_process_group("gloo")
     try:
-        shared = [cotangents]
-        distributed.broadcast_object_list(shared)
-        images, u = (torch.from_numpy(x).float() for x in (CASE.images(), shared[0]))
-        share = slice(rank * CASE.batch // processes, (rank + 1) * CASE.batch // processes)
-        found = {
-            f"{way}, keeping {keeping}": compute_gradients(wrap(build(keeping)), images[share], u[:, share])
-            for way, wrap in WAYS.items()
-            for keeping in KEEPING
-        }
+        return max([compare(version, processes, rank) for version in VERSIONS])
     finally:
         distributed.destroy_process_group()
-    return judge(found, compute_gradients(build(), images, u), sides) if rank == 0 else 0
 
 
 if __name__ == "__main__":

@@ -57,10 +57,11 @@ NETWORKS = {
     "T-384": (replace(swin_t, image_size=384, window_size=12), (384, 384)),
     "B-384": (swin_b_384, (384, 384)),
     "T-800x1216": (replace(swin_t, image_size=(800, 1216)), (800, 1216)),
+    "V2-tiny": (SwinV2Config(image_size=64, embed_dim=16, depths=(2, 1), num_heads=(1, 1)), (64, 64)),
     "V2-small": (SwinV2Config(image_size=64, embed_dim=32, depths=(2, 2), num_heads=(1, 2)), (64, 64)),
     "V2-T-256": (swin_v2_t, (256, 256)),
 }
-"""Configuration and image by name; "tiny" is for Triton's interpreter.
+"""Configuration and image by name; "tiny" and "V2-tiny" are for Triton's interpreter.
 
 The grids of "odd" have odd sides and no whole number of windows.
 """
@@ -70,6 +71,7 @@ JUDGED = {
     "small": "small",
     "odd": "odd",
     "T-800x1216": "odd",
+    "V2-tiny": "V2-tiny",
     "V2-small": "V2-small",
     "V2-T-256": "V2-small",
 }

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from swin_properties.adapters.peers.timm import Timm
+from swin_properties.adapters.peers.timm_v2 import TimmV2
 
 from benchmarks.cases.contestants import load_adapter
 from swin_torch.torch_adapter import Adapter
@@ -25,7 +26,7 @@ class FrozenAdapter(Adapter):
 
 
 class TimmRival(Timm):
-    """timm with torch's fused attention, or with its networks compiled, or both.
+    """timm with torch's fused attention, or with its networks compiled, or both: its Swin.
 
     ``options`` are those of torch.compile; None compiles nothing.
     """
@@ -50,6 +51,10 @@ class TimmRival(Timm):
         return module if self.options is None else torch.compile(module, options=self.options)
 
 
+class TimmV2Rival(TimmRival, TimmV2):
+    """The same of timm's Swin V2."""
+
+
 @cache
 def load_rival(name: str) -> Any:
     """Returns the adapter of a contestant, or of timm by ``NAME+sdpa``, ``NAME, compiled``, ``NAME, frozen``.
@@ -64,4 +69,5 @@ def load_rival(name: str) -> Any:
         return found
     if isinstance(found, Adapter):
         return FrozenAdapter(found.precision, found.device, found.convention)
-    return TimmRival(found, sdpa, OPTIONS.get(ending))
+    kind = TimmV2Rival if isinstance(found, TimmV2) else TimmRival
+    return kind(found, sdpa, OPTIONS.get(ending))

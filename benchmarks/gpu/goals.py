@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from swin_timing.interleaved import Timings
 
-from benchmarks.cases.attention_operator import find_sizes, make_case
-from benchmarks.cases.case import NETWORKS
+from benchmarks.cases.attention_operator import V2, find_sizes, make_case
+from benchmarks.cases.case import NETWORKS, find_network
 from benchmarks.cases.rivals import COMPILED
 from benchmarks.gpu import captured, ceilings, record, roofline, search
 from benchmarks.gpu.part import Part, end_with_parent, make_reason
@@ -22,7 +22,10 @@ from benchmarks.standing.goals import Goal, Measurement, read
 RIVALS = "peer:", "manual", "sdpa", "compiled", "unshifted"
 """How the names of the rivals' runs begin."""
 
-REHEARSED = "gpu-operator-stage1", "gpu-backward-stage1", "gpu-inference"
+REHEARSED = (
+    *("gpu-operator-stage1", "gpu-backward-stage1", "gpu-inference"),
+    *("gpu-operator-v2-stage1", "gpu-backward-v2-stage1", "gpu-inference-v2"),
+)
 """The measurements of a rehearsal, which reduces their sizes."""
 
 
@@ -39,8 +42,11 @@ def run(part: Part) -> None:
 
 def reduce(m: Measurement) -> Measurement:
     """Returns a measurement reduced for a rehearsal: on the CPU, at a size for the interpreter."""
-    size = "reduced" if m.kind in measuring.STEPS else "tiny"
-    return replace(m, what=f"{m.what}, reduced", size=size, batch=1, needs="")
+    reduced = replace(m, what=f"{m.what}, reduced", batch=1, needs="")
+    if m.kind in measuring.STEPS:
+        return replace(reduced, size=f"{V2}reduced" if m.size.startswith(V2) else "reduced")
+    size = "tiny" if find_network(m.size) == "swin_transformer" else "V2-tiny"
+    return replace(reduced, size=size, beside=())  # those are rivals on a GPU
 
 
 def measure(part: Part, name: str, m: Measurement, wanted: list[Goal]) -> None:
@@ -78,7 +84,7 @@ def measure(part: Part, name: str, m: Measurement, wanted: list[Goal]) -> None:
 def make_runs(m: Measurement, refused: dict[str, str]) -> dict[str, Callable[[], object]]:
     """Returns our runs and those of the rivals."""
     runs = measuring.make_runs(m, lambda who, why: refused.update({who: make_reason(why)}))
-    return {who: one for who, one in runs.items() if who.startswith(("swin_torch:", "fused", *RIVALS))}
+    return {who: one for who, one in runs.items() if who.startswith(("swin_torch", "fused", *RIVALS))}
 
 
 def try_to_capture(

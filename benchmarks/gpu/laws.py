@@ -37,24 +37,40 @@ SMALL = "grid=14x14 window=7x7 shift=3x3 heads=1 head_dim=32", "grid=12x12 windo
 
 NETWORK = "image=224x224 patch=4x4 window=7x7 depths=2x2x6x2 heads=3x6x12x24 embed_dim=96 classes=1000"
 
+GRIDS_V2 = (
+    "grid=64x64 window=8x8 shift=4x4 heads=3 head_dim=32",
+    "grid=16x16 window=8x8 shift=4x4 heads=12 head_dim=32",
+    "grid=50x38 window=8x8 shift=4x4 heads=2 head_dim=32",
+    "grid=50x38 window=16x16 shift=8x8 heads=1 head_dim=32",
+)
+"""Sizes of real networks of Swin V2, whose windows are 8 and 16."""
+
+NETWORK_V2 = "image=256x256 patch=4x4 window=8x8 depths=2x2x6x2 heads=3x6x12x24 embed_dim=96 classes=1000"
+
 REAL = (
     *(("swin_block/oracle", case) for case in GRIDS),
     *(("shifted_window_attention/oracle", case) for case in GRIDS),
+    *(("swin_v2_block/oracle", case) for case in GRIDS_V2),
+    *(("shifted_cosine_window_attention/oracle", case) for case in GRIDS_V2),
     *(("swin_block/gradient", case) for case in SMALL),
+    *(("swin_v2_block/gradient", case) for case in SMALL),
     *(("swin_block/branches", case) for case in GRIDS),
     *(("swin_block/locality", case) for case in GRIDS),
     *(("patch_merging/oracle", case) for case in GRIDS[:3]),
+    ("swin_v2_patch_merging/oracle", GRIDS_V2[0]),
     ("swin_transformer/oracle", NETWORK),
+    ("swin_v2_transformer/oracle", NETWORK_V2),
 )
 """The laws at real sizes."""
 
 REDUCED = (
     ("swin_block/oracle", "grid=7x7 window=4x4 shift=2x2 heads=1 head_dim=16"),
     ("shifted_window_attention/oracle", "grid=9x9 window=9x9 shift=4x4 head_dim=16"),
+    ("swin_v2_block/oracle", "grid=7x7 window=4x4 shift=2x2 heads=1 head_dim=16"),
 )
 """The same in a rehearsal."""
 
-BY_KERNELS = "shifted_window_attention/*", "swin_*", "patch_merging/*"
+BY_KERNELS = "shifted_window_attention/*", "shifted_cosine_*", "swin_*", "patch_merging/*"
 """The laws that depend on the kernels: they are asked first."""
 
 MOST_PROCESSES = 11

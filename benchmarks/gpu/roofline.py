@@ -2,6 +2,7 @@
 
 Each linear layer is one kernel together with what follows it, and so is each attention.  A kernel takes the
 longer of two times: its operations at the speed of a large matmul, and its numbers at the speed of a copy.
+Swin V2 has the same kernels: a norm behind a layer needs no pass of its own if a program holds whole tokens.
 """
 
 from __future__ import annotations

@@ -65,6 +65,7 @@ def list_targets(device: str, reduced: bool) -> Iterator[Target]:
     yield from list_layer_targets("stage3", 128, device)
     yield from list_layer_targets("stage2", 128, device)
     yield from list_layer_targets("stage4", 128, device)
+    yield from list_attention_targets(Grid(64, 96, 3, 8, 4), 128, device)  # the window of Swin V2
     yield from list_attention_targets(Grid(96, 128, 4, 12, 6), 32, device)
 
 

@@ -87,19 +87,13 @@ def _choose_names(m: Measurement) -> list[str]:
     """Returns our variants and the peers on the measurement's device."""
     if m.kind == "frozen":
         return ["swin_torch", f"swin_torch{FROZEN}", f"peer:timm{SDPA}{FROZEN}"]
+    version = 1 if find_network(m.size) == "swin_transformer" else 2
+    on_gpu = [name for name in find_peers(version) if name.endswith(ON_GPU)]
     if m.device == "cuda":
-        if m.beside:
-            return ["swin_torch:cuda", *m.beside]
-        return ["swin_torch:cuda", *(name for name in find_peers() if name.endswith(ON_GPU))]
+        return ["swin_torch:cuda", *(m.beside or on_gpu)]
     ours = [name for name in find_variants() if name not in ("swin_torch:cuda", "swin_torch:compiled")]
-    if find_network(m.size) != "swin_transformer":
-        return [*ours, *find_peers(version=2)]
-    return [
-        *ours,
-        *(name for name in find_peers() if not name.endswith(ON_GPU)),
-        f"peer:timm{SDPA}",
-        *m.beside,
-    ]
+    peers = [name for name in find_peers(version) if name not in on_gpu]
+    return [*ours, *peers, *([f"peer:timm{SDPA}"] if version == 1 else []), *m.beside]
 
 
 def make_network_run(m: Measurement, name: str) -> Callable[[], Any]:

@@ -14,17 +14,22 @@ import venv
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from benchmarks.cases.case import Case
+from benchmarks.cases.rivals import load_rival
+from benchmarks.cases.verdicts import explain_adapter_fault
 from benchmarks.gpu import __main__, goals, laws, page, record, schedule
 from benchmarks.gpu.clock import Clock, Deadline, InventedClock
 from benchmarks.gpu.part import Part
 from benchmarks.gpu.record import Record
 from benchmarks.machine.checkout import ROOT
+from benchmarks.standing import measuring
 from benchmarks.standing.goals import read
 from swin_torch import SwinBlock, swin_t
 from swin_torch.attention.counting import count_as_on_a_gpu
@@ -107,8 +112,15 @@ def test_a_rehearsal_in_a_bare_environment_is_whole(bare: str, tmp_path: Path) -
     assert found["laws"]["found"]["quick effort"]["bfloat16"]["held"] == 1
     assert len(found["search"]["found"]) == 5
     assert not found["search"]["left_out"]
-    assert [one["goals"] != [] for one in found["goals"]["found"].values()] == [True] * 3
-    assert found["counts"]["found"]["Swin-T at 224, inference, launches on a GPU"]["count"] == 75
+    assert [one["goals"] != [] for one in found["goals"]["found"].values()] == [True] * len(goals.REHEARSED)
+    of_networks = [one for name, one in found["goals"]["found"].items() if "inference" in name]
+    assert [sorted(one["seconds"]) for one in of_networks] == [
+        ["roofline", "swin_torch", "swin_torch:plain"]
+    ] * 2
+    assert not [one for one in of_networks if any("@cuda" in who for who in one["refused"])]
+    launches = {"Swin-T at 224": 75, "SwinV2-T at 256": 424}
+    for name, count in launches.items():
+        assert found["counts"]["found"][f"{name}, inference, launches on a GPU"]["count"] == count
     tuned = choices.read(tmp_path / "tuned.json")["interpreter"]
     assert tuned.keys() == {"attention", "linear", "block", "from"}
     assert choices.FILE.read_text() == "{}\n" or "interpreter" not in choices.read(choices.FILE)
@@ -307,6 +319,49 @@ def test_every_law_is_asked_once_in_each_precision_and_the_kernels_first() -> No
     for law, case in laws.REAL:
         (found,) = choosing.choose_laws(law)
         found.kind.parse(case)
+
+
+def test_swin_v2_is_measured_and_asked_beside_swin() -> None:
+    found, wanted, limits = read()
+    on_gpu = [m for m in found.values() if m.needs == "gpu"]
+    kinds = {version: {m.kind for m in on_gpu if m.size.startswith("V2") == version} for version in (0, 1)}
+    assert kinds[1] == kinds[0]
+    for m in on_gpu:
+        assert any(m.name in goal.measurements for goal in wanted)
+        assert 0 < goals.estimate_least(m, (790e12, 4.3e12)) < 1
+    counted = {limit.count.removesuffix("-v2"): limit.count for limit in limits}
+    assert set(counted.values()) == {f"{count}-v2" for count in counted}
+    asked = {law for law, _ in laws.REAL}
+    for callable_ in ("swin_block", "swin_transformer", "shifted_window_attention"):
+        of_v2 = callable_.replace("swin_", "swin_v2_").replace("shifted_", "shifted_cosine_")
+        assert {f"{callable_}/oracle", f"{of_v2}/oracle"} <= asked
+    assert {"swin_block/gradient", "swin_v2_block/gradient"} <= asked
+
+
+def test_the_rivals_of_swin_v2_on_a_gpu_are_swin_v2s(monkeypatch: pytest.MonkeyPatch) -> None:
+    endings = {1: "", 2: "-v2"}
+    monkeypatch.setattr(measuring, "find_peers", lambda version=1: (f"peer:timm{endings[version]}@cuda",))
+    for m in read()[0].values():
+        if m.needs == "gpu" and m.kind in ("inference", "training"):
+            ours, *rivals = measuring._choose_names(m)
+            assert ours == "swin_torch:cuda"
+            assert rivals
+            assert all(("-v2@" in rival) == m.size.startswith("V2") for rival in rivals), m.name
+
+
+@pytest.mark.skipif(find_spec("timm") is None, reason="timm is not installed")
+def test_timm_s_swin_v2_is_timed_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[Any] = []
+
+    def compile_(module: Any, **_: Any) -> Any:
+        compiled.append(module)
+        return module
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    rival = load_rival("peer:timm-v2, compiled")
+    small = Case("swin_v2_transformer", "V2-tiny")
+    assert explain_adapter_fault(rival, "timm", small) == ""
+    assert {type(module).__name__ for module in compiled} == {"SwinTransformerV2"}
 
 
 @pytest.mark.parametrize("words", [["--minutes", "9"], ["--minutes", "0"]])

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from swin_reference.config import CONVENTIONS, SwinConfig, convention_named
 from swin_reference.config import Convention as Convention
+from swin_reference.config_v2 import SwinV2Config
 
 from swin_torch.geometry.sizes import Size, check_window, find_missing, pair
 
@@ -43,11 +44,6 @@ def take_convention(name: str | Convention) -> Convention:
                 f"swin_torch computes with {decision}={own}, got {decision}={asked}: leave it out, or use "
                 "swin_reference"
             )
-    if convention.grid == "built-nominal":
-        raise ValueError(
-            "swin_torch decides windows and shifts from the grid at hand, got grid=built-nominal of "
-            f"{convention.name}: use grid=run-time, or swin_reference"
-        )
     return convention
 
 
@@ -160,23 +156,45 @@ def check_image(image: Sides, config: SwinConfig, convention: Convention) -> Non
     >>> check_image((9, 9), SwinConfig(image_size=8), CANONICAL)
     """
     built_for = pair(config.image_size)
-    if convention.grid != "run-time" and tuple(image) != built_for:
+    if convention.grid in ("built-ceil", "built-floor") and tuple(image) != built_for:
         raise ValueError(
             f"a network is built for one image size under {convention.name}, got "
             f"{write_sides(image)} and one for {write_sides(built_for)}: build it with that image_size"
         )
 
 
-def find_grids(config: SwinConfig, convention: Convention) -> list[tuple[int, int]]:
-    """Returns the grid of every stage for images of the size in the configuration.
+def find_grids(image: Sides, config: SwinConfig, convention: Convention) -> list[tuple[int, int]]:
+    """Returns the grid of every stage for images of a size.
 
-    >>> find_grids(SwinConfig(image_size=36), CANONICAL)
+    >>> find_grids((36, 36), SwinConfig(), CANONICAL)
     [(9, 9), (5, 5), (3, 3), (2, 2)]
     """
-    image, (ph, pw) = pair(config.image_size), pair(config.patch_size)
+    ph, pw = pair(config.patch_size)
     bottom, right = find_image_margin(image, config.patch_size, convention)
     found = [((image[0] + bottom) // ph, (image[1] + right) // pw)]
     for _ in config.depths[1:]:
         check_merge(found[-1], convention)
         found.append(((found[-1][0] + 1) // 2, (found[-1][1] + 1) // 2))
     return found
+
+
+def find_nominal_grid(config: SwinV2Config, stage: int, convention: Convention) -> tuple[int, int] | None:
+    """Returns the grid that decides the window and the shift of a stage of Swin V2; None for that at hand.
+
+    It is the configuration's grid of patches, halved for each stage before and rounded down each time.
+
+    Errors: ``ValueError`` for a grid without a row, to which no window fits.
+
+    >>> find_nominal_grid(SwinV2Config(image_size=(72, 64)), 2, convention_named("transformers-v2"))
+    (4, 4)
+    """
+    if convention.grid != "built-nominal":
+        return None
+    (height, width), (ph, pw) = pair(config.image_size), pair(config.patch_size)
+    rows, columns = height // (ph << stage), width // (pw << stage)
+    if not rows:
+        raise ValueError(
+            f"the grid that a stage is built for has a row under {convention.name}, got "
+            f"image_size={config.image_size} and stage {stage}: use a higher image, or fewer stages"
+        )
+    return rows, columns

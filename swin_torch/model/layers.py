@@ -13,7 +13,7 @@ from torch.nn.init import trunc_normal_
 from swin_torch.blocks.parts import Attention, Block, MlpLayers
 from swin_torch.blocks.ways import compute_block
 from swin_torch.geometry import functional
-from swin_torch.geometry.conventions import CANONICAL, Convention, fit_shift, fit_window
+from swin_torch.geometry.conventions import CANONICAL, Convention, Sides, fit_shift, fit_window
 from swin_torch.geometry.exported import list_shift_pairs, require
 from swin_torch.geometry.sizes import Size, check_window
 from swin_torch.model.patches import PatchMerging
@@ -136,9 +136,14 @@ class Stage(nn.Module):
         merging: nn.Module | None,
         window_size: Size,
         convention: Convention,
+        decisive: Sides | None = None,
     ) -> None:
-        """``window_size`` is that of this stage, which the convention may have fitted to the grid."""
+        """``window_size`` is that of this stage, which the convention may have fitted to the grid.
+
+        ``decisive`` is the grid that decides the shift, None for that of each call.
+        """
         super().__init__()
+        self.decisive = decisive
         self.convention = convention
         self.window_size = check_window(window_size)
         self.blocks = nn.ModuleList(blocks)
@@ -156,9 +161,11 @@ class Stage(nn.Module):
 
         Errors: ``ValueError`` for a grid that the convention rejects.
         """
-        fit_window(x.shape[1:3], self.window_size, self.convention)
-        shift = fit_shift(x.shape[1:3], self.window_size, self.convention)
-        x = require(x, list_shift_pairs(x.shape[1:3], self.window_size, self.convention))
+        grid = self.decisive or x.shape[1:3]
+        fit_window(grid, self.window_size, self.convention)
+        shift = fit_shift(grid, self.window_size, self.convention)
+        if self.decisive is None:
+            x = require(x, list_shift_pairs(grid, self.window_size, self.convention))
         for number, block in enumerate(self.blocks):
             x = block(x, shift if number % 2 else (0, 0), None if kept is None else kept[number])
         return x

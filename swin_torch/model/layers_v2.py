@@ -14,7 +14,7 @@ from swin_torch.blocks.parts import Merge
 from swin_torch.blocks.parts_v2 import BIAS_MLP, BlockV2, CosineAttention
 from swin_torch.blocks.ways_v2 import compute_block, compute_merge
 from swin_torch.geometry import functional, functional_v2
-from swin_torch.geometry.conventions import CANONICAL, Convention, check_merge
+from swin_torch.geometry.conventions import CANONICAL, Convention, Sides, check_merge
 from swin_torch.geometry.sizes import Size, check_window
 from swin_torch.model.layers import Kept, Mlp, Stage, drop_official_index, drop_official_mask
 
@@ -189,10 +189,12 @@ class SwinV2Stage(Stage):
         convention: Convention = CANONICAL,
         ways: str = "fast",
         keeping: str | None = None,
+        decisive: Sides | None = None,
     ) -> None:
         """``hidden`` is the width of the MLPs; without ``drop_path_rates`` nothing is dropped.
 
-        ``window_size`` is that of this stage, which the convention may have fitted to the grid.
+        ``window_size`` is that of this stage, which the convention may have fitted to the grid.  ``decisive``
+        is the grid that decides the shift, None for that of each call.
         """
         rates = (0.0,) * depth if drop_path_rates is None else drop_path_rates
         blocks = (
@@ -211,7 +213,7 @@ class SwinV2Stage(Stage):
             for block in range(depth)
         )
         merging = SwinV2PatchMerging(channels, convention, ways, keeping) if merge else None
-        super().__init__(blocks, merging, window_size, convention)
+        super().__init__(blocks, merging, window_size, convention, decisive)
 
 
 def _drop_official_offsets(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:

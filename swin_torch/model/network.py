@@ -11,7 +11,14 @@ from swin_reference.config import NAMED, SwinConfig
 from torch import Tensor, nn
 from torch.nn.init import trunc_normal_, zeros_
 
-from swin_torch.geometry.conventions import check_image, find_grids, fit_window, take_convention
+from swin_torch.geometry.conventions import (
+    Sides,
+    check_image,
+    find_grids,
+    fit_window,
+    take_convention,
+    write_sides,
+)
 from swin_torch.geometry.exported import list_equal_pairs, require
 from swin_torch.geometry.sizes import Size, pair
 from swin_torch.model.layers import Kept, Stage, SwinStage
@@ -52,7 +59,7 @@ class SwinTransformer(nn.Module):
         self.patch_embed = PatchEmbed(
             config.embed_dim, config.patch_size, config.in_channels, config.patch_norm, self.convention
         )
-        built_for = find_grids(config, self.convention)
+        built_for = find_grids(pair(config.image_size), config, self.convention)
         self.grid = height, width = built_for[0]
         self.register_parameter(
             "absolute_pos_embed",
@@ -96,10 +103,15 @@ class SwinTransformer(nn.Module):
         return maps
 
     def _embed(self, images: Tensor) -> Tensor:
-        check_image(images.shape[2:], self.config, self.convention)
+        image = images.shape[2:]
+        check_image(image, self.config, self.convention)
+        of_one_size = self.convention.grid in ("built-ceil", "built-floor")
+        shrink = self.convention.window.startswith("shrink") and self._find_nominal_grid(0) is None
+        if shrink and not of_one_size:
+            self._check_windows(image)
         x = self.patch_embed(images)
-        if self.convention.grid != "run-time":
-            x = require(x, list_equal_pairs(images.shape[2:], pair(self.config.image_size)))
+        if shrink or of_one_size:
+            x = require(x, list_equal_pairs(image, pair(self.config.image_size)))
         if self.absolute_pos_embed is None:
             return x
         if tuple(x.shape[1:3]) != self.grid:
@@ -108,6 +120,19 @@ class SwinTransformer(nn.Module):
                 f"not {self.grid}: feed images of image_size={self.config.image_size}"
             )
         return x + self.absolute_pos_embed.unflatten(1, self.grid)
+
+    def _check_windows(self, image: Sides) -> None:
+        """Checks that the windows that an image asks for are those that the network was built with."""
+        grids = find_grids(image, self.config, self.convention)
+        for number, stage in enumerate(cast("Iterable[Stage]", self.layers)):
+            asked = self._find_window(number, grids[number])
+            if asked != stage.window_size:
+                raise ValueError(
+                    f"windows are fitted to grids when a network is built, got an image of "
+                    f"{write_sides(image)}, whose window in stage {number} is {write_sides(asked)} under "
+                    f"{self.convention.name}, and one built with {write_sides(stage.window_size)}: build it "
+                    "with that image_size"
+                )
 
     def _make_stage(
         self, stage: int, window_size: Size, rates: Sequence[float], ways: str, keeping: str | None
@@ -128,11 +153,16 @@ class SwinTransformer(nn.Module):
             keeping=keeping,
         )
 
-    def _find_window(self, stage: int, grid: tuple[int, int]) -> Size:
+    def _find_window(self, stage: int, grid: tuple[int, int]) -> tuple[int, int]:
         """Returns the window of a stage built for a grid: where windows shrink, so do their bias tables."""
         if not self.convention.window.startswith("shrink"):
             return self.config.windows[stage]
-        return fit_window(grid, self.config.windows[stage], self.convention)
+        decisive = self._find_nominal_grid(stage) or grid
+        return fit_window(decisive, self.config.windows[stage], self.convention)
+
+    def _find_nominal_grid(self, stage: int) -> tuple[int, int] | None:
+        """Returns the grid that decides the window and shift of a stage; None for that of each image."""
+        return None
 
 
 def drop_path_rates(rate: float, depths: Sequence[int]) -> list[list[float]]:

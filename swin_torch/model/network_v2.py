@@ -8,6 +8,7 @@ from typing import Any
 
 from swin_reference.config_v2 import NAMED_V2, SwinV2Config
 
+from swin_torch.geometry.conventions import find_nominal_grid
 from swin_torch.geometry.sizes import Size
 from swin_torch.model.layers_v2 import SwinV2Stage
 from swin_torch.model.network import SwinTransformer
@@ -51,7 +52,11 @@ class SwinV2Transformer(SwinTransformer):
             convention=self.convention,
             ways=ways,
             keeping=keeping,
+            decisive=self._find_nominal_grid(stage),
         )
+
+    def _find_nominal_grid(self, stage: int) -> tuple[int, int] | None:
+        return find_nominal_grid(self.config, stage, self.convention)
 
 
 def swin_v2_t(

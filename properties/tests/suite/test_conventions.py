@@ -25,6 +25,7 @@ from swin_properties.identify.sizes import FEW, SWEEP, SmallNetwork
 from swin_properties.judging import run
 from swin_properties.judging.implementation import load_implementation
 from swin_reference.config import CONVENTIONS, DECISIONS, Convention, SwinConfig, convention_named
+from swin_reference.config_v2 import SwinV2Config
 from swin_reference.conventions import CONVENTIONS_V2
 from swin_reference.parameters import hot_parameters, parameter_shapes
 from swin_reference.parameters_v2 import parameter_v2_shapes
@@ -94,40 +95,91 @@ def test_a_few_sizes_find_the_convention_alone(variants: Any, name: str) -> None
 
 
 @pytest.mark.parametrize("name", CONVENTIONS_V2)
-def test_a_few_sizes_find_the_convention_of_v2_alone(name: str) -> None:
-    only_v2 = SimpleNamespace(
-        swin_v2_transformer=swin_reference.under(CONVENTIONS_V2[name]).swin_v2_transformer
-    )
+@pytest.mark.parametrize("who", ["oracle", "torch"])
+def test_a_few_sizes_find_the_convention_of_v2_alone(who: str, name: str) -> None:
+    variants = {
+        "oracle": swin_reference.under(CONVENTIONS_V2[name]),
+        "torch": swin_torch.Adapter("float64", convention=name),
+    }
+    only_v2 = SimpleNamespace(swin_v2_transformer=variants[who].swin_v2_transformer)
     found = identify.identify(Implementation(only_v2, PRECISIONS["float64"]), FEW)
     assert found.fits == [name]
     assert set(found.separated) == set(CONVENTIONS_V2) - {name}
 
 
 @pytest.mark.parametrize("name", CONVENTIONS_V2)
-def test_both_oracles_agree_on_v2_or_reject_at_every_size(name: str) -> None:
-    ran = 0
+def test_both_oracles_and_swin_torch_agree_on_v2_or_reject_at_every_size(name: str) -> None:
+    ran, adapter = 0, swin_torch.Adapter("float64", convention=name)
     sizes = [size for size in SMALL if size.image[0] * size.image[1] <= 20 * 20]
     for size in [*sizes, SmallNetwork((17, 19))]:
         config = replace(size.config_v2, convention=name)
         images, _, _ = network(size, "canonical")
         params = hot_parameters(parameter_v2_shapes(size.config_v2))
         if find_refusal("swin_v2_transformer", (images, params, config), CONVENTIONS_V2[name]):
-            with pytest.raises(ValueError, match=name):
-                swin_reference.swin_v2_transformer(images, params, config)
+            for swin in (swin_reference, adapter):
+                with pytest.raises(ValueError, match=name):
+                    swin.swin_v2_transformer(images, params, config)
             continue
         ran += 1
         expected = swin_reference.swin_v2_transformer(images, params, config)
-        outcome = within_budget(
-            lambda swin, args=(images, params, config), expected=expected: (
-                swin.swin_v2_transformer(*args),
-                expected,
-            ),
-            swin_reference.direct,
-            swin_reference,
-            PRECISIONS["float64"],
-        )
-        assert outcome.holds, size
+        for other in (swin_reference.direct, adapter):
+            outcome = within_budget(
+                lambda swin, args=(images, params, config), expected=expected: (
+                    swin.swin_v2_transformer(*args),
+                    expected,
+                ),
+                other,
+                swin_reference,
+                PRECISIONS["float64"],
+            )
+            assert outcome.holds, size
     assert ran >= 2
+
+
+def test_windows_decided_for_the_configuration_are_kept_for_images_of_every_size() -> None:
+    """Each configuration's windows and shifts, on images of the sizes of the others."""
+    convention = CONVENTIONS_V2["transformers-v2"]
+    adapter = swin_torch.Adapter("float64", convention=convention.name)
+    built = [size for size in SMALL if size.image in ((32, 32), (20, 28), (18, 18), (16, 16), (16, 8))]
+    differs = 0
+    for of_network in built:
+        config = replace(of_network.config_v2, convention=convention.name)
+        params = hot_parameters(parameter_v2_shapes(of_network.config_v2))
+        for of_image in built:
+            images, _, _ = network(of_image, "canonical")
+            expected = swin_reference.swin_v2_transformer(images, params, config)
+            outcome = within_budget(
+                lambda swin, args=(images, params, config), expected=expected: (
+                    swin.swin_v2_transformer(*args),
+                    expected,
+                ),
+                adapter,
+                swin_reference,
+                PRECISIONS["float64"],
+            )
+            assert outcome.holds, (of_network, of_image)
+            by_grid = swin_reference.under(convention_named("transformers-v2,grid=run-time"))
+            apart = np.abs(by_grid.swin_v2_transformer(images, params, config) - expected).max()
+            differs += apart > 1e-3
+    assert differs >= 10
+
+
+@pytest.mark.parametrize("name", ["timm,grid=run-time", "window=shrink-both", "window=shrink-height"])
+@pytest.mark.parametrize("version", [1, 2])
+def test_swin_torch_refuses_an_image_that_asks_for_other_windows(name: str, version: int) -> None:
+    """Its windows are fitted once: images whose grids take the same windows are right, others refused."""
+    size = SmallNetwork((24, 24))
+    config = replace(size.config_v2 if version == 2 else size.config, convention=name)
+    callable_ = "swin_v2_transformer" if version == 2 else "swin_transformer"
+    shapes = parameter_v2_shapes(config) if isinstance(config, SwinV2Config) else parameter_shapes(config)
+    params, adapter = hot_parameters(shapes), swin_torch.Adapter("float64", convention=name)
+    same, *others = (network(SmallNetwork(image), "canonical")[0] for image in ((22, 24), (40, 40), (16, 16)))
+    expected = getattr(swin_reference, callable_)(same, params, config)
+    got = getattr(adapter, callable_)(same, params, config)
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-9 * np.abs(expected).max())
+    for images in others:
+        with pytest.raises(ValueError, match="windows are fitted to grids when a network is built"):
+            getattr(adapter, callable_)(images, params, config)
 
 
 def test_an_undeclared_convention_is_found_and_said() -> None:

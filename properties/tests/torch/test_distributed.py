@@ -20,6 +20,9 @@ EXAMPLE = ROOT / "examples" / "distributed.py"
 
 KEPT = ("most", "little", "halves")
 
+PARTS_OF = {"Swin": 57, "Swin V2": 63}
+"""How many parameters the network of each version has."""
+
 LINE = re.compile(
     r"^(.+): (within|beyond) the budget, (\d+) parts; worst rho ([\d.e+-]+|inf) against the oracle \((.+)\), "
     r"([\d.e+-]+|inf) against one process \((.+)\)$",
@@ -86,9 +89,9 @@ def test_every_gradient_is_that_of_one_process_and_of_the_oracle() -> None:
     assert run.returncode == 0, run.stdout + run.stderr
     lines = LINE.findall(run.stdout)
     ways = [f"{way}, keeping {kept}" for way in ("data parallel", "fully sharded") for kept in KEPT]
-    assert [line[0] for line in lines] == ways
-    for _, verdict, parts, by_oracle, _, by_one, _ in lines:
-        assert (verdict, parts) == ("within", "57")
+    assert [line[0] for line in lines] == [f"{version}, {way}" for version in PARTS_OF for way in ways]
+    for name, verdict, parts, by_oracle, _, by_one, _ in lines:
+        assert (verdict, int(parts)) == ("within", PARTS_OF[name.partition(",")[0]])
         assert 0 < float(by_oracle) <= 1
         assert 0 < float(by_one) <= 1
 
@@ -100,12 +103,13 @@ def test_a_gradient_that_is_not_averaged_or_left_out_breaks_a_law(tmp_path: Path
     run = torchrun(planted)
     assert run.returncode == 1
     found = {line[0].removesuffix(", keeping most"): line for line in LINE.findall(run.stdout)}
-    assert len(found) == 5, run.stdout + run.stderr
-    assert found.pop("right")[1] == "within"
+    assert len(found) == 10, run.stdout + run.stderr
+    for version in PARTS_OF:
+        assert found.pop(f"{version}, right")[1] == "within"
     for name, (_, verdict, _, by_oracle, oracle_part, by_one, one_part) in found.items():
         assert verdict == "beyond", name
         assert min(float(by_oracle), float(by_one)) > 1000
-        if name.startswith("forgetful"):
+        if "forgetful" in name:
             assert oracle_part == one_part == "norm.weight"
 
 

@@ -60,9 +60,9 @@ def block(**options: Any) -> swin_torch.SwinV2Block:
     return made
 
 
-def logits(model: nn.Module) -> Tensor:
+def logits(model: nn.Module, images: Tensor = IMAGES) -> Tensor:
     with torch.no_grad():
-        return model(IMAGES)
+        return model(images)
 
 
 # Laws.
@@ -111,9 +111,35 @@ def test_what_a_convention_rounds_to_float32_is_seen_in_float64(changed: str) ->
     assert broken.exit_code == 1
 
 
-def test_windows_decided_for_one_image_size_are_refused_in_one_sentence() -> None:
-    with pytest.raises(ValueError, match="swin_torch decides windows and shifts from the grid at hand"):
-        swin_torch.SwinV2Transformer(replace(CONFIG, convention="transformers-v2"))
+def test_fast_ways_take_windows_decided_for_one_image_size() -> None:
+    """Blocks built for 32x32 pixels are computed in C on a grid of 6x5 tokens and on halves of it."""
+    config = replace(CONFIG, convention="transformers-v2", depths=(2, 2))
+    model = network(config).eval()
+    for recording in (False, True):
+        with torch.set_grad_enabled(recording), recorded() as taken:
+            model(IMAGES[:, :, :12, :10])
+        ways = {one.way for one in taken if isinstance(one.module, swin_torch.SwinV2Block)}
+        assert ways == {"C, with gradients" if recording else "C"}
+    plain = network(config, ways="plain").eval()
+    torch.testing.assert_close(logits(model), logits(plain))
+
+
+def test_an_exported_network_keeps_the_windows_of_its_configuration() -> None:
+    """Built for 8x8 pixels it drops its shift and shrinks a window, in a graph of dynamic sizes as well."""
+    config = replace(CONFIG, image_size=8, convention="transformers-v2")
+    model, images = network(config).eval(), drawn(1, 3, 48, 64)
+    sides = {axis: 16 * torch.export.Dim(name, min=2, max=8) for axis, name in ((2, "rows"), (3, "columns"))}
+    exported = torch.export.export(model, (images,), dynamic_shapes=(sides,))
+    for other in (images, images[:, :, :32, :32]):
+        with torch.no_grad():
+            torch.testing.assert_close(exported.module()(other), model(other))
+    shifted = network(replace(config, convention="transformers-v2,grid=run-time", image_size=(48, 64)))
+    assert (logits(shifted, images) - logits(model, images)).abs().max() > 1e-3
+
+
+def test_a_configuration_without_a_row_for_its_last_stage_is_refused() -> None:
+    with pytest.raises(ValueError, match="has a row under transformers-v2, got image_size=3 and stage 1"):
+        swin_torch.SwinV2Transformer(replace(CONFIG, image_size=3, convention="transformers-v2"))
 
 
 # C beside plain operations.
