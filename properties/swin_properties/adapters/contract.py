@@ -8,15 +8,18 @@ What holds for all of them:
 - Arrays are NumPy arrays.  They are float64 where the implementation computes in float64, else float32.
 - ``params`` is a nested dict with the names of the official checkpoint; ``blocks`` and ``layers`` are lists.
   A linear layer's weight is (out, in), a convolution's (out, in, height, width).
-- A size is ``(height, width)``, or an integer where the two are equal.  `pairs` makes it always a pair.
+- A size is ``(height, width)``, or an integer where the two are equal.  An
+  adapter that is wrapped in `swin_properties.pairs` always gets a pair.
 - A window and a shift are applied as they are given.  Only `swin_stage`, `swin_features` and
   `swin_transformer` decide them: even blocks are not shifted, odd blocks by half a window, and a window that
   spans the grid is not shifted at all.  A convention may decide otherwise.
 - ``config`` is a `SwinConfig`, of V2 a `SwinV2Config`.
 - Swin V2 has the same windows, mask, index, embedding and MLP.  What it has otherwise has a name of its own.
 - A callable that is missing, and an optional argument that its signature lacks, are not offered.
-- What an adapter takes less than this it states as its ``scope``, a dict of words and values; the rest it
-  declines.
+- An adapter that takes fewer inputs says which in its ``scope``, a dict of words and values.  What these
+  words cannot say its method ``declines`` refuses.
+- ``qk_scale`` takes the place of 1 / sqrt(d).  ``kept`` holds drop path's factors of a block's two branches,
+  (B,) each: 0, or 1 / (1 - rate).
 """
 
 from __future__ import annotations
@@ -116,7 +119,7 @@ class Swin(Protocol):
         kept: Kept | None = None,
         qk_scale: float | None = None,
     ) -> Array:
-        """Adds attention, then the MLP, each behind its LayerNorm."""
+        """Adds the attention of the normed tokens, then the MLP of the normed sum."""
 
     def drop_path_rates(self, rate: float, depths: Sequence[int]) -> Sequence[Array]:
         """Returns drop path's rate of every block: it grows linearly from 0 to ``rate`` over all blocks."""
@@ -249,9 +252,9 @@ SCOPE = {
     "square_grids": "grids have equal sides, and images too",
     "whole_windows": "grids are made of whole windows, images of whole patches, and merged sides are even",
     "qkv_bias": '`"always"` or `"never"`: whether attention has a bias of queries, keys and values',
-    "patch_norm": '`"always"` or `"never"`: whether networks have a norm behind their patch embedding',
+    "patch_norm": '`"always"` or `"never"`: whether networks have a norm after their patch embedding',
     "shift": '`"half"`: a shift is 0 or floor(M / 2), on both axes',
-    "own_shift": "a shift is dropped where the convention drops that of a stage",
+    "own_shift": "a block sets its shift to 0 itself, where the convention does so in a stage",
     "image_sizes": "a list: the sizes of the images that networks take",
     "network": "a text such as `depths=2x2,heads=2x4`: the sizes of the only network, words of a case",
     "own_weights": "networks have the weights in the attribute `own_weights`, and no others",

@@ -330,5 +330,5 @@ def describe_convention(convention: str, chosen: str) -> str:
     'timm convention, identified'
     """
     if chosen == "assumed":
-        return f"judged as {convention}: there is no whole network to identify another by"
+        return f"judged as {convention}: only a whole network would show another convention"
     return f"{convention} convention, {chosen}"

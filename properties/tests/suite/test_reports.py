@@ -193,7 +193,7 @@ def test_a_pipe_gets_each_line_as_soon_as_it_is_known(mine: Path) -> None:
         told.append(text.strip())
         assert run.poll() is None
     assert told[0].startswith(f"judging {mine}: ")
-    assert "laws in float64, judged as canonical: there is no whole" in told[0]
+    assert "laws in float64, judged as canonical: only a whole network" in told[0]
     out, error = run.communicate()
     assert "looking for the cause" in error
     assert out.startswith(f"{mine} is judged as an adapter: its functions get NumPy arrays\n\ncause: ")
