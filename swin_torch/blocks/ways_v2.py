@@ -125,8 +125,10 @@ def by_its_layers(call: Call) -> Tensor:
 
 def _attention_half(call: Call) -> Tensor:
     block: BlockV2 = call.block
-    attended = attend(call.x, block.attn, call.plan, block.convention)
-    return block.norm1(attended)
+    of, given = call.of, (call.plan, block.convention)
+    if of is None or call.factors is None:  # nothing is computed from the weights beforehand
+        return block.norm1(attend(call.x, block.attn, *given))
+    return block.norm1(_attend_with(call.x, block.attn, of.qkv_bias, of.table, call.factors, *given))
 
 
 def _mlp_half(block: BlockV2, x: Tensor) -> Tensor:
@@ -136,9 +138,21 @@ def _mlp_half(block: BlockV2, x: Tensor) -> Tensor:
 def attend(x: Tensor, attn: CosineAttention, plan: Plan, convention: Convention) -> Tensor:
     """Returns the (S)W-MSA of tokens by the fused attention: (B, H, W, C) -> same."""
     bias = functional_v2.join_biases(attn.q_bias, attn.v_bias)
-    factors = attn.find_factors()
+    return _attend_with(x, attn, bias, attn.compute_table(), attn.find_factors(), plan, convention)
+
+
+def _attend_with(
+    x: Tensor,
+    attn: CosineAttention,
+    bias: Tensor | None,
+    table: Tensor,
+    factors: Tensor,
+    plan: Plan,
+    convention: Convention,
+) -> Tensor:
+    """Returns the (S)W-MSA of tokens by what was computed from the attention's weights."""
     qkv = linear(x, attn.qkv.weight, bias)
-    return attn.proj(cosines.attend(qkv, attn.compute_table(), bias, factors, plan, convention.mask_value))
+    return attn.proj(cosines.attend(qkv, table, bias, factors, plan, convention.mask_value))
 
 
 def shifted_cosine_window_attention(
