@@ -8,8 +8,8 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from swin_properties.adapters import contract
 from swin_reference.config import SwinConfig
@@ -56,13 +56,26 @@ def regenerated(text: str) -> str:
     return BLOCK.sub(lambda m: f"```console\n$ swin-oracle {m[1]}\n{printed(m[1])}```\n", text)
 
 
+def describe_fields(config: Any, but: Any = None) -> str:
+    """Returns the fields of a configuration with their values, without those of another.
+
+    >>> describe_fields(SwinV2Config(), but=SwinConfig())
+    '`image_size=256`, `window_size=8`, `pretrained_window_sizes=()`'
+    """
+    known = vars(but).items() if but else ()
+    return ", ".join(
+        f"`{name}={value!r}`" for name, value in vars(config).items() if (name, value) not in known
+    )
+
+
 def describe_callables() -> str:
     """Returns the page of callables, from the contract."""
     _, _, common = (contract.__doc__ or "").partition("What holds for all of them:")
     common = common.strip().replace("``", "`")
-    config = ", ".join(f"`{field.name}`" for field in fields(SwinConfig))
-    more = ", ".join(f"`{field.name}`" for field in fields(SwinV2Config)[len(fields(SwinConfig)) :])
-    said = f"- The fields of `SwinConfig` are {config}; `SwinV2Config` has {more} as well."
+    config, more = describe_fields(SwinConfig()), describe_fields(SwinV2Config(), but=SwinConfig())
+    said = (
+        f"- The fields of `SwinConfig`, with their defaults, are {config}; of `SwinV2Config` {more} as well."
+    )
     lines = [CALLABLES_HEAD, f"{common}\n{said}", "", SCOPE_HEAD, ""]
     lines += [*(f"- `{word}`: {said}." for word, said in contract.SCOPE.items()), ""]
     for name, entry in contract.CONTRACT.items():
