@@ -152,7 +152,7 @@ def scale_after_bias(q: Any, k: Any, scale: Any, bias: Any) -> Any:
     MISPLACED_WEIGHTS,
     "Checkpoints whose qkv order is (k, q, v).",
     component="window_attention",
-    when="a window of more than one token; weights with queries and a bias",
+    only_when="a window of more than one token; weights with queries and a bias",
 )
 @as_logits
 def query_key_swapped(q: Any, k: Any, scale: Any, bias: Any) -> Any:
