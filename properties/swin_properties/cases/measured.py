@@ -5,6 +5,8 @@ from __future__ import annotations
 from math import prod
 from typing import NamedTuple
 
+from swin_reference.rules import Rejected
+
 from swin_properties.cases.case import Case, GridCase, NetCase
 
 Pair = tuple[int, int]
@@ -48,10 +50,19 @@ def largest(one: Sizes, other: Sizes) -> Sizes:
 
 
 def measure(case: Case) -> Sizes:
-    """Returns the sizes of a case; of a network those of its first stage, and the most heads."""
+    """Returns the sizes of a case; of a network those of its first stage, and the most heads.
+
+    A convention may reject a grid that is smaller than the window: a law may ask that an image is refused.
+
+    >>> measure(NetCase(image=(2, 2), window=(3, 3), convention="transformers")).window
+    (3, 3)
+    """
     if isinstance(case, NetCase):
         heads = max(case.heads)
-        window = case.stage_window
+        try:
+            window = case.stage_window
+        except Rejected:
+            window = case.window
         return Sizes(
             window, heads, case.embed_dim // case.heads[0], case.embed_dim, case.grid, _windows(case, window)
         )

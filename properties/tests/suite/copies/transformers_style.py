@@ -178,14 +178,19 @@ class SwinEmbeddings(nn.Module):
         super().__init__()
         self.patch_embeddings = SwinPatchEmbeddings(config)
         (H, W), (ph, pw) = config.image_size, config.patch_size
-        embedding = torch.zeros(1, -(-H // ph) * -(-W // pw), config.embed_dim)
+        self.sides = -(-H // ph), -(-W // pw)
+        embedding = torch.zeros(1, self.sides[0] * self.sides[1], config.embed_dim)
         self.position_embeddings = nn.Parameter(embedding) if config.use_absolute_embeddings else None
         self.norm = nn.LayerNorm(config.embed_dim)
 
     def forward(self, pixel_values):
         x, sides = self.patch_embeddings(pixel_values)
         x = self.norm(x)
-        return (x if self.position_embeddings is None else x + self.position_embeddings), sides
+        if self.position_embeddings is None:
+            return x, sides
+        if sides != self.sides:
+            raise ValueError("the position embedding is of another image size")
+        return x + self.position_embeddings, sides
 
 
 class SwinEncoder(nn.Module):
