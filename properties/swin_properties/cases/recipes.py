@@ -96,7 +96,7 @@ def of_cosines(recipe: str, params: Mapping[str, Any]) -> dict[str, Any]:
     if q_bias is not None:
         factor = 0.0 if recipe in ("uniform", "opposed") else 1.0
         changed["q_bias"] = factor * q_bias
-    last = {"weight": table * mlp["2"]["weight"]}
+    last = {"weight": keep_in_half(table * mlp["2"]["weight"])}
     return {
         **params,
         "qkv": {"weight": weight},
@@ -104,6 +104,15 @@ def of_cosines(recipe: str, params: Mapping[str, Any]) -> dict[str, Any]:
         "cpb_mlp": {**mlp, "2": last},
         **changed,
     }
+
+
+def keep_in_half(x: Any) -> Any:
+    """Returns numbers of 8 bits without what lies below 2^-24, the smallest number of float16.
+
+    >>> (keep_in_half(np.array([1.0, 1.5]) * 2.0**-24) * 2.0**24).tolist()
+    [1.0, 2.0]
+    """
+    return np.round(x * 2.0**24) / 2.0**24
 
 
 def filled(params: Any, rng: np.random.Generator, precision: str) -> Any:

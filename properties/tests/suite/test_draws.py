@@ -7,8 +7,15 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from swin_properties.budget.precision import PRECISIONS
+from swin_properties.judging.implementation import load_implementation
+from swin_properties.judging.one_law import EFFORTS, ask_large
+from swin_properties.laws.law import LAWS
+from swin_weights import flatten
 
 ODD = "\n".join(f"ODD_{n} = {n}" for n in range(2, 1002, 4))
 """What Hypothesis would mix into the cases: the integers of whatever local source is loaded."""
@@ -97,3 +104,16 @@ def test_every_face_asks_the_same_cases_beside_any_code(asked: Face, deep: bool)
     assert len(cause) > 20
     assert more["in process"] == cause
     assert more["command"][-len(cause) :] == cause  # behind the broken laws, which it asks once more
+
+
+@pytest.mark.parametrize("of", ["shifted_window_attention", "shifted_cosine_window_attention"])
+def test_cases_of_real_sizes_are_exact_in_half_precision(of: str) -> None:
+    """Gentle weights of many channels are so small that half of one may lie below the smallest float16."""
+    cases: list[Any] = []
+    law = LAWS[f"{of}/locality"]
+    ask_large(law, cases.append, EFFORTS["default"], 0, load_implementation("swin_torch"))
+    assert any(case.channels > 700 for case in cases)
+    for case in cases:
+        for key, x in flatten(case.attention()).items():
+            for precision in ("float16", "bfloat16"):
+                assert np.array_equal(PRECISIONS[precision].rounded(x), x), (str(case), key, precision)
