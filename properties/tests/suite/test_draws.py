@@ -14,7 +14,7 @@ import pytest
 from swin_properties.budget.precision import PRECISIONS
 from swin_properties.judging.implementation import load_implementation
 from swin_properties.judging.one_law import EFFORTS, ask_large
-from swin_properties.laws.law import LAWS
+from swin_properties.laws import law as laws
 from swin_weights import flatten
 
 ODD = "\n".join(f"ODD_{n} = {n}" for n in range(2, 1002, 4))
@@ -110,7 +110,7 @@ def test_every_face_asks_the_same_cases_beside_any_code(asked: Face, deep: bool)
 def test_cases_of_real_sizes_are_exact_in_half_precision(of: str) -> None:
     """Gentle weights of many channels are so small that half of one may lie below the smallest float16."""
     cases: list[Any] = []
-    law = LAWS[f"{of}/locality"]
+    law = laws.LAWS[f"{of}/locality"]
     ask_large(law, cases.append, EFFORTS["default"], 0, load_implementation("swin_torch"))
     assert any(case.channels > 700 for case in cases)
     for case in cases:
