@@ -137,4 +137,4 @@ def scaled(qkv: Any, queries: float, keys: float) -> Any:
     """
     third = len(qkv) // 3
     factors = np.repeat([queries, keys, 1.0], third)
-    return qkv * factors.reshape(-1, *[1] * (qkv.ndim - 1))
+    return keep_in_half(qkv * factors.reshape(-1, *[1] * (qkv.ndim - 1)))
