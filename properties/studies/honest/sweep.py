@@ -7,6 +7,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from math import ceil
+from multiprocessing import get_context
 
 import numpy as np
 import swin_reference
@@ -20,7 +21,7 @@ from swin_properties.cases.strategies import Listed
 from swin_properties.judging.compare import describe_outcome
 from swin_properties.judging.one_law import EFFORTS, ask_large
 from swin_properties.laws.choosing import choose_laws
-from swin_properties.laws.law import LAWS, Law
+from swin_properties.laws.law import Law
 
 
 @dataclass
@@ -98,7 +99,7 @@ def sweep(
     names = [law.name for law in (list_laws() if asked is None else asked)]
     parts = [(name, precision, number, large) for precision in precisions for name in names]
     table: Table = {(name, precision): Row() for name in FORMULATIONS for precision in precisions}
-    with ProcessPoolExecutor(jobs) as pool:
+    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
         for (law, precision, *_), rows in zip(
             parts, (pool.map if jobs > 1 else map)(ask_law, parts), strict=True
         ):
@@ -112,13 +113,14 @@ def sweep(
 def ask_law(part: tuple[str, str, int, bool]) -> dict[str, Row]:
     """Returns what the formulations showed of one law, named, in one precision, on a number of cases."""
     name, precision, number, large = part
+    law = next(one for one in choose_laws() if one.name == name)
     judged = {name: Implementation(make_adapter(name, precision)) for name in FORMULATIONS}
     rows = {name: Row() for name in FORMULATIONS}
-    cases = draw_cases(LAWS[name], number)
+    cases = draw_cases(law, number)
     if large:
-        cases += draw_large(LAWS[name], next(iter(judged.values())))
+        cases += draw_large(law, next(iter(judged.values())))
     for case in cases:
-        ask_case(LAWS[name], case, precision, judged, rows)
+        ask_case(law, case, precision, judged, rows)
     return rows
 
 
