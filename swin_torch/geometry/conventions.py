@@ -148,6 +148,15 @@ def check_merge(grid: Sides, convention: Convention) -> None:
         )
 
 
+def takes_one_size(convention: Convention) -> bool:
+    """Tells whether a network takes images of one size only, that which it is built for.
+
+    >>> takes_one_size(convention_named("timm")), takes_one_size(CANONICAL)
+    (True, False)
+    """
+    return convention.grid in ("built-ceil", "built-floor")
+
+
 def check_image(image: Sides, config: SwinConfig, convention: Convention) -> None:
     """Checks that a network was built for an image of this size, where the convention builds it for one size.
 
@@ -156,7 +165,7 @@ def check_image(image: Sides, config: SwinConfig, convention: Convention) -> Non
     >>> check_image((9, 9), SwinConfig(image_size=8), CANONICAL)
     """
     built_for = pair(config.image_size)
-    if convention.grid in ("built-ceil", "built-floor") and tuple(image) != built_for:
+    if takes_one_size(convention) and tuple(image) != built_for:
         raise ValueError(
             f"a network is built for one image size under {convention.name}, got "
             f"{write_sides(image)} and one for {write_sides(built_for)}: build it with that image_size"

@@ -17,6 +17,7 @@ from swin_torch.geometry.conventions import (
     find_grids,
     fit_window,
     take_convention,
+    takes_one_size,
     write_sides,
 )
 from swin_torch.geometry.exported import list_equal_pairs, require
@@ -105,7 +106,7 @@ class SwinTransformer(nn.Module):
     def _embed(self, images: Tensor) -> Tensor:
         image = images.shape[2:]
         check_image(image, self.config, self.convention)
-        of_one_size = self.convention.grid in ("built-ceil", "built-floor")
+        of_one_size = takes_one_size(self.convention)
         shrink = self.convention.window.startswith("shrink") and self._find_nominal_grid(0) is None
         if shrink and not of_one_size:
             self._check_windows(image)

@@ -70,12 +70,9 @@ def make_window_attention(attend: Attend, precision: Precision) -> Callable[...,
     ) -> Any:
         q, k, v = split_heads(linear(x, **params["qkv"]), num_heads)
         scale = q.shape[-1] ** -0.5 if qk_scale is None else qk_scale
-        bias = relative_position_bias(params["relative_position_bias_table"], window_size)[None]
-        if mask is not None:
-            bias = add_mask(np.broadcast_to(bias, (len(x), *bias.shape[1:])), mask)
-        return linear(
-            merge_heads(attend(q, k, v, emulate(bias, precision), scale, precision)), **params["proj"]
-        )
+        bias = make_bias(params["relative_position_bias_table"], window_size, mask, len(x))
+        together = attend(q, k, v, emulate(bias, precision), scale, precision)
+        return linear(merge_heads(together), **params["proj"])
 
     return attended
 
@@ -102,13 +99,19 @@ def make_cosine_attention(attend: Attend, precision: Precision) -> Callable[...,
         table = continuous_position_bias_table(
             params["cpb_mlp"], window_size, pretrained_window_size, convention
         )
-        bias = relative_position_bias(table, window_size)[None]
-        if mask is not None:
-            bias = add_mask(np.broadcast_to(bias, (len(x), *bias.shape[1:])), mask)
+        bias = make_bias(table, window_size, mask, len(x))
         together = attend(q, k, v, emulate(bias, precision), tau, precision)
         return linear(merge_heads(together), **params["proj"])
 
     return attended
+
+
+def make_bias(table: Any, window_size: Any, mask: Any, windows: int) -> Any:
+    """What is added to the logits: the position bias (1, heads, N, N), with a mask one for each window."""
+    bias = relative_position_bias(table, window_size)[None]
+    if mask is None:
+        return bias
+    return add_mask(np.broadcast_to(bias, (windows, *bias.shape[1:])), mask)
 
 
 def widen_norm(layer_norm: Callable[..., Any], precision: Precision) -> Callable[..., Any]:

@@ -18,7 +18,7 @@ from swin_properties.adapters.answers import BadAnswer, Declined
 from swin_properties.adapters.contract import find_refusal
 from swin_properties.adapters.implementation import Implementation
 from swin_properties.budget.precision import PRECISIONS
-from swin_properties.budget.within import within_budget
+from swin_properties.budget.within import Outcome, within_budget
 from swin_properties.cases import recipes
 from swin_properties.identify import identify
 from swin_properties.identify.sizes import FEW, SWEEP, SmallNetwork
@@ -123,17 +123,17 @@ def test_both_oracles_and_swin_torch_agree_on_v2_or_reject_at_every_size(name: s
         ran += 1
         expected = swin_reference.swin_v2_transformer(images, params, config)
         for other in (swin_reference.direct, adapter):
-            outcome = within_budget(
-                lambda swin, args=(images, params, config), expected=expected: (
-                    swin.swin_v2_transformer(*args),
-                    expected,
-                ),
-                other,
-                swin_reference,
-                PRECISIONS["float64"],
-            )
-            assert outcome.holds, size
+            assert compare_logits(other, expected, images, params, config).holds, size
     assert ran >= 2
+
+
+def compare_logits(other: Any, expected: Any, *args: Any) -> Outcome:
+    """Compares an implementation's logits of a Swin V2 with the oracle's, in float64."""
+
+    def ask(swin: Any) -> Any:
+        return swin.swin_v2_transformer(*args), expected
+
+    return within_budget(ask, other, swin_reference, PRECISIONS["float64"])
 
 
 def test_windows_decided_for_the_configuration_are_kept_for_images_of_every_size() -> None:
@@ -148,16 +148,8 @@ def test_windows_decided_for_the_configuration_are_kept_for_images_of_every_size
         for of_image in built:
             images, _, _ = network(of_image, "canonical")
             expected = swin_reference.swin_v2_transformer(images, params, config)
-            outcome = within_budget(
-                lambda swin, args=(images, params, config), expected=expected: (
-                    swin.swin_v2_transformer(*args),
-                    expected,
-                ),
-                adapter,
-                swin_reference,
-                PRECISIONS["float64"],
-            )
-            assert outcome.holds, (of_network, of_image)
+            found = compare_logits(adapter, expected, images, params, config)
+            assert found.holds, (of_network, of_image)
             by_grid = swin_reference.under(convention_named("transformers-v2,grid=run-time"))
             apart = np.abs(by_grid.swin_v2_transformer(images, params, config) - expected).max()
             differs += apart > 1e-3
