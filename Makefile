@@ -100,10 +100,9 @@ suite-profile: .venv/installed ## where the time of a check goes, by phase and l
 
 PEERS = PYTHONPATH=properties:. $(BIN)/python -m studies.peers
 peers: .venv/installed        ## what the laws find in public implementations: writes docs/peers.md and docs/peers.html: slow
-	$(PEERS).tables $(CHECKOUTS)
 	$(PEERS) $(foreach checkout,$(CHECKOUTS),--checkout $(checkout))
 
-peers-page: .venv/installed   ## draws docs/peers.html anew from the kept results; NAMES="monai birder" judges these first
+peers-page: .venv/installed   ## draws docs/peers.html and docs/peers.md anew from the kept results; NAMES="monai birder" judges these first
 	$(PEERS) $(or $(NAMES),--page)
 
 copies: .venv/installed       ## judges public copies of Swin in CHECKOUTS, a folder with LIST.tsv: writes docs/copies.md

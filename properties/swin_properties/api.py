@@ -45,8 +45,8 @@ def judge(request: Request, runner: Runner, watcher: Watcher) -> Report:
     if request.case is not None:
         return report
     implementation = runner.implementation
-    one_network = bool(implementation.scope.network)
-    caught = kills.catches_in_network(report, implementation) if one_network else kills.catches(report)
+    one_size = implementation.scope.has_one_size
+    caught = kills.catches_in_one(report, implementation) if one_size else kills.catches(report)
     report = replace(report, caught="" if request.few_shapes else caught)
     if not report.of("broken"):
         return report

@@ -10,7 +10,7 @@ from swin_properties.adapters.load import find_name
 from swin_properties.adapters.remote import read_program
 from swin_properties.api import make_runner
 from swin_properties.judging.report import describe
-from swin_properties.judging.run import InProcess, Watcher, make_request
+from swin_properties.judging.run import InProcess, Watcher, choose_asked, make_request
 from swin_properties.laws.law import Law
 
 if TYPE_CHECKING:
@@ -37,13 +37,14 @@ def make_tests(
     request = make_request(name, only, dtype, seed, effort, require, convention=convention, program=program)
     runner = make_runner(request, None if program else implementation)
     assert isinstance(runner, InProcess)
-    if all(law.missing(runner.implementation) for law in request.laws):
-        needs = sorted({need for law in request.laws for need in law.missing(runner.implementation)})
+    asked = choose_asked(request, runner)
+    if all(law.missing(runner.implementation) for law in asked):
+        needs = sorted({need for law in asked for need in law.missing(runner.implementation)})
         raise ValueError(
             f"at least one law can be asked, {request.implementation} offers none of {', '.join(needs)}: "
             "offer one, or choose other laws"
         )
-    laws: dict[str, Test] = {law.name: partial(_ask, runner, law) for law in request.laws}
+    laws: dict[str, Test] = {law.name: partial(_ask, runner, law) for law in asked}
     return laws | {f"required/{name}": partial(_fail_as_missing, name) for name in runner.missing}
 
 

@@ -1,7 +1,7 @@
-"""Judges the public implementations and writes docs/peers.html: ``make peers``.
+"""Judges the public implementations and writes docs/peers.html and docs/peers.md: ``make peers``.
 
 ``python -m studies.peers [NAME ...] [--checkout NAME:PATH ...] [--page]``, from the root of the repository.
-Without names all are judged; ``--page`` judges none and draws the page anew from the results.
+Without names all are judged; ``--page`` judges none and draws the pages anew from the results.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ import json
 import os
 import subprocess
 import sys
+from multiprocessing.pool import ThreadPool
 
 from studies.peers.catalogue import PEERS, RESULTS, ROOT, Peer, find
 from studies.peers.environment import find_error, make_environment
 from studies.peers.page import read_results, write_page
+from studies.peers.tables import write_tables
 
 PAGE = ROOT / "docs" / "peers.html"
 LIMIT = 1800.0
@@ -47,32 +49,37 @@ def judge_in_environment(peer: Peer, path: str = "") -> str:
 
 
 def judge_all(names: list[str], checkouts: dict[str, str]) -> None:
-    """Judges implementations one after the other, and keeps why one was not judged."""
-    for peer in map(find, names or [peer.name for peer in PEERS]):
-        print(f"{peer.name}", flush=True)
+    """Judges implementations, two at a time, and keeps why one was not judged."""
+
+    def judge_one(peer: Peer) -> None:
         path = checkouts.get(peer.name, "")
         if peer.checkout and not path:
-            continue  # what was found before stays
+            return  # what was found before stays
         if reason := judge_in_environment(peer, path):
-            print(f"  {reason}", flush=True)
+            print(f"{peer.name}: {reason}", flush=True)
             told = {"name": peer.name, "package": peer.package, "absent": reason.replace(str(ROOT), ".")}
             peer.result.write_text(json.dumps(told, indent=1, sort_keys=True) + "\n")
 
+    with ThreadPool(2) as pool:
+        pool.map(judge_one, list(map(find, names or [peer.name for peer in PEERS])), chunksize=1)
+
 
 def main() -> None:
-    """Judges what is asked and writes the page."""
+    """Judges what is asked and writes the pages."""
     parser = argparse.ArgumentParser(prog="python -m studies.peers", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--checkout", action="append", default=[], metavar="NAME:PATH")
-    parser.add_argument("--page", action="store_true", help="draw the page from the results, and judge none")
+    parser.add_argument("--page", action="store_true", help="draw the pages from the results, and judge none")
     args = parser.parse_args()
     try:
         if not args.page:
             judge_all(args.names, dict(word.split(":", 1) for word in args.checkout))
     except ValueError as error:
         parser.error(str(error))
-    PAGE.write_text(write_page(read_results(RESULTS)), "utf-8")
-    print(f"wrote {PAGE.relative_to(ROOT)}")
+    results = read_results(RESULTS)
+    PAGE.write_text(write_page(results), "utf-8")
+    write_tables(results)
+    print(f"wrote {PAGE.relative_to(ROOT)} and what swin-oracle's own peers have in docs/peers.md")
 
 
 if __name__ == "__main__":

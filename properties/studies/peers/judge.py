@@ -23,7 +23,7 @@ from swin_properties.reports import known_failures
 from swin_properties.reports.drawing import draw_errors
 
 SHRINK = 5.0
-"""How many seconds a smaller case of a broken law is looked for."""
+"""How many seconds a smaller case of a broken law is looked for, of a peer with an environment of its own."""
 
 
 class Progress(Watcher):
@@ -36,12 +36,14 @@ class Progress(Watcher):
 
 
 def make_question(peer: Peer, path: str = "") -> Request:
-    """Returns what is asked of a peer: every law, at quick effort."""
+    """Returns what is asked of a peer: every law, at default effort of swin-oracle's own peers.
+
+    Those that have an environment of their own are slower, and are asked at quick effort.
+    """
     program = (str(peer.python), str(peer.adapter.relative_to(ROOT))) if peer.client else ()
     return make_request(
         peer.name_implementation(path),
-        effort="quick",
-        shrink=SHRINK,
+        **({} if peer.peer else {"effort": "quick", "shrink": SHRINK}),
         program=program,
         few_shapes=peer.few_shapes,
     )
@@ -87,6 +89,7 @@ def summarise(report: Report) -> dict[str, Any]:
         "cause": report.cause,
         "laws": {result.law: result.status for result in report.results},
         "findings": [make_finding(laws) for laws in group_broken(report)],
+        "stale": [entry.law for entry in report.stale],
     }
 
 

@@ -73,11 +73,13 @@ class Implementation:
         return str(getattr(self.adapter, "device", "cpu"))
 
     def adapt_case(self, case: Any) -> Any:
-        """Returns a case under the convention of the implementation; only cases of networks have one."""
-        if not hasattr(case, "convention"):
-            return case
-        own = self.own if case.recipe == "own" else None
-        return replace(case, convention=self.convention.name, own=own)
+        """Returns a case with the implementation's own weights, if its recipe says so, and its convention.
+
+        Only cases of networks have a convention.
+        """
+        if case.recipe == "own":
+            case = replace(case, own=self.own)
+        return replace(case, convention=self.convention.name) if hasattr(case, "convention") else case
 
     def fit_case(self, case: Any, needs: Iterable[str]) -> Any:
         """Returns a case, under the convention, moved inside the scope of the implementation.

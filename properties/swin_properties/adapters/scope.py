@@ -41,6 +41,7 @@ class Scope:
     own_shift: bool = False
     image_sizes: tuple[Pair, ...] = ()
     network: str = ""
+    block: str = ""
     own_weights: bool = False
     no_qk_scale: bool = False
     no_position_embedding: bool = False
@@ -62,6 +63,7 @@ class Scope:
             "config.pretrained_window_sizes": self.no_pretrained_window,
             "config.absolute_position_embedding": self.no_position_embedding or bool(self.network),
             "params.qkv.bias": self.qkv_bias == "never",
+            "kept": bool(self.block),
             "config.depths": bool(self.network),
             "config.image_size": bool(self.network) and len(self.image_sizes) == 1,
         }.get(part, False)
@@ -93,7 +95,7 @@ class Scope:
             return case
         fitted: Any = case
         if isinstance(case, GridCase):
-            fitted = self._fit_grid(case, names, convention)
+            fitted = self._fit_tokens(case) if self.block else self._fit_grid(case, names, convention)
         elif isinstance(case, NetCase):
             fitted = self._fit_sizes(case) if self.network else self._fit_network(case)
         return cast("C", fitted)
@@ -136,9 +138,31 @@ class Scope:
         return NetCase.parse(self.network.replace(",", " "))
 
     @property
+    def only_block(self) -> GridCase:
+        """The case that has the sizes of the one block."""
+        return GridCase.parse(self.block.replace(",", " "))
+
+    @property
+    def has_one_size(self) -> bool:
+        """Whether the sizes of cases are given: those of one network, or of one block."""
+        return bool(self.network or self.block)
+
+    @property
     def is_large(self) -> bool:
-        """Whether the oracle takes seconds for an image of the one network."""
+        """Whether the oracle takes seconds for an image of the one network, or for the one block."""
+        if self.block:
+            only = self.only_block
+            return prod(only.grid) * only.channels**2 > LARGE_BLOCK
         return bool(self.network) and self.only_network.config.count > LARGE_NETWORK
+
+    def _fit_tokens(self, case: GridCase) -> Any:
+        """Returns the case of the one block, for at least as many tokens as before."""
+        only = self.only_block
+        least = 1 + case.seed % 2 if self.is_large else BATCHES[case.seed % len(BATCHES)]
+        batch = least if self.is_large else max(least, -(-case.batch * prod(case.grid) // prod(only.grid)))
+        sizes = {name: getattr(only, name) for name in GridCase.words() if name not in ("batch", "seed")}
+        recipe = "own" if self.own_weights else case.recipe
+        return replace(case, **sizes | {"batch": batch, "recipe": recipe})
 
     def _fit_sizes(self, case: NetCase) -> Any:
         """Returns the case of the one network, for about as many logits as before."""
@@ -193,6 +217,9 @@ BATCHES = (1, 2, 3, 5)
 LARGE_NETWORK = 2**22
 """The parameters from which on the one network is asked few cases, of one or two images."""
 
+LARGE_BLOCK = 2**23
+"""The products of a layer of the one block from which on it is asked few cases, of one or two batches."""
+
 MOST_NUMBERS = 2**15
 """The most numbers of the first map of all images that one network is given, but for the first `BATCHES`."""
 
@@ -209,8 +236,8 @@ def read_scope(stated: Any) -> Scope:
 
     >>> read_scope({"shift": "half", "image_sizes": [224]})
     Scope(square_windows=False, square_grids=False, whole_windows=False, qkv_bias='', patch_norm='', \
-shift='half', own_shift=False, image_sizes=((224, 224),), network='', own_weights=False, no_qk_scale=False, \
-no_position_embedding=False, no_pretrained_window=False)
+shift='half', own_shift=False, image_sizes=((224, 224),), network='', block='', own_weights=False, \
+no_qk_scale=False, no_position_embedding=False, no_pretrained_window=False)
     """
     if isinstance(stated, str):
         stated = _parse(stated)
@@ -270,11 +297,12 @@ def _read(word: str, value: Any) -> Any:
                 f"image_sizes of a scope is a list of sizes, got {value!r}: write [224, (192, 256)]"
             )
         return sizes
-    if word == "network":
+    if word in ("network", "block"):
+        kind = NetCase if word == "network" else GridCase
         try:
-            NetCase.parse(str(value).replace(",", " "))
+            kind.parse(str(value).replace(",", " "))
         except ValueError as error:
-            raise ValueError(f"network of a scope has words of a case, got {value!r}: {error}") from None
+            raise ValueError(f"{word} of a scope has words of a case, got {value!r}: {error}") from None
         return str(value)
     allowed: tuple[Any, ...] = CHOICES.get(word, (True, False))
     if not any(value is one or (isinstance(value, str) and value == one) for one in allowed):
@@ -392,6 +420,19 @@ def _is_network(config: SwinConfig, only: SwinConfig) -> bool:
     return same == only
 
 
+def _is_other_block(scope: Scope, call: _Call) -> bool:
+    """Tells whether a block is given other sizes than those of the one block."""
+    if "num_heads" not in call.given or call.name.endswith("stage"):
+        return False
+    only = scope.only_block
+    given = call.given["num_heads"], list(call.windows()), call.given["x"].shape[-1]
+    return (
+        given != (only.heads, [only.window], only.channels)
+        or call.grid() not in (None, only.grid)
+        or call.shift() not in (None, (only.shift, only.window))
+    )
+
+
 def _unequal(sizes: Iterable[Pair | None]) -> bool:
     return any(size is not None and size[0] != size[1] for size in sizes)
 
@@ -427,6 +468,7 @@ FINDS: dict[str, Callable[[Scope, _Call], Any]] = {
     "own_shift": _shifts_where_dropped,
     "image_sizes": _sized_otherwise,
     "network": lambda scope, call: call.config and not _is_network(call.config, scope.only_network.config),
+    "block": _is_other_block,
     "own_weights": lambda *_: False,  # whoever has the weights tells whether they are others
     "no_qk_scale": lambda _, call: (
         call.given.get("qk_scale") is not None or (call.config and call.config.qk_scale is not None)

@@ -20,7 +20,7 @@ from swin_properties.adapters.scope import BATCHES
 from swin_properties.budget.precision import PRECISIONS, Precision
 from swin_properties.budget.within import Residuals, perturb
 from swin_properties.bugs import GALLERY, Bug, touched
-from swin_properties.cases.case import Case, NetCase
+from swin_properties.cases.case import Case, GridCase, NetCase
 from swin_properties.judging import one_law
 from swin_properties.judging.compare import evaluate
 from swin_properties.judging.report import Report
@@ -153,25 +153,28 @@ def caught(
     )
 
 
-def catches_in_network(report: Report, implementation: Implementation) -> str:
-    """Returns what a pass of an implementation of one network is worth, computed for its sizes; else nothing.
+def catches_in_one(report: Report, implementation: Implementation) -> str:
+    """Returns what a pass of one network, or of one block, is worth, computed for its sizes; else nothing.
 
-    Each planted bug is asked for the logits of that network, with the weights that the implementation was
-    asked with.  Of a large one the channels are fewer and the weights are the laws' own: its grids stay.
+    Each planted bug is asked for the logits of that network, or for the tokens of that block, with the
+    weights that the implementation was asked with.  Of a large one the channels are fewer and the weights are
+    the laws' own: its grids stay.
     """
-    law = LAWS["swin_transformer/oracle"]
+    scope = implementation.scope
+    thing, component = ("block", "swin_block") if scope.block else ("network", "swin_transformer")
+    law = LAWS[f"{component}/oracle"]
     if report.exit_code or not any(result.law == law.name for result in report.of("holds")):
         return ""
-    images = max(1, len(implementation.scope.image_sizes))
-    drawn = [NetCase(seed=len(BATCHES) * number) for number in range(images)] + [NetCase(recipe="peaked")]
-    large = implementation.scope.only_network.config.count > SMALL_NETWORK
+    kind: type[GridCase] | type[NetCase] = GridCase if scope.block else NetCase
+    images = max(1, len(scope.image_sizes))
+    drawn = [kind(seed=len(BATCHES) * number) for number in range(images)] + [kind(recipe="peaked")]
+    large = scope.is_large if scope.block else scope.only_network.config.count > SMALL_NETWORK
     asked = [implementation.fit_case(case, law.needs) for case in drawn[: 1 if large else None]]
-    cases = [reduce_network(case) if large else replace(case, convention="canonical") for case in asked]
-    cases = list(dict.fromkeys(cases))
+    cases = list(dict.fromkeys(reduce_case(case) if large else make_canonical(case) for case in asked))
     precision = implementation.precision
     known = [residuals(law, case, precision) for case in cases]
     without = set(getattr(implementation.adapter, "absent", ()))
-    reach = [bug for bug in GALLERY.values() if "swin_transformer" in touched(bug.name)]
+    reach = [bug for bug in GALLERY.values() if component in touched(bug.name)]
     possible = [bug for bug in reach if not without & touched(bug.name)]
 
     def is_caught(bug: Bug) -> bool:
@@ -189,7 +192,7 @@ def catches_in_network(report: Report, implementation: Implementation) -> str:
     )
     return (
         f"these laws would notice {len(possible) - len(missed)} of {len(possible)} planted "
-        f"bugs in this network, computed at {sizes} with {weights}{listed}{hidden}"
+        f"bugs in this {thing}, computed at {sizes} with {weights}{listed}{hidden}"
     )
 
 
@@ -197,18 +200,26 @@ SMALL_NETWORK = 2**17
 """The most parameters of a network whose planted bugs are computed at its own channels."""
 
 
-def reduce_network(case: NetCase) -> NetCase:
-    """Returns a case of a network with the same grids, windows, depths and heads, and few channels.
+def make_canonical(case: Any) -> Any:
+    """Returns a case under the oracle's own convention; only cases of networks have one."""
+    return replace(case, convention="canonical") if hasattr(case, "convention") else case
 
-    >>> print(reduce_network(NetCase(embed_dim=96, heads=(3, 6), depths=(2, 2), hidden=384, classes=1000)))
+
+def reduce_case(case: Any) -> Any:
+    """Returns a case with the same grids, windows, depths and heads, and few channels.
+
+    >>> print(reduce_case(NetCase(embed_dim=96, heads=(3, 6), depths=(2, 2), hidden=384, classes=1000)))
     depths=2x2 heads=3x6 embed_dim=6 classes=200
     """
+    recipe = "generic" if case.recipe == "own" else case.recipe
+    if isinstance(case, GridCase):
+        return replace(case, recipe=recipe, head_dim=min(case.head_dim, 2), hidden=0, own=None)
     channels = case.heads[0] * 2
     fits = all((channels << stage) % heads == 0 for stage, heads in enumerate(case.heads))
     return replace(
         case,
         batch=min(case.batch, 3),
-        recipe="generic" if case.recipe == "own" else case.recipe,
+        recipe=recipe,
         embed_dim=channels if fits else lcm(*case.heads),
         hidden=0,
         classes=min(case.classes, 200),

@@ -95,6 +95,12 @@ class Case:
         if max(counts) > LARGEST:
             raise ValueError(f"an array of a case has at most {LARGEST} numbers, got {max(counts)}: use less")
 
+    def _find_own(self) -> Any:
+        """Returns the weights of the recipe ``own``."""
+        if self.own is None:
+            raise ValueError("the recipe own is of an implementation with weights of its own: use another")
+        return self.own.params
+
     def hot(self, shapes: Any) -> Any:
         """Hot parameters of any shapes, from this case's seed, by the recipe."""
         hot = parameters.hot_parameters(shapes, self.seed)
@@ -118,6 +124,8 @@ class GridCase(Case):
     heads: int = 1
     head_dim: int = 1
     qkv_bias: int = 1
+    hidden: int = 0
+    """The width of a block's MLP; 0 is twice the channels."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -127,7 +135,8 @@ class GridCase(Case):
         self._check_flags("qkv_bias")
         tokens, padded = self.batch * prod(self.padded), prod(self.padded)
         logits = tokens * prod(self.window) * self.heads
-        self._check_count(4 * tokens * self.channels, logits, padded**2, 12 * self.channels**2)
+        width = max(4 * self.channels, self.hidden)
+        self._check_count(tokens * width, logits, padded**2, 3 * width * self.channels)
 
     @property
     def channels(self) -> int:
@@ -169,10 +178,11 @@ class GridCase(Case):
 
     @remember
     def block(self) -> Any:
-        """Parameters of a block by the recipe; its MLP is twice as wide as the tokens."""
-        shapes = parameters.block_shapes(
-            self.channels, self.heads, self.window, 2 * self.channels, bool(self.qkv_bias)
-        )
+        """Parameters of a block by the recipe."""
+        if self.recipe == "own":
+            return self._find_own()
+        hidden = self.hidden or 2 * self.channels
+        shapes = parameters.block_shapes(self.channels, self.heads, self.window, hidden, bool(self.qkv_bias))
         return recipes.weights(self.recipe, self.hot(shapes))
 
     def merging(self) -> Any:
@@ -283,11 +293,7 @@ class NetCase(Case):
         """Parameters of the network by the recipe."""
         shapes = parameters.parameter_shapes(self.config)
         if self.recipe == "own":
-            if self.own is None:
-                raise ValueError(
-                    "the recipe own is of an implementation with weights of its own: use another"
-                )
-            return self.own.params
+            return self._find_own()
         return recipes.weights(self.recipe, self.hot(shapes))
 
 

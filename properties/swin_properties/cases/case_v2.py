@@ -52,10 +52,9 @@ class GridV2Case(GridCase):
 
     @remember
     def block(self) -> Any:
-        """Parameters of a block by the recipe; its MLP is twice as wide as the tokens."""
-        shapes = parameters_v2.block_v2_shapes(
-            self.channels, self.heads, 2 * self.channels, bool(self.qkv_bias)
-        )
+        """Parameters of a block by the recipe."""
+        hidden = self.hidden or 2 * self.channels
+        shapes = parameters_v2.block_v2_shapes(self.channels, self.heads, hidden, bool(self.qkv_bias))
         return recipes.weights(self.recipe, self.hot(shapes))
 
     def merging(self) -> Any:

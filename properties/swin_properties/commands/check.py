@@ -32,14 +32,14 @@ from swin_properties.commands.words import (
 from swin_properties.judging.jobs import MOST, PairGone
 from swin_properties.judging.one_law import EFFORTS, SHRINK
 from swin_properties.judging.report import Report
-from swin_properties.judging.run import Request, Watcher, ask_laws, make_request
+from swin_properties.judging.run import Request, Watcher, ask_laws, choose_asked, make_request
 from swin_properties.judging.usual import check_case
 from swin_properties.laws.law import LAWS
 from swin_properties.reports import files, html, json, junit, known_failures, terminal
 from swin_properties.reports.progress import Progress
 
-LOGITS = "swin_transformer/oracle"
-"""The law of a network's logits."""
+WHOLE = ("swin_transformer/oracle", "swin_block/oracle")
+"""The laws of what a file computes as a whole."""
 
 FORMS = ("json", "junit", "html")
 """The options that name a file of a report."""
@@ -134,7 +134,10 @@ def prepare(args: argparse.Namespace) -> Work:
                 check_case(request.laws[0], runner.implementation, request.case)
                 stack.pop_all()
     words = terminal.describe_convention(runner.convention, runner.chosen)
-    told.load(len(request.laws), f"{runner.precision}{terminal.name_device(runner.device)}, {words}")
+    told.load(
+        len(choose_asked(request, runner)),
+        f"{runner.precision}{terminal.name_device(runner.device)}, {words}",
+    )
 
     def work(console: Console) -> int:
         try:
@@ -156,18 +159,18 @@ def prepare(args: argparse.Namespace) -> Work:
 
 
 def add_unoptimised(report: Report, request: Request) -> Report:
-    """Returns the report with the logits of an ONNX file, asked with the runtime's graph optimisation off.
+    """Returns the report with what an ONNX file gives, asked with the runtime's graph optimisation off.
 
     What an optimisation gets wrong differs from one version of a runtime to the next.
     """
-    asked = any(law.name == LOGITS for law in request.laws) and request.case is None
+    asked = [result.law for result in report.results if result.law in WHOLE and request.case is None]
     runtime = dict(request.options).get("runtime", RUNTIMES[0])
     if not asked or "optimisation" in dict(request.options) or runtime != RUNTIMES[0]:
         return report
     if not exports.is_onnx(request.implementation):
         return report
     options = (*request.options, ("optimisation", "off"))
-    again = replace(request, laws=(LAWS[LOGITS],), effort="quick", options=options, jobs=1)
+    again = replace(request, laws=(LAWS[asked[0]],), effort="quick", options=options, jobs=1)
     with closing(make_runner(again)) as runner:
         (result,) = ask_laws(again, runner, Watcher()).results
     return replace(report, unoptimised=result)

@@ -114,8 +114,10 @@ def find_convention(implementation: Implementation) -> tuple[Convention, str]:
     It tries the networks in `FEW`, until no convention is left.  Where one was rejected, it tries those of
     `SWEEP` too: a crash at some sizes looks like a rejection, and at others it shows what it is.
     """
+    shown = getattr(implementation.adapter, "mask_value", "")  # of an exported file
     if not any(implementation.offers(name) for name in NETWORKS):
-        return CANONICAL, "assumed"
+        found = convention_named(f"{CANONICAL.name},mask_value={shown}") if shown else CANONICAL
+        return found, "assumed" if found == CANONICAL else "assumed, but for the mask that the file has"
     seen = Identity()
     for answer in ask_networks(implementation, choose_networks(implementation), explain=False):
         seen = Identity([*seen.answers, answer])
@@ -125,7 +127,7 @@ def find_convention(implementation: Implementation) -> tuple[Convention, str]:
         rest = [network for network in SWEEP if network not in FEW]
         seen = Identity([*seen.answers, *ask_networks(implementation, rest, explain=False)])
     fits = seen.fits
-    if shown := getattr(implementation.adapter, "mask_value", ""):  # of an exported file
+    if shown:
         fits = [name for name in fits if f"{CONVENTIONS[name].mask_value:g}" == shown] or fits
     if not fits:
         combination = None if implementation.scope.network else find_combination(implementation)

@@ -166,10 +166,11 @@ def run_law(
 
 
 def limit_effort(effort: Effort, implementation: Implementation) -> Effort:
-    """Returns the effort for an implementation: of one large network few cases, as the oracle takes long."""
+    """Returns the effort for an implementation: of one that is large few cases, as the oracle takes long."""
     quick = EFFORTS["quick"]
     if implementation.scope.is_large:
-        return replace(effort, networks=quick.networks, full=min(effort.full, quick.full))
+        few = min(effort.full, quick.full)
+        return replace(effort, networks=quick.networks, grids=quick.grids, full=few)
     return effort
 
 
@@ -247,7 +248,7 @@ def choose_large(law: Law, effort: Effort, implementation: Implementation) -> li
     block is asked all for the parts inside it.
     """
     assert isinstance(law.cases, Drawn)
-    if implementation.scope.network:  # its sizes are what they are
+    if implementation.scope.has_one_size:  # its sizes are what they are
         return []
     if effort == EFFORTS["deep"]:
         return list(law.cases.large)
@@ -264,7 +265,7 @@ def choose_large(law: Law, effort: Effort, implementation: Implementation) -> li
 
 def choose_life_size(law: Law, effort: Effort, implementation: Implementation) -> list[Case]:
     """Returns the cases of a law in which all sizes are those of a real stage, or of a real network."""
-    if not law.life_size or effort == EFFORTS["quick"] or implementation.scope.network:
+    if not law.life_size or effort == EFFORTS["quick"] or implementation.scope.has_one_size:
         return []
     deep = effort == EFFORTS["deep"]
     if issubclass(law.kind, NetV2Case):

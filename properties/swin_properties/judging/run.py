@@ -34,6 +34,10 @@ MOST_JOBS = 64
 """The most processes that share the laws."""
 
 
+OF_EXPORTS = "swin_transformer/*,swin_block/*"
+"""What is asked of an exported file: it has one network, or one block, and none of its parts."""
+
+
 @dataclass(frozen=True)
 class Request:
     """What is asked: drawn cases, or the one ``case``.
@@ -116,7 +120,7 @@ def make_request(
     if effort not in EFFORTS:
         raise ValueError(f"an effort is one of {', '.join(EFFORTS)}, got {effort!r}: use one of them")
     if only is None and exports.is_export(implementation):
-        only = "swin_transformer/*"  # a file has one network, and none of its parts
+        only = OF_EXPORTS
     laws = tuple(choosing.choose_in_order(only))
     if case is not None and len(laws) != 1:
         raise ValueError(f"--case asks one law, --only chose {len(laws)}: name one law with --only")
@@ -294,9 +298,17 @@ def make_command(request: Request, runner: Runner, words: str) -> str:
     return request.make_command(runner.precision, "" if declared else runner.convention, words)
 
 
+def choose_asked(request: Request, runner: Runner) -> Sequence[Law]:
+    """Returns the laws of a request; of an exported file, where none were chosen, those of what it holds."""
+    if request.only != OF_EXPORTS:
+        return request.laws
+    holds = "swin_block" if runner.implementation.scope.block else "swin_transformer"
+    return [law for law in request.laws if law.name.startswith(f"{holds}/")]
+
+
 def ask_laws(request: Request, runner: Runner, watcher: Watcher) -> Report:
     """Asks every law of the request; those that are broken once more, alone, where there are processes."""
-    results = runner.ask_each(request.laws, watcher)
+    results = runner.ask_each(choose_asked(request, runner), watcher)
     if request.own_process and any(result.status == "broken" for result in results):
         watcher.begin("asking broken laws once more, each alone")
     results = runner.ask_again(results)

@@ -80,10 +80,11 @@ REDUCED: dict[type, dict[str, Callable[[Any], Case]]] = {
 def add_usual(result: LawResult, implementation: Implementation, again: Callable[[str], str]) -> LawResult:
     """Returns a broken law's result with the sizes that its smallest case needs, and a usual case.
 
-    ``again`` returns the command that asks the law on a case.
+    ``again`` returns the command that asks the law on a case.  Where an implementation has one size, there
+    is no other case to show.
     """
     found = result.counterexample
-    if found is None:
+    if found is None or implementation.scope.has_one_size:
         return result
     asker = _Asker(LAWS[result.law], implementation, monotonic() + SECONDS_OF_A_LAW)
     needed = describe_needs(asker, found.case)

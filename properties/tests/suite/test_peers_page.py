@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import swin_reference
-from studies.peers import page
+from studies.peers import page, tables
 from studies.peers.__main__ import PAGE, judge_in_environment
 from studies.peers.catalogue import PEERS, RESULTS, Peer, find
 from studies.peers.environment import find_error
@@ -59,7 +59,16 @@ def roll_too_far(x: Any, shift_size: Any) -> Any:
 
 
 def test_page_is_what_the_results_say() -> None:
-    assert PAGE.read_text("utf-8") == page.write_page(page.read_results(RESULTS))
+    results = page.read_results(RESULTS)
+    assert PAGE.read_text("utf-8") == page.write_page(results)
+    assert tables.PAGE.read_text("utf-8") == tables.write_page(results)
+    assert tables.write_summary(results) in tables.SUMMARY.read_text("utf-8")
+
+
+def test_each_known_failure_of_our_peers_fails() -> None:
+    asked = [one for one in tables.choose_peers(page.read_results(RESULTS)) if "laws" in one]
+    assert {one["effort"] for one in asked} == {"default"}
+    assert [(one["name"], one["stale"]) for one in asked if one["stale"]] == []
 
 
 def test_numbers_are_those_of_the_laws() -> None:
@@ -133,4 +142,5 @@ def test_what_was_not_judged_says_why(tmp_path: Path) -> None:
     assert page.read_results(tmp_path)[0]["absent"] == "not tried"
     assert find_error("x\nAttributeError: no y\n") == "AttributeError: no y"
     assert json.dumps(replace_path({"a": ["at /mine"]}, "/mine")) == '{"a": ["at PATH"]}'
-    assert make_question(find("timm")).effort == "quick"
+    assert make_question(find("timm")).effort == "default"
+    assert make_question(find("monai")).effort == "quick"

@@ -46,6 +46,7 @@ STATED = [
         "network": "patch=2x2,window=2x2,depths=2x1,heads=1x2,embed_dim=4,hidden=12,classes=9",
         "image_sizes": [8],
     },
+    {"block": "grid=6x4,window=3x2,shift=1x1,heads=2,head_dim=3,hidden=7"},
     {"own_weights": True},
     {"no_pretrained_window": True},
 ]

@@ -1,4 +1,4 @@
-"""An exported file as an implementation: one network, with weights that can be replaced or with its own."""
+"""Opens an exported file: one network or one block, with weights of the laws or with its own."""
 
 from __future__ import annotations
 
@@ -13,126 +13,40 @@ from swin_reference.config import SwinConfig
 from swin_reference.config_v2 import SwinV2Config
 from swin_reference.outside import parse_integers
 from swin_reference.sizes import pair
-from swin_weights import flatten, unflatten
 from swin_weights.recognise import tell_windows
 
-from swin_properties.adapters.answers import Declined
-from swin_properties.adapters.digests import digest
-from swin_properties.adapters.exports import ONNX, onnx_file, torch_file
+from swin_properties.adapters.exports import ONNX, block, onnx_file, torch_file
+from swin_properties.adapters.exports.exported import (
+    Exported,
+    ExportedBlock,
+    ExportedNetwork,
+    Run,
+    find_mask_value,
+    write_words,
+)
 from swin_properties.adapters.exports.maps import record_maps
-from swin_properties.adapters.exports.recover import NotRecovered, Recovered, recover
-from swin_properties.adapters.scope import BATCHES
-from swin_properties.cases.case import write_value
-
-Run = Callable[[Any], Any]
-"""From images to logits."""
+from swin_properties.adapters.exports.recover import (
+    NotRecovered,
+    Recovered,
+    begins_as_block,
+    recover,
+    recover_block,
+)
 
 WRITABLE = "the laws write weights of their own into it"
 """The note on a file into which other weights can be written."""
 
 
-class Exported:
-    """The network of an exported file, as `Implementation` takes one.
+QUANTISED = "the file is quantised to 8 bits: rho is a measure, no verdict"
+"""The note on a quantised file."""
 
-    ``own_weights`` are those that came with the file, nested, where no others can be written into it; else
-    None.  ``notes`` say what was read, ``faults`` what is wrong in the file whatever it computes.
-    """
+NOT_UNDERSTOOD = (KeyError, IndexError, TypeError, ValueError, NotImplementedError, RuntimeError)
+"""What reading a graph raises that is not that of a Swin."""
 
-    def __init__(
-        self,
-        precision: str,
-        sizes: Mapping[str, Any],
-        input_shape: tuple[int | None, ...],
-        run: Run,
-        write: Callable[[Mapping[str, Any]], Run] | None,
-        weights: Mapping[str, Any],
-        notes: list[str],
-        faults: list[str],
-        quantised: bool = False,
-    ) -> None:
-        """``input_shape`` has None where the file says that a side may be any.
 
-        ``write`` returns the network with other weights.
-        """
-        self.precision = precision
-        self.batch = input_shape[0]
-        self.run, self.write = run, write
-        self.weights = dict(weights)
-        self.own_weights = None if write else unflatten(self.weights)
-        self.notes, self.faults, self.quantised = notes, faults, quantised
-        self.scope = {
-            "network": ",".join(f"{word}={write_value(value)}" for word, value in sizes.items()),
-            "image_sizes": choose_images(input_shape[2:], sizes),
-            "no_qk_scale": True,
-        } | ({"own_weights": True} if write is None else {})
-        self._written: tuple[Any, Run] | None = None
-
-    def fresh(self) -> None:
-        """Forgets the weights that were written last."""
-        self._written = None
-
-    def swin_transformer(self, images: Any, params: Any, config: SwinConfig) -> Any:
-        """Classifies images, (B, 3, H, W) -> (B, classes), in the batches that the file takes."""
-        run = self._load(flatten(params))
-        images = np.ascontiguousarray(images, self.precision if self.half_input else np.float32)
-        return np.concatenate([self._run(run, part) for part in self._split(images)]).astype(np.float32)
-
-    absent: tuple[str, ...] = ()
-    """The callables of the contract that the file does not compute: an exporter computed them before."""
-
-    mask_value = ""
-    """What hides a token, ``-100`` or ``-inf``, where the file shows it."""
-
-    half_input = False
-    """Whether the file takes images in half precision."""
-
-    watch: Callable[[Any], dict[str, Any]] | None = None
-    """From images to the maps of the blocks and the logits, where the file can be given further outputs."""
-
-    own: Mapping[str, Any] = {}
-    """The weights that were recovered from the file, not read from a checkpoint."""
-
-    tells_weights = False
-    """Whether `record` returns them: where no checkpoint was given."""
-
-    def record(self, images: Any, _: Mapping[str, Any]) -> dict[str, Any]:
-        """Returns the maps of the blocks on images, as `locate` compares them, and tells the file's weights.
-
-        ``weight.`` and a name is a weight that was recovered from the file, ``digest.`` its digest.
-
-        Errors: ``ValueError`` in one sentence where the maps are not found.
-        """
-        assert self.watch is not None
-        maps = self.watch(images)
-        if self.tells_weights:
-            maps |= {f"weight.{name}": x for name, x in self.own.items()}
-        return maps | {f"digest.{name}": digest(x) for name, x in self.own.items()}
-
-    def _load(self, params: Mapping[str, Any]) -> Run:
-        if self.write is None:
-            same = params.keys() == self.weights.keys()
-            if not same or not all(np.array_equal(params[name], x) for name, x in self.weights.items()):
-                raise Declined("other weights cannot be written into the file")
-            return self.run
-        if self._written is None or not all(
-            np.array_equal(x, self._written[0][name]) for name, x in params.items()
-        ):
-            self._written = {name: np.array(x) for name, x in params.items()}, self.write(params)
-        return self._written[1]
-
-    def _split(self, images: Any) -> list[Any]:
-        if self.batch is not None:
-            return np.array_split(images, range(self.batch, len(images), self.batch))
-        if len(images) > sum(BATCHES):
-            return np.array_split(images, np.cumsum(BATCHES))
-        return [images]
-
-    def _run(self, run: Run, images: Any) -> Any:
-        """Runs one batch; one that is too small for the file is filled with its own images again."""
-        count = len(images)
-        if self.batch is not None and count < self.batch:
-            images = np.resize(images, (self.batch, *images.shape[1:]))
-        return run(images)[:count]
+def describe_network(sizes: Mapping[str, Any], sides: tuple[int | None, ...]) -> dict[str, Any]:
+    """Returns the scope of one network, by the fields of its `NetCase` and the sides of its images."""
+    return {"network": write_words(sizes), "image_sizes": choose_images(sides, sizes)}
 
 
 def choose_images(sides: tuple[int | None, ...], sizes: Mapping[str, Any]) -> list[tuple[int, int]]:
@@ -168,25 +82,29 @@ def open_export(
     Errors: ``ValueError`` in one sentence for a file that does not read, is no Swin, or gives no weights.
     """
     if path.endswith(ONNX):
-        return _open_onnx(path, checkpoint, runtime, provider, optimisation != "off")
+        return _open_onnx(path, checkpoint, image_size, runtime, provider, optimisation != "off")
     return _open_torch(path, checkpoint, image_size)
 
 
-def _open_onnx(path: str, checkpoint: str, runtime: str, provider: str, optimise: bool) -> Exported:
+def _open_onnx(
+    path: str, checkpoint: str, image_size: str, runtime: str, provider: str, optimise: bool
+) -> Exported:
     model = onnx_file.read_model(path)
     name = Path(path).name
     start = partial(onnx_file.make_session, name=name, runtime=runtime, provider=provider, optimise=optimise)
     run = _make_run(start, model)
     graph = onnx_file.Graph(model)
+    if begins_as_block(graph):
+        return _open_onnx_block(graph, name, checkpoint, image_size, start)
     shape = onnx_file.find_input_shape(model, name)
     precision = onnx_file.find_precision(graph)
-    quantised = any(node.op_type in onnx_file.QUANTISED for node in graph.nodes)
+    quantised = onnx_file.is_quantised(graph)
     found, reason = None, ""
     try:
         found = recover(graph)
     except NotRecovered as why:
         reason = str(why)
-    except (KeyError, IndexError, TypeError, ValueError, NotImplementedError, RuntimeError) as why:
+    except NOT_UNDERSTOOD as why:
         reason = f"its graph is not understood, {type(why).__name__}: {why}"
     given = _load_checkpoint(checkpoint, shape, found) if checkpoint else None
     if found is None and given is None:
@@ -216,15 +134,105 @@ def _open_onnx(path: str, checkpoint: str, runtime: str, provider: str, optimise
             write = _make_writer(found, start)
             notes.append(WRITABLE)
     if quantised:
-        notes.append("the file is quantised to 8 bits: rho is a measure, no verdict")
-    exported = Exported(precision, sizes, shape, run, write, weights, notes, faults, quantised)
-    exported.mask_value = (found.mask_value if found else "") or onnx_file.find_mask_value(graph)
+        notes.append(QUANTISED)
+    scope = describe_network(sizes, shape[2:])
+    exported = ExportedNetwork(precision, scope, shape[0], run, write, weights, notes, faults, quantised)
+    exported.mask_value = (found.mask_value if found else "") or find_mask_value(graph.list_stored())
     if found is not None and found.folded:
         exported.absent = ("relative_position_index",)
-    exported.half_input = model.graph.input[0].type.tensor_type.elem_type == 10
+    exported.half_input = onnx_file.takes_half(model)
     exported.own, exported.tells_weights = found.weights if found else {}, not checkpoint
     exported.watch = partial(record_maps, path, weights, sizes["depths"], start)
     return exported
+
+
+def _open_onnx_block(
+    graph: onnx_file.Graph, name: str, checkpoint: str, image_size: str, start: Callable[[Any], Any]
+) -> Exported:
+    """Returns the adapter of a file with one block."""
+    if checkpoint:
+        raise _refuse_checkpoint(checkpoint, name)
+    try:
+        found = recover_block(graph)
+    except NotRecovered as why:
+        raise ValueError(
+            f"the weights of a block are recovered from an ONNX file, those of {name} are not: {why}"
+        ) from None
+    except NOT_UNDERSTOOD as why:
+        raise ValueError(
+            f"the graph of an exported block is read, that of {name} is not understood: "
+            f"{type(why).__name__}: {why}"
+        ) from None
+    shape = onnx_file.find_shape(graph.model)
+    precision, quantised = onnx_file.find_precision(graph), onnx_file.is_quantised(graph)
+    run = _make_run(start, graph.model)  # before the weights get new places
+    write = None
+    if not quantised and not found.faults:
+        write = _make_writer(found, start)
+    sizes = block.describe_block(found.weights, found.sizes["window"], found.sizes["heads"])
+    sizes |= {"grid": block.choose_grid(shape, sizes, image_size, name)}
+    half = onnx_file.takes_half(graph.model)
+    exported = _make_block(precision, half, sizes, shape, run, write, found.weights, quantised)
+    exported.faults += found.faults
+    exported.mask_value = found.mask_value or find_mask_value(graph.list_stored())
+    if found.folded:
+        exported.absent = ("relative_position_index",)
+    return exported
+
+
+def _open_torch_block(file: torch_file.TorchFile, name: str, checkpoint: str, image_size: str) -> Exported:
+    """Returns the adapter of a .pt2 file with one block."""
+    if checkpoint:
+        raise _refuse_checkpoint(checkpoint, name)
+    if not name.endswith(".pt2"):
+        raise ValueError(
+            f"a TorchScript file does not say what it takes, {name} holds one block: export it to .pt2 or "
+            "ONNX"
+        )
+    names = block.name_weights(file.weights)
+    if odd := sorted((names.keys() ^ block.NAMES) - block.MAY_BE_MISSING):
+        raise ValueError(
+            f"a block of Swin V1 has the weights of the contract, {name} differs in {', '.join(odd[:3])}"
+        )
+    weights = {official: file.weights[own] for official, own in names.items()}
+    sizes = block.read_sizes(weights, file.weights.get("attn.relative_position_index"), name)
+
+    def write(new: Mapping[str, Any]) -> Run:
+        return file.write({names[official]: x for official, x in new.items()})
+
+    sizes |= {"grid": block.choose_grid(file.shape, sizes, image_size, name)}
+    half = file.precision == "float16"
+    exported = _make_block(file.precision, half, sizes, file.shape, file.run, write, weights)
+    exported.mask_value = find_mask_value(file.buffers)
+    return exported
+
+
+def _make_block(
+    precision: str,
+    half: bool,
+    sizes: Mapping[str, Any],
+    shape: tuple[int | None, ...],
+    run: Run,
+    write: Callable[[Mapping[str, Any]], Run] | None,
+    weights: Mapping[str, Any],
+    quantised: bool = False,
+) -> ExportedBlock:
+    """Returns the adapter of one block; ``sizes`` lack its shift, which is found here."""
+    whole = {**sizes, "shift": block.find_shift(run, weights, sizes, shape, half)}
+    notes = [block.tell_sizes(whole), f"{len(weights)} weights recovered from the file"]
+    notes += describe_weights(weights, precision) + [WRITABLE] * (write is not None)
+    notes += [QUANTISED] * quantised
+    scope = {"block": write_words(whole)}
+    made = ExportedBlock(shape, precision, scope, shape[0], run, write, weights, notes, [], quantised)
+    made.half_input = half
+    return made
+
+
+def _refuse_checkpoint(checkpoint: str, name: str) -> ValueError:
+    return ValueError(
+        f"a checkpoint is one of a whole network, {name} holds one block with weights of its own: leave "
+        f"--checkpoint {checkpoint} out"
+    )
 
 
 def _make_run(start: Callable[[Any], Any], model: Any) -> Run:
@@ -242,6 +250,8 @@ def _open_torch(path: str, checkpoint: str, image_size: str) -> Exported:
     file = torch_file.open_torch(path)
     shape, precision = file.shape, file.precision
     name = Path(path).name
+    if block.is_state_of_block(file.weights):
+        return _open_torch_block(file, name, checkpoint, image_size)
     if image_size:
         sides = parse_integers("--image-size", image_size)
         shape = (*shape[:2], sides[0], sides[-1])
@@ -283,7 +293,8 @@ def _open_torch(path: str, checkpoint: str, image_size: str) -> Exported:
 
         notes.append(WRITABLE)
     sizes = describe_sizes(known.config, known.weights)
-    exported = Exported(precision, sizes, shape, file.run, write, weights, notes, faults)
+    scope = describe_network(sizes, shape[2:])
+    exported = ExportedNetwork(precision, scope, shape[0], file.run, write, weights, notes, faults)
     exported.half_input = precision == "float16"
     return exported
 

@@ -124,7 +124,7 @@ def record_maps(
     model = onnx_file.read_model(path)
     maps = find_maps(Graph(model), weights, depths, name)
     batch = onnx_file.find_input_shape(model, name)[0] or len(images)
-    half = model.graph.input[0].type.tensor_type.elem_type == onnx_file.import_onnx().TensorProto.FLOAT16
+    half = onnx_file.takes_half(model)
     given = np.resize(images, (batch, *images.shape[1:])).astype(np.float16 if half else np.float32)
 
     def run() -> list[Any]:

@@ -146,6 +146,12 @@ class Graph:
         self.values[name] = found
         return found
 
+    def list_stored(self) -> list[Any]:
+        """Returns the arrays that the file holds, and those that no input changes and no node computes."""
+        stored = [self.onnx.numpy_helper.to_array(tensor) for tensor in self.initializers.values()]
+        made = (node for node in self.nodes if node.op_type in ("Constant", "ConstantOfShape"))
+        return stored + [self.value(node.output[0]) for node in made if node.output[0] in self.constants]
+
     def behind(self, name: str) -> Iterator[Any]:
         """Yields the nodes from which a value is computed, the nearest first."""
         seen, row = {name}, [name]
@@ -160,19 +166,9 @@ class Graph:
                     row.append(one)
 
 
-def find_mask_value(graph: Graph) -> str:
-    """Returns what hides a token, ``-100`` or ``-inf``, where a graph has one of them; else nothing."""
-    stored = [graph.onnx.numpy_helper.to_array(tensor) for tensor in graph.initializers.values()]
-    stored += [
-        graph.value(node.output[0])
-        for node in graph.nodes
-        if node.op_type in ("Constant", "ConstantOfShape") and node.output[0] in graph.constants
-    ]
-    lowest = {
-        float(x.min()) for x in stored if x.dtype.kind == "f" and x.size and set(np.unique(x)[1:]) <= {0}
-    }
-    found = [word for word, value in (("-100", -100.0), ("-inf", -np.inf)) if value in lowest]
-    return found[0] if len(found) == 1 else ""
+def is_quantised(graph: Graph) -> bool:
+    """Tells whether a graph has operators that only quantised models have."""
+    return any(node.op_type in QUANTISED for node in graph.nodes)
 
 
 def find_input_shape(model: Any, name: str) -> tuple[int | None, ...]:
@@ -180,15 +176,30 @@ def find_input_shape(model: Any, name: str) -> tuple[int | None, ...]:
 
     Errors: ``ValueError`` for a model that takes something else.
     """
-    weights = {tensor.name for tensor in model.graph.initializer}
-    inputs = [one for one in model.graph.input if one.name not in weights]
-    shape = tuple(side.dim_value or None for side in inputs[0].type.tensor_type.shape.dim) if inputs else ()
+    inputs = list_inputs(model)
+    shape = find_shape(model) if inputs else ()
     if len(inputs) != 1 or len(shape) != 4:
         raise ValueError(
             f"an exported classifier takes images (B, 3, H, W), {name} takes {len(inputs)} inputs, the first "
             f"of {len(shape)} axes: export the whole network"
         )
     return shape
+
+
+def list_inputs(model: Any) -> list[Any]:
+    """Returns what a model is given, but for its weights, which some files list beside it."""
+    weights = {tensor.name for tensor in model.graph.initializer}
+    return [one for one in model.graph.input if one.name not in weights]
+
+
+def takes_half(model: Any) -> bool:
+    """Tells whether a model is given numbers in half precision."""
+    return bool(model.graph.input[0].type.tensor_type.elem_type == import_onnx().TensorProto.FLOAT16)
+
+
+def find_shape(model: Any) -> tuple[int | None, ...]:
+    """Returns the shape of what a model is given first, None for a side that may be any."""
+    return tuple(side.dim_value or None for side in list_inputs(model)[0].type.tensor_type.shape.dim)
 
 
 def find_precision(graph: Graph) -> str:

@@ -156,6 +156,20 @@ def recover(graph: Graph) -> Recovered:
     return _Reader(graph, steps).read()
 
 
+def begins_as_block(graph: Graph) -> bool:
+    """Tells whether the first weights of a graph with an attention are those of a norm, as a block's are."""
+    steps = list_steps(graph)
+    return bool(steps) and steps[0].kind == "norm" and any(step.kind == "softmax" for step in steps)
+
+
+def recover_block(graph: Graph) -> Recovered:
+    """Returns the weights of a graph of one block; its ``sizes`` are the window and the heads.
+
+    Errors: `NotRecovered` that names the initializers in question.
+    """
+    return _Reader(graph, list_steps(graph)).read_block()
+
+
 def list_steps(graph: Graph) -> list[Step]:
     """Returns the uses of weights in the order of the graph."""
     steps = (_read_step(graph, node) for node in graph.nodes)
@@ -241,6 +255,19 @@ class _Reader:
             raise NotRecovered(f"after the head comes {self.steps[self.at].label}")
         self._describe()
         return self.found
+
+    def read_block(self) -> Recovered:
+        found, alone = self.found, "block."
+        self._read_block(alone[:-1], 0, 0)
+        if self.at < len(self.steps):
+            raise NotRecovered(
+                f"behind its MLP comes {self.steps[self.at].label}: export one block alone, or the whole "
+                "network"
+            )
+        found.weights = {name.removeprefix(alone): x for name, x in found.weights.items()}
+        found.places = {name.removeprefix(alone): place for name, place in found.places.items()}
+        found.sizes = {"window": self.window, "heads": self.heads[0]}
+        return found
 
     def _kind(self, at: int) -> str:
         return self.steps[at].kind if at < len(self.steps) else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,8 @@ class TorchFile:
     """A file of torch: how it runs, the shape (B, 3, H, W) that it takes, and its weights by their own names.
 
     Of ``shape`` None is a side that may be any, or of which the file says nothing.  ``write`` puts other
-    weights in place, by the file's names, and returns what runs them.
+    weights in place, by the file's names, and returns what runs them.  ``buffers`` are the other numbers that
+    the file holds, such as masks.
     """
 
     run: Callable[[Any], Any]
@@ -45,6 +46,7 @@ class TorchFile:
     weights: Mapping[str, Any]
     write: Callable[[Mapping[str, Any]], Callable[[Any], Any]]
     precision: str
+    buffers: Sequence[Any] = ()
 
 
 def open_torch(path: str) -> TorchFile:
@@ -95,7 +97,8 @@ def open_torch(path: str) -> TorchFile:
         for one, x in held.items()
         if x.is_floating_point() or "index" in one
     }
-    return TorchFile(run, shape, weights, write, precision)
+    others = [x.detach().numpy() for x in module.buffers() if x.is_floating_point()]
+    return TorchFile(run, shape, weights, write, precision, others)
 
 
 def strip(name: str, names: Mapping[str, Any]) -> str:
