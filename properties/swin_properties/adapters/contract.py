@@ -256,7 +256,8 @@ SCOPE = {
     "shift": '`"half"`: a shift is 0 or floor(M / 2), on both axes',
     "own_shift": "a block sets its shift to 0 itself, where the convention does so in a stage",
     "image_sizes": "a list: the sizes of the images that networks take",
-    "network": "a text such as `depths=2x2,heads=2x4`: the sizes of the only network, words of a case",
+    "network": "a text such as `depths=2x2,heads=2x4`: the sizes of the only network, words of a case; "
+    "`bias_width` makes it a Swin V2",
     "block": "a text such as `grid=8x8,window=4x4,shift=2x2`: the sizes of the only block, words of a case",
     "own_weights": "the network, or the block, has the weights in the attribute `own_weights`, and no others",
     "no_qk_scale": "no `qk_scale` is taken, neither as an argument nor in a configuration",

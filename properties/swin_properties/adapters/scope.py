@@ -15,6 +15,7 @@ from swin_reference.sizes import pair, round_up
 from swin_properties.adapters.arguments import label_arguments
 from swin_properties.adapters.contract import SCOPE, list_parameters
 from swin_properties.cases.case import Case, GridCase, NetCase
+from swin_properties.cases.case_v2 import NetV2Case
 from swin_properties.cases.strategies import smallest_map
 
 Pair = tuple[int, int]
@@ -60,7 +61,7 @@ class Scope:
             "qk_scale": self.no_qk_scale,
             "config.qk_scale": self.no_qk_scale,
             "pretrained_window_size": self.no_pretrained_window,
-            "config.pretrained_window_sizes": self.no_pretrained_window,
+            "config.pretrained_window_sizes": self.no_pretrained_window or bool(self.network),
             "config.absolute_position_embedding": self.no_position_embedding or bool(self.network),
             "params.qkv.bias": self.qkv_bias == "never",
             "kept": bool(self.block),
@@ -135,17 +136,24 @@ class Scope:
     @property
     def only_network(self) -> NetCase:
         """The case that has the sizes of the one network."""
-        return NetCase.parse(self.network.replace(",", " "))
+        return _parse_network(self.network)
 
     @property
     def only_block(self) -> GridCase:
         """The case that has the sizes of the one block."""
-        return GridCase.parse(self.block.replace(",", " "))
+        return _parse_block(self.block)
 
     @property
     def has_one_size(self) -> bool:
         """Whether the sizes of cases are given: those of one network, or of one block."""
         return bool(self.network or self.block)
+
+    @property
+    def whole(self) -> str:
+        """The callable of the one block, or of the one network."""
+        if self.block:
+            return "swin_block"
+        return "swin_v2_transformer" if isinstance(self.only_network, NetV2Case) else "swin_transformer"
 
     @property
     def is_large(self) -> bool:
@@ -298,9 +306,9 @@ def _read(word: str, value: Any) -> Any:
             )
         return sizes
     if word in ("network", "block"):
-        kind = NetCase if word == "network" else GridCase
         try:
-            kind.parse(str(value).replace(",", " "))
+            parse = _parse_network if word == "network" else _parse_block
+            parse(str(value))
         except ValueError as error:
             raise ValueError(f"{word} of a scope has words of a case, got {value!r}: {error}") from None
         return str(value)
@@ -310,6 +318,16 @@ def _read(word: str, value: Any) -> Any:
             f"{word} of a scope is {' or '.join(map(repr, allowed))}, got {value!r}: use one of these"
         )
     return value
+
+
+def _parse_network(text: str) -> NetCase:
+    """Returns the case of a network; one that has the width of the position bias's MLP is a Swin V2."""
+    kind = NetV2Case if "bias_width=" in text else NetCase
+    return kind.parse(text.replace(",", " "))
+
+
+def _parse_block(text: str) -> GridCase:
+    return GridCase.parse(text.replace(",", " "))
 
 
 def keep_shift(shift: Pair, grid: Sequence[int], window: Pair, convention: Convention) -> Pair:

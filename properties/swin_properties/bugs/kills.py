@@ -161,11 +161,11 @@ def catches_in_one(report: Report, implementation: Implementation) -> str:
     the laws' own: its grids stay.
     """
     scope = implementation.scope
-    thing, component = ("block", "swin_block") if scope.block else ("network", "swin_transformer")
-    law = LAWS[f"{component}/oracle"]
+    thing = "block" if scope.block else "network"
+    law = LAWS[f"{scope.whole}/oracle"]
     if report.exit_code or not any(result.law == law.name for result in report.of("holds")):
         return ""
-    kind: type[GridCase] | type[NetCase] = GridCase if scope.block else NetCase
+    kind: Any = law.kind
     images = max(1, len(scope.image_sizes))
     drawn = [kind(seed=len(BATCHES) * number) for number in range(images)] + [kind(recipe="peaked")]
     large = scope.is_large if scope.block else scope.only_network.config.count > SMALL_NETWORK
@@ -174,7 +174,7 @@ def catches_in_one(report: Report, implementation: Implementation) -> str:
     precision = implementation.precision
     known = [residuals(law, case, precision) for case in cases]
     without = set(getattr(implementation.adapter, "absent", ()))
-    reach = [bug for bug in GALLERY.values() if component in touched(bug.name)]
+    reach = [bug for bug in GALLERY.values() if scope.whole in touched(bug.name)]
     possible = [bug for bug in reach if not without & touched(bug.name)]
 
     def is_caught(bug: Bug) -> bool:
@@ -205,7 +205,7 @@ def make_canonical(case: Any) -> Any:
     return replace(case, convention="canonical") if hasattr(case, "convention") else case
 
 
-def reduce_case(case: Any) -> Any:
+def reduce_case(case: GridCase | NetCase) -> GridCase | NetCase:
     """Returns a case with the same grids, windows, depths and heads, and few channels.
 
     >>> print(reduce_case(NetCase(embed_dim=96, heads=(3, 6), depths=(2, 2), hidden=384, classes=1000)))

@@ -38,7 +38,7 @@ from swin_properties.laws.law import LAWS
 from swin_properties.reports import files, html, json, junit, known_failures, terminal
 from swin_properties.reports.progress import Progress
 
-WHOLE = ("swin_transformer/oracle", "swin_block/oracle")
+WHOLE = ("swin_transformer/oracle", "swin_v2_transformer/oracle", "swin_block/oracle")
 """The laws of what a file computes as a whole."""
 
 FORMS = ("json", "junit", "html")

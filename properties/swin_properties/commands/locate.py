@@ -191,10 +191,11 @@ def locate_export(args: argparse.Namespace, options: dict[str, str]) -> location
     found = load(found) if isinstance(found, str) else found
     found, precision = set_precision(set_device(found, args.device, name), args.dtype, name)
     only = read_scope(found.scope)
-    if only.block:
+    if only.whole != "swin_transformer":
         raise ValueError(
-            f"locate compares the blocks of a whole network, {name} holds one block: judge it by "
-            "swin-oracle check"
+            f"locate finds the blocks of a whole Swin V1 in an ONNX file, {name} holds "
+            f"{'one block' if only.block else 'a Swin V2'}: judge it by swin-oracle check, or give the "
+            "nn.Module"
         )
     fields = load_fields(args.config) if args.config else {}
     said = fields.get("image_size") if args.image_size is None else args.image_size

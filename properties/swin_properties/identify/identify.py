@@ -128,7 +128,7 @@ def find_convention(implementation: Implementation) -> tuple[Convention, str]:
         seen = Identity([*seen.answers, *ask_networks(implementation, rest, explain=False)])
     fits = seen.fits
     if shown:
-        fits = [name for name in fits if f"{CONVENTIONS[name].mask_value:g}" == shown] or fits
+        fits = [name for name in fits if f"{convention_named(name).mask_value:g}" == shown] or fits
     if not fits:
         combination = None if implementation.scope.network else find_combination(implementation)
         if combination is None:

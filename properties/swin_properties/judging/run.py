@@ -34,7 +34,7 @@ MOST_JOBS = 64
 """The most processes that share the laws."""
 
 
-OF_EXPORTS = "swin_transformer/*,swin_block/*"
+OF_EXPORTS = "swin_transformer/*,swin_v2_transformer/*,swin_block/*"
 """What is asked of an exported file: it has one network, or one block, and none of its parts."""
 
 
@@ -302,7 +302,7 @@ def choose_asked(request: Request, runner: Runner) -> Sequence[Law]:
     """Returns the laws of a request; of an exported file, where none were chosen, those of what it holds."""
     if request.only != OF_EXPORTS:
         return request.laws
-    holds = "swin_block" if runner.implementation.scope.block else "swin_transformer"
+    holds = runner.implementation.scope.whole
     return [law for law in request.laws if law.name.startswith(f"{holds}/")]
 
 

@@ -15,10 +15,8 @@ import numpy as np
 import pytest
 import swin_weights
 from swin_properties.adapters.exports import onnx_file
-from swin_properties.adapters.exports.implementation import describe_sizes
 from swin_properties.commands.cli import main
 from swin_reference.config import SwinConfig
-from swin_reference.config_v2 import SwinV2Config
 from swin_reference.parameters import hot_parameters, parameter_shapes
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
@@ -358,8 +356,6 @@ def test_files_of_torch_and_options_of_files_are_refused_in_one_sentence(capsys:
     assert "model.pt2 is a file of torch: give the nn.Module" in capsys.readouterr().err
     assert main(["locate", "swin_torch", "--image", PHOTO, "--in-process", "--optimisation", "off"]) == 2
     assert "--optimisation is of an exported file, swin_torch is none" in capsys.readouterr().err
-    with pytest.raises(ValueError, match=r"judged as a Swin V1, its weights are of Swin V2"):
-        describe_sizes(SwinV2Config(), {})
 
 
 def test_a_field_that_a_file_does_not_show_is_said(locate: Locate, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from swin_reference.config import SwinConfig
+from swin_reference.config_v2 import SwinV2Config
 from swin_weights import flatten, unflatten
 
 from swin_properties.adapters.answers import Declined
@@ -122,6 +123,14 @@ class ExportedNetwork(Exported):
     """The network of an exported file."""
 
     def swin_transformer(self, images: Any, params: Any, config: SwinConfig) -> Any:
+        """Classifies images, (B, 3, H, W) -> (B, classes)."""
+        return self.compute(images, params)
+
+
+class ExportedNetworkV2(Exported):
+    """The network of an exported file, a Swin V2."""
+
+    def swin_v2_transformer(self, images: Any, params: Any, config: SwinV2Config) -> Any:
         """Classifies images, (B, 3, H, W) -> (B, classes)."""
         return self.compute(images, params)
 

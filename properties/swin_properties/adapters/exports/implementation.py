@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from math import isqrt
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from swin_properties.adapters.exports.exported import (
     Exported,
     ExportedBlock,
     ExportedNetwork,
+    ExportedNetworkV2,
     Run,
     find_mask_value,
     write_words,
@@ -106,7 +108,8 @@ def _open_onnx(
         reason = str(why)
     except NOT_UNDERSTOOD as why:
         reason = f"its graph is not understood, {type(why).__name__}: {why}"
-    given = _load_checkpoint(checkpoint, shape, found) if checkpoint else None
+    tokens = partial(onnx_file.find_tokens, model, start)
+    given = _load_checkpoint(checkpoint, shape, found, tokens) if checkpoint else None
     if found is None and given is None:
         raise ValueError(
             f"the weights of a Swin are recovered from an ONNX file, those of {name} are not: {reason}: "
@@ -136,7 +139,8 @@ def _open_onnx(
     if quantised:
         notes.append(QUANTISED)
     scope = describe_network(sizes, shape[2:])
-    exported = ExportedNetwork(precision, scope, shape[0], run, write, weights, notes, faults, quantised)
+    kind = ExportedNetworkV2 if "bias_width" in sizes else ExportedNetwork
+    exported = kind(precision, scope, shape[0], run, write, weights, notes, faults, quantised)
     exported.mask_value = (found.mask_value if found else "") or find_mask_value(graph.list_stored())
     if found is not None and found.folded:
         exported.absent = ("relative_position_index",)
@@ -255,11 +259,14 @@ def _open_torch(path: str, checkpoint: str, image_size: str) -> Exported:
     if image_size:
         sides = parse_integers("--image-size", image_size)
         shape = (*shape[:2], sides[0], sides[-1])
-    held = swin_weights.load(checkpoint, **_image_size(shape)) if checkpoint else None
+    said = _image_size(shape)
+    if any(one.endswith("logit_scale") for one in file.weights):  # a Swin V2, whose weights tell no window
+        said |= _window_size(file.tokens)
+    held = swin_weights.load(checkpoint, **said) if checkpoint else None
     reason = ""
     found = None
     try:
-        found = swin_weights.understand(file.weights, name, **_image_size(shape))
+        found = swin_weights.understand(file.weights, name, **said)
     except ValueError as why:
         reason = str(why)
     if found is None and held is None:
@@ -294,8 +301,10 @@ def _open_torch(path: str, checkpoint: str, image_size: str) -> Exported:
         notes.append(WRITABLE)
     sizes = describe_sizes(known.config, known.weights)
     scope = describe_network(sizes, shape[2:])
-    exported = ExportedNetwork(precision, scope, shape[0], file.run, write, weights, notes, faults)
+    kind = ExportedNetworkV2 if "bias_width" in sizes else ExportedNetwork
+    exported = kind(precision, scope, shape[0], file.run, write, weights, notes, faults)
     exported.half_input = precision == "float16"
+    exported.mask_value = find_mask_value(file.buffers)
     return exported
 
 
@@ -304,29 +313,40 @@ def _image_size(shape: tuple[int | None, ...]) -> dict[str, Any]:
     return {"image_size": (height, width)} if height and width else {}
 
 
-def _load_checkpoint(path: str, shape: tuple[int | None, ...], found: Recovered | None) -> Any:
+def _window_size(tokens: int | None) -> dict[str, Any]:
+    """Returns the window that has so many tokens, if a square one has."""
+    side = isqrt(tokens or 0)
+    return {"window_size": side} if side and side * side == tokens else {}
+
+
+def _load_checkpoint(
+    path: str, shape: tuple[int | None, ...], found: Recovered | None, find_tokens: Callable[[], int | None]
+) -> Any:
     known = _image_size(shape)
     if found is not None:
-        known["window_size"] = found.sizes["window"]
-    return swin_weights.load(path, **known)
+        return swin_weights.load(path, **known, window_size=found.sizes["window"])
+    try:
+        return swin_weights.load(path, **known)
+    except ValueError:  # perhaps a Swin V2, whose weights tell no window
+        return swin_weights.load(path, **known, **_window_size(find_tokens()))
 
 
 def describe_sizes(config: SwinConfig, weights: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the fields of `NetCase` for a configuration.
 
-    Errors: ``ValueError`` for a Swin V2, and for windows that differ from stage to stage.
+    Errors: ``ValueError`` for windows that differ from stage to stage.
     """
-    if isinstance(config, SwinV2Config):
-        raise ValueError(
-            "an exported file is judged as a Swin V1, its weights are of Swin V2: write an adapter with the "
-            "callables of V2"
-        )
     if len(set(config.windows)) > 1:
         raise ValueError(
             "a network that is judged without an adapter has one window for all stages, this one has "
             f"{tell_windows(config.windows)}: write an adapter"
         )
-    return {
+    of_v2: dict[str, Any] = {}
+    if isinstance(config, SwinV2Config):
+        width = weights["layers.0.blocks.0.attn.cpb_mlp.0.weight"].shape[0]
+        pretrained = config.pretrained_window_sizes
+        of_v2 = {"bias_width": width} | ({"pretrained": pretrained} if any(pretrained) else {})
+    return of_v2 | {
         "patch": pair(config.patch_size),
         "window": config.windows[0],
         "depths": config.depths,

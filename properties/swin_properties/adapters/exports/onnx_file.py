@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -190,6 +190,24 @@ def list_inputs(model: Any) -> list[Any]:
     """Returns what a model is given, but for its weights, which some files list beside it."""
     weights = {tensor.name for tensor in model.graph.initializer}
     return [one for one in model.graph.input if one.name not in weights]
+
+
+def find_tokens(model: Any, start: Callable[[Any], Any]) -> int | None:
+    """Returns how many tokens a window of a model has: those over which its first softmax is taken.
+
+    ``start`` makes of a model what runs it: the softmax becomes a further output.  None where the model does
+    not say how large its images are.
+    """
+    batch, *rest = find_shape(model)
+    sides = [side for side in rest if side is not None]
+    taken = next((node.input[0] for node in model.graph.node if node.op_type == "Softmax"), None)
+    if taken is None or len(sides) < len(rest):
+        return None
+    watched = type(model)()
+    watched.CopyFrom(model)
+    watched.graph.output.append(import_onnx().helper.make_empty_tensor_value_info(taken))
+    images = np.zeros((batch or 1, *sides), np.float16 if takes_half(model) else np.float32)
+    return int(start(watched)(images)[-1].shape[-1])
 
 
 def takes_half(model: Any) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isqrt
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,8 @@ class TorchFile:
 
     Of ``shape`` None is a side that may be any, or of which the file says nothing.  ``write`` puts other
     weights in place, by the file's names, and returns what runs them.  ``buffers`` are the other numbers that
-    the file holds, such as masks.
+    the file holds, such as masks, and ``tokens`` how many a window has, where the file shows it: the weights
+    of a Swin V2 do not.
     """
 
     run: Callable[[Any], Any]
@@ -47,6 +49,7 @@ class TorchFile:
     write: Callable[[Mapping[str, Any]], Callable[[Any], Any]]
     precision: str
     buffers: Sequence[Any] = ()
+    tokens: int | None = None
 
 
 def open_torch(path: str) -> TorchFile:
@@ -61,14 +64,17 @@ def open_torch(path: str) -> TorchFile:
     if path.endswith(".pt2"):
         with one_sentence(f"a .pt2 file is read by torch {torch.__version__}, {name} is not"):
             program = torch.export.load(path)
-            shape = _find_shape(program)
+            shape, tokens = _find_shape(program), _find_tokens(program)
             module = program.module()
     else:
         with one_sentence(f"a TorchScript file is read by torch {torch.__version__}, {name} is not"):
             module = torch.jit.load(path, map_location="cpu")
         module.eval()
         shape = (None, 3, None, None)  # such a file does not say what it takes
-    held = dict(module.state_dict())
+        sizes = [x.numel() for one, x in module.named_buffers() if one.endswith("relative_position_index")]
+        tokens = isqrt(sizes[0]) if sizes else None
+    # Zeros that timm keeps beside the biases of queries and values, and that are no weights.
+    held = {one: x for one, x in module.state_dict().items() if not one.endswith(".k_bias")}
     floats = [x for x in held.values() if x.is_floating_point()]
     kind = str(floats[0].dtype) if floats else "none"
     if kind not in PRECISIONS:
@@ -97,8 +103,10 @@ def open_torch(path: str) -> TorchFile:
         for one, x in held.items()
         if x.is_floating_point() or "index" in one
     }
+    shown = {one: x for one, x in module.named_buffers() if one.endswith("relative_coords_table")}
+    weights |= {strip(one, held): x.numpy() for one, x in shown.items()}  # it tells V2's windows
     others = [x.detach().numpy() for x in module.buffers() if x.is_floating_point()]
-    return TorchFile(run, shape, weights, write, precision, others)
+    return TorchFile(run, shape, weights, write, precision, others, tokens)
 
 
 def strip(name: str, names: Mapping[str, Any]) -> str:
@@ -116,3 +124,10 @@ def _find_shape(program: Any) -> tuple[int | None, ...]:
     (name,) = program.graph_signature.user_inputs
     value = next(node.meta["val"] for node in program.graph.nodes if node.name == name)
     return tuple(side if isinstance(side, int) else None for side in value.shape)
+
+
+def _find_tokens(program: Any) -> int | None:
+    """Returns how many tokens a window of a program has: those over which its first softmax is taken."""
+    shapes = (node.meta["val"].shape for node in program.graph.nodes if "softmax" in str(node.target))
+    side = next((shape[-1] for shape in shapes), None)
+    return side if isinstance(side, int) else None
