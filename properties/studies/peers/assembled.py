@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from swin_properties import TorchAdapter
 from swin_properties.adapters.peers.base import two
 
@@ -36,6 +37,33 @@ class Assembled(TorchAdapter):
         return self.patch_merging(x, params["downsample"]) if "downsample" in params else x
 
     swin_features = give_maps
+
+
+def join_biases(flat: dict[str, Any]) -> dict[str, Any]:
+    """Returns the weights of V2 with one ``qkv.bias``: those of queries and values, and 0 for the keys."""
+    out = {}
+    for name, value in flat.items():
+        if name.endswith("q_bias"):
+            stem = name.removesuffix("q_bias")
+            parts = value, torch.zeros_like(value), flat[f"{stem}v_bias"]
+            out[f"{stem}qkv.bias"] = torch.cat(parts)
+        elif not name.endswith("v_bias"):
+            out[name] = value
+    return out
+
+
+def by_channel(flat: dict[str, Any]) -> dict[str, Any]:
+    """Returns a merge's weights in the order of an unfold, channel by channel, in place of token by token.
+
+    In V2 the norm comes behind the reduction, and has no such order.
+    """
+
+    def reorder(x: Any) -> Any:
+        parts = x.unflatten(-1, (2, 2, -1))  # columns of the 2 x 2 tokens, rows, channels
+        return parts.transpose(-3, -2).movedim(-1, -3).flatten(-3)
+
+    reduced = flat["reduction.weight"].shape[-1]
+    return {name: reorder(x) if x.shape[-1] == reduced else x for name, x in flat.items()}
 
 
 def rename(**words: str) -> Any:

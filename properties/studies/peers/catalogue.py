@@ -21,6 +21,7 @@ class Peer:
 
     ``framework`` is what it computes with.  ``few_shapes``: it compiles, or is slow, for each new size.
     ``client``: it needs other versions than ours, and is judged as a program by the Python client.
+    ``beside`` names the implementation whose environment it shares.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Peer:
     checkout: bool = False
     few_shapes: bool = False
     client: bool = False
+    beside: str = ""
 
     @property
     def adapter(self) -> Path:
@@ -39,7 +41,7 @@ class Peer:
     @property
     def requirements(self) -> Path:
         """The file with what its environment has beside ours."""
-        return HERE / f"of_{self.name}.txt"
+        return HERE / f"of_{self.home}.txt"
 
     @property
     def result(self) -> Path:
@@ -49,7 +51,12 @@ class Peer:
     @property
     def python(self) -> Path:
         """The Python of its environment."""
-        return ENVIRONMENTS / self.name / "venv" / "bin" / "python"
+        return ENVIRONMENTS / self.home / "venv" / "bin" / "python"
+
+    @property
+    def home(self) -> str:
+        """The name of its environment."""
+        return self.beside or self.name
 
     def name_implementation(self, path: str = "") -> str:
         """Returns what names it for ``swin-oracle check``."""
@@ -78,8 +85,10 @@ PEERS = [
     ),
     Peer("monai", "monai", "PyTorch"),
     Peer("birder", "birder", "PyTorch"),
+    Peer("birder_v2", "birder", "PyTorch", beside="birder"),
     Peer("swin_transformer_pytorch", "swin-transformer-pytorch", "PyTorch"),
     Peer("mmpretrain", "mmpretrain", "PyTorch"),
+    Peer("mmpretrain_v2", "mmpretrain", "PyTorch", beside="mmpretrain"),
     Peer("keras_hub", "keras-hub", "Keras", few_shapes=True),
     Peer("zeromodels", "zeromodels", "Keras", few_shapes=True),
     Peer("medicai", "medicai", "Keras", few_shapes=True),

@@ -16,7 +16,7 @@ def make_environment(peer: Peer) -> Path:
 
     Errors: ``ValueError`` with the last line of pip, for what does not install.
     """
-    home, python = ENVIRONMENTS / peer.name, peer.python
+    home, python = ENVIRONMENTS / peer.home, peer.python
     done = home / "installed.txt"
     wanted = peer.requirements.read_text()
     if done.is_file() and done.read_text() == wanted:

@@ -12,20 +12,10 @@ vision_operators()
 import mmpretrain.models.backbones.swin_transformer as swin  # noqa: E402
 from mmcv.cnn.bricks.transformer import FFN, PatchEmbed, PatchMerging  # noqa: E402
 from mmpretrain.models.utils import ShiftWindowMSA, WindowMSA  # noqa: E402
-from studies.peers.assembled import Assembled, rename  # noqa: E402
+from studies.peers.assembled import Assembled, by_channel, rename  # noqa: E402
 
 FFN_NAMES = {"mlp.fc1": "ffn.layers.0.0", "mlp.fc2": "ffn.layers.1"}
 BLOCK = rename(**{**FFN_NAMES, "attn.": "attn.w_msa."})
-
-
-def by_channel(flat):
-    """Brings a merge's weights from token by token into the order of an unfold: channel by channel."""
-
-    def reorder(x):
-        parts = x.unflatten(-1, (2, 2, -1))  # columns of the 2 x 2 tokens, rows, channels
-        return parts.transpose(-3, -2).movedim(-1, -3).flatten(-3)
-
-    return {name: reorder(x) for name, x in flat.items()}
 
 
 class Mmpretrain(Assembled):
