@@ -76,10 +76,10 @@ def find_version(result: Result) -> str:
 
 
 def _explain(shown: Sequence[Result]) -> list[Element]:
-    efforts = ", ".join(sorted({result["effort"] for result in shown}))
+    efforts = " or ".join(sorted({result["effort"] for result in shown}))
     text = (
         f"{len(shown)} implementations, each asked every law of swin-oracle whose callables it offers, "
-        f"in its own precision, under its own convention, at effort {efforts} and seed 0. Nothing is looked "
+        f"in its own precision, under its own convention, at {efforts} effort and seed 0. Nothing is looked "
         "for by name: a finding is a law that is broken, with the smallest input that breaks it. A known "
         "failure is a broken law whose reason swin-oracle was told beforehand, with a link to where it is "
         "discussed. A law that is not offered asks for a callable that the library has not, or has only "
