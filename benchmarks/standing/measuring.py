@@ -67,7 +67,8 @@ def make_runs(
             found[name] = make_network_run(measurement, name)
         except (ValueError, Declined, ImportError) as reason:
             refuse(name, reason)
-    if measurement.kind in ("inference", "training") and measurement.device == "cpu":
+    of_network = measurement.kind in ("inference", "training") and measurement.device == "cpu"
+    if of_network and measurement.precision == "float32":  # the products alone are those of float32
         config, image = NETWORKS[measurement.size]
         for name, multiply in products.BY.items():
             found[name] = products.make_run(

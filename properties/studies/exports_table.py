@@ -14,6 +14,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from swin_properties.adapters.exports import add_options
 from swin_properties.adapters.peers.base import vision_operators
 from swin_properties.api import check
 from swin_reference.config import SwinConfig
+from swin_reference.config_v2 import SwinV2Config
 from swin_reference.outside import shorten
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,7 +32,8 @@ CONFIG = SwinConfig(
     image_size=16, patch_size=2, embed_dim=8, depths=(2, 1), num_heads=(2, 4), window_size=4, num_classes=50
 )
 SIDE = 16
-LAWS = "swin_transformer/[ob][arw]*"
+LAWS = "swin_transformer/[ob][arw]*", "swin_v2_transformer/[ob][arw]*"
+"""What is asked of V1 and of V2."""
 
 
 def make_ours() -> Any:
@@ -40,20 +43,30 @@ def make_ours() -> Any:
     return SwinTransformer(CONFIG)
 
 
-def make_timm() -> Any:
+def make_ours_v2() -> Any:
+    """Returns the Swin V2 of this repository."""
+    from swin_torch import SwinV2Transformer
+
+    return SwinV2Transformer(SwinV2Config(**vars(CONFIG)))
+
+
+def make_timm(v2: bool = False) -> Any:
     """Returns timm's network."""
     vision_operators()
     from timm.models.swin_transformer import SwinTransformer
+    from timm.models.swin_transformer_v2 import SwinTransformerV2
 
-    return SwinTransformer(**official_arguments())
+    return (SwinTransformerV2 if v2 else SwinTransformer)(**official_arguments())
 
 
-def make_torchvision() -> Any:
+def make_torchvision(v2: bool = False) -> Any:
     """Returns torchvision's network."""
     vision_operators()
-    from torchvision.models.swin_transformer import SwinTransformer
+    from torchvision.models import swin_transformer as swin
 
-    return SwinTransformer([2, 2], 8, [2, 1], [2, 4], [4, 4], stochastic_depth_prob=0.0, num_classes=50)
+    parts = {"block": swin.SwinTransformerBlockV2, "downsample_layer": swin.PatchMergingV2} if v2 else {}
+    sizes = [2, 2], 8, [2, 1], [2, 4], [4, 4]
+    return swin.SwinTransformer(*sizes, stochastic_depth_prob=0.0, num_classes=50, **parts)
 
 
 class Logits(torch.nn.Module):
@@ -68,37 +81,33 @@ class Logits(torch.nn.Module):
         return self.model(images).logits
 
 
-def make_transformers() -> Any:
+def make_transformers(v2: bool = False) -> Any:
     """Returns transformers' network."""
     vision_operators()
-    from transformers import SwinConfig as Config
-    from transformers import SwinForImageClassification
+    import transformers
 
-    config = Config(
-        image_size=SIDE,
-        patch_size=2,
-        embed_dim=8,
-        depths=[2, 1],
-        num_heads=[2, 4],
-        window_size=4,
-        num_labels=50,
-    )
-    return Logits(SwinForImageClassification(config))
+    sizes = {"embed_dim": 8, "depths": [2, 1], "num_heads": [2, 4], "window_size": 4}
+    sizes |= {"image_size": SIDE, "patch_size": 2, "num_labels": 50}
+    if v2:
+        return Logits(transformers.Swinv2ForImageClassification(transformers.Swinv2Config(**sizes)))
+    return Logits(transformers.SwinForImageClassification(transformers.SwinConfig(**sizes)))
 
 
-def make_microsoft() -> Any:
+def make_microsoft(v2: bool = False) -> Any:
     """Returns the network of microsoft's classifiers.
 
     Errors: ``ValueError`` without a checkout.
     """
     if "SWIN_CHECKOUTS" not in os.environ:
         raise ValueError("microsoft's network is in a checkout: SWIN_CHECKOUTS is not set")
-    from swin_properties.adapters.peers.official import adapter_from
+    from swin_properties.adapters.peers import official, official_v2
 
     folder = Path(os.environ["SWIN_CHECKOUTS"])
     inside = folder / "Swin-Transformer"
-    adapter = adapter_from(str(inside if inside.is_dir() else folder))
-    return adapter.swin.SwinTransformer(**official_arguments())
+    path = str(inside if inside.is_dir() else folder)
+    if v2:
+        return official_v2.adapter_from(path).swin.SwinTransformerV2(**official_arguments())
+    return official.adapter_from(path).swin.SwinTransformer(**official_arguments())
 
 
 def official_arguments() -> dict[str, Any]:
@@ -120,6 +129,11 @@ MODELS: dict[str, tuple[Callable[[], Any], str]] = {
     "torchvision": (make_torchvision, "torchvision"),
     "transformers": (make_transformers, "transformers"),
     "microsoft V1": (make_microsoft, "official"),
+    "swin_torch V2": (make_ours_v2, "canonical"),
+    "timm V2": (partial(make_timm, v2=True), "timm-v2"),
+    "torchvision V2": (partial(make_torchvision, v2=True), "torchvision-v2"),
+    "transformers V2": (partial(make_transformers, v2=True), "transformers-v2"),
+    "microsoft V2": (partial(make_microsoft, v2=True), "official-v2"),
 }
 """For each implementation: what makes its network, as constructed, and the convention that it follows."""
 
@@ -212,8 +226,12 @@ def fill_cell(name: str, exporter: str, folder: Path) -> Cell:
             error = error.__cause__
         reason = str(error).strip().partition("\n")[0]
         return Cell(shorten(f"{type(error).__name__}: {reason}", 160))
+    v2 = name.endswith("V2")
+    if v2 and path.endswith(".onnx"):  # whose weights are not recovered
+        torch.save(model.state_dict(), checkpoint := folder / "model.pth")
+        path = add_options(path, {"checkpoint": str(checkpoint)})
     try:
-        report = check(path, only=LAWS, effort="quick", convention=convention)
+        report = check(path, only=LAWS[v2], effort="quick", convention=convention)
     except ValueError as why:
         return Cell("yes", shorten(str(why).replace(str(folder), ""), 200), "not judged")
     recovered = next((note for note in report.notes if "weights recovered" in note), "none")
@@ -232,7 +250,7 @@ INTRODUCTION = f"""# What exporters make of each Swin
 `make exports` writes this page. Each implementation makes one small network ({SIDE}x{SIDE} images, patch 2,
 window 4, depths 2 and 1, {CONFIG.num_classes} classes), as constructed; each exporter writes it;
 `swin-oracle check` judges the file, with weights that the laws write into it. *weights* is how many were
-recovered from the file.
+recovered from the file. ONNX files of V2 are judged with their checkpoint, as constructed.
 [Judge an exported model](judge-an-exported-model.md) explains how.
 
 """

@@ -18,7 +18,7 @@ from swin_reference.rules import Rejected
 from swin_reference.sizes import pair
 
 from swin_properties.adapters import exports
-from swin_properties.adapters.exports.implementation import WRITABLE
+from swin_properties.adapters.exports.notes import WRITABLE
 from swin_properties.adapters.implementation import apply_convention
 from swin_properties.adapters.load import load, load_network, set_device, set_precision
 from swin_properties.adapters.process import ProcessGone

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import product
 from math import isqrt, prod
 from typing import Any
@@ -12,7 +12,18 @@ import swin_reference
 from swin_reference.outside import parse_integers
 from swin_weights import unflatten
 
-from swin_properties.adapters.exports.exported import Run
+from swin_properties.adapters.exports import onnx_file
+from swin_properties.adapters.exports.exported import (
+    Exported,
+    ExportedBlock,
+    Run,
+    find_mask_value,
+    write_words,
+)
+from swin_properties.adapters.exports.notes import QUANTISED, WRITABLE, describe_weights
+from swin_properties.adapters.exports.onnx_file import Graph
+from swin_properties.adapters.exports.recover import NOT_UNDERSTOOD, NotRecovered, recover_block
+from swin_properties.adapters.exports.torch_file import TorchFile
 
 Pair = tuple[int, int]
 
@@ -54,16 +65,15 @@ def name_weights(held: Mapping[str, Any]) -> dict[str, str]:
     return names
 
 
-def read_sizes(held: Mapping[str, Any], index: Any, name: str) -> dict[str, Any]:
-    """Returns the fields of `GridCase` that the weights of a block tell; its window may need its index.
+def read_sizes(held: Mapping[str, Any], tokens: int | None, name: str) -> dict[str, Any]:
+    """Returns the fields of `GridCase` that the weights of a block tell, and how many tokens a window has.
 
     Errors: ``ValueError`` in one sentence for a table that is that of no window.
     """
     rows, heads = held["attn.relative_position_bias_table"].shape
-    tokens = None if index is None else np.size(index)
     sides = [side for side in range(1, rows + 1) if rows % (2 * side - 1) == 0]
     windows = [(a, (rows // (2 * a - 1) + 1) // 2) for a in sides if rows // (2 * a - 1) % 2]
-    fits = [(a, b) for a, b in windows if tokens in (None, (a * b) ** 2)]
+    fits = [(a, b) for a, b in windows if tokens in (None, a * b)]
     if not fits:
         raise ValueError(
             f"the table of a window of a x b tokens has (2a - 1) (2b - 1) rows, that of {name} has {rows}: "
@@ -154,3 +164,92 @@ def tell_sizes(sizes: Mapping[str, Any]) -> str:
         f"one block: grid {grid}, window {window}, shift {shift} by its numbers, {sizes['heads']} heads of "
         f"{sizes['head_dim']}"
     )
+
+
+def open_onnx(
+    graph: Graph, name: str, checkpoint: str, image_size: str, start: Callable[[Any], Any]
+) -> Exported:
+    """Returns the adapter of an ONNX file with one block."""
+    _check_alone(checkpoint, name)
+    try:
+        found = recover_block(graph)
+    except NotRecovered as why:
+        raise ValueError(
+            f"the weights of a block are recovered from an ONNX file, those of {name} are not: {why}"
+        ) from None
+    except NOT_UNDERSTOOD as why:
+        raise ValueError(
+            f"the graph of an exported block is read, that of {name} is not understood: "
+            f"{type(why).__name__}: {why}"
+        ) from None
+    shape = onnx_file.find_shape(graph.model)
+    precision, quantised = onnx_file.find_precision(graph), onnx_file.is_quantised(graph)
+    run = onnx_file.make_run(start, graph.model)  # before the weights get new places
+    write = None
+    if not quantised and not found.faults:
+        write = found.make_writer(start)
+    sizes = describe_block(found.weights, found.sizes["window"], found.sizes["heads"])
+    sizes |= {"grid": choose_grid(shape, sizes, image_size, name)}
+    half = onnx_file.takes_half(graph.model)
+    exported = _make_block(precision, half, sizes, shape, run, write, found.weights, quantised)
+    exported.faults += found.faults
+    exported.mask_value = found.mask_value or find_mask_value(graph.list_stored())
+    if found.folded:
+        exported.absent = ("relative_position_index",)
+    return exported
+
+
+def open_torch(file: TorchFile, name: str, checkpoint: str, image_size: str) -> Exported:
+    """Returns the adapter of a .pt2 file with one block."""
+    _check_alone(checkpoint, name)
+    if not name.endswith(".pt2"):
+        raise ValueError(
+            f"a TorchScript file does not say what it takes, {name} holds one block: export it to .pt2 or "
+            "ONNX"
+        )
+    names = name_weights(file.weights)
+    if odd := sorted((names.keys() ^ NAMES) - MAY_BE_MISSING):
+        raise ValueError(
+            f"a block of Swin V1 has the weights of the contract, {name} differs in {', '.join(odd[:3])}"
+        )
+    weights = {official: file.weights[own] for official, own in names.items()}
+    sizes = read_sizes(weights, file.tokens, name)
+
+    def write(new: Mapping[str, Any]) -> Run:
+        return file.write({names[official]: x for official, x in new.items()})
+
+    sizes |= {"grid": choose_grid(file.shape, sizes, image_size, name)}
+    half = file.precision == "float16"
+    exported = _make_block(file.precision, half, sizes, file.shape, file.run, write, weights)
+    exported.mask_value = find_mask_value(file.buffers)
+    return exported
+
+
+def _make_block(
+    precision: str,
+    half: bool,
+    sizes: Mapping[str, Any],
+    shape: tuple[int | None, ...],
+    run: Run,
+    write: Callable[[Mapping[str, Any]], Run] | None,
+    weights: Mapping[str, Any],
+    quantised: bool = False,
+) -> ExportedBlock:
+    """Returns the adapter of one block; ``sizes`` lack its shift, which is found here."""
+    whole = {**sizes, "shift": find_shift(run, weights, sizes, shape, half)}
+    notes = [tell_sizes(whole), f"{len(weights)} weights recovered from the file"]
+    notes += describe_weights(weights, precision) + [WRITABLE] * (write is not None)
+    notes += [QUANTISED] * quantised
+    scope = {"block": write_words(whole)}
+    made = ExportedBlock(shape, precision, scope, shape[0], run, write, weights, notes, [], quantised)
+    made.half_input = half
+    return made
+
+
+def _check_alone(checkpoint: str, name: str) -> None:
+    """Checks that no checkpoint is given."""
+    if checkpoint:
+        raise ValueError(
+            f"a checkpoint is one of a whole network, {name} holds one block with weights of its own: leave "
+            f"--checkpoint {checkpoint} out"
+        )

@@ -8,7 +8,6 @@ from math import isqrt
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import swin_weights
 from swin_reference.config import SwinConfig
 from swin_reference.config_v2 import SwinV2Config
@@ -19,7 +18,6 @@ from swin_weights.recognise import tell_windows
 from swin_properties.adapters.exports import ONNX, block, onnx_file, torch_file
 from swin_properties.adapters.exports.exported import (
     Exported,
-    ExportedBlock,
     ExportedNetwork,
     ExportedNetworkV2,
     Run,
@@ -27,23 +25,14 @@ from swin_properties.adapters.exports.exported import (
     write_words,
 )
 from swin_properties.adapters.exports.maps import record_maps
+from swin_properties.adapters.exports.notes import QUANTISED, WRITABLE, compare_weights, describe_weights
 from swin_properties.adapters.exports.recover import (
+    NOT_UNDERSTOOD,
     NotRecovered,
     Recovered,
     begins_as_block,
     recover,
-    recover_block,
 )
-
-WRITABLE = "the laws write weights of their own into it"
-"""The note on a file into which other weights can be written."""
-
-
-QUANTISED = "the file is quantised to 8 bits: rho is a measure, no verdict"
-"""The note on a quantised file."""
-
-NOT_UNDERSTOOD = (KeyError, IndexError, TypeError, ValueError, NotImplementedError, RuntimeError)
-"""What reading a graph raises that is not that of a Swin."""
 
 
 def describe_network(sizes: Mapping[str, Any], sides: tuple[int | None, ...]) -> dict[str, Any]:
@@ -94,10 +83,10 @@ def _open_onnx(
     model = onnx_file.read_model(path)
     name = Path(path).name
     start = partial(onnx_file.make_session, name=name, runtime=runtime, provider=provider, optimise=optimise)
-    run = _make_run(start, model)
+    run = onnx_file.make_run(start, model)
     graph = onnx_file.Graph(model)
     if begins_as_block(graph):
-        return _open_onnx_block(graph, name, checkpoint, image_size, start)
+        return block.open_onnx(graph, name, checkpoint, image_size, start)
     shape = onnx_file.find_input_shape(model, name)
     precision = onnx_file.find_precision(graph)
     quantised = onnx_file.is_quantised(graph)
@@ -134,7 +123,7 @@ def _open_onnx(
         if given is not None:
             faults += compare_weights(weights, given.weights, checkpoint)
         if not quantised and not found.faults:
-            write = _make_writer(found, start)
+            write = found.make_writer(start)
             notes.append(WRITABLE)
     if quantised:
         notes.append(QUANTISED)
@@ -150,112 +139,12 @@ def _open_onnx(
     return exported
 
 
-def _open_onnx_block(
-    graph: onnx_file.Graph, name: str, checkpoint: str, image_size: str, start: Callable[[Any], Any]
-) -> Exported:
-    """Returns the adapter of a file with one block."""
-    if checkpoint:
-        raise _refuse_checkpoint(checkpoint, name)
-    try:
-        found = recover_block(graph)
-    except NotRecovered as why:
-        raise ValueError(
-            f"the weights of a block are recovered from an ONNX file, those of {name} are not: {why}"
-        ) from None
-    except NOT_UNDERSTOOD as why:
-        raise ValueError(
-            f"the graph of an exported block is read, that of {name} is not understood: "
-            f"{type(why).__name__}: {why}"
-        ) from None
-    shape = onnx_file.find_shape(graph.model)
-    precision, quantised = onnx_file.find_precision(graph), onnx_file.is_quantised(graph)
-    run = _make_run(start, graph.model)  # before the weights get new places
-    write = None
-    if not quantised and not found.faults:
-        write = _make_writer(found, start)
-    sizes = block.describe_block(found.weights, found.sizes["window"], found.sizes["heads"])
-    sizes |= {"grid": block.choose_grid(shape, sizes, image_size, name)}
-    half = onnx_file.takes_half(graph.model)
-    exported = _make_block(precision, half, sizes, shape, run, write, found.weights, quantised)
-    exported.faults += found.faults
-    exported.mask_value = found.mask_value or find_mask_value(graph.list_stored())
-    if found.folded:
-        exported.absent = ("relative_position_index",)
-    return exported
-
-
-def _open_torch_block(file: torch_file.TorchFile, name: str, checkpoint: str, image_size: str) -> Exported:
-    """Returns the adapter of a .pt2 file with one block."""
-    if checkpoint:
-        raise _refuse_checkpoint(checkpoint, name)
-    if not name.endswith(".pt2"):
-        raise ValueError(
-            f"a TorchScript file does not say what it takes, {name} holds one block: export it to .pt2 or "
-            "ONNX"
-        )
-    names = block.name_weights(file.weights)
-    if odd := sorted((names.keys() ^ block.NAMES) - block.MAY_BE_MISSING):
-        raise ValueError(
-            f"a block of Swin V1 has the weights of the contract, {name} differs in {', '.join(odd[:3])}"
-        )
-    weights = {official: file.weights[own] for official, own in names.items()}
-    sizes = block.read_sizes(weights, file.weights.get("attn.relative_position_index"), name)
-
-    def write(new: Mapping[str, Any]) -> Run:
-        return file.write({names[official]: x for official, x in new.items()})
-
-    sizes |= {"grid": block.choose_grid(file.shape, sizes, image_size, name)}
-    half = file.precision == "float16"
-    exported = _make_block(file.precision, half, sizes, file.shape, file.run, write, weights)
-    exported.mask_value = find_mask_value(file.buffers)
-    return exported
-
-
-def _make_block(
-    precision: str,
-    half: bool,
-    sizes: Mapping[str, Any],
-    shape: tuple[int | None, ...],
-    run: Run,
-    write: Callable[[Mapping[str, Any]], Run] | None,
-    weights: Mapping[str, Any],
-    quantised: bool = False,
-) -> ExportedBlock:
-    """Returns the adapter of one block; ``sizes`` lack its shift, which is found here."""
-    whole = {**sizes, "shift": block.find_shift(run, weights, sizes, shape, half)}
-    notes = [block.tell_sizes(whole), f"{len(weights)} weights recovered from the file"]
-    notes += describe_weights(weights, precision) + [WRITABLE] * (write is not None)
-    notes += [QUANTISED] * quantised
-    scope = {"block": write_words(whole)}
-    made = ExportedBlock(shape, precision, scope, shape[0], run, write, weights, notes, [], quantised)
-    made.half_input = half
-    return made
-
-
-def _refuse_checkpoint(checkpoint: str, name: str) -> ValueError:
-    return ValueError(
-        f"a checkpoint is one of a whole network, {name} holds one block with weights of its own: leave "
-        f"--checkpoint {checkpoint} out"
-    )
-
-
-def _make_run(start: Callable[[Any], Any], model: Any) -> Run:
-    """Returns what computes a model's logits: its first output; ``start`` makes a session of it."""
-    session = start(model)
-    return lambda images: session(images)[0]
-
-
-def _make_writer(found: Recovered, start: Callable[[Any], Any]) -> Callable[[Mapping[str, Any]], Run]:
-    found.make_room()
-    return lambda weights: _make_run(start, found.write(weights))
-
-
 def _open_torch(path: str, checkpoint: str, image_size: str) -> Exported:
     file = torch_file.open_torch(path)
     shape, precision = file.shape, file.precision
     name = Path(path).name
     if block.is_state_of_block(file.weights):
-        return _open_torch_block(file, name, checkpoint, image_size)
+        return block.open_torch(file, name, checkpoint, image_size)
     if image_size:
         sides = parse_integers("--image-size", image_size)
         shape = (*shape[:2], sides[0], sides[-1])
@@ -358,55 +247,6 @@ def describe_sizes(config: SwinConfig, weights: Mapping[str, Any]) -> dict[str, 
         "position_embedding": int(config.absolute_position_embedding),
         "classes": config.num_classes,
     }
-
-
-def describe_weights(weights: Mapping[str, Any], precision: str) -> list[str]:
-    """Returns what the weights of a file show by themselves: rounded to half precision, or as constructed."""
-    notes = []
-    matrices = {name: x for name, x in weights.items() if x.ndim > 1}
-    if precision == "float32" and all(_is_half(x) for x in matrices.values()):
-        notes.append(
-            f"the {len(matrices)} matrices are stored in float32 and are exact in float16: they were "
-            "rounded to half precision before"
-        )
-    norms = [x for name, x in weights.items() if "norm" in name and name.endswith("weight")]
-    biases = [x for name, x in weights.items() if name.endswith(".bias") and "patch_embed" not in name]
-    if all(np.all(x == 1) for x in norms) and all(np.all(x == 0) for x in biases):
-        notes.append(
-            "all norms are 1 and all biases 0: the weights are as constructed, no checkpoint was loaded"
-        )
-    return notes
-
-
-def _is_half(x: Any) -> bool:
-    with np.errstate(over="ignore"):
-        return bool(np.array_equal(x, x.astype(np.float16)))
-
-
-def compare_weights(weights: Mapping[str, Any], given: Mapping[str, Any], checkpoint: str) -> list[str]:
-    """Returns how the weights of a file differ from those of a checkpoint, in at most one sentence."""
-    law = f"a file has the weights of its checkpoint, {Path(checkpoint).name}"
-    if weights.keys() != given.keys() or any(weights[name].shape != x.shape for name, x in given.items()):
-        odd = sorted(weights.keys() ^ given.keys()) or [
-            name for name, x in given.items() if weights[name].shape != x.shape
-        ]
-        return [f"{law}: they are of different networks, {odd[0]} is in one of them or has two shapes"]
-    rounded = {name: x.astype(weights[name].dtype) for name, x in given.items()}
-    differ = [name for name, x in rounded.items() if not np.array_equal(x, weights[name])]
-    if not differ:
-        return []
-    with np.errstate(over="ignore"):
-        halves = all(
-            np.array_equal(rounded[name].astype(np.float16).astype(x.dtype), x) for name, x in weights.items()
-        )
-    if halves:
-        return [f"{law}: its weights were rounded to half precision"]
-    matrices = [name for name, x in weights.items() if x.ndim > 1]
-    if set(matrices) <= set(differ):
-        return [f"{law}: all {len(matrices)} matrices differ, the checkpoint was not loaded"]
-    worst = max(differ, key=lambda name: float(np.abs(rounded[name] - weights[name]).max()))
-    by = float(np.abs(rounded[worst] - weights[worst]).max())
-    return [f"{law}: {len(differ)} of {len(weights)} weights differ, {worst} by {by:.3g}"]
 
 
 def _tell_sides(sides: tuple[int | None, ...]) -> str:

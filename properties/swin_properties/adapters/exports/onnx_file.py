@@ -272,6 +272,12 @@ def make_session(model: Any, name: str, runtime: str, provider: str, optimise: b
     return lambda images: session.run(None, {first: images})
 
 
+def make_run(start: Callable[[Any], Any], model: Any) -> Callable[[Any], Any]:
+    """Returns what computes a model's first output; ``start`` makes a session of it."""
+    session = start(model)
+    return lambda images: session(images)[0]
+
+
 def _openvino(model: Any, name: str) -> Any:
     try:
         import openvino

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from swin_reference.relative_position import relative_position_index
 
-from swin_properties.adapters.exports.onnx_file import Graph
+from swin_properties.adapters.exports.onnx_file import Graph, make_run
 
 HIDDEN = -50.0
 """A mask adds a number below this one to a logit."""
@@ -116,6 +116,11 @@ class Recovered:
             self._tensors[name].CopyFrom(graph.onnx.numpy_helper.from_array(new, f"weights of {name}"))
         return graph.model
 
+    def make_writer(self, start: Callable[[Any], Any]) -> Callable[[Mapping[str, Any]], Callable[[Any], Any]]:
+        """Returns what runs the model with other weights; ``start`` makes a session of a model."""
+        self.make_room()
+        return lambda weights: make_run(start, self.write(weights))
+
     def make_room(self) -> None:
         """Gives each weight an initializer of its own: equal weights may share one."""
         graph = self.graph.model.graph
@@ -139,6 +144,10 @@ class Recovered:
 
     _types: dict[str, Any] = field(default_factory=dict)
     _tensors: dict[str, Any] = field(default_factory=dict)
+
+
+NOT_UNDERSTOOD = (KeyError, IndexError, TypeError, ValueError, NotImplementedError, RuntimeError)
+"""What reading a graph raises that is not that of a Swin."""
 
 
 class NotRecovered(ValueError):
