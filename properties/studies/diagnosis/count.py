@@ -98,24 +98,29 @@ def list_true_parts(bug: str) -> set[str]:
     components = set(GALLERY[bug].component)
     inside = set(components)
     if inside <= {"mlp"}:
-        return {"the MLP branch", "in the blocks"}
+        return {"the MLP branch", "in the blocks", ADDS}
     if inside <= {"shifted_window_attention", *list_used("shifted_window_attention")}:
-        return {"the attention branch", "in the blocks"}
+        return {"the attention branch", "in the blocks", ADDS}
     if inside <= {"swin_block", *list_used("swin_block")}:
-        return {"in the blocks", "the MLP branch", "the attention branch"}
+        return {"in the blocks", "the MLP branch", "the attention branch", ADDS}
     if inside & {"swin_block", *list_used("swin_block")}:
-        return {"in the blocks", "outside the blocks", "the MLP branch", "the attention branch"}
-    return {"outside the blocks"} if "swin_stage" not in inside else {"in the blocks"}
+        return {"in the blocks", "outside the blocks", "the MLP branch", "the attention branch", ADDS}
+    return {"outside the blocks"} if "swin_stage" not in inside else {"in the blocks", ADDS}
 
 
-PARTS = ("the MLP branch", "the attention branch", "outside the blocks", "in the blocks")
+ADDS = "a block adds something"
+STILL_WRONG = {"outside the blocks", ADDS}
+"""The parts of which one is told, where a network is wrong with all blocks switched off."""
+
+PARTS = ("the MLP branch", "the attention branch", "in the blocks", *STILL_WRONG)
 
 
 def check_part(told: Told) -> str:
     """Says what is wrong about the part that was told; a part that was not told is not wrong."""
     said = {part for part in PARTS if part in told.part}
     true = list_true_parts(told.bugs[0])
-    return "" if said <= true else f"told: {told.part}; it is in {', '.join(sorted(true))}"
+    is_right = bool(said & true) if said == STILL_WRONG else said <= true
+    return "" if is_right else f"told: {told.part}; it is {', '.join(sorted(true))}"
 
 
 def count_all(results: Iterable[Told]) -> dict[str, list[Count]]:

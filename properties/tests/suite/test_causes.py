@@ -68,7 +68,11 @@ ATTENTION = "fault is in the attention branch"
             "swin_block",
             ["a window of more than one token", "the fault is in the position bias"],
         ),
-        ("merge-columns-first", "swin_stage", ["with all blocks switched off it is still wrong"]),
+        (
+            "merge-columns-first",
+            "swin_stage",
+            ["with all blocks switched off by weights of 0 it is still wrong"],
+        ),
         ("gelu-tanh", "swin_block", ["the fault is in the MLP branch"]),
     ],
 )

@@ -141,7 +141,10 @@ def find_part(name: str, implementation: Implementation, cases: list[Case]) -> s
     if name.endswith("_block"):
         return ""
     if not right(lambda params: silence_mlp(silence_attention(params))):
-        return "with all blocks switched off it is still wrong, so the fault is outside the blocks"
+        return (
+            "with all blocks switched off by weights of 0 it is still wrong, so the fault is outside the "
+            "blocks, or a block adds something even then"
+        )
     return "with all blocks switched off it is right, so the fault is in the blocks"
 
 
