@@ -14,6 +14,7 @@ from swin_torch.blocks.parts import Branches, Parameters, find_layers
 from swin_torch.blocks.touched import Kinds, find_touch
 from swin_torch.geometry import functional_v2
 from swin_torch.geometry.conventions import Convention
+from swin_torch.geometry.exported import is_recorded
 
 Weights = tuple[Tensor, Tensor, Tensor]
 
@@ -47,7 +48,8 @@ class CosineAttention(nn.Module):
         """Returns the bias table that the weights make: ((2 Mh - 1)(2 Mw - 1), heads).
 
         Without gradients on a CPU it is kept, and returned as long as the weights are equal: that is seen
-        however they were changed, which versions of tensors do not tell.
+        however they were changed, which versions of tensors do not tell.  A graph that is recorded computes
+        it, for its weights may be replaced.
         """
         sizes = self.window_size, self.pretrained_window_size
         if find_touch(self.cpb_mlp, BIAS_MLP) is not None:
@@ -57,7 +59,8 @@ class CosineAttention(nn.Module):
             return 16 * self.cpb_mlp(offsets).sigmoid()
         layers: Any = self.cpb_mlp
         of: Weights = (layers[0].weight, layers[0].bias, layers[2].weight)
-        if torch.is_grad_enabled() or torch.compiler.is_compiling() or not _lie_on_a_cpu(of):
+        in_a_graph = torch.compiler.is_compiling() or is_recorded()
+        if torch.is_grad_enabled() or in_a_graph or not _lie_on_a_cpu(of):
             return functional_v2.continuous_position_bias_table(*of, *sizes, self.convention.offsets)
         kept = self._kept
         if kept is not None and all(map(_equal, kept[0], of)):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
+from swin_torch.geometry.exported import is_recorded
 from swin_torch.geometry.sizes import Size, check_window
 
 LARGEST_LOGIT_SCALE = log(100.0)
@@ -60,8 +61,8 @@ def find_offsets(
     device: torch.device,
     offsets: str = "exact",
 ) -> Tensor:
-    """Returns what `log_spaced_offsets` returns, computed once."""
-    if torch.compiler.is_compiling():
+    """Returns what `log_spaced_offsets` returns, computed once, but for graphs that are recorded."""
+    if torch.compiler.is_compiling() or is_recorded():
         return log_spaced_offsets(window, trained, dtype, device, offsets)
     key = window, trained, dtype, device, offsets
     if (kept := _KEPT.get(key)) is not None:

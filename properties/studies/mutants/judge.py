@@ -24,7 +24,16 @@ from swin_properties.judging import one_law
 from swin_properties.judging.compare import evaluate
 from swin_properties.laws import choosing
 from swin_properties.laws.law import LAWS, Law
-from swin_reference.config import CONVENTIONS
+from swin_reference.config import convention_named
+from swin_reference.conventions import NAMED
+
+OTHERS = (
+    *(name for name in NAMED if name != CANONICAL.name),
+    "canonical,padded_keys=hidden",
+    "canonical,padding=roll-pad,padded_keys=hidden,pad_side=both",
+    "canonical,window=shrink-axis,small_table=first",
+)
+"""The conventions besides the oracle's own: all that have a name, and decisions that none of these takes."""
 
 LARGEST_ROUNDING = 0.1
 """The largest rho of an edit that only rounds otherwise."""
@@ -91,19 +100,19 @@ def judge(
     """Judges edits of the oracle by the laws of these names, and accounts for those that break none.
 
     The laws are asked all cases of the first effort; then the drawn ones under each other convention, where
-    the edited function takes one; then all cases of the second effort.
+    the edited function takes one or was not run before; then all cases of the second effort.
     """
     found = {edit: Account() for edit in edits}
     first, second = efforts
     work = Work(tuple(edits), sources, tuple(laws), effort=first, seed=seed)
     canonical = replace(work, measures=False)
-    others = [replace(work, convention=name, large=False) for name in CONVENTIONS if name != CANONICAL.name]
+    others = [replace(work, convention=name, large=False) for name in OTHERS]
     with get_context("spawn").Pool(processes) if processes > 1 else nullcontext() as pool:
         for step in [canonical, *others, replace(work, effort=second)]:
             start = time.monotonic()
             left = tuple(edit for edit in edits if not found[edit].broken)
             if step.convention != CANONICAL.name:
-                left = tuple(edit for edit in left if takes_convention(edit.path))
+                left = tuple(one for one in left if takes_convention(one.path) or not found[one].reached)
             asked = [law.name for law in choose_laws({edit.path for edit in left}, laws)]
             if step is canonical:  # most edits are broken soon: what is shared out is the edits
                 parts = [replace(step, edits=left[n::processes], laws=tuple(asked)) for n in range(processes)]
@@ -143,7 +152,7 @@ class _Judged:
     """Mutants that the laws are asked of, side by side, on the cases on which they change a result."""
 
     def __init__(self, work: Work) -> None:
-        self.convention, self.measures = CONVENTIONS[work.convention], work.measures
+        self.convention, self.measures = convention_named(work.convention), work.measures
         mutants = [Mutant(edit, work.sources[module_of(edit.path)]) for edit in work.edits]
         self.accounts = {mutant: Account() for mutant in mutants}
         self.watched = Watched(mutants, work.sources, self.convention)

@@ -82,6 +82,32 @@ def test_our_network_conforms_and_its_window_is_read_from_its_softmax(tmp_path: 
     assert "window=4x4" in load_implementation(str(tmp_path / "ours.pt2")).adapter.scope["network"]
 
 
+def test_a_trace_of_our_network_computes_its_bias_tables() -> None:
+    from swin_torch import SwinV2Transformer
+
+    torch.manual_seed(0)
+    config = SwinV2Config(image_size=SIDE, patch_size=2, num_classes=50, **SIZES)
+    model, x = make_random(SwinV2Transformer(config)), torch.randn(2, 3, SIDE, SIDE)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model(x)  # which keeps its tables
+        traced = torch.jit.trace(model, x)  # it raises where a second recording has other operations
+        held = dict(traced.named_parameters())
+        for name, weight in model.named_parameters():
+            if "cpb_mlp" in name:
+                held[name].copy_(weight.mul_(2))
+        assert torch.equal(traced(x), torch.jit.trace(model, x)(x))
+
+
+def test_a_checkpoint_as_constructed_is_told(peer: Peer, tmp_path: Path) -> None:
+    network = peer("timm.models.swin_transformer_v2").SwinTransformerV2
+    model = network(img_size=SIDE, patch_size=2, num_classes=50, **SIZES).eval()
+    torch.save(model.state_dict(), tmp_path / "timm.pth")
+    words = {"checkpoint": str(tmp_path / "timm.pth")}
+    file = load_implementation(add_options(export(model, tmp_path / "timm.onnx"), words)).adapter
+    assert any("no block adds anything" in note for note in file.notes)
+
+
 def test_pretrained_windows_are_read_from_the_offsets(peer: Peer, tmp_path: Path) -> None:
     report = judge(export(make_timm(peer, pretrained_window_sizes=(8, 8)), tmp_path / "timm.pt2"))
     assert report.exit_code == 0, report.results

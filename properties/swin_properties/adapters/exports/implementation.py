@@ -111,6 +111,7 @@ def _open_onnx(
         weights = {name: x.astype(precision) for name, x in given.weights.items()}
         sizes = describe_sizes(given.config, given.weights)
         notes.append(f"weights are those of {checkpoint}; they are not recovered from the file: {reason}")
+        notes += describe_weights(weights, precision)
     else:
         weights, sizes = found.weights, found.sizes
         faults += found.faults

@@ -30,6 +30,9 @@ def describe_weights(weights: Mapping[str, Any], precision: str) -> list[str]:
         notes.append(
             "all norms are 1 and all biases 0: the weights are as constructed, no checkpoint was loaded"
         )
+    ends = [x for name, x in weights.items() if name.endswith(("norm1.weight", "norm2.weight"))]
+    if ends and not any(np.any(x) for x in ends):
+        notes.append("the norms of all blocks are 0, as V2 is constructed: no block adds anything")
     return notes
 
 
