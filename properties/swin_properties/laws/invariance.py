@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -85,7 +86,9 @@ def transposed(case: NetCase, params: Any, name: str = "", window: tuple[int, in
     if isinstance(params, Mapping):
         return {key: transposed(case, child, key, window) for key, child in params.items()}
     if name == "relative_position_bias_table":
-        rows, columns = (2 * side - 1 for side in window)
+        # A window that the convention shrinks may take a part of the whole one's table.
+        whole = len(params) != prod(2 * side - 1 for side in window)
+        rows, columns = (2 * side - 1 for side in (case.window if whole else window))
         return params.reshape(rows, columns, -1).swapaxes(0, 1).reshape(params.shape)
     if name == "absolute_pos_embed":
         return params.reshape(1, *case.grid, -1).swapaxes(1, 2).reshape(params.shape)
