@@ -120,7 +120,7 @@ def check_part(told: Told) -> str:
     said = {part for part in PARTS if part in told.part}
     true = list_true_parts(told.bugs[0])
     is_right = bool(said & true) if said == STILL_WRONG else said <= true
-    return "" if is_right else f"told: {told.part}; it is {', '.join(sorted(true))}"
+    return "" if is_right else f"told: {told.part}; right would be: {', '.join(sorted(true))}"
 
 
 def count_all(results: Iterable[Told]) -> dict[str, list[Count]]:

@@ -82,7 +82,7 @@ def test_our_network_conforms_and_its_window_is_read_from_its_softmax(tmp_path: 
     assert "window=4x4" in load_implementation(str(tmp_path / "ours.pt2")).adapter.scope["network"]
 
 
-def test_a_trace_of_our_network_computes_its_bias_tables() -> None:
+def test_a_trace_of_our_network_computes_its_bias_tables(tmp_path: Path) -> None:
     from swin_torch import SwinV2Transformer
 
     torch.manual_seed(0)
@@ -97,6 +97,11 @@ def test_a_trace_of_our_network_computes_its_bias_tables() -> None:
             if "cpb_mlp" in name:
                 held[name].copy_(weight.mul_(2))
         assert torch.equal(traced(x), torch.jit.trace(model, x)(x))
+        traced.save(tmp_path / "ours.pt")
+        with pytest.raises(
+            ValueError, match=r"shows its window in .*, ours\.pt does not: export it to \.pt2"
+        ):
+            load_implementation(f"{tmp_path / 'ours.pt'}?image_size={SIDE}")
 
 
 def test_a_checkpoint_as_constructed_is_told(peer: Peer, tmp_path: Path) -> None:

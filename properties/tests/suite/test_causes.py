@@ -292,7 +292,11 @@ def tell(**changes: Any) -> Told:
         (count.check_trait, {"law": ""}, "told nothing"),
         (count.check_named, {"named": ("roll-sign",)}, "named roll-sign"),
         (count.check_none_named, {"named_without": ("roll-sign",)}, "named roll-sign"),
-        (count.check_part, {"part": "so the fault is in the MLP branch"}, "it is in in the blocks, the att"),
+        (
+            count.check_part,
+            {"part": "so the fault is in the MLP branch"},
+            "right would be: a block adds something, in the",
+        ),
     ],
 )
 def test_the_study_counts_what_is_told_wrongly(check: Any, changes: dict[str, Any], words: str) -> None:

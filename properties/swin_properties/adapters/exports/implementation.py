@@ -152,6 +152,12 @@ def _open_torch(path: str, checkpoint: str, image_size: str) -> Exported:
     said = _image_size(shape)
     if any(one.endswith("logit_scale") for one in file.weights):  # a Swin V2, whose weights tell no window
         said |= _window_size(file.tokens)
+        shown = "window_size" in said or any(one.endswith("relative_coords_table") for one in file.weights)
+        if not shown:
+            raise ValueError(
+                "a file of Swin V2 shows its window in a table of offsets or, a .pt2 file, in its softmax, "
+                f"{name} does not: export it to .pt2"
+            )
     held = swin_weights.load(checkpoint, **said) if checkpoint else None
     reason = ""
     found = None
