@@ -68,7 +68,8 @@ def make_runs(
         except (ValueError, Declined, ImportError) as reason:
             refuse(name, reason)
     of_network = measurement.kind in ("inference", "training") and measurement.device == "cpu"
-    if of_network and measurement.precision == "float32":  # the products alone are those of float32
+    in_float32 = measurement.precision == "float32" and not measurement.autocast
+    if of_network and in_float32:  # the products alone are those of float32
         config, image = NETWORKS[measurement.size]
         for name, multiply in products.BY.items():
             found[name] = products.make_run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -126,6 +127,14 @@ def test_the_products_alone_are_all_linear_layers(config: SwinConfig) -> None:
         for tokens, depth, channels in zip(grids, config.depths, config.channels, strict=True)
     ]
     assert sum(layers) + sum(attending) == operations.count_network(config, (224, 224), 3)
+
+
+def test_products_alone_are_timed_beside_float32_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measuring, "_choose_names", lambda _: [])
+    one = goals.Measurement("a", "Swin-T", "training", "T-224", 1)
+    others = replace(one, precision="bfloat16"), replace(one, autocast=True)
+    assert list(measuring.make_runs(one)) == list(products.BY)
+    assert [list(measuring.make_runs(other)) for other in others] == [[], []]
 
 
 def test_the_page_says_what_the_products_leave_to_win() -> None:

@@ -14,7 +14,7 @@ from swin_torch.blocks.parts import Branches, Parameters, find_layers
 from swin_torch.blocks.touched import Kinds, find_touch
 from swin_torch.geometry import functional_v2
 from swin_torch.geometry.conventions import Convention
-from swin_torch.geometry.exported import is_recorded
+from swin_torch.geometry.exported import is_in_a_graph
 
 Weights = tuple[Tensor, Tensor, Tensor]
 
@@ -59,8 +59,7 @@ class CosineAttention(nn.Module):
             return 16 * self.cpb_mlp(offsets).sigmoid()
         layers: Any = self.cpb_mlp
         of: Weights = (layers[0].weight, layers[0].bias, layers[2].weight)
-        in_a_graph = torch.compiler.is_compiling() or is_recorded()
-        if torch.is_grad_enabled() or in_a_graph or not _lie_on_a_cpu(of):
+        if torch.is_grad_enabled() or is_in_a_graph() or not _lie_on_a_cpu(of):
             return functional_v2.continuous_position_bias_table(*of, *sizes, self.convention.offsets)
         kept = self._kept
         if kept is not None and all(map(_equal, kept[0], of)):

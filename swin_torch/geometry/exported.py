@@ -19,6 +19,15 @@ def is_recorded() -> bool:
     return torch.compiler.is_exporting() or torch.jit.is_tracing()  # type: ignore[attr-defined]
 
 
+def is_in_a_graph() -> bool:
+    """Tells whether PyTorch makes a graph: what was kept from another call is no part of it.
+
+    >>> is_in_a_graph()
+    False
+    """
+    return torch.compiler.is_compiling() or is_recorded()
+
+
 def require(x: Tensor, orders: Iterable[tuple[int, int]]) -> Tensor:
     """Returns x; a graph of dynamic sizes fails unless the first number of each pair is at most the second.
 

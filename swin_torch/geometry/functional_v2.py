@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from swin_torch.geometry.exported import is_recorded
+from swin_torch.geometry.exported import is_in_a_graph
 from swin_torch.geometry.sizes import Size, check_window
 
 LARGEST_LOGIT_SCALE = log(100.0)
@@ -62,7 +62,7 @@ def find_offsets(
     offsets: str = "exact",
 ) -> Tensor:
     """Returns what `log_spaced_offsets` returns, computed once, but for graphs that are recorded."""
-    if torch.compiler.is_compiling() or is_recorded():
+    if is_in_a_graph():
         return log_spaced_offsets(window, trained, dtype, device, offsets)
     key = window, trained, dtype, device, offsets
     if (kept := _KEPT.get(key)) is not None:

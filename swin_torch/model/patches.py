@@ -13,7 +13,7 @@ from swin_torch.blocks.touched import Kinds, find_touch
 from swin_torch.blocks.ways import compute_merge
 from swin_torch.geometry import functional
 from swin_torch.geometry.conventions import CANONICAL, Convention, check_merge, find_image_margin
-from swin_torch.geometry.exported import is_recorded
+from swin_torch.geometry.exported import is_in_a_graph
 from swin_torch.geometry.sizes import Size, pair
 
 CONVOLUTION: Kinds = {"": nn.Conv2d}
@@ -92,8 +92,8 @@ class PatchEmbed(nn.Module):
         return self._normalize(tokens)
 
     def _normalize(self, tokens: Tensor) -> Tensor:
-        norm, traced = self.norm, torch.compiler.is_compiling() or is_recorded()
-        if traced or not isinstance(norm, nn.LayerNorm) or find_touch(norm, NORM) is not None:
+        norm = self.norm
+        if is_in_a_graph() or not isinstance(norm, nn.LayerNorm) or find_touch(norm, NORM) is not None:
             return norm(tokens)
         layer = norm.weight, norm.bias, norm.eps
         if not torch.is_grad_enabled():

@@ -40,12 +40,13 @@ def make_question(peer: Peer, path: str = "") -> Request:
 
     Those that have an environment of their own are slower, and are asked at quick effort.
     """
+    limits: dict[str, Any] = {} if peer.peer else {"effort": "quick", "shrink": SHRINK}
     program = (str(peer.python), str(peer.adapter.relative_to(ROOT))) if peer.client else ()
     return make_request(
         peer.name_implementation(path),
-        **({} if peer.peer else {"effort": "quick", "shrink": SHRINK}),
         program=program,
         few_shapes=peer.few_shapes,
+        **limits,
     )
 
 

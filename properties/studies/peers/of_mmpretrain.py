@@ -13,12 +13,27 @@ import mmpretrain.models.backbones.swin_transformer as swin  # noqa: E402
 from mmcv.cnn.bricks.transformer import FFN, PatchEmbed, PatchMerging  # noqa: E402
 from mmpretrain.models.utils import ShiftWindowMSA, WindowMSA  # noqa: E402
 from studies.peers.assembled import Assembled, by_channel, rename  # noqa: E402
+from swin_properties import TorchAdapter  # noqa: E402
 
 FFN_NAMES = {"mlp.fc1": "ffn.layers.0.0", "mlp.fc2": "ffn.layers.1"}
 BLOCK = rename(**{**FFN_NAMES, "attn.": "attn.w_msa."})
 
 
-class Mmpretrain(Assembled):
+class Parts(TorchAdapter):
+    """What the Swin and the Swin V2 of mmpretrain have alike."""
+
+    def mlp(self, x, params):
+        """(..., C) -> same, without FFN's shortcut."""
+        mlp = FFN(x.shape[-1], len(params["fc1"]["weight"]), act_cfg={"type": "GELU"}, add_identity=False)
+        return self.loaded(mlp, params, rename(fc1="layers.0.0", fc2="layers.1"))(x)
+
+    def _merge(self, x, params, merging):
+        """(B, H, W, C) -> (B, H', W', 2 C), by a merge that reads the four tokens by channel."""
+        merged, grid = self.loaded(merging, params, by_channel)(x.flatten(1, 2), x.shape[1:3])
+        return merged.view(len(x), *grid, 2 * x.shape[-1])
+
+
+class Mmpretrain(Parts, Assembled):
     """The parts of mmpretrain's Swin."""
 
     scope = {  # noqa: RUF012
@@ -54,11 +69,6 @@ class Mmpretrain(Assembled):
         names = rename(qkv="w_msa.qkv", proj="w_msa.proj", relative="w_msa.relative")
         return self.loaded(attention, params, names)(x.flatten(1, 2), x.shape[1:3]).view(x.shape)
 
-    def mlp(self, x, params):
-        """(..., C) -> same, without FFN's shortcut."""
-        mlp = FFN(x.shape[-1], len(params["fc1"]["weight"]), act_cfg={"type": "GELU"}, add_identity=False)
-        return self.loaded(mlp, params, rename(fc1="layers.0.0", fc2="layers.1"))(x)
-
     def patch_embed(self, images, params, patch_size):
         """(B, 3, H, W) -> (B, H', W', C)."""
         channels, colours = params["proj"]["weight"].shape[:2]
@@ -70,10 +80,7 @@ class Mmpretrain(Assembled):
 
     def patch_merging(self, x, params):
         """(B, H, W, C) -> (B, H', W', 2 C)."""
-        batch, height, width, channels = x.shape
-        merging = self.loaded(PatchMerging(channels, 2 * channels), params, by_channel)
-        merged, grid = merging(x.flatten(1, 2), (height, width))
-        return merged.view(batch, *grid, 2 * channels)
+        return self._merge(x, params, PatchMerging(x.shape[-1], 2 * x.shape[-1]))
 
     def swin_block(self, x, params, num_heads, window_size, shift_size):
         """(B, H, W, C) -> same."""

@@ -5,18 +5,13 @@ Blocks are built as its backbone builds them by default. A window one token high
 weights are put into that order.
 """
 
-from swin_properties import TorchAdapter
 from swin_properties.adapters.peers.base import NoSingleTokens, only, ratio, side, two, vision_operators
 
 vision_operators()
 
 import mmpretrain.models.backbones.swin_transformer_v2 as swin  # noqa: E402
-from mmcv.cnn.bricks.transformer import FFN  # noqa: E402
 from mmpretrain.models.utils import PatchMerging, ShiftWindowMSA, WindowMSAV2  # noqa: E402
-from studies.peers.assembled import by_channel, rename  # noqa: E402
-
-FFN_NAMES = {"mlp.fc1": "ffn.layers.0.0", "mlp.fc2": "ffn.layers.1"}
-BLOCK = rename(**{**FFN_NAMES, "attn.": "attn.w_msa."})
+from studies.peers.of_mmpretrain import BLOCK, Parts  # noqa: E402
 
 
 def name_attention(flat):
@@ -24,7 +19,7 @@ def name_attention(flat):
     return {f"w_msa.{name}": x for name, x in flat.items()}
 
 
-class MmpretrainV2(NoSingleTokens, TorchAdapter):
+class MmpretrainV2(NoSingleTokens, Parts):
     """The parts of mmpretrain's Swin V2."""
 
     convention = None  # it is identified
@@ -67,17 +62,9 @@ class MmpretrainV2(NoSingleTokens, TorchAdapter):
         )
         return self.loaded(attention, params, name_attention)(x.flatten(1, 2), x.shape[1:3]).view(x.shape)
 
-    def mlp(self, x, params):
-        """(..., C) -> same, without FFN's shortcut."""
-        mlp = FFN(x.shape[-1], len(params["fc1"]["weight"]), act_cfg={"type": "GELU"}, add_identity=False)
-        return self.loaded(mlp, params, rename(fc1="layers.0.0", fc2="layers.1"))(x)
-
     def swin_v2_patch_merging(self, x, params):
         """(B, H, W, C) -> (B, H', W', 2 C)."""
-        batch, height, width, channels = x.shape
-        merging = self.loaded(PatchMerging(channels, 2 * channels, use_post_norm=True), params, by_channel)
-        merged, grid = merging(x.flatten(1, 2), (height, width))
-        return merged.view(batch, *grid, 2 * channels)
+        return self._merge(x, params, PatchMerging(x.shape[-1], 2 * x.shape[-1], use_post_norm=True))
 
     def swin_v2_block(self, x, params, num_heads, window_size, shift_size, pretrained_window_size=None):
         """(B, H, W, C) -> same."""

@@ -27,7 +27,7 @@ from swin_properties.adapters.contract import CONTRACT, ByName, find_refusal, re
 from swin_properties.adapters.process import ProcessGone
 from swin_properties.adapters.scope import read_scope
 from swin_properties.budget.precision import PRECISIONS, Precision
-from swin_properties.cases.case import Own
+from swin_properties.cases.case import Own, under
 from swin_properties.cases.few import move_to_few
 
 CANONICAL = CONVENTIONS["canonical"]
@@ -79,7 +79,7 @@ class Implementation:
         """
         if case.recipe == "own":
             case = replace(case, own=self.own)
-        return replace(case, convention=self.convention.name) if hasattr(case, "convention") else case
+        return under(case, self.convention.name)
 
     def fit_case(self, case: Any, needs: Iterable[str]) -> Any:
         """Returns a case, under the convention, moved inside the scope of the implementation.

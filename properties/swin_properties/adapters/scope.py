@@ -150,10 +150,11 @@ class Scope:
 
     @property
     def whole(self) -> str:
-        """The callable of the one block, or of the one network."""
+        """The callable of the one block, or of the one network: one of `WHOLES`."""
+        network, network_v2, block = WHOLES
         if self.block:
-            return "swin_block"
-        return "swin_v2_transformer" if isinstance(self.only_network, NetV2Case) else "swin_transformer"
+            return block
+        return network_v2 if isinstance(self.only_network, NetV2Case) else network
 
     @property
     def is_large(self) -> bool:
@@ -218,6 +219,9 @@ class Scope:
             position_embedding=0 if self.no_position_embedding else case.position_embedding,
         )
 
+
+WHOLES = ("swin_transformer", "swin_v2_transformer", "swin_block")
+"""The callables of what an implementation of one size may have."""
 
 BATCHES = (1, 2, 3, 5)
 """How many images an implementation of one network is given at least, in turns."""

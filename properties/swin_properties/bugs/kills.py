@@ -20,7 +20,7 @@ from swin_properties.adapters.scope import BATCHES
 from swin_properties.budget.precision import PRECISIONS, Precision
 from swin_properties.budget.within import Residuals, perturb
 from swin_properties.bugs import GALLERY, Bug, touched
-from swin_properties.cases.case import Case, GridCase, NetCase
+from swin_properties.cases.case import Case, GridCase, NetCase, under
 from swin_properties.judging import one_law
 from swin_properties.judging.compare import evaluate
 from swin_properties.judging.report import Report
@@ -170,7 +170,7 @@ def catches_in_one(report: Report, implementation: Implementation) -> str:
     drawn = [kind(seed=len(BATCHES) * number) for number in range(images)] + [kind(recipe="peaked")]
     large = scope.is_large if scope.block else scope.only_network.config.count > SMALL_NETWORK
     asked = [implementation.fit_case(case, law.needs) for case in drawn[: 1 if large else None]]
-    cases = list(dict.fromkeys(reduce_case(case) if large else make_canonical(case) for case in asked))
+    cases = list(dict.fromkeys(reduce_case(case) if large else under(case, "canonical") for case in asked))
     precision = implementation.precision
     known = [residuals(law, case, precision) for case in cases]
     without = set(getattr(implementation.adapter, "absent", ()))
@@ -198,11 +198,6 @@ def catches_in_one(report: Report, implementation: Implementation) -> str:
 
 SMALL_NETWORK = 2**17
 """The most parameters of a network whose planted bugs are computed at its own channels."""
-
-
-def make_canonical(case: Any) -> Any:
-    """Returns a case under the oracle's own convention; only cases of networks have one."""
-    return replace(case, convention="canonical") if hasattr(case, "convention") else case
 
 
 def reduce_case(case: GridCase | NetCase) -> GridCase | NetCase:

@@ -297,6 +297,15 @@ class NetCase(Case):
         return recipes.weights(self.recipe, self.hot(shapes))
 
 
+def under(case: Any, convention: str) -> Any:
+    """Returns a case under a convention, by name; only cases of networks have one.
+
+    >>> print(under(NetCase(), "timm"), under(GridCase(heads=2), "timm"))
+    convention=timm heads=2
+    """
+    return replace(case, convention=convention) if hasattr(case, "convention") else case
+
+
 def find_ratio(hidden: int, channels: int) -> float:
     """Returns the ratio of an MLP's width to its channels, for which int(channels * ratio) is the width.
 

@@ -16,6 +16,7 @@ from rich.console import Console
 from swin_properties.adapters import exports, peers
 from swin_properties.adapters.exports.onnx_file import RUNTIMES
 from swin_properties.adapters.remote import TIMEOUT, find_program
+from swin_properties.adapters.scope import WHOLES
 from swin_properties.api import judge, make_runner
 from swin_properties.commands.screen import Screen, complain
 from swin_properties.commands.words import (
@@ -38,7 +39,7 @@ from swin_properties.laws.law import LAWS
 from swin_properties.reports import files, html, json, junit, known_failures, terminal
 from swin_properties.reports.progress import Progress
 
-WHOLE = ("swin_transformer/oracle", "swin_v2_transformer/oracle", "swin_block/oracle")
+WHOLE = tuple(f"{name}/oracle" for name in WHOLES)
 """The laws of what a file computes as a whole."""
 
 FORMS = ("json", "junit", "html")

@@ -17,6 +17,7 @@ from swin_properties.adapters.answers import read_reason
 from swin_properties.adapters.contract import CONTRACT
 from swin_properties.adapters.implementation import Implementation
 from swin_properties.adapters.load import describe_kind
+from swin_properties.adapters.scope import WHOLES
 from swin_properties.cases.case import Case
 from swin_properties.judging.one_law import EFFORTS, SHRINK, quote_law, run_case, run_law
 from swin_properties.judging.report import LawResult, Report
@@ -34,7 +35,7 @@ MOST_JOBS = 64
 """The most processes that share the laws."""
 
 
-OF_EXPORTS = "swin_transformer/*,swin_v2_transformer/*,swin_block/*"
+OF_EXPORTS = ",".join(f"{name}/*" for name in WHOLES)
 """What is asked of an exported file: it has one network, or one block, and none of its parts."""
 
 

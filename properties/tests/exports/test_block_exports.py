@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from swin_properties.api import check
+from swin_properties.api import check, make_runner
 from swin_properties.judging.implementation import load_implementation
+from swin_properties.judging.run import choose_asked, make_request
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
@@ -94,14 +95,6 @@ def test_our_block_conforms_by_the_definition_of_the_mask(tmp_path: Path) -> Non
 
 
 def test_a_block_of_tokens_in_a_row_is_judged(peer: Peer, tmp_path: Path) -> None:
-    class InARow(torch.nn.Module):
-        def __init__(self, block: Any, grid: tuple[int, int]) -> None:
-            super().__init__()
-            self.block, self.grid = block, grid
-
-        def forward(self, x: Any) -> Any:
-            return self.block(x.reshape(x.shape[0], *self.grid, CHANNELS)).reshape(x.shape)
-
     square = export(InARow(make_timm(peer), (8, 8)), tmp_path / "square.onnx", shape=(2, 64, CHANNELS))
     assert judge(square).exit_code == 0
     block = make_timm(peer)
@@ -141,7 +134,16 @@ def test_a_block_with_an_index_that_is_none_keeps_its_own_weights(peer: Peer, tm
     assert any("pairs of tokens of one offset have one bias" in fault for fault in file.faults)
     report = judge(path)
     assert report.exit_code == 1
-    assert {result.counterexample.case.recipe for result in report.of("broken")} == {"own"}
+    found = [result.counterexample for result in report.of("broken")]
+    assert {one.case.recipe for one in found} == {"own"}
+    assert {(one.usual, one.needed) for one in found} == {(None, "")}  # there is no other size
+
+
+def test_of_a_block_its_own_laws_are_asked(peer: Peer, tmp_path: Path) -> None:
+    request = make_request(export(make_timm(peer), tmp_path / "block.onnx"))
+    asked = choose_asked(request, make_runner(request))
+    assert {law.name.partition("/")[0] for law in asked} == {"swin_block"}
+    assert len(asked) > 10
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
@@ -155,6 +157,52 @@ def test_what_is_no_single_block_is_one_sentence(peer: Peer, tmp_path: Path) -> 
     torch.jit.trace(make_timm(peer), torch.randn(1, GRID, GRID, CHANNELS)).save(tmp_path / "block.pt")
     with pytest.raises(ValueError, match=r"does not say what it takes, block\.pt holds one block"):
         load_implementation(str(tmp_path / "block.pt"))
+
+
+class Sum(torch.nn.Module):
+    """A block that is given two grids of tokens."""
+
+    def __init__(self, block: Any) -> None:
+        super().__init__()
+        self.block = block
+
+    def forward(self, x: Any, y: Any) -> Any:
+        return self.block(x + y)
+
+
+class InARow(torch.nn.Module):
+    """A block of tokens in a row, of one grid."""
+
+    def __init__(self, block: Any, grid: tuple[int, int]) -> None:
+        super().__init__()
+        self.block, self.grid = block, grid
+
+    def forward(self, x: Any) -> Any:
+        return self.block(x.reshape(x.shape[0], *self.grid, CHANNELS)).reshape(x.shape[0], -1, CHANNELS)
+
+
+def test_a_block_of_two_inputs_is_one_sentence(peer: Peer, tmp_path: Path) -> None:
+    x = torch.randn(1, GRID, GRID, CHANNELS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(Sum(make_timm(peer)), (x, x), str(tmp_path / "two.onnx"), dynamo=False)
+        torch.export.save(torch.export.export(Sum(make_timm(peer)), (x, x)), tmp_path / "two.pt2")
+    with pytest.raises(ValueError, match=r"alone, two\.onnx takes 2 inputs: export it so"):
+        load_implementation(str(tmp_path / "two.onnx"))
+    with pytest.raises(ValueError, match="it takes 2 inputs, a network or a block takes one"):
+        load_implementation(str(tmp_path / "two.pt2"))
+
+
+def test_a_grid_that_the_block_is_not_made_for_is_one_sentence(peer: Peer, tmp_path: Path) -> None:
+    words = {"input_names": ["x"], "dynamic_axes": {"x": {1: "tokens"}}}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        row, x = InARow(make_timm(peer), (8, 8)).eval(), torch.randn(1, 64, CHANNELS)
+        torch.onnx.export(row, (x,), str(path := tmp_path / "row.onnx"), dynamo=False, **words)
+    with pytest.raises(ValueError, match=r"do not tell the grid, .* takes any number of tokens"):
+        load_implementation(str(path))
+    with pytest.raises(ValueError, match="this file does not take those of 4x8"):
+        load_implementation(f"{path}?image_size=4x8")
 
 
 def test_locate_says_that_it_takes_networks(peer: Peer, tmp_path: Path, command: Any) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from swin_properties.adapters.answers import Declined
 from swin_properties.adapters.exports import add_options
-from swin_properties.adapters.exports.implementation import choose_images
+from swin_properties.adapters.exports.network import choose_images
 from swin_properties.adapters.exports.notes import compare_weights, describe_weights
 from swin_properties.adapters.load import load
 from swin_properties.api import check

@@ -304,6 +304,12 @@ def test_the_study_counts_what_is_told_wrongly(check: Any, changes: dict[str, An
     assert words in check(tell(**changes))
 
 
+def test_either_part_of_a_network_that_is_wrong_with_its_blocks_switched_off_is_right() -> None:
+    part = "so the fault is outside the blocks, or a block adds something even then"
+    assert count.check_part(tell(part=part)) == ""
+    assert count.check_part(tell(part="so the fault is outside the blocks"))
+
+
 def test_the_study_takes_a_trait_that_the_predicate_implies() -> None:
     assert count.check_trait(tell(trait_has=(True, True), words=("a window of more than one token",))) == ""
 

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from types import FunctionType
 from typing import Any
 
+import numpy as np
 import pytest
 import swin_properties
 import swin_reference
 from swin_properties.adapters.contract import CONTRACT
 from swin_properties.adapters.implementation import Implementation
 from swin_properties.budget.precision import PRECISIONS
+from swin_properties.cases.case import NetCase
 from swin_properties.cases.case_v2 import V2_CASES
 from swin_properties.judging import one_law
 from swin_properties.laws import choosing
+from swin_properties.laws.invariance import transposed
 from swin_properties.laws.versions import name_in_v2
 from swin_reference import direct
+from swin_weights import flatten
 
 LAWS = choosing.choose_laws()
 
@@ -109,3 +114,12 @@ def test_the_definition_is_the_second_oracle_in_some_laws() -> None:
     assert all(
         law.compares_with == "definition" for name in SECOND_ORACLE for law in choosing.choose_laws(name)
     )
+
+
+def test_a_network_that_is_transposed_twice_is_the_same_where_a_small_window_has_the_whole_table() -> None:
+    case = NetCase(image=(3, 1), window=(3, 2), convention="canonical,window=shrink-axis,small_table=first")
+    turned = replace(case, image=(1, 3), window=(2, 3))
+    params = case.network()
+    assert len(params["layers"][0]["blocks"][0]["attn"]["relative_position_bias_table"]) == 5 * 3
+    again = flatten(transposed(turned, transposed(case, params)))
+    assert all(np.array_equal(again[name], x) for name, x in flatten(params).items())

@@ -107,6 +107,16 @@ def test_square_windows_and_biases_only_get_the_full_number_of_every_law(deep: b
             assert result.cases >= one_law.count_planned(law, quick, judged) - few, result
 
 
+def test_a_large_block_is_asked_as_few_cases_as_quick_effort_asks() -> None:
+    sizes = "grid={},window=7x7,shift=3x3,heads=3,head_dim=32,hidden=384"
+    of_block = [
+        Implementation(SimpleNamespace(scope={"block": sizes.format(grid)})) for grid in ("56x56", "7x7")
+    ]
+    default = one_law.EFFORTS["default"]
+    large, small = (one_law.limit_effort(default, implementation) for implementation in of_block)
+    assert (large.grids, small) == (one_law.EFFORTS["quick"].grids, default)
+
+
 def test_every_word_is_said_in_the_contract_and_read() -> None:
     assert list(SCOPE) == list(FINDS) == list(vars(Scope()))
     assert {word for stated in STATED for word in stated} == set(SCOPE)

@@ -23,9 +23,10 @@ from swin_properties.adapters.copies.signatures import NotUnderstood, fit_forwar
 from swin_properties.adapters.copies.templates import V1, Candidate, Copied, bias_table
 from swin_properties.adapters.copies.trials import SQUARES, TRIALS, run, try_ways
 from swin_properties.adapters.copies.written import Recognised
-from swin_properties.adapters.exports.implementation import choose_images, describe_sizes
-from swin_properties.cases.case import GridCase, NetCase, write_value
-from swin_properties.cases.case_v2 import GridV2Case, NetV2Case
+from swin_properties.adapters.exports.network import describe_network, describe_sizes
+from swin_properties.adapters.scope import Scope
+from swin_properties.cases.case import GridCase, NetCase
+from swin_properties.cases.case_v2 import GridV2Case
 
 
 def recognise(module: ModuleType, name: str, given: Any = None) -> tuple[Recognised, Parts] | None:
@@ -80,12 +81,10 @@ def read_sizes(found: Recognised, network: nn.Module) -> NetCase:
     config = checkpoint.config
     sizes = describe_sizes(config, checkpoint.weights)
     found.version = 2 if isinstance(config, SwinV2Config) else 1
-    found.scope["network"] = ",".join(f"{word}={write_value(value)}" for word, value in sizes.items())
     fixed = pair(image) if image is not None else (None, None)
-    found.scope["image_sizes"] = images = choose_images(fixed, sizes)
-    found.scope["no_qk_scale"] = True
-    kind = NetV2Case if found.version == 2 else NetCase
-    return replace(kind.parse(found.scope["network"].replace(",", " ")), image=images[0])
+    found.scope |= describe_network(sizes, fixed) | {"no_qk_scale": True}
+    only = Scope(network=found.scope["network"]).only_network
+    return replace(only, image=found.scope["image_sizes"][0])
 
 
 def find_image_size(network: Any) -> Any:

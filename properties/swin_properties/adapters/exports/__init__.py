@@ -45,7 +45,7 @@ def find(name: str) -> Any:
     Errors: ``ValueError`` in one sentence for a file that does not read, holds no Swin, or whose weights are
     not recovered where no checkpoint is given; for an unknown option; and for a library that is missing.
     """
-    from swin_properties.adapters.exports.implementation import open_export
+    from swin_properties.adapters.exports.network import open_export
 
     path, query = _split(name)
     options = dict(parse_qsl(query))

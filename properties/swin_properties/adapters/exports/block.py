@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import swin_reference
-from swin_reference.outside import parse_integers
+from swin_reference.outside import one_sentence, parse_integers
 from swin_weights import unflatten
 
 from swin_properties.adapters.exports import onnx_file
@@ -145,7 +145,9 @@ def find_shift(
     images, rank = shape[0] or 1, len(shape)
     x = np.random.default_rng(0).integers(-64, 65, (images, *sizes["grid"], channels)) / 64
     given = x.reshape(images, -1, channels) if rank == 3 else x
-    got = np.asarray(run(given.astype(np.float16 if half else np.float32)), np.float64).reshape(x.shape)
+    grid = "x".join(map(str, sizes["grid"]))
+    with one_sentence(f"a block takes the tokens of its grid, this file does not take those of {grid}"):
+        got = np.asarray(run(given.astype(np.float16 if half else np.float32)), np.float64).reshape(x.shape)
     params = unflatten({name: np.asarray(w, np.float64) for name, w in weights.items()})
     height, width = sizes["window"]
     shifts = dict.fromkeys(product((0, height // 2), (0, width // 2)))
@@ -171,6 +173,10 @@ def open_onnx(
 ) -> Exported:
     """Returns the adapter of an ONNX file with one block."""
     _check_alone(checkpoint, name)
+    if len(inputs := onnx_file.list_inputs(graph.model)) != 1:
+        raise ValueError(
+            f"an exported block takes {GIVEN_AS} alone, {name} takes {len(inputs)} inputs: export it so"
+        )
     try:
         found = recover_block(graph)
     except NotRecovered as why:

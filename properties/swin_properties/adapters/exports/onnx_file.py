@@ -212,7 +212,7 @@ def find_tokens(model: Any, start: Callable[[Any], Any]) -> int | None:
 
 def takes_half(model: Any) -> bool:
     """Tells whether a model is given numbers in half precision."""
-    return bool(model.graph.input[0].type.tensor_type.elem_type == import_onnx().TensorProto.FLOAT16)
+    return bool(list_inputs(model)[0].type.tensor_type.elem_type == import_onnx().TensorProto.FLOAT16)
 
 
 def find_shape(model: Any) -> tuple[int | None, ...]:

@@ -121,13 +121,16 @@ def strip(name: str, names: Mapping[str, Any]) -> str:
 
 def _find_shape(program: Any) -> tuple[int | None, ...]:
     """Returns the shape of the images of a program, None for a side that may be any."""
-    (name,) = program.graph_signature.user_inputs
+    name, *others = program.graph_signature.user_inputs
+    if others:
+        raise ValueError(f"it takes {1 + len(others)} inputs, a network or a block takes one")
     value = next(node.meta["val"] for node in program.graph.nodes if node.name == name)
     return tuple(side if isinstance(side, int) else None for side in value.shape)
 
 
 def _find_tokens(program: Any) -> int | None:
     """Returns how many tokens a window of a program has: those over which its first softmax is taken."""
-    shapes = (node.meta["val"].shape for node in program.graph.nodes if "softmax" in str(node.target))
+    calls = (node for node in program.graph.nodes if node.op == "call_function")
+    shapes = (node.meta["val"].shape for node in calls if "softmax" in str(node.target))
     side = next((shape[-1] for shape in shapes), None)
     return side if isinstance(side, int) else None

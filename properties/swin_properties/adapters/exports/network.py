@@ -1,4 +1,4 @@
-"""Opens an exported file: one network or one block, with weights of the laws or with its own."""
+"""Opens an exported file, and the network in it: with weights of the laws, or with its own."""
 
 from __future__ import annotations
 
@@ -128,9 +128,7 @@ def _open_onnx(
             notes.append(WRITABLE)
     if quantised:
         notes.append(QUANTISED)
-    scope = describe_network(sizes, shape[2:])
-    kind = ExportedNetworkV2 if "bias_width" in sizes else ExportedNetwork
-    exported = kind(precision, scope, shape[0], run, write, weights, notes, faults, quantised)
+    exported = _make_network(sizes, shape, precision, run, write, weights, notes, faults, quantised)
     exported.mask_value = (found.mask_value if found else "") or find_mask_value(graph.list_stored())
     if found is not None and found.folded:
         exported.absent = ("relative_position_index",)
@@ -196,12 +194,18 @@ def _open_torch(path: str, checkpoint: str, image_size: str) -> Exported:
 
         notes.append(WRITABLE)
     sizes = describe_sizes(known.config, known.weights)
-    scope = describe_network(sizes, shape[2:])
-    kind = ExportedNetworkV2 if "bias_width" in sizes else ExportedNetwork
-    exported = kind(precision, scope, shape[0], file.run, write, weights, notes, faults)
+    exported = _make_network(sizes, shape, precision, file.run, write, weights, notes, faults)
     exported.half_input = precision == "float16"
     exported.mask_value = find_mask_value(file.buffers)
     return exported
+
+
+def _make_network(
+    sizes: Mapping[str, Any], shape: tuple[int | None, ...], precision: str, *rest: Any
+) -> Exported:
+    """Returns the network of a file, by its version of Swin; ``rest`` is what `Exported` takes."""
+    kind = ExportedNetworkV2 if "bias_width" in sizes else ExportedNetwork
+    return kind(precision, describe_network(sizes, shape[2:]), shape[0], *rest)
 
 
 def _image_size(shape: tuple[int | None, ...]) -> dict[str, Any]:
