@@ -266,6 +266,7 @@ def test_two_pairs_give_the_same_verdict_and_exit_code(name: str, command: Comma
 
 STATE = """
 calls, buffer = [0], np.zeros(10**6)
+np.random.seed(2)  # of its first and third draw one is below 0.5; of those after seed 0, a reset, none is
 def layer_norm(x, params, eps=1e-5): return right(x, params, eps)
 def mlp(x, params):
     x *= 1.0; x += 1.0
