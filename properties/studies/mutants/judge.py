@@ -100,19 +100,20 @@ def judge(
     """Judges edits of the oracle by the laws of these names, and accounts for those that break none.
 
     The laws are asked all cases of the first effort; then the drawn ones under each other convention, where
-    the edited function takes one or was not run before; then all cases of the second effort.
+    the edited function takes one or is not run under the oracle's own; then all cases of the second effort.
     """
     found = {edit: Account() for edit in edits}
     first, second = efforts
     work = Work(tuple(edits), sources, tuple(laws), effort=first, seed=seed)
     canonical = replace(work, measures=False)
     others = [replace(work, convention=name, large=False) for name in OTHERS]
+    elsewhere = {edit for edit in edits if takes_convention(edit.path)}
     with get_context("spawn").Pool(processes) if processes > 1 else nullcontext() as pool:
         for step in [canonical, *others, replace(work, effort=second)]:
             start = time.monotonic()
             left = tuple(edit for edit in edits if not found[edit].broken)
             if step.convention != CANONICAL.name:
-                left = tuple(one for one in left if takes_convention(one.path) or not found[one].reached)
+                left = tuple(edit for edit in left if edit in elsewhere)
             asked = [law.name for law in choose_laws({edit.path for edit in left}, laws)]
             if step is canonical:  # most edits are broken soon: what is shared out is the edits
                 parts = [replace(step, edits=left[n::processes], laws=tuple(asked)) for n in range(processes)]
@@ -122,6 +123,8 @@ def judge(
             for accounts in pool.imap_unordered(run, parts) if pool else map(run, parts):
                 for edit, account in accounts.items():
                     found[edit] = found[edit].join(account)
+            if step is canonical:
+                elsewhere |= {edit for edit in edits if not found[edit].reached}
             count = sum(not account.broken for account in found.values())
             took = time.monotonic() - start
             progress(f"{step.effort}, {step.convention}: {count} left after {took:.0f} s")

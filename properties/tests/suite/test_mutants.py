@@ -64,6 +64,15 @@ def test_what_the_list_lacks_or_names_otherwise_is_reported() -> None:
     assert "at most 10% of the edits only round" in compare({edit: rounding}, {str(edit): "rounding"})[0]
 
 
+def test_what_only_a_convention_runs_is_asked_under_every_convention() -> None:
+    """Under official, a law runs it and compares nothing of it; the last convention's law breaks it."""
+    every = edit_oracle(read_sources(), "relative_position.small_window_bias")
+    edits = [edit for edit in every if "transpose(2, 1, 0)" in edit.after]
+    laws = ["swin_stage/other-sizes", "swin_stage/oracle"]
+    (account,) = judge(edits, read_sources(), laws, efforts=("quick", "quick")).values()
+    assert account.broken.startswith("swin_stage/oracle (canonical,window=shrink-axis,small_table=first)")
+
+
 def test_a_mutant_leaves_the_oracle_as_it_is() -> None:
     import swin_reference
 
