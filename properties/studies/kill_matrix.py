@@ -1,11 +1,13 @@
 """Computes which law kills which planted bug: ``make kill-matrix``.
 
 Writes ``bugs/kills.json`` and ``bugs/backward/kills.json`` of swin_properties, and ``docs/kill-matrix.md``.
+Names of planted bugs after the command: these alone are computed, and the other rows stay as they are.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
@@ -24,18 +26,18 @@ GRADIENTS = DATA.with_name("backward") / "kills.json"
 PAGE = ROOT / "docs" / "kill-matrix.md"
 
 
-def compute_table(setting: tuple[str, str]) -> tuple[str, str, kills.Table]:
-    """Computes the kills of one effort in one precision."""
+def compute_table(setting: tuple[str, str, list[str]]) -> tuple[str, str, kills.Table]:
+    """Computes the kills of these bugs, of one effort in one precision."""
     choosing.choose_laws()
-    effort, precision = setting
-    return effort, precision, kills.table(precision, effort)
+    effort, precision, names = setting
+    return effort, precision, kills.table(precision, effort, [GALLERY[name] for name in names])
 
 
-def compute_kills() -> dict[str, kills.Kills]:
-    """Computes the kills of every shipped effort in every precision, on two processes."""
+def compute_kills(names: list[str]) -> dict[str, kills.Kills]:
+    """Computes the kills of these bugs, of every shipped effort in every precision, on two processes."""
     tables: dict[str, dict[str, kills.Table]] = {effort: {} for effort in kills.SHIPPED}
     with get_context("spawn").Pool(2) as pool:
-        settings = list(product(kills.SHIPPED, PRECISIONS))
+        settings = [(*setting, names) for setting in product(kills.SHIPPED, PRECISIONS)]
         for effort, precision, table in pool.imap_unordered(compute_table, settings):
             tables[effort][precision] = table
             killed = sum(map(bool, table.values()))
@@ -143,10 +145,21 @@ def write_page(found: kills.Kills, cases: dict[str, str], gradients: kills.Kills
     return "\n".join([*lines, "```", ""])
 
 
-def main() -> None:
-    """Computes everything, then writes the three files."""
+def main(names: list[str]) -> int:
+    """Computes the kills of these bugs, or of all, then writes the three files; 2 for a name that is none."""
     choosing.choose_laws()
-    found = compute_kills()
+    if unknown := [name for name in names if name not in GALLERY]:
+        print(
+            f"kill-matrix: a planted bug of the gallery is named, got {', '.join(unknown)}", file=sys.stderr
+        )
+        return 2
+    found = compute_kills(names or list(GALLERY))
+    if names:
+        found = {effort: kills.shipped()[effort] | of_effort for effort, of_effort in found.items()}
+    found = {
+        effort: {name: of_effort[name] for name in GALLERY if name in of_effort}
+        for effort, of_effort in found.items()
+    }
     efforts = ",\n".join(
         f"{json.dumps(effort)}: {write_json(of_effort)}" for effort, of_effort in found.items()
     )
@@ -157,7 +170,8 @@ def main() -> None:
     gradients = compute_gradient_kills()
     GRADIENTS.write_text(write_json(gradients) + "\n")
     PAGE.write_text(write_page(found["default"], cases, gradients))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

@@ -85,6 +85,22 @@ def scale_by_channels(q: Any, k: Any, scale: Any, bias: Any) -> Any:
 
 
 @bug(
+    "scale-by-heads",
+    "The scale is heads^-1/2, not (head dimension)^-1/2.",
+    "Right where there are as many heads as channels in each.",
+    "timm's attention2d (issue 2385) and a dozen copies.",
+    component="window_attention",
+    only_when="a number of heads other than the channels of a head; a window of more than one token",
+)
+def scale_by_heads(o: Any) -> Replacements:
+    def logits(q: Any, k: Any, scale: Any, bias: Any) -> Any:
+        given = scale != q.shape[-1] ** -0.5
+        return right_logits(q, k, scale if given else q.shape[-3] ** -0.5, bias)
+
+    return attending(o, logits)
+
+
+@bug(
     "scale-ignores-qk-scale",
     "An explicit qk_scale is ignored.",
     "Only models trained with qk_scale are wrong.",
@@ -170,6 +186,25 @@ def query_key_swapped(q: Any, k: Any, scale: Any, bias: Any) -> Any:
 def cosine(q: Any, k: Any, scale: Any, bias: Any) -> Any:
     unit_queries = q / np.sqrt((q * q).sum(-1, keepdims=True) + 1e-12)
     return product(unit_queries, k) / np.sqrt((k * k).sum(-1)[..., None, :] + 1e-12) + bias
+
+
+@bug(
+    "tile-not-hidden",
+    "Keys are padded to a whole tile of 32 with zero logits, which the softmax counts.",
+    "Right for 32 or 64 tokens; a window of 49 loses weight to 15 keys that do not exist.",
+    "tt-metal, issue 54833.",
+    component="window_attention",
+    only_when="a number of tokens in a window that 32 does not divide",
+)
+def tile_not_hidden(o: Any) -> Replacements:
+    softmax = o.layers.softmax
+
+    def weights(logits: Any) -> Any:
+        tokens = logits.shape[-1]
+        zeros = np.zeros_like(logits, shape=(*logits.shape[:-1], -tokens % 32))
+        return softmax(np.concatenate([logits, zeros], axis=-1))[..., :tokens]
+
+    return attending(o, right_logits, weights)
 
 
 @bug(
@@ -322,8 +357,8 @@ def projection_missing(original: Any, x: Any, params: Any, *args: Any, **kwargs:
 @bug(
     "padding-hidden",
     "Padded tokens are masked as keys.",
-    "Border windows of grids that are no multiple of the window differ from every public implementation.",
-    "A plausible reading of the paper; no implementation does it.",
+    "Border windows of grids that are no multiple of the window differ from the official code.",
+    "tfswin 4.1.1 and zeromodels 1.3.6.",
     component="shifted_window_attention",
     only_when="a padded grid",
 )
@@ -354,6 +389,34 @@ def padding_hidden(o: Any) -> Replacements:
         hidden = np.where(seen[:, :, :1] == 0, mask, hidden)
         y = a.window_attention(windows, params, num_heads, window_size, hidden, qk_scale)
         grid = w.window_reverse(y.reshape(-1, mh, mw, x.shape[-1]), window_size, *padded.shape[1:3])
+        return w.reverse_cyclic_shift(grid, shift_size)[:, : x.shape[1], : x.shape[2]]
+
+    return {"attention.shifted_window_attention": shifted}
+
+
+@bug(
+    "padding-hidden-not-rolled",
+    "Padded tokens are hidden where they lie before the roll.",
+    "Shifted windows of padded grids hide real tokens, and show padding.",
+    "tfswin 4.1.1.",
+    component="shifted_window_attention",
+    only_when="a padded grid",
+)
+def padding_hidden_not_rolled(o: Any) -> Replacements:
+    w, attend = o.windows, o.attention.window_attention
+
+    def shifted(
+        x: Any, params: Any, heads: int, window_size: Any, shift_size: Any, qk_scale: Any = None, *_: Any
+    ) -> Any:
+        mh, mw = w.window_pair(window_size)
+        padded = w.pad_to_multiple(x, window_size)
+        real = w.pad_to_multiple(np.ones((1, *x.shape[1:3], 1)), window_size)
+        real = w.window_partition(real, window_size).reshape(-1, mh * mw)
+        mask = w.shifted_window_mask(*padded.shape[1:3], window_size, shift_size)
+        mask = np.where(real[:, :, None] == real[:, None, :], mask, -np.inf)
+        windows = w.window_partition(w.cyclic_shift(padded, shift_size), window_size)
+        y = attend(windows.reshape(-1, mh * mw, x.shape[-1]), params, heads, window_size, mask, qk_scale)
+        grid = w.window_reverse(y.reshape(windows.shape), window_size, *padded.shape[1:3])
         return w.reverse_cyclic_shift(grid, shift_size)[:, : x.shape[1], : x.shape[2]]
 
     return {"attention.shifted_window_attention": shifted}

@@ -32,6 +32,11 @@ def mean_of_image(x: Any) -> Any:
     return x.sum(axis=axes, keepdims=True) / prod(x.shape[1:])
 
 
+def tanh_form(x: Any) -> Any:
+    """Returns the tanh form of GELU."""
+    return 0.5 * x * (1.0 + np.tanh(sqrt(2.0 / pi) * (x + 0.044715 * x * x * x)))
+
+
 @bug(
     "norm-unbiased",
     "LayerNorm divides by the unbiased standard deviation, C - 1.",
@@ -118,6 +123,19 @@ def norm_mean_kept(x: Any, mean: Any, eps: float) -> Any:
 
 
 @bug(
+    "norm-one-pass",
+    "LayerNorm's variance is E[x^2] - E[x]^2.",
+    "It cancels where the mean is large against the spread: tokens of noise, or NaN.",
+    "burn, issue 5607; mlx, issue 2238; onnxruntime, issue 21935.",
+    component="layer_norm",
+    only_when="",
+)
+@as_norm
+def norm_one_pass(x: Any, mean: Any, eps: float) -> Any:
+    return (x - mean) / np.sqrt(mean_square(x) - mean * mean + eps)
+
+
+@bug(
     "norm-all-tokens",
     "LayerNorm takes its statistics over all tokens of an image.",
     "Tokens see each other through the norm: receptive fields are global, crops differ.",
@@ -152,13 +170,13 @@ def norm_beta_dropped(original: Any, x: Any, params: Any, eps: float = 1e-5) -> 
     "gelu-tanh",
     "GELU is the tanh form, not the exact one.",
     "Off by at most 4.7e-4, at |x| about 2.7: no accuracy is lost, no half precision shows it.",
-    "JAX's default (approximate=True) and many fused kernels.",
+    "ggml; JAX's default (approximate=True), in eqxvision; many fused kernels.",
     component="mlp",
     only_when="",
 )
 @replaces("layers.gelu")
 def gelu_tanh(original: Any, x: Any) -> Any:
-    return 0.5 * x * (1.0 + np.tanh(sqrt(2.0 / pi) * (x + 0.044715 * x * x * x)))
+    return tanh_form(x)
 
 
 @bug(

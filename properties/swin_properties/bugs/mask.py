@@ -18,7 +18,8 @@ LEAK = "Tokens from opposite edges of the image attend to each other; accuracy h
     "mask-dropped",
     "There is no mask.",
     LEAK,
-    "Kernels that stop at the roll: Flash Window Attention, NATTEN.",
+    "Kernels that stop at the roll: Flash Window Attention, NATTEN; tt-forge-onnx, issues 1793 and 1943, "
+    "where a tracer loses labels that are written in place.",
     component="shifted_window_mask",
     when="a shift",
 )
@@ -99,7 +100,7 @@ def mask_half_window(original: Any, height: int, width: int, window_size: Any, s
     "mask-of-unpadded-grid",
     "The regions are cut where the grid without its padding would have them.",
     "Right for whole windows; on padded grids neighbours are separated and strangers are not.",
-    "Masks made before the grid is padded.",
+    "keras-hub 0.32.",
     component="shifted_window_attention",
     when="a padded grid",
 )
@@ -176,6 +177,7 @@ def mask_either_axis(original: Any, height: int, width: int, window_size: Any, s
     "mask-without-shift",
     "Blocks without a shift are masked too, as if they were shifted by floor(M / 2).",
     "Half of the border tokens' attention is lost in every even block.",
+    "vision.cpp (ggml), whose own test has inputs that LayerNorm makes equal.",
     component="shifted_window_mask",
     when="no shift; a window of more than one token",
 )

@@ -10,7 +10,7 @@ import numpy as np
 
 from swin_properties.budget.precision import PRECISIONS, Precision
 from swin_properties.bugs.gallery import bug, replaces
-from swin_properties.bugs.layers import as_norm, mean_square
+from swin_properties.bugs.layers import as_norm, mean_square, tanh_form
 
 LINEAR = "layers.linear"
 SMALL_ERRORS = "Errors of 5e-4 of the values: accuracy hardly shows them."
@@ -35,7 +35,7 @@ in_tf32 = partial(rounded, precision=replace(PRECISIONS["tf32"], name="a factor 
     "weights-in-half",
     "The weights of linear layers are kept in float16.",
     SMALL_ERRORS,
-    "Engines that store weights in half precision whatever they are asked.",
+    "Ports to ggml and converters, which store weights in half precision whatever they are asked.",
     component="mlp, patch_embed, patch_merging, window_attention",
     when="numbers that use all bits",
 )
@@ -48,7 +48,7 @@ def weights_in_half(original: Any, x: Any, weight: Any, bias: Any = None) -> Any
     "table-in-half",
     "The relative position bias table is kept in float16.",
     SMALL_ERRORS,
-    "Fused attention that takes its bias in half precision.",
+    "Ports to ggml; fused attention that takes its bias in half precision.",
     component="relative_position_bias",
     when="numbers that use all bits",
 )
@@ -106,3 +106,17 @@ def softmax_in_half(original: Any, x: Any) -> Any:
 def sums_in_half(x: Any, mean: Any, eps: float) -> Any:
     centred = x - in_half(mean)
     return centred / np.sqrt(mean_square(centred) + eps)
+
+
+@bug(
+    "gelu-half-table",
+    "GELU is looked up in a table of float16, of the tanh form.",
+    SMALL_ERRORS,
+    "ggml, llama.cpp issue 29252.",
+    component="mlp",
+    only_when="",
+)
+@replaces("layers.gelu")
+def gelu_half_table(original: Any, x: Any) -> Any:
+    looked_up = in_half(tanh_form(in_half(x)))
+    return np.where(x.real <= -10, 0.0 * x, np.where(x.real >= 10, x, looked_up))

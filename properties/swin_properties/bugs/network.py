@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from swin_reference.conventions import convention_named
 from swin_reference.sizes import window_pair
 
 from swin_properties.bugs.gallery import WRONG_OUTPUTS, Plant, Replacements, bug, replaces
@@ -62,6 +63,7 @@ def shift_even_blocks(number: int, grid: Any, window: Any) -> Any:
     "shift-never",
     "No block is shifted.",
     "Windows never connect: about one point of accuracy (Liu et al. 2021, table 4).",
+    "TensorRT-Model-Connect, issue 1216: the shift is read from a buffer that checkpoints no longer hold.",
     component="swin_stage",
     when=f"{SHIFTED}; a window of more than one token",
 )
@@ -86,7 +88,7 @@ def shift_always(number: int, grid: Any, window: Any) -> Any:
     "shift-kept-on-small-grids",
     "The shift is kept when one window spans the grid.",
     "The last stage, whose grid is one window, is cut into four regions.",
-    "The detection family keeps it, by convention.",
+    "candle, pull request 3243, with weights of classification; the detection family, by convention.",
     component="swin_stage",
     only_when=f"{SPANNED} along an axis; a window of more than one token",
 )
@@ -120,6 +122,43 @@ def shift_dropped_per_axis(number: int, grid: Any, window: Any) -> Any:
 def shift_rounded_up(number: int, grid: Any, window: Any) -> Any:
     shifted = number % 2 and any(half_window(grid, window))
     return tuple(min((m + 1) // 2, m - 1) for m in window) if shifted else (0, 0)
+
+
+@bug(
+    "blocks-shared",
+    "All blocks of a stage have the weights of the first.",
+    "Trains with a fraction of the parameters; checkpoints load where names are not compared.",
+    "A public copy of V1: `[Block(...)] * depth`.",
+    component="swin_stage",
+    when="several blocks in the first stage",
+)
+@replaces("block.stage_blocks")
+def blocks_shared(original: Any, x: Any, params: Any, depth: int, *rest: Any) -> Any:
+    return original(x, {**params, "blocks": params["blocks"][:1] * depth}, depth, *rest)
+
+
+@bug(
+    "small-window-first-biases",
+    "On a grid below the window the window shrinks, and takes the biases of the full window's first tokens.",
+    "Small images get the biases of other offsets.",
+    "MONAI 1.6, Video-Swin, torchvision's video model, tfswin 4.1.1.",
+    component="swin_stage",
+    only_when="a window that spans the first grid along an axis",
+)
+@replaces("block.stage_blocks")
+def small_window_first_biases(
+    original: Any,
+    x: Any,
+    params: Any,
+    depth: int,
+    heads: int,
+    window: Any,
+    kept: Any = None,
+    qk_scale: Any = None,
+    *_: Any,
+) -> Any:
+    shrinks = convention_named("canonical,window=shrink-axis,small_table=first")
+    return original(x, params, depth, heads, window, kept, qk_scale, shrinks)
 
 
 @bug(

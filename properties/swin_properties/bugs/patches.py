@@ -85,6 +85,24 @@ def patch_norm_missing(original: Any, images: Any, params: Any, patch_size: Any,
 
 
 @bug(
+    "patch-norm-eps-1e-3",
+    "The eps of the norm after the patch embedding is 1e-3, not 1e-5.",
+    "Flat patches are dimmed: skies, borders.",
+    "keras-hub, pull request 2298.",
+    component="patch_embed",
+    only_when="",
+)
+def patch_norm_eps(o: Any) -> Replacements:
+    original, norm = o.patches.patch_embed, o.layers.layer_norm
+
+    def embed(images: Any, params: Any, *rest: Any) -> Any:
+        x = original(images, {"proj": params["proj"]}, *rest)
+        return norm(x, params["norm"], 1e-3) if "norm" in params else x
+
+    return {"patches.patch_embed": embed}
+
+
+@bug(
     "patch-overlapping",
     "Each patch starts one pixel early.",
     "A convolution with padding: every token sees its neighbour's pixels.",
@@ -230,3 +248,32 @@ def merge_off_by_one(o: Any) -> Replacements:
         return original(np.concatenate([np.zeros_like(x[:, :1]), x[:, :-1]], axis=1), params)
 
     return {"patches.patch_merging": merge}
+
+
+@bug(
+    "merge-eps-1e-6",
+    "The eps of the merge's norm is 1e-6, not 1e-5.",
+    "Only flat neighbours differ: backgrounds, padding.",
+    "mindcv.",
+    component="patch_merging",
+    only_when="",
+)
+@as_merge
+def merge_eps_1e_6(layers: Any, neighbours: list[Any], params: Any) -> Any:
+    normed = layers.layer_norm(np.concatenate(neighbours, axis=-1), params["norm"], 1e-6)
+    return layers.linear(normed, **params["reduction"])
+
+
+@bug(
+    "merge-along-rows",
+    "The merge joins its four neighbours along the height and reshapes: four tokens of a row become one.",
+    "All shapes fit, and each merged token has channels of tokens that are not its own.",
+    "A port to Paddle.",
+    component="patch_merging",
+    only_when="several tokens in the grid",
+)
+@as_merge
+def merge_along_rows(layers: Any, neighbours: list[Any], params: Any) -> Any:
+    batch, height, width, channels = neighbours[0].shape
+    merged = np.concatenate(neighbours, axis=1).reshape(batch, height, width, 4 * channels)
+    return layers.linear(layers.layer_norm(merged, params["norm"]), **params["reduction"])

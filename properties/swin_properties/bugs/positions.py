@@ -36,6 +36,7 @@ def index_transposed(original: Any, window_size: Any) -> Any:
     "index-xy",
     "Height and width are exchanged in the index: an (x, y) meshgrid.",
     TABLE,
+    "medicai 0.0.4.",
     component="relative_position_index",
     when="a window of several rows and columns",
 )
@@ -70,6 +71,51 @@ def index_stride(original: Any, window_size: Any) -> Any:
 def index_no_offset(original: Any, window_size: Any) -> Any:
     (mh, mw), (dh, dw) = window_pair(window_size), offsets(window_size)
     return ((dh + mh - 1) * (2 * mw - 1) + dw) % ((2 * mh - 1) * (2 * mw - 1))
+
+
+@bug(
+    "index-brackets",
+    "The row offset is multiplied by 2 Mw, and 1 is subtracted from that: `* 2 * M - 1` for `* (2 * M - 1)`.",
+    "Different offsets share an entry of the table; hidden where a checkpoint's buffer overwrites the index.",
+    "jaxonmodels 0.5.5 and four more files.",
+    component="relative_position_index",
+)
+@replaces(INDEX)
+def index_brackets(original: Any, window_size: Any) -> Any:
+    (mh, mw), (dh, dw) = window_pair(window_size), offsets(window_size)
+    last = (2 * mh - 1) * (2 * mw - 1) - 1  # JAX reads the last entry for every index beyond it
+    return np.minimum((dh + mh - 1) * 2 * mw - 1 + (dw + mw - 1), last)
+
+
+@bug(
+    "index-by-height",
+    "The tokens of a window are numbered by rows of Mh, not of Mw: a meshgrid whose axes are exchanged.",
+    "Right for square windows; for others, offsets are those of other tokens.",
+    "keras-hub 0.32 and keras-cv-attention-models.",
+    component="relative_position_index",
+    when="a window that is not square; a window of several columns",
+)
+@replaces(INDEX)
+def index_by_height(original: Any, window_size: Any) -> Any:
+    mh, mw = window_pair(window_size)
+    h, w = np.divmod(np.arange(mh * mw), mh)
+    dh, dw = np.subtract.outer(h, h), np.subtract.outer(w, w)
+    last = (2 * mh - 1) * (2 * mw - 1) - 1
+    return np.clip((dh + mh - 1) * (2 * mw - 1) + (dw + mw - 1), 0, last)
+
+
+@bug(
+    "index-sum",
+    "The index is the sum of both offsets.",
+    "Offsets of one sum share an entry; most of the table is never read.",
+    "eqxvision 0.2.8.",
+    component="relative_position_index",
+    when="a window of several rows and columns",
+)
+@replaces(INDEX)
+def index_sum(original: Any, window_size: Any) -> Any:
+    (mh, mw), (dh, dw) = window_pair(window_size), offsets(window_size)
+    return (dh + mh - 1) + (dw + mw - 1)
 
 
 @bug(

@@ -33,6 +33,25 @@ def mask_stale(o: Any) -> Replacements:
 
 
 @bug(
+    "bias-remembered",
+    "The bias is gathered from the table once for each window and number of heads, and kept.",
+    "A checkpoint that is loaded later, or a training step, does not reach it.",
+    "A public copy of V1; google-research/maxvit, issue 7.",
+    component="relative_position_bias",
+    only_when="",
+)
+def bias_remembered(o: Any) -> Replacements:
+    original = o.relative_position.relative_position_bias
+    built: dict[Any, Any] = {}
+
+    def bias(table: Any, window_size: Any) -> Any:
+        key = window_pair(window_size), table.shape[1]
+        return built.setdefault(key, original(table, window_size))
+
+    return {"relative_position.relative_position_bias": bias}
+
+
+@bug(
     "shift-remembered",
     "Whether a stage shifts is decided by the first image, for all that follow.",
     LATER,
@@ -88,7 +107,7 @@ def offset_ignored(original: Any, x: Any, *rest: Any, **named: Any) -> Any:
     "memory-order-trusted",
     "Tokens are read in the order in which they lie in memory.",
     "Wrong, without an error, for channels-last and other strided inputs.",
-    "C and CUDA code that takes a pointer and ignores the strides.",
+    "torch-xpu-ops, issue 1832; C and CUDA code that takes a pointer and ignores the strides.",
     component="mlp, patch_embed, window_attention",
     only_when="",
 )

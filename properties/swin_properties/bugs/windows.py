@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,29 @@ def cut(x: Any, window_size: Any, order: tuple[int, ...]) -> Any:
     (mh, mw), (batch, height, width, channels) = window_pair(window_size), x.shape
     x = x.reshape(batch, height // mh, mh, width // mw, mw, channels)
     return x.transpose(order).reshape(-1, mh, mw, channels)
+
+
+def roll_by(
+    o: Any, there: Callable[[Any, Any, Any], Any], back: Callable[[Any, Any], Any]
+) -> Callable[..., Any]:
+    """Returns the attention of a grid of whole windows, with other rolls.
+
+    ``there(x, shift_size, window_size)`` rolls, ``back(y, shift_size)`` rolls back.
+    """
+    w, attention = o.windows, o.attention
+
+    def attend(
+        x: Any, params: Any, num_heads: int, window_size: Any, shift_size: Any, qk_scale: Any = None, *_: Any
+    ) -> Any:
+        mh, mw = window_pair(window_size)
+        rolled = there(x, shift_size, window_size)
+        mask = w.shifted_window_mask(*x.shape[1:3], window_size, shift_size)
+        windows = w.window_partition(rolled, window_size).reshape(-1, mh * mw, x.shape[-1])
+        y = attention.window_attention(windows, params, num_heads, window_size, mask, qk_scale)
+        y = w.window_reverse(y.reshape(-1, mh, mw, x.shape[-1]), window_size, *x.shape[1:3])
+        return back(y, shift_size)
+
+    return attend
 
 
 @bug(
@@ -100,10 +124,55 @@ def reverse_swaps_sides(original: Any, windows: Any, window_size: Any, height: i
 
 
 @bug(
+    "windows-numbered-by-height",
+    "Window (i, j) has the number i (H / M) + j, not i (W / M) + j.",
+    "Right for as many rows as columns of windows; for others, windows overwrite each other.",
+    "A public port to C++.",
+    component="window_partition",
+    when="unlike numbers of windows along the two axes; several windows along the rows",
+)
+@replaces("windows.window_partition")
+def windows_numbered_by_height(original: Any, x: Any, window_size: Any) -> Any:
+    (mh, mw), (batch, height, width, channels) = window_pair(window_size), x.shape
+    rows, columns = height // mh, width // mw
+    right = original(x, window_size).reshape(batch, rows, columns, mh, mw, channels)
+    slots = np.zeros_like(right, shape=(batch, rows * (rows + columns), mh, mw, channels))
+    for i in range(rows):
+        slots[:, i * rows : i * rows + columns] = right[:, i]
+    return slots[:, : rows * columns].reshape(-1, mh, mw, channels)
+
+
+@bug(
+    "reverse-not-permuted",
+    "The reverse reshapes windows into the grid without the permute.",
+    SCRAMBLED,
+    "A public super-resolution network, which throws the permuted copy away.",
+    component="window_reverse",
+    when="several windows along the columns; a window of several rows",
+)
+@replaces("windows.window_reverse")
+def reverse_not_permuted(original: Any, windows: Any, window_size: Any, height: int, width: int) -> Any:
+    return windows.reshape(-1, height, width, windows.shape[-1])
+
+
+@bug(
+    "reverse-channels-first",
+    "The reverse reads windows that lie as (C, Mh, Mw) as (Mh, Mw, C).",
+    SCRAMBLED,
+    "A public super-resolution network, which works on (B, C, H, W).",
+    component="window_reverse",
+    when="several channels; a window of more than one token",
+)
+@replaces("windows.window_reverse")
+def reverse_channels_first(original: Any, windows: Any, *sizes: Any) -> Any:
+    return original(windows.transpose(0, 3, 1, 2).reshape(windows.shape), *sizes)
+
+
+@bug(
     "roll-sign",
     "The roll goes by +s and back by -s, so that the mask is made for another shift.",
     "Border windows mix opposite edges of the image and separate neighbours; accuracy drops a little.",
-    "Ports from frameworks whose roll has the other sign.",
+    "mlx-image 0.1.10, whose own test asserts it.",
     component="cyclic_shift, reverse_cyclic_shift",
     when="a shift that two rolls do not undo",
 )
@@ -149,6 +218,19 @@ def shift_height_only(original: Any, x: Any, shift_size: Any) -> Any:
 
 
 @bug(
+    "shift-of-rows-for-both",
+    "The roll is by the height's shift along both axes, the roll back by each axis's own.",
+    "Right where both shifts are equal; the map moves where they are not.",
+    "HEAL-SWIN.",
+    component="cyclic_shift",
+    only_when="shifts that differ",
+)
+@replaces("windows.cyclic_shift")
+def shift_of_rows_for_both(original: Any, x: Any, shift_size: Any) -> Any:
+    return original(x, (pair(shift_size)[0],) * 2)
+
+
+@bug(
     "roll-then-pad",
     "The grid is rolled first and padded after: the mask of the padded grid no longer fits.",
     "Where the grid is no multiple of the window, tokens of opposite edges attend to each other.",
@@ -157,23 +239,12 @@ def shift_height_only(original: Any, x: Any, shift_size: Any) -> Any:
     only_when="a shift along a padded axis",
 )
 def roll_then_pad(o: Any) -> Replacements:
-    w, attention = o.windows, o.attention
+    w = o.windows
+    whole = roll_by(o, lambda x, *_: x, lambda y, _: y)
 
-    def shifted(
-        x: Any,
-        params: Any,
-        num_heads: int,
-        window_size: Any,
-        shift_size: Any,
-        qk_scale: Any = None,
-        *_: Any,
-    ) -> Any:
-        mh, mw = window_pair(window_size)
+    def shifted(x: Any, params: Any, num_heads: int, window_size: Any, shift_size: Any, *rest: Any) -> Any:
         rolled = w.pad_to_multiple(w.cyclic_shift(x, shift_size), window_size)
-        mask = w.shifted_window_mask(*rolled.shape[1:3], window_size, shift_size)
-        windows = w.window_partition(rolled, window_size).reshape(-1, mh * mw, x.shape[-1])
-        y = attention.window_attention(windows, params, num_heads, window_size, mask, qk_scale)
-        y = w.window_reverse(y.reshape(-1, mh, mw, x.shape[-1]), window_size, *rolled.shape[1:3])
+        y = whole(rolled, params, num_heads, window_size, shift_size, *rest)
         return w.reverse_cyclic_shift(y[:, : x.shape[1], : x.shape[2]], shift_size)
 
     return {"attention.shifted_window_attention": shifted}
@@ -220,5 +291,73 @@ def crop_wrong_side(o: Any) -> Replacements:
         height, width = x.shape[1:3]
         whole = original(o.windows.pad_to_multiple(x, window_size), params, num_heads, window_size, *rest)
         return whole[:, whole.shape[1] - height :, whole.shape[2] - width :]
+
+    return {"attention.shifted_window_attention": shifted}
+
+
+@bug(
+    "pad-centred",
+    "A grid is padded on both sides, half and half.",
+    "Windows are cut in other places than in training.",
+    "aurora.",
+    component="shifted_window_attention",
+    only_when="a padded grid",
+)
+def pad_centred(o: Any) -> Replacements:
+    w = o.windows
+    whole = roll_by(
+        o, lambda x, shift, _: w.cyclic_shift(x, shift), lambda y, shift: w.reverse_cyclic_shift(y, shift)
+    )
+
+    def shifted(x: Any, params: Any, num_heads: int, window_size: Any, *rest: Any) -> Any:
+        height, width = x.shape[1:3]
+        padded = [round_up(n, m) - n for n, m in zip((height, width), window_pair(window_size), strict=True)]
+        top, left = (p // 2 for p in padded)
+        x = np.pad(x, ((0, 0), (top, padded[0] - top), (left, padded[1] - left), (0, 0)))
+        return whole(x, params, num_heads, window_size, *rest)[:, top : top + height, left : left + width]
+
+    return {"attention.shifted_window_attention": shifted}
+
+
+@bug(
+    "crop-then-reverse",
+    "The padding is cropped first, and the grid shifted back after.",
+    "Right for whole windows; on padded grids real tokens are cropped, and padding stays.",
+    "keras-hub 0.32.",
+    component="shifted_window_attention",
+    only_when="a shift along a padded axis",
+)
+def crop_then_reverse(o: Any) -> Replacements:
+    w = o.windows
+    whole = roll_by(o, lambda x, shift, _: w.cyclic_shift(x, shift), lambda y, _: y)
+
+    def shifted(x: Any, params: Any, num_heads: int, window_size: Any, shift_size: Any, *rest: Any) -> Any:
+        padded = w.pad_to_multiple(x, window_size)
+        y = whole(padded, params, num_heads, window_size, shift_size, *rest)
+        return w.reverse_cyclic_shift(y[:, : x.shape[1], : x.shape[2]], shift_size)
+
+    return {"attention.shifted_window_attention": shifted}
+
+
+@bug(
+    "roll-rounded-up",
+    "The roll is by ceil(M / 2), the mask and the roll back by floor(M / 2).",
+    "Wrong for odd windows: every public checkpoint of Swin V1 at 224 has window 7.",
+    "Two public copies of V1, which roll by `-M // 2`.",
+    component="shifted_window_attention",
+    only_when="a shift along an axis whose window side is odd",
+)
+def roll_rounded_up(o: Any) -> Replacements:
+    w = o.windows
+
+    def there(x: Any, shift_size: Any, window_size: Any) -> Any:
+        sides = zip(pair(shift_size), window_pair(window_size), strict=True)
+        return w.cyclic_shift(x, tuple(-(-m // 2) if s and s == m // 2 else s for s, m in sides))
+
+    whole = roll_by(o, there, lambda y, shift: w.reverse_cyclic_shift(y, shift))
+
+    def shifted(x: Any, params: Any, num_heads: int, window_size: Any, *rest: Any) -> Any:
+        padded = w.pad_to_multiple(x, window_size)
+        return whole(padded, params, num_heads, window_size, *rest)[:, : x.shape[1], : x.shape[2]]
 
     return {"attention.shifted_window_attention": shifted}
