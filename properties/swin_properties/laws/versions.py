@@ -9,7 +9,7 @@ from typing import Any
 
 from swin_properties.adapters.contract import V2_NAMES
 from swin_properties.adapters.versions import V2AsV1
-from swin_properties.cases.case_v2 import V2_CASES, GridV2Case, turn_into_v2
+from swin_properties.cases.case_v2 import V2_CASES, GridV2Case, NetV2Case, turn_into_v2
 from swin_properties.cases.strategies import Cases, Listed
 
 
@@ -63,5 +63,11 @@ def give_directions(case: Any) -> Any:
 
     >>> give_directions(GridV2Case(head_dim=1)).head_dim
     2
+    >>> give_directions(NetV2Case(heads=(4, 1), depths=(1, 1), embed_dim=4)).embed_dim
+    8
     """
-    return replace(case, head_dim=max(case.head_dim, 2)) if isinstance(case, GridV2Case) else case
+    if isinstance(case, GridV2Case):
+        return replace(case, head_dim=max(case.head_dim, 2))
+    if isinstance(case, NetV2Case) and case.embed_dim < 2 * max(case.heads):
+        return replace(case, embed_dim=2 * case.embed_dim)
+    return case

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 from swin_properties.budget.precision import PRECISIONS
+from swin_properties.bugs import kills
+from swin_properties.cases.case_v2 import GridV2Case, NetV2Case
 from swin_properties.judging.implementation import load_implementation
 from swin_properties.judging.one_law import EFFORTS, ask_large
 from swin_properties.laws import law as laws
@@ -117,3 +119,21 @@ def test_cases_of_real_sizes_are_exact_in_half_precision(of: str) -> None:
         for key, x in flatten(case.attention()).items():
             for precision in ("float16", "bfloat16"):
                 assert np.array_equal(PRECISIONS[precision].rounded(x), x), (str(case), key, precision)
+
+
+def find_narrowest_head(case: Any) -> int:
+    if isinstance(case, NetV2Case):
+        return min((case.embed_dim << stage) // heads for stage, heads in enumerate(case.heads))
+    return int(case.head_dim)
+
+
+def test_no_head_of_a_case_of_v2_has_one_number() -> None:
+    """The cosine of single numbers is 1 or -1: one rounding turns it, and right code breaks the law."""
+    found = {
+        law.name: str(case)
+        for law in laws.LAWS.values()
+        if issubclass(law.kind, GridV2Case | NetV2Case)
+        for case in kills.cases(law, "default", 0)
+        if find_narrowest_head(case) == 1
+    }
+    assert found == {}
