@@ -36,6 +36,7 @@ class Adapter:
 adapter = Adapter()
 """
 NAME = ("--implementation", "mine:adapter")
+COPY = Path(__file__).parents[1] / "suite" / "copies" / "official.py"
 
 Repository = Callable[..., None]
 
@@ -187,6 +188,21 @@ def test_prepare_is_used_by_both_or_by_none(
     assert cli.main(["compare", "HEAD~2", "HEAD", *words]) == 0
     assert "1 same of 1" in capsys.readouterr().out
     assert cli.main(["compare", "HEAD~1", "HEAD", *words]) == 1
+
+
+@pytest.mark.usefixtures("quiet")
+@pytest.mark.parametrize("name", ["mine.py", "mine", "mine.py?as=copy"])
+def test_a_copy_without_an_adapter_is_timed_as_it_is_judged(
+    repository: Repository, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    copy = COPY.read_text()
+    right = "return self.fc2("
+    assert right in copy
+    repository(text=copy)
+    repository(text=copy.replace(right, f"__import__('time').sleep(0.02); {right}"))
+    words = ("compare", "HEAD~1", "HEAD", "--implementation", name, "-k", "mlp and stage3")
+    assert cli.main([*words]) == 1
+    assert f"1 slower of 1 cases; slower: inference[mlp-stage3-{name}]" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("disturbed_by", ["an anchor that waits", "busy loops"])

@@ -36,16 +36,17 @@ class Worker:
 
     def load(self, name: str) -> dict[str, Any]:
         """Returns the callables that an implementation offers, or why the tree does not have it."""
-        source, _, attribute = name.partition(":")
+        source, _, attribute = name.partition("?")[0].partition(":")
         if missing := self._explain_missing(source):
             return {"missing": missing}
         found: Any = load_file(source) if source.endswith(".py") else importlib.import_module(source)
-        self._check_origins()
         for part in filter(None, attribute.split(".")):
             if not hasattr(found, part):
                 return {"missing": f"{source} has no {attribute}"}
             found = getattr(found, part)
         found = found if attribute else getattr(found, "adapter", found)
+        found = open_copy(found, name)
+        self._check_origins()
         self.implementations[name] = found
         offers = [word for word in dir(found) if not word.startswith("_") and callable(getattr(found, word))]
         return {"offers": offers}
@@ -120,6 +121,21 @@ def load_file(path: str) -> ModuleType:
         sys.path.insert(0, str(file.parent))
         spec.loader.exec_module(sys.modules[name])
     return sys.modules[name]
+
+
+def open_copy(found: Any, name: str) -> Any:
+    """Returns the adapter of a copy of a public Swin, as `swin-oracle check` makes it; else ``found``.
+
+    Errors: ``ValueError`` for a copy whose calls are not understood.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(found, (ModuleType, type, torch.nn.Module)):
+        return found
+    try:
+        load = importlib.import_module("swin_properties.adapters.load")
+    except ModuleNotFoundError:  # a revision from before copies were taken
+        return found
+    return load.load_in_precision(name)[0]
 
 
 def load_message() -> Any:
