@@ -125,6 +125,16 @@ def test_the_callable_whose_own_laws_are_broken_is_meant_where_a_law_asks_two() 
     assert place.name == "window_reverse"
 
 
+@pytest.mark.parametrize("bug", ["reverse-channels-first", "reverse-not-permuted", "reverse-swaps-sides"])
+def test_what_a_right_callable_does_not_undo_is_wrong_before_what_uses_it(bug: str) -> None:
+    judged = offer(plant((bug,)), "window_partition", "window_reverse", "shifted_window_attention")
+    report = ask(judged, "window_*/*,shifted_window_attention/oracle")
+    assert "shifted_window_attention/oracle" in [result.law for result in report.of("broken")]
+    place = find_first_wrong(report, report.of("broken"))
+    assert place is not None
+    assert place.name == "window_reverse"
+
+
 def test_two_faults_are_named_together_or_each_with_its_laws() -> None:
     judged = offer(plant(("gelu-tanh", "mask-dropped")), "mlp", "shifted_window_attention", "swin_block")
     cause = find(judged, "*/[bo]*")

@@ -71,17 +71,16 @@ def find_own_needs(result: LawResult) -> set[str]:
 def find_first_wrong(report: Report, results: Iterable[LawResult]) -> Place | None:
     """Returns the first component, in the order of use, whose own laws are broken.
 
-    A law that asks two callables, such as that one undoes the other, tells nothing of which of them is wrong
-    as long as a law of one alone is broken.
+    A law that asks two callables, such as that one undoes the other, tells which of them is wrong only where
+    the other has laws of its own, and these hold.
     """
     needs = [find_own_needs(result) for result in results]
     alone = {next(iter(names)) for names in needs if len(names) == 1}
-    wrong = alone or {name for names in needs for name in names}
+    held = {next(iter(n)) for result in report.of("holds") if len(n := find_own_needs(result)) == 1} - alone
+    suspects = [names - held or names for names in needs]
+    wrong = {name for names in suspects if len(names) == 1 for name in names} or set().union(*suspects)
     if not wrong:
         return None
-    if not alone:  # the one whose own laws do not all hold
-        held = {next(iter(n)) for result in report.of("holds") if len(n := find_own_needs(result)) == 1}
-        wrong = (wrong - held) or wrong
     first = order_by_use(wrong)[0]
     offered = {name for result in report.results if result.cases for name in find_own_needs(result)}
     used = order_by_use(list_used(first))
