@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from swin_properties.bugs.gallery import MISPLACED_WEIGHTS, Plant, Replacements, bug, replaces
+from swin_properties.bugs.rolled import attend_rolled
 
 ATTENTION = "attention.window_attention"
 
@@ -363,7 +364,7 @@ def projection_missing(original: Any, x: Any, params: Any, *args: Any, **kwargs:
     only_when="a padded grid",
 )
 def padding_hidden(o: Any) -> Replacements:
-    w, a = o.windows, o.attention
+    w = o.windows
 
     def shifted(
         x: Any,
@@ -377,19 +378,14 @@ def padding_hidden(o: Any) -> Replacements:
         mh, mw = w.window_pair(window_size)
         padded = w.pad_to_multiple(x, window_size)
         real = w.pad_to_multiple(np.ones((1, *x.shape[1:3], 1)), window_size)
-        windows, seen = (
-            w.window_partition(w.cyclic_shift(grid, shift_size), window_size).reshape(
-                -1, mh * mw, grid.shape[-1]
-            )
-            for grid in (padded, real)
-        )
+        seen = w.window_partition(w.cyclic_shift(real, shift_size), window_size).reshape(-1, mh * mw, 1)
         mask = w.shifted_window_mask(*padded.shape[1:3], window_size, shift_size)
         hidden = np.where(seen[:, None, :, 0] == 0, -np.inf, 0.0) + mask
         # A padded query would see nothing at all; what it computes is cropped.
         hidden = np.where(seen[:, :, :1] == 0, mask, hidden)
-        y = a.window_attention(windows, params, num_heads, window_size, hidden, qk_scale)
-        grid = w.window_reverse(y.reshape(-1, mh, mw, x.shape[-1]), window_size, *padded.shape[1:3])
-        return w.reverse_cyclic_shift(grid, shift_size)[:, : x.shape[1], : x.shape[2]]
+        rolled = w.cyclic_shift(padded, shift_size)
+        y = attend_rolled(o, rolled, hidden, params, num_heads, window_size, qk_scale)
+        return w.reverse_cyclic_shift(y, shift_size)[:, : x.shape[1], : x.shape[2]]
 
     return {"attention.shifted_window_attention": shifted}
 
@@ -403,7 +399,7 @@ def padding_hidden(o: Any) -> Replacements:
     only_when="a padded grid",
 )
 def padding_hidden_not_rolled(o: Any) -> Replacements:
-    w, attend = o.windows, o.attention.window_attention
+    w = o.windows
 
     def shifted(
         x: Any, params: Any, heads: int, window_size: Any, shift_size: Any, qk_scale: Any = None, *_: Any
@@ -414,9 +410,7 @@ def padding_hidden_not_rolled(o: Any) -> Replacements:
         real = w.window_partition(real, window_size).reshape(-1, mh * mw)
         mask = w.shifted_window_mask(*padded.shape[1:3], window_size, shift_size)
         mask = np.where(real[:, :, None] == real[:, None, :], mask, -np.inf)
-        windows = w.window_partition(w.cyclic_shift(padded, shift_size), window_size)
-        y = attend(windows.reshape(-1, mh * mw, x.shape[-1]), params, heads, window_size, mask, qk_scale)
-        grid = w.window_reverse(y.reshape(windows.shape), window_size, *padded.shape[1:3])
-        return w.reverse_cyclic_shift(grid, shift_size)[:, : x.shape[1], : x.shape[2]]
+        y = attend_rolled(o, w.cyclic_shift(padded, shift_size), mask, params, heads, window_size, qk_scale)
+        return w.reverse_cyclic_shift(y, shift_size)[:, : x.shape[1], : x.shape[2]]
 
     return {"attention.shifted_window_attention": shifted}

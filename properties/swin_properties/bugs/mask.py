@@ -9,6 +9,7 @@ import numpy as np
 from swin_reference.sizes import pair, window_pair
 
 from swin_properties.bugs.gallery import Replacements, bug, replaces
+from swin_properties.bugs.rolled import attend_rolled
 
 MASK = "windows.shifted_window_mask"
 LEAK = "Tokens from opposite edges of the image attend to each other; accuracy hardly shows it."
@@ -105,7 +106,7 @@ def mask_half_window(original: Any, height: int, width: int, window_size: Any, s
     when="a padded grid",
 )
 def mask_of_unpadded_grid(o: Any) -> Replacements:
-    w, attention = o.windows, o.attention
+    w = o.windows
 
     def mask(grid: Any, padded: Any, window: Any, shift: Any) -> Any:
         rows, columns = (np.arange(p) >= g - s for g, p, s in zip(grid, padded, shift, strict=True))
@@ -116,12 +117,10 @@ def mask_of_unpadded_grid(o: Any) -> Replacements:
     def shifted(
         x: Any, params: Any, heads: int, window_size: Any, shift_size: Any, qk_scale: Any = None, *_: Any
     ) -> Any:
-        (mh, mw), shift = window_pair(window_size), pair(shift_size)
+        window, shift = window_pair(window_size), pair(shift_size)
         rolled = w.cyclic_shift(w.pad_to_multiple(x, window_size), shift)
-        masks = mask(x.shape[1:3], rolled.shape[1:3], (mh, mw), shift)
-        windows = w.window_partition(rolled, window_size).reshape(-1, mh * mw, x.shape[-1])
-        y = attention.window_attention(windows, params, heads, window_size, masks, qk_scale)
-        y = w.window_reverse(y.reshape(-1, mh, mw, x.shape[-1]), window_size, *rolled.shape[1:3])
+        masks = mask(x.shape[1:3], rolled.shape[1:3], window, shift)
+        y = attend_rolled(o, rolled, masks, params, heads, window_size, qk_scale)
         return w.reverse_cyclic_shift(y, shift)[:, : x.shape[1], : x.shape[2]]
 
     return {"attention.shifted_window_attention": shifted}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from swin_reference.sizes import pair, round_up, window_pair
 
 from swin_properties.bugs.gallery import Replacements, bug, replaces
+from swin_properties.bugs.rolled import attend_rolled
 
 SCRAMBLED = "Checkpoints load and accuracy collapses; training from scratch silently learns something else."
 
@@ -18,29 +18,6 @@ def cut(x: Any, window_size: Any, order: tuple[int, ...]) -> Any:
     (mh, mw), (batch, height, width, channels) = window_pair(window_size), x.shape
     x = x.reshape(batch, height // mh, mh, width // mw, mw, channels)
     return x.transpose(order).reshape(-1, mh, mw, channels)
-
-
-def roll_by(
-    o: Any, there: Callable[[Any, Any, Any], Any], back: Callable[[Any, Any], Any]
-) -> Callable[..., Any]:
-    """Returns the attention of a grid of whole windows, with other rolls.
-
-    ``there(x, shift_size, window_size)`` rolls, ``back(y, shift_size)`` rolls back.
-    """
-    w, attention = o.windows, o.attention
-
-    def attend(
-        x: Any, params: Any, num_heads: int, window_size: Any, shift_size: Any, qk_scale: Any = None, *_: Any
-    ) -> Any:
-        mh, mw = window_pair(window_size)
-        rolled = there(x, shift_size, window_size)
-        mask = w.shifted_window_mask(*x.shape[1:3], window_size, shift_size)
-        windows = w.window_partition(rolled, window_size).reshape(-1, mh * mw, x.shape[-1])
-        y = attention.window_attention(windows, params, num_heads, window_size, mask, qk_scale)
-        y = w.window_reverse(y.reshape(-1, mh, mw, x.shape[-1]), window_size, *x.shape[1:3])
-        return back(y, shift_size)
-
-    return attend
 
 
 @bug(
@@ -240,11 +217,13 @@ def shift_of_rows_for_both(original: Any, x: Any, shift_size: Any) -> Any:
 )
 def roll_then_pad(o: Any) -> Replacements:
     w = o.windows
-    whole = roll_by(o, lambda x, *_: x, lambda y, _: y)
 
-    def shifted(x: Any, params: Any, num_heads: int, window_size: Any, shift_size: Any, *rest: Any) -> Any:
+    def shifted(
+        x: Any, params: Any, heads: int, window_size: Any, shift_size: Any, qk_scale: Any = None, *_: Any
+    ) -> Any:
         rolled = w.pad_to_multiple(w.cyclic_shift(x, shift_size), window_size)
-        y = whole(rolled, params, num_heads, window_size, shift_size, *rest)
+        mask = w.shifted_window_mask(*rolled.shape[1:3], window_size, shift_size)
+        y = attend_rolled(o, rolled, mask, params, heads, window_size, qk_scale)
         return w.reverse_cyclic_shift(y[:, : x.shape[1], : x.shape[2]], shift_size)
 
     return {"attention.shifted_window_attention": shifted}
@@ -305,16 +284,17 @@ def crop_wrong_side(o: Any) -> Replacements:
 )
 def pad_centred(o: Any) -> Replacements:
     w = o.windows
-    whole = roll_by(
-        o, lambda x, shift, _: w.cyclic_shift(x, shift), lambda y, shift: w.reverse_cyclic_shift(y, shift)
-    )
 
-    def shifted(x: Any, params: Any, num_heads: int, window_size: Any, *rest: Any) -> Any:
+    def shifted(
+        x: Any, params: Any, heads: int, window_size: Any, shift_size: Any, qk_scale: Any = None, *_: Any
+    ) -> Any:
         height, width = x.shape[1:3]
         padded = [round_up(n, m) - n for n, m in zip((height, width), window_pair(window_size), strict=True)]
         top, left = (p // 2 for p in padded)
         x = np.pad(x, ((0, 0), (top, padded[0] - top), (left, padded[1] - left), (0, 0)))
-        return whole(x, params, num_heads, window_size, *rest)[:, top : top + height, left : left + width]
+        mask = w.shifted_window_mask(*x.shape[1:3], window_size, shift_size)
+        y = attend_rolled(o, w.cyclic_shift(x, shift_size), mask, params, heads, window_size, qk_scale)
+        return w.reverse_cyclic_shift(y, shift_size)[:, top : top + height, left : left + width]
 
     return {"attention.shifted_window_attention": shifted}
 
@@ -329,11 +309,13 @@ def pad_centred(o: Any) -> Replacements:
 )
 def crop_then_reverse(o: Any) -> Replacements:
     w = o.windows
-    whole = roll_by(o, lambda x, shift, _: w.cyclic_shift(x, shift), lambda y, _: y)
 
-    def shifted(x: Any, params: Any, num_heads: int, window_size: Any, shift_size: Any, *rest: Any) -> Any:
-        padded = w.pad_to_multiple(x, window_size)
-        y = whole(padded, params, num_heads, window_size, shift_size, *rest)
+    def shifted(
+        x: Any, params: Any, heads: int, window_size: Any, shift_size: Any, qk_scale: Any = None, *_: Any
+    ) -> Any:
+        rolled = w.cyclic_shift(w.pad_to_multiple(x, window_size), shift_size)
+        mask = w.shifted_window_mask(*rolled.shape[1:3], window_size, shift_size)
+        y = attend_rolled(o, rolled, mask, params, heads, window_size, qk_scale)
         return w.reverse_cyclic_shift(y[:, : x.shape[1], : x.shape[2]], shift_size)
 
     return {"attention.shifted_window_attention": shifted}
@@ -350,14 +332,14 @@ def crop_then_reverse(o: Any) -> Replacements:
 def roll_rounded_up(o: Any) -> Replacements:
     w = o.windows
 
-    def there(x: Any, shift_size: Any, window_size: Any) -> Any:
+    def shifted(
+        x: Any, params: Any, heads: int, window_size: Any, shift_size: Any, qk_scale: Any = None, *_: Any
+    ) -> Any:
         sides = zip(pair(shift_size), window_pair(window_size), strict=True)
-        return w.cyclic_shift(x, tuple(-(-m // 2) if s and s == m // 2 else s for s, m in sides))
-
-    whole = roll_by(o, there, lambda y, shift: w.reverse_cyclic_shift(y, shift))
-
-    def shifted(x: Any, params: Any, num_heads: int, window_size: Any, *rest: Any) -> Any:
-        padded = w.pad_to_multiple(x, window_size)
-        return whole(padded, params, num_heads, window_size, *rest)[:, : x.shape[1], : x.shape[2]]
+        further = tuple(-(-m // 2) if s and s == m // 2 else s for s, m in sides)
+        rolled = w.cyclic_shift(w.pad_to_multiple(x, window_size), further)
+        mask = w.shifted_window_mask(*rolled.shape[1:3], window_size, shift_size)
+        y = attend_rolled(o, rolled, mask, params, heads, window_size, qk_scale)
+        return w.reverse_cyclic_shift(y, shift_size)[:, : x.shape[1], : x.shape[2]]
 
     return {"attention.shifted_window_attention": shifted}
