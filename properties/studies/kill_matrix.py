@@ -1,7 +1,7 @@
 """Computes which law kills which planted bug: ``make kill-matrix``.
 
 Writes ``bugs/kills.json`` and ``bugs/backward/kills.json`` of swin_properties, and ``docs/kill-matrix.md``.
-Names of planted bugs after the command: these alone are computed, and the other rows stay as they are.
+Names of planted bugs or of laws after the command: these alone are computed, what others gave stays.
 """
 
 from __future__ import annotations
@@ -26,18 +26,22 @@ GRADIENTS = DATA.with_name("backward") / "kills.json"
 PAGE = ROOT / "docs" / "kill-matrix.md"
 
 
-def compute_table(setting: tuple[str, str, list[str]]) -> tuple[str, str, kills.Table]:
-    """Computes the kills of these bugs, of one effort in one precision."""
+def compute_table(
+    setting: tuple[str, str, list[str], list[str]],
+) -> tuple[str, str, kills.Table]:
+    """Computes the kills of these bugs by these laws, of one effort in one precision."""
     choosing.choose_laws()
-    effort, precision, names = setting
-    return effort, precision, kills.table(precision, effort, [GALLERY[name] for name in names])
+    effort, precision, bugs, laws = setting
+    asked = [LAWS[name] for name in laws]
+    table = {name: kills.laws_that_kill(GALLERY[name], asked, PRECISIONS[precision], effort) for name in bugs}
+    return effort, precision, table
 
 
-def compute_kills(names: list[str]) -> dict[str, kills.Kills]:
-    """Computes the kills of these bugs, of every shipped effort in every precision, on two processes."""
+def compute_kills(bugs: list[str], laws: list[str]) -> dict[str, kills.Kills]:
+    """Computes which of these laws kill which of these bugs, of every shipped effort in every precision."""
     tables: dict[str, dict[str, kills.Table]] = {effort: {} for effort in kills.SHIPPED}
     with get_context("spawn").Pool(2) as pool:
-        settings = [(*setting, names) for setting in product(kills.SHIPPED, PRECISIONS)]
+        settings = [(*setting, bugs, laws) for setting in product(kills.SHIPPED, PRECISIONS)]
         for effort, precision, table in pool.imap_unordered(compute_table, settings):
             tables[effort][precision] = table
             killed = sum(map(bool, table.values()))
@@ -45,6 +49,28 @@ def compute_kills(names: list[str]) -> dict[str, kills.Kills]:
     return {
         effort: kills.join({name: tables[effort][name] for name in PRECISIONS}) for effort in kills.SHIPPED
     }
+
+
+def compute_named(names: list[str]) -> dict[str, kills.Kills]:
+    """Returns all kills: those of the bugs and laws that are named are computed anew, others are as shipped.
+
+    Without a name all are computed.  Rows and entries of bugs and laws that are no more are left out.
+    """
+    bugs, laws = [name for name in names if name in GALLERY], [name for name in names if name in LAWS]
+    if not names:
+        return compute_kills(list(GALLERY), list(LAWS))
+    of_bugs = compute_kills(bugs, list(LAWS)) if bugs else {}
+    of_laws = compute_kills(list(GALLERY), laws) if laws else {}
+    found = {}
+    for effort, before in kills.shipped().items():
+        rows = {name: before.get(name, {}) for name in GALLERY}
+        for name, new in of_laws.get(effort, {}).items():
+            rows[name] = {law: where for law, where in rows[name].items() if law not in laws} | new
+        rows |= of_bugs.get(effort, {})
+        found[effort] = {
+            name: {law: row[law] for law in LAWS if law in row} for name, row in rows.items() if row
+        }
+    return found
 
 
 def compute_gradient_kills() -> kills.Kills:
@@ -146,20 +172,12 @@ def write_page(found: kills.Kills, cases: dict[str, str], gradients: kills.Kills
 
 
 def main(names: list[str]) -> int:
-    """Computes the kills of these bugs, or of all, then writes the three files; 2 for a name that is none."""
+    """Computes the kills that are named, or all, then writes the three files; 2 for a name that is none."""
     choosing.choose_laws()
-    if unknown := [name for name in names if name not in GALLERY]:
-        print(
-            f"kill-matrix: a planted bug of the gallery is named, got {', '.join(unknown)}", file=sys.stderr
-        )
+    if unknown := [name for name in names if name not in GALLERY and name not in LAWS]:
+        print(f"kill-matrix: a planted bug or a law is named, got {', '.join(unknown)}", file=sys.stderr)
         return 2
-    found = compute_kills(names or list(GALLERY))
-    if names:
-        found = {effort: kills.shipped()[effort] | of_effort for effort, of_effort in found.items()}
-    found = {
-        effort: {name: of_effort[name] for name in GALLERY if name in of_effort}
-        for effort, of_effort in found.items()
-    }
+    found = compute_named(names)
     efforts = ",\n".join(
         f"{json.dumps(effort)}: {write_json(of_effort)}" for effort, of_effort in found.items()
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cache, partial, wraps
 from importlib import resources
@@ -17,7 +17,7 @@ import swin_reference
 from swin_properties.adapters.contract import CONTRACT
 from swin_properties.adapters.implementation import Implementation
 from swin_properties.adapters.scope import BATCHES
-from swin_properties.budget.precision import PRECISIONS, Precision
+from swin_properties.budget.precision import Precision
 from swin_properties.budget.within import Residuals, perturb
 from swin_properties.bugs import GALLERY, Bug, touched
 from swin_properties.cases.case import Case, GridCase, NetCase, under
@@ -96,14 +96,6 @@ def laws_that_kill(
         and touched(bug.name) & {need.partition(".")[0] for need in law.needs}
         and any(breaks(law, wrong, case) for case in cases(law, effort, seed))
     ]
-
-
-def table(precision: str, effort: str, bugs: Sequence[Bug] | None = None) -> Table:
-    """Computes which laws kill which planted bugs, in one precision at one effort."""
-    return {
-        bug.name: laws_that_kill(bug, LAWS.values(), PRECISIONS[precision], effort)
-        for bug in bugs or GALLERY.values()
-    }
 
 
 def join(tables: Mapping[str, Table]) -> Kills:
