@@ -15,6 +15,7 @@ import torch
 import torch._functorch.config
 from swin_properties.budget.budget import Deviation, deviation
 from torch import Tensor
+from torch.nn.attention.flex_attention import flex_attention
 from torch.nn.functional import linear, normalize, scaled_dot_product_attention
 
 from benchmarks.cases.verdicts import compute_exact_and_budget
@@ -44,6 +45,9 @@ def make_stages(window: int = 7, shifted: bool = True) -> dict[str, Sizes]:
     found = {f"stage {n + 1}": Sizes(side >> n, 96 << n, 3 << n, window, shift) for n in range(3)}
     return found | {"reduced": Sizes(2 * window, 16, 1, window, shift)}
 
+
+BESIDE = UNSHIFTED, FLEX = "unshifted", "flex"
+"""The runs that are timed only where a measurement names them."""
 
 V2 = "V2 "
 """Begins the name of a stage of SwinV2-T at 256 pixels, whose windows are 8."""
@@ -107,6 +111,17 @@ class Case:
             found["compiled"] = lambda: compiled(False)
         return found
 
+    @property
+    def beside(self) -> dict[str, Callable[[], Tensor]]:
+        """What is timed only where a measurement names it: our operator unshifted, and a rival to compile."""
+        return {UNSHIFTED: self.run_unshifted, FLEX: self.run_flex}
+
+    @cached_property
+    def flex(self) -> Callable[..., Tensor]:
+        """FlexAttention, compiled at its first call; it has no backward pass on a CPU."""
+        compiled: Callable[..., Tensor] = torch.compile(flex_attention, dynamic=False)
+        return compiled
+
     def run_unshifted(self) -> Tensor:
         """Runs our operator without its shift: a bound on how fast the shifted one can be."""
         return shifted_window_attention_core(self.qkv, self.table, self.heads, self.window)
@@ -116,23 +131,51 @@ class Case:
         return shifted_window_attention_core(self.qkv, self.table, self.heads, self.window, self.shift)
 
     def run_peer(self, sdpa: bool) -> Tensor:
-        """Runs a peer's formulation: it moves its tokens ahead of qkv, so these are moved too."""
-        moved = functional.window_partition(functional.cyclic_shift(self.x, self.shift), self.window)
-        q, k, v = self.windows.view(*self.windows.shape[:2], 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        bias = functional.relative_position_bias(self.table, self.window)[None].to(q.dtype)
-        if self.mask is not None:
-            batch = len(q) // len(self.mask)
-            bias = (bias + self.mask[:, None]).expand(batch, -1, -1, -1, -1).flatten(0, 1) if sdpa else bias
-        q, k = self.scale_queries(q, k, sdpa)
-        if sdpa:
-            out = scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=self.sdpa_scale)
-        else:
+        """Runs a peer's formulation, attention written out or PyTorch's SDPA."""
+        bias = self.make_bias()
+        if self.mask is not None and sdpa:
+            batch = len(self.windows) // len(self.mask)
+            bias = (bias + self.mask[:, None]).expand(batch, -1, -1, -1, -1).flatten(0, 1)
+
+        def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            if sdpa:
+                return scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=self.sdpa_scale)
             logits = q @ k.mT + bias
             if self.mask is not None:
                 by_image = logits.view(-1, len(self.mask), *logits.shape[1:])
                 logits = (by_image + self.mask[:, None]).flatten(0, 1)
-            out = logits.softmax(-1) @ v
-        out = out.transpose(1, 2).reshape(moved.shape)
+            return logits.softmax(-1) @ v
+
+        return self._attend_in_windows(attend, scales=sdpa)
+
+    def run_flex(self) -> Tensor:
+        """Runs a peer's formulation: FlexAttention adds bias and mask to each logit as it forms it."""
+        bias, mask = self.make_bias()[0], self.mask
+
+        def change(logit: Tensor, window: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+            moved = logit + bias[head, query, key]
+            return moved if mask is None else moved + mask[window % len(mask), query, key]
+
+        def attend(*given: Tensor) -> Tensor:
+            # On a CPU it refuses views of what needs a gradient, also where none is kept.
+            q, k, v = given if torch.is_grad_enabled() else [one.detach() for one in given]
+            return self.flex(q, k, v, score_mod=change, scale=self.sdpa_scale)
+
+        return self._attend_in_windows(attend, scales=True)
+
+    def make_bias(self) -> Tensor:
+        """Returns the position bias of all heads, (1, heads, N, N)."""
+        return functional.relative_position_bias(self.table, self.window)[None].to(self.dtype)
+
+    def _attend_in_windows(self, attend: Callable[[Tensor, Tensor, Tensor], Tensor], scales: bool) -> Tensor:
+        """Runs an attention in windows as a peer does: it moves its tokens ahead of qkv, and the result back.
+
+        ``scales``: the attention scales its queries itself.
+        """
+        moved = functional.window_partition(functional.cyclic_shift(self.x, self.shift), self.window)
+        q, k, v = self.windows.view(*self.windows.shape[:2], 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        q, k = self.scale_queries(q, k, scales)
+        out = attend(q, k, v).transpose(1, 2).reshape(moved.shape)
         grid = functional.window_reverse(out, self.window, *self.x.shape[1:3])
         return functional.reverse_cyclic_shift(grid, self.shift)
 
@@ -146,8 +189,12 @@ class Case:
     def compare(self, name: str) -> Deviation:
         """Returns how far a formulation is from the oracle on the first image, in budgets."""
         with torch.no_grad():
-            got = self.formulations[name]()[:1]
+            got = self.find(name)()[:1]
         return deviation(_to_array(got), *self._expected)
+
+    def find(self, name: str) -> Callable[[], Tensor]:
+        """Returns what a run calls, by its name."""
+        return self.beside[name] if name in BESIDE else self.formulations[name]
 
     def check(self, name: str) -> Deviation:
         """Returns what `compare` returns.
@@ -177,8 +224,7 @@ class Case:
 
     def make_run(self, name: str, step: str = "forward") -> Callable[[], None]:
         """Returns a run of a formulation: "forward" without gradients, "both", or "backward" alone."""
-        formulation = self.run_unshifted if name == "unshifted" else self.formulations[name]
-        ours = name in ("fused", "unshifted")
+        formulation, ours = self.find(name), name in ("fused", UNSHIFTED)
         arguments = self.table, self.qkv if ours else self.windows
 
         def forward() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from swin_timing.interleaved import Timings
 
-from benchmarks.cases.attention_operator import V2, find_sizes, make_case
+from benchmarks.cases.attention_operator import BESIDE, FLEX, V2, find_sizes, make_case
 from benchmarks.cases.case import NETWORKS, find_network
 from benchmarks.cases.rivals import COMPILED
 from benchmarks.gpu import captured, ceilings, record, roofline, search
@@ -19,7 +19,7 @@ from benchmarks.gpu.part import Part, end_with_parent, make_reason
 from benchmarks.standing import comparison, measuring
 from benchmarks.standing.goals import Goal, Measurement, read
 
-RIVALS = "peer:", "manual", "sdpa", "compiled", "unshifted"
+RIVALS = "peer:", "manual", "sdpa", "compiled", *BESIDE
 """How the names of the rivals' runs begin."""
 
 REHEARSED = (
@@ -44,7 +44,8 @@ def reduce(m: Measurement) -> Measurement:
     """Returns a measurement reduced for a rehearsal: on the CPU, at a size for the interpreter."""
     reduced = replace(m, what=f"{m.what}, reduced", batch=1, needs="")
     if m.kind in measuring.STEPS:
-        return replace(reduced, size=f"{V2}reduced" if m.size.startswith(V2) else "reduced")
+        eager = tuple(name for name in m.beside if name != FLEX)  # a rehearsal compiles nothing
+        return replace(reduced, size=f"{V2}reduced" if m.size.startswith(V2) else "reduced", beside=eager)
     size = "tiny" if find_network(m.size) == "swin_transformer" else "V2-tiny"
     return replace(reduced, size=size, beside=())  # those are rivals on a GPU
 

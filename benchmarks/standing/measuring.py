@@ -20,7 +20,7 @@ from swin_properties.adapters.contract import CONTRACT
 from swin_timing import interleaved
 from swin_timing.interleaved import ROUNDS, Timings, stay_on_one_core
 
-from benchmarks.cases.attention_operator import make_case
+from benchmarks.cases.attention_operator import UNSHIFTED, make_case
 from benchmarks.cases.case import NETWORKS, Case, find_network
 from benchmarks.cases.contestants import ON_GPU, find_peers, find_variants
 from benchmarks.cases.rivals import COMPILED, FROZEN, SDPA, load_rival
@@ -60,7 +60,7 @@ def make_runs(
     ``refuse`` is called with the name of each other run and the reason.
     """
     if measurement.kind in STEPS:
-        return _make_operator_runs(measurement)
+        return _make_operator_runs(measurement, refuse)
     found = {}
     for name in _choose_names(measurement):
         try:
@@ -78,11 +78,22 @@ def make_runs(
     return found
 
 
-def _make_operator_runs(m: Measurement) -> dict[str, Callable[[], Any]]:
+def _make_operator_runs(
+    m: Measurement, refuse: Callable[[str, Exception], object]
+) -> dict[str, Callable[[], Any]]:
+    """Returns the runs of the attention operator; ours and the usual rivals must compute Swin."""
     case = make_case(m.size, m.batch, getattr(torch, m.precision), m.device)
     for name in case.formulations:
         case.check(name)
-    return {name: case.make_run(name, STEPS[m.kind]) for name in (*case.formulations, *m.beside)}
+    runs = {name: case.make_run(name, STEPS[m.kind]) for name in case.formulations}
+    for name in m.beside:
+        try:
+            if name != UNSHIFTED:  # it computes another function, and is ours
+                case.check(name)
+            runs[name] = case.make_run(name, STEPS[m.kind])
+        except Exception as reason:  # a compiler may fail in many ways
+            refuse(name, reason)
+    return runs
 
 
 def _choose_names(m: Measurement) -> list[str]:

@@ -16,7 +16,7 @@ from benchmarks.standing.kept import Row, Standing
 OURS, OUR_LINE, THEIRS, INK, FAINT = "#0969da", "#a9cdf5", "#8c959f", "#1f2328", "#656d76"
 MUST, AIM = "#bf8700", "#1a7f37"
 
-NAMES = {"manual": "attention written out", "sdpa": "PyTorch's fused attention"}
+NAMES = {"manual": "attention written out", "sdpa": "PyTorch's fused attention", "flex": "FlexAttention"}
 """What the rivals of the operator are called in the picture."""
 
 TICKS = (0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0)

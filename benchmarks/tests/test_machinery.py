@@ -14,10 +14,11 @@ from swin_properties.budget.budget import deviation
 from swin_reference import parameters
 from swin_weights import flatten
 from torch import Tensor
+from torch.nn.attention.flex_attention import flex_attention
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.cases import counters, verdicts
-from benchmarks.cases.attention_operator import make_case
+from benchmarks.cases.attention_operator import FLEX, make_case
 from benchmarks.cases.case import COMPONENTS, NETWORKS, SIZES, WORK, Case, make_cases
 from benchmarks.cases.contestants import find_contestants, load_adapter, offers
 from benchmarks.cases.rivals import load_rival
@@ -44,6 +45,17 @@ def test_a_formulation_that_computes_another_function_is_not_timed(stage: str) -
     case.check("fused")
     with pytest.raises(ValueError, match="what is timed is Swin's attention, manual is"):
         case.check("manual")
+
+
+@pytest.mark.parametrize("stage", ["reduced", "V2 reduced"])
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+def test_the_rival_by_flex_attention_is_judged_too(stage: str) -> None:
+    case = make_case(stage, 1, torch.float32)
+    case.flex = flex_attention  # compiled it takes seconds
+    assert case.check(FLEX).holds
+    case.mask = None
+    with pytest.raises(ValueError, match="what is timed is Swin's attention, flex is"):
+        case.check(FLEX)
 
 
 class Unmasked(TorchAdapter):

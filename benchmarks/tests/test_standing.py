@@ -10,7 +10,7 @@ import pytest
 from swin_reference.config import SwinConfig, swin_b, swin_t
 from swin_timing.interleaved import Timings
 
-from benchmarks.cases import operations
+from benchmarks.cases import attention_operator, operations
 from benchmarks.claims import __main__ as claims_main
 from benchmarks.claims import measuring as claims
 from benchmarks.machine import description
@@ -135,6 +135,18 @@ def test_products_alone_are_timed_beside_float32_only(monkeypatch: pytest.Monkey
     others = replace(one, precision="bfloat16"), replace(one, autocast=True)
     assert list(measuring.make_runs(one)) == list(products.BY)
     assert [list(measuring.make_runs(other)) for other in others] == [[], []]
+
+
+def test_a_rival_that_does_not_compile_is_left_out_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: object) -> None:
+        raise RuntimeError("no compiler")
+
+    monkeypatch.setattr(attention_operator.Case, "run_flex", fail)
+    one = goals.Measurement("a", "the operator", "operator", "reduced", 1, beside=("unshifted", "flex"))
+    refused: dict[str, str] = {}
+    runs = measuring.make_runs(one, lambda who, why: refused.update({who: str(why)}))
+    assert list(runs) == ["fused", "manual", "sdpa", "unshifted"]
+    assert refused == {"flex": "no compiler"}
 
 
 def test_the_page_says_what_the_products_leave_to_win() -> None:
