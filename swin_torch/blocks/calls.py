@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -15,6 +17,7 @@ from torch import Tensor, nn
 from swin_torch.blocks import cpu_inference
 from swin_torch.blocks.parts import Computed, Merge, Parameters, is_whole
 from swin_torch.blocks.touched import find_touch
+from swin_torch.geometry import functional
 from swin_torch.geometry.exported import is_recorded
 from swin_torch.geometry.plan import Plan
 from swin_torch.geometry.sizes import Size
@@ -52,15 +55,21 @@ class Call(NamedTuple):
     factors: Tensor | None = None
 
 
-class MergeCall(NamedTuple):
-    """A call of a merge, with all that its ways ask about it."""
+@dataclass(frozen=True)
+class MergeCall:
+    """A call of a merge, with all that its ways ask about it: ``x`` is the grid, (B, H, W, C)."""
 
     merging: Merge
-    merged: Tensor
+    x: Tensor
     keeping: str
     by_kernels: bool
     gradients: bool
     obstacle: str | None
+
+    @cached_property
+    def merged(self) -> Tensor:
+        """The 2x2 tokens side by side, (B, ceil(H/2), ceil(W/2), 4 C), made where a way needs them."""
+        return functional.merge_neighbours(self.x)
 
 
 NO_PLAN = Plan((0, 0), (0, 0), (1, 1), (0, 0), 1, False)

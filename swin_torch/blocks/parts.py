@@ -202,15 +202,15 @@ def list_shapes(channels: int, hidden: int, heads: int, window_size: Size) -> tu
 
 
 def find_merge_misfit(x: Tensor, norm: nn.LayerNorm, layer: nn.Linear) -> str | None:
-    """Returns which shapes of tokens, a norm and a linear layer do not go together; None if all do.
+    """Returns which shapes of a grid, a merge's norm and its linear layer do not go together; None if all do.
 
     Only the bias of the linear layer may be missing, and none of the tensors is empty.
     """
-    gain, shift, weight, bias, channels = norm.weight, norm.bias, layer.weight, layer.bias, x.shape[-1:]
+    gain, shift, weight, bias, channels = norm.weight, norm.bias, layer.weight, layer.bias, (4 * x.shape[-1],)
     if weight is None or weight.dim() != 2 or not (x.numel() and weight.numel()) or x.is_meta:
         return "x or the weight has no numbers"
     if not weight.shape[1:] == channels == norm.normalized_shape:
-        return f"the norm or the weight is not of the {channels[0]} channels of x"
+        return f"the norm or the weight is not of the {channels[0]} channels of 2x2 tokens"
     if not all(one is not None and one.shape == channels for one in (gain, shift)):
         return "the norm has no weight or no bias of its channels"
     return None if bias is None or bias.shape == weight.shape[:1] else "the bias is not of the weight's rows"

@@ -74,16 +74,16 @@ def make_call(block: Block, x: Tensor, shift_size: Size, kept: Kept = (None, Non
     return Call(block, x, shift_size, kept, keeping, by_kernels, gradients, obstacle, of, plan)
 
 
-def compute_merge(merging: Merge, merged: Tensor) -> Tensor:
-    """Computes the norm and the linear layer of a merge in the first way that takes the call."""
+def compute_merge(merging: Merge, x: Tensor) -> Tensor:
+    """Computes a merge in the first way that takes the call: (B, H, W, C) -> (B, H/2, W/2, 2 C)."""
     obstacle = find_obstacle(merging)
     if obstacle is None and torch.compiler.is_compiling():
         obstacle = "PyTorch compiles it"
     if obstacle is None:
-        obstacle = find_merge_misfit(merged, merging.norm, merging.reduction)
-    by_kernels = triton.is_asked_for(merged)
+        obstacle = find_merge_misfit(x, merging.norm, merging.reduction)
+    by_kernels = triton.is_asked_for(x)
     keeping = merging.keeping or find_keeping(by_kernels)
-    call = MergeCall(merging, merged, keeping, by_kernels, torch.is_grad_enabled(), obstacle)
+    call = MergeCall(merging, x, keeping, by_kernels, torch.is_grad_enabled(), obstacle)
     return run_first(MERGE_WAYS, call, merging)
 
 
@@ -249,10 +249,9 @@ def _norm_kernel(call: MergeCall) -> str | None:
         return "gradients are recorded"
     if not call.by_kernels:
         return "x is not on a GPU"
-    norm, merged = call.merging.norm, call.merged
-    return (
-        None if triton.takes_rows(merged, merged, norm.weight, norm.bias) else "the kernel does not take it"
-    )
+    norm = call.merging.norm
+    takes = triton.takes_merge_norm(call.x, norm.weight, norm.bias)
+    return None if takes else "the kernel does not take it"
 
 
 def _merge_by_c(call: MergeCall) -> str | None:
@@ -260,7 +259,7 @@ def _merge_by_c(call: MergeCall) -> str | None:
         return call.obstacle
     if call.by_kernels:
         return "Triton kernels are asked for"
-    if torch.is_autocast_enabled(call.merged.device.type):
+    if torch.is_autocast_enabled(call.x.device.type):
         return "autocast chooses the types of its layers"
     return cpu_inference.find_refusal_of_norm_linear(call.merged, call.merging.norm, call.merging.reduction)
 
@@ -272,7 +271,7 @@ def _merge_recomputed(call: MergeCall) -> str | None:
 
 
 def _norm_and_product(call: MergeCall) -> Tensor:
-    normed = norms.norm(call.merged, *_norm(call.merging.norm))
+    normed = triton.launch_merge_norm(call.x, *_norm(call.merging.norm))
     return linear(normed, call.merging.reduction.weight, call.merging.reduction.bias)
 
 
@@ -283,7 +282,7 @@ def _run_merge_by_c(call: MergeCall) -> Tensor:
 
 
 MERGE_WAYS = (
-    Way("a Triton kernel's norm before the library's product", _norm_kernel, _norm_and_product),
+    Way("a Triton kernel's gathering and norm before the library's product", _norm_kernel, _norm_and_product),
     Way("C", _merge_by_c, _run_merge_by_c),
     Way(
         "the norm computed again in backward",
@@ -292,6 +291,6 @@ MERGE_WAYS = (
             call.merged, *_norm(call.merging.norm), call.merging.reduction.weight, call.merging.reduction.bias
         ),
     ),
-    Way("plain operations", _plain, lambda call: plain_merge(call.merging, call.merged)),
+    Way("plain operations", _plain, lambda call: plain_merge(call.merging, call.x)),
 )
 """The ways of computing a merge, in the order in which they are asked: functions of a `MergeCall`."""

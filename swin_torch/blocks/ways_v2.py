@@ -56,14 +56,14 @@ def make_call(block: BlockV2, x: Tensor, shift_size: Size, kept: Kept = (None, N
     return Call(block, x, shift_size, kept, keeping, by_kernels, gradients, obstacle, of, plan, factors)
 
 
-def compute_merge(merging: Merge, merged: Tensor) -> Tensor:
-    """Computes the linear layer and the norm of a merge in the first way that takes the call."""
+def compute_merge(merging: Merge, x: Tensor) -> Tensor:
+    """Computes a merge in the first way that takes the call: (B, H, W, C) -> (B, H/2, W/2, 2 C)."""
     obstacle = find_obstacle(merging)
     if obstacle is None and torch.compiler.is_compiling():
         obstacle = "PyTorch compiles it"
-    by_kernels, gradients = triton.is_asked_for(merged), torch.is_grad_enabled()
+    by_kernels, gradients = triton.is_asked_for(x), torch.is_grad_enabled()
     keeping = merging.keeping or find_keeping(by_kernels)
-    call = MergeCall(merging, merged, keeping, by_kernels, gradients, obstacle)
+    call = MergeCall(merging, x, keeping, by_kernels, gradients, obstacle)
     return run_first(MERGE_WAYS, call, merging)
 
 
@@ -204,13 +204,13 @@ def _merge_by_c(call: MergeCall) -> str | None:
         return "gradients are recorded"
     if call.by_kernels:
         return "Triton kernels are asked for"
-    if torch.is_autocast_enabled(call.merged.device.type):
+    if torch.is_autocast_enabled(call.x.device.type):
         return "autocast chooses the types of its layers"
     return cpu_inference_v2.find_refusal_of_merge(call.merging, call.merged)
 
 
 MERGE_WAYS = (
     Way("C", _merge_by_c, lambda call: cpu_inference_v2.merge(call.merging, call.merged)),
-    Way("plain operations", _plain, lambda call: plain_merge(call.merging, call.merged)),
+    Way("plain operations", _plain, lambda call: plain_merge(call.merging, call.x)),
 )
 """The ways of computing a merge, in the order in which they are asked: functions of a `MergeCall`."""

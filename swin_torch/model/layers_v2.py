@@ -159,7 +159,7 @@ class SwinV2PatchMerging(Merge):
         Errors: ``ValueError`` for an odd side that the convention rejects.
         """
         check_merge(x.shape[1:3], self.convention)
-        return compute_merge(self, functional.merge_neighbours(x))
+        return compute_merge(self, x)
 
 
 SwinV2PatchMerging.kinds = {"": SwinV2PatchMerging, "norm": nn.LayerNorm, "reduction": nn.Linear}

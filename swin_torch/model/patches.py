@@ -11,7 +11,6 @@ from swin_torch.blocks import norms, recompute
 from swin_torch.blocks.parts import Merge
 from swin_torch.blocks.touched import Kinds, find_touch
 from swin_torch.blocks.ways import compute_merge
-from swin_torch.geometry import functional
 from swin_torch.geometry.conventions import CANONICAL, Convention, check_merge, find_image_margin
 from swin_torch.geometry.exported import is_in_a_graph
 from swin_torch.geometry.sizes import Size, pair
@@ -47,7 +46,7 @@ class PatchMerging(Merge):
         Errors: ``ValueError`` for an odd side that the convention rejects.
         """
         check_merge(x.shape[1:3], self.convention)
-        return compute_merge(self, functional.merge_neighbours(x))
+        return compute_merge(self, x)
 
 
 PatchMerging.kinds = {"": PatchMerging, "norm": nn.LayerNorm, "reduction": nn.Linear}

@@ -231,7 +231,7 @@ for name, case in zip(laws, [*cases, small, small]):
     assert outcome.seen is None
 assert check("swin_torch", dtype=precision, only="patch_merging/oracle", effort="quick").exit_code == 0
 kernels = 6 if "window=9" in cases[1] else 2  # attention: by blocks, a tile's are launched for the block too
-of_rows = products.linear, norms.norm, norms.norm_backward, norms.add_norm
+of_rows = products.linear, norms.norm, norms.norm_backward, norms.add_norm, norms.merge_norm
 others = {*of_rows, columns.narrow, columns.gelu_backward, tables.sum_by_offset}
 assert len(launched) == kernels + len(others) and others <= launched
 """

@@ -129,7 +129,8 @@ def test_a_gpu_would_be_given_at_most_80_launches() -> None:
     assert found.total() <= 80, found
     assert found["forward"] == 12, "an attention a block"
     assert found["linear"] == 4 * 12, "four a block"
-    assert found["norm"] == 4, "after the patches, and one a merge"
+    assert (found["norm"], found["merge_norm"]) == (1, 3), "after the patches, and in a merge"
+    assert found["clone"] == 1, "of the patches; the norm of a merge gathers its tokens itself"
     assert found["native_layer_norm"] == 1, "at the end"
 
 

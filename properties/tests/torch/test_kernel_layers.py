@@ -16,6 +16,7 @@ from torch import Tensor
 from swin_torch.backends import triton as kernels
 from swin_torch.blocks import recompute
 from swin_torch.blocks.parts import find_parameters
+from swin_torch.geometry.functional import merge_neighbours
 from swin_torch.geometry.plan import Plan, sum_by_offset
 from swin_torch.model.layers import SwinBlock
 
@@ -88,6 +89,17 @@ def wrong_sums(dtype: torch.dtype) -> Iterator[str]:
         normed = kernels.launch_norm((middle + signs).to(dtype), given[2], given[3], 3.0, dtype)
         if not torch.equal(normed, exact[1].to(dtype)):
             yield f"norm of {rows} rows of {channels} channels"
+
+
+def wrong_merges(dtype: torch.dtype) -> Iterator[str]:
+    """Where the norm of a merge differs from that of 2x2 tokens that were put side by side beforehand."""
+    for sides, channels in product(((1, 1), (2, 6), (5, 4), (3, 7), (8, 8)), (4, 6, 24)):
+        draw = torch.Generator().manual_seed(channels)
+        x = torch.randint(-2, 3, (3, *sides, channels), generator=draw).to(dtype)
+        gain, shift = torch.randint(-2, 3, (2, 4 * channels), generator=draw).to(dtype)
+        found = kernels.launch_merge_norm(x, gain, shift, 3.0)
+        if not torch.equal(found, kernels.launch_norm(merge_neighbours(x), gain, shift, 3.0, dtype)):
+            yield f"merge of {sides} tokens of {channels} channels"
 
 
 def wrong_norm_gradients(dtype: torch.dtype) -> Iterator[str]:
@@ -242,6 +254,7 @@ def all_wrong(dtype: torch.dtype) -> Iterator[str]:
         if found := wrong(dtype, sizes, Around(*around)):
             yield f"{sizes}, {Around(*around)}: {len(found)} wrong, first {found[0]}"
     yield from wrong_sums(dtype)
+    yield from wrong_merges(dtype)
     yield from wrong_norm_gradients(dtype)
     yield from wrong_passes(dtype)
     yield from wrong_tables(dtype)

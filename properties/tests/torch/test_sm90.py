@@ -138,6 +138,17 @@ def test_the_norm_does_not_spill(channels: int, tmp_path: Path) -> None:
     )  # 32 warps keep memory busy
 
 
+@pytest.mark.parametrize("channels", [96, 192, 384, 768])
+def test_the_norm_of_a_merge_does_not_spill(channels: int, tmp_path: Path) -> None:
+    constants = launch_rows.make_merge_constants(channels)
+    types = dict.fromkeys(("rows", "height", "width", "channels"), "i32") | {"eps": "fp32"}
+    types |= dict.fromkeys(constants, "constexpr")
+    shape = launch.Shape(constants, launch_rows.NORM_WARPS, 3)
+    made = built(norms.merge_norm, types, "*bf16", constants, shape, ("channels",))
+    code = within_limits(made, 4, tmp_path)
+    assert re.search(r"\bLDG\.E\.\S*(?:64|128)", code), "tokens are not loaded several at a time"
+
+
 @pytest.mark.parametrize("wide", [False, True], ids=["alike", "autocast"])
 @pytest.mark.parametrize("kernel", [columns.narrow, columns.gelu_backward, norms.norm_backward], ids=str)
 def test_the_passes_of_backward_do_not_spill(kernel: Any, wide: bool, tmp_path: Path) -> None:

@@ -110,6 +110,14 @@ def takes_norm(x: Tensor, gain: Tensor | None, shift: Tensor | None) -> bool:
     return fit and lie_densely(x, gain, shift) and _explain_missing(x.device) is None
 
 
+def takes_merge_norm(x: Tensor, gain: Tensor | None, shift: Tensor | None) -> bool:
+    """Returns whether `launch_merge_norm` takes these: x (B, H, W, C), and the norm's parameters (4 C)."""
+    if gain is None or shift is None or x.dim() != 4 or 4 * x.shape[-1] > LARGEST_ROW:
+        return False
+    fit = gain.shape == shift.shape == (4 * x.shape[-1],)
+    return fit and lie_densely(x, gain, shift) and _explain_missing(x.device) is None
+
+
 def takes_cosines(qkv: Tensor, factors: Tensor, *others: Tensor) -> bool:
     """Returns whether `launch_turn` and its backward take these: tensors (..., 3 C), factors (heads)."""
     if not is_asked_for(qkv) or factors.dtype != torch.float32:
@@ -137,6 +145,16 @@ def launch_norm(x: Tensor, gain: Tensor, shift: Tensor, eps: float, dtype: torch
     from swin_torch.backends.triton import launch_rows
 
     return launch_rows.norm(x, gain, shift, eps, dtype)
+
+
+def launch_merge_norm(x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> Tensor:
+    """Returns LayerNorm of 2x2 tokens side by side, for what `takes_merge_norm` takes.
+
+    Shapes: (B, H, W, C), gain and shift (4 C) -> (B, ceil(H/2), ceil(W/2), 4 C).
+    """
+    from swin_torch.backends.triton import launch_rows
+
+    return launch_rows.merge_norm(x, gain, shift, eps)
 
 
 def launch_norm_backward(

@@ -83,6 +83,24 @@ def norm(x: Tensor, gain: Tensor, shift: Tensor, eps: float, dtype: torch.dtype)
     return out
 
 
+def merge_norm(x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> Tensor:
+    """Returns LayerNorm of 2x2 tokens side by side: (B, H, W, C) -> (B, ceil(H/2), ceil(W/2), 4 C)."""
+    batch, height, width, channels = x.shape
+    out = x.new_empty(batch, -(-height // 2), -(-width // 2), 4 * channels)
+    if x.numel():
+        constants, rows = make_merge_constants(channels), out.numel() // out.shape[-1]
+        with use_device(x):
+            launch.run(
+                norms.merge_norm,
+                (-(-rows // constants["ROWS"]),),
+                *(x, gain, shift, out),
+                *(rows, height, width, channels, eps),
+                **constants,
+                num_warps=NORM_WARPS,
+            )
+    return out
+
+
 def norm_backward(
     gradient: Tensor, x: Tensor, gain: Tensor, eps: float, onto: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -120,6 +138,16 @@ def make_norm_constants(channels: int) -> dict[str, int]:
     """Returns the constants of `norm` and its backward: 16 channels a thread, at least one row."""
     block = round_to_power(channels)
     return {"ROWS": max(1, 32 * NORM_WARPS * 16 // block), "BLOCK": block}
+
+
+def make_merge_constants(channels: int) -> dict[str, int]:
+    """Returns the constants of `merge_norm`: as many numbers a thread as in a norm of 4 times the channels.
+
+    >>> make_merge_constants(96)
+    {'ROWS': 4, 'BLOCK': 128}
+    """
+    constants = make_norm_constants(4 * channels)
+    return constants | {"BLOCK": constants["BLOCK"] // 4}
 
 
 def add_norm(

@@ -1,4 +1,4 @@
-"""LayerNorm, and the residual sum with the LayerNorm after it, in one launch each."""
+"""LayerNorm alone, after a residual sum, or of the 2x2 tokens that a merge puts side by side: one launch."""
 
 from __future__ import annotations
 
@@ -25,6 +25,36 @@ def norm(x, gain, shift, out, rows, channels, eps, ROWS: tl.constexpr, BLOCK: tl
     weight = tl.load(gain + channel, inside, 0.0).to(tl.float32)
     bias = tl.load(shift + channel, inside, 0.0).to(tl.float32)
     tl.store(out + own, round_to(normed * weight + bias, out.dtype.element_ty), there)
+
+
+@triton.jit(do_not_specialize=["rows"])
+def merge_norm(
+    x, gain, shift, out, rows, height, width, channels, eps, ROWS: tl.constexpr, BLOCK: tl.constexpr
+):
+    """Writes out = LayerNorm of 2x2 tokens side by side, (rows, 4 channels), for ROWS of its rows.
+
+    x (B, height, width, channels); the rows of out are those of the grid of half the sides, rounded up.  The
+    neighbours' offsets are (0, 0), (1, 0), (0, 1), (1, 1); a neighbour outside of x is 0.  BLOCK is the power
+    of two from channels on.
+    """
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None, None]
+    neighbour = tl.arange(0, 4)[None, :, None]
+    channel = tl.arange(0, BLOCK)[None, None, :]
+    down, across = (height + 1) // 2, (width + 1) // 2
+    i = row // across % down * 2 + neighbour % 2
+    j = row % across * 2 + neighbour // 2
+    token = (row // across // down * height + i) * width + j
+    inside = channel < channels
+    there = (row < rows) & (i < height) & (j < width) & inside
+    tokens = tl.load(x + token * channels + channel, there, 0.0).to(tl.float32)
+    mean = tl.sum(tl.sum(tokens, 2), 1)[:, None, None] / (4 * channels)
+    centred = tl.where(inside, tokens - mean, 0.0)
+    variance = tl.sum(tl.sum(centred * centred, 2), 1)[:, None, None] / (4 * channels)
+    own = neighbour * channels + channel
+    weight = tl.load(gain + own, inside, 0.0).to(tl.float32)
+    bias = tl.load(shift + own, inside, 0.0).to(tl.float32)
+    normed = centred * (1.0 / tl.sqrt(variance + eps)) * weight + bias
+    tl.store(out + row * (4 * channels) + own, round_to(normed, out.dtype.element_ty), (row < rows) & inside)
 
 
 @triton.jit
