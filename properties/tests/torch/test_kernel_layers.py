@@ -28,6 +28,9 @@ from swin_torch.backends.triton import launch, windows  # noqa: E402
 SIZES = (5, 6, 7), (70, 48, 130), (130, 64, 33), (65, 96, 64), (1600, 16, 130)
 """Rows, inputs and outputs: within a tile and a step, beyond both, more blocks than programs."""
 
+GRIDS = {(2, 6): 1.0, (8, 8): 1.0, (1, 4): 0.5, (6, 1): 0.5, (1, 1): 0.25}
+"""Sides of grids to merge, and the share of the 2x2 neighbours that lies inside of the grid."""
+
 FAR, FAR_BELOW = 6, -16
 """From the first on GELU is its argument to the last bit, up to the second it is 0."""
 
@@ -92,14 +95,25 @@ def wrong_sums(dtype: torch.dtype) -> Iterator[str]:
 
 
 def wrong_merges(dtype: torch.dtype) -> Iterator[str]:
-    """Where the norm of a merge differs from that of 2x2 tokens that were put side by side beforehand."""
-    for sides, channels in product(((1, 1), (2, 6), (5, 4), (3, 7), (8, 8)), (4, 6, 24)):
+    """Where the norm of a merge is not the exact one: neighbours outside of the grid count as zeros."""
+    for (sides, there), channels in product(GRIDS.items(), (4, 6, 24)):
         draw = torch.Generator().manual_seed(channels)
-        x = torch.randint(-2, 3, (3, *sides, channels), generator=draw).to(dtype)
-        gain, shift = torch.randint(-2, 3, (2, 4 * channels), generator=draw).to(dtype)
-        found = kernels.launch_merge_norm(x, gain, shift, 3.0)
-        if not torch.equal(found, kernels.launch_norm(merge_neighbours(x), gain, shift, 3.0, dtype)):
+        signs = balanced(channels, channels).expand(2, *sides, channels)
+        cells = 2, -(-sides[0] // 2), -(-sides[1] // 2), 1
+        middle = torch.randint(-2, 3, cells, generator=draw).repeat_interleave(2, 1).repeat_interleave(2, 2)
+        x = signs + 8 * middle if there == 1 else signs
+        gain, shift = torch.randint(-2, 3, (2, 4 * channels), generator=draw).double()
+        given = [one.to(dtype).contiguous() for one in (x, gain, shift)]
+        found = kernels.launch_merge_norm(*given, 4.0 - there)
+        exact = 0.5 * merge_neighbours(signs) * gain + shift
+        if not torch.equal(found, exact.to(dtype)):
             yield f"merge of {sides} tokens of {channels} channels"
+    x, (gain, shift) = torch.randn(2, 5, 7, 6).to(dtype), torch.randn(2, 24).to(dtype)
+    whole = kernels.launch_merge_norm(x, gain, shift, 1e-5)
+    for down, across in product((slice(0, 2), slice(2, 3)), (slice(0, 3), slice(3, 4))):
+        part = x[:, 2 * down.start : 2 * down.stop, 2 * across.start : 2 * across.stop].contiguous()
+        if not torch.equal(whole[:, down, across], kernels.launch_merge_norm(part, gain, shift, 1e-5)):
+            yield f"merge of a grid's part {down}, {across}"
 
 
 def wrong_norm_gradients(dtype: torch.dtype) -> Iterator[str]:
