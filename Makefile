@@ -111,7 +111,7 @@ copies: .venv/installed       ## judges public copies of Swin in CHECKOUTS, a fo
 exports: .venv/installed      ## exports each implementation and judges the files: writes docs/exports.md
 	OMP_NUM_THREADS=1 $(BIN)/python properties/studies/exports_table.py
 
-readme: .venv/installed       ## prints anew what the README shows
+readme: .venv/installed       ## prints anew what the README and docs show
 	$(BIN)/python properties/studies/readme.py
 
 vectors: .venv/installed      ## golden vectors, with their SHA-256, in dist/

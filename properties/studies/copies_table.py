@@ -33,10 +33,10 @@ INTRODUCTION = """# Public copies, judged without an adapter
 
 <!-- Written by properties/studies/copies_table.py; change that. -->
 
-Each row is one file of a public repository, judged as it is by `swin-oracle check FILE`, which reads its
-classes and functions as [Judge a copy](judge-a-copy.md) explains: at effort quick, by the laws that compare
-each component with the oracle, and those of windows, index, mask, drop path and gradients. A broken law says
-nothing of a network that was trained with the file: training adapts to many of these differences.
+Each row is one file of a public repository, unchanged, judged by `swin-oracle check FILE`. The command reads
+its classes and functions as [Judge a copy](judge-a-copy.md) explains: at effort quick, by the laws that
+compare each component with the oracle, and those of windows, index, mask, drop path and gradients. A broken
+law says nothing of a network that was trained with the file: training adapts to many of these differences.
 
 """
 

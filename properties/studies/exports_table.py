@@ -173,7 +173,7 @@ def export_trace(model: Any, path: Path, _: bool) -> str:
 
 
 def add_random(model: Any) -> None:
-    """Adds a random number to each weight: as it is constructed, no block of V2 adds anything."""
+    """Adds a random number to each weight, because a block of V2 adds nothing as it is constructed."""
     with torch.no_grad():
         for weight in model.parameters():
             weight.add_(0.1 * torch.randn(weight.shape))
@@ -259,8 +259,8 @@ INTRODUCTION = f"""# What exporters make of each Swin
 `make exports` writes this page. Each implementation makes one small network ({SIDE}x{SIDE} images, patch 2,
 window 4, depths 2 and 1, {CONFIG.num_classes} classes), as constructed; each exporter writes it;
 `swin-oracle check` judges the file, with weights that the laws write into it. *weights* is how many were
-recovered from the file. ONNX files of V2 are judged with their checkpoint: a random number was added to each
-weight before, for as it is constructed no block of V2 adds anything.
+recovered from the file. ONNX files of V2 are judged with the weights of their checkpoint. A random number was
+added to each weight before the export, because a block of V2 adds nothing as it is constructed.
 [Judge an exported model](judge-an-exported-model.md) explains how.
 
 """

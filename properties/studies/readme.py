@@ -22,17 +22,18 @@ PAGES = (README, *(ROOT / "docs" / name for name in PRINTED))
 CALLABLES = ROOT / "docs" / "callables.md"
 CALLABLES_HEAD = """# The callables of an adapter
 
-An implementation is any object that offers some of these. B: images, H and W: height and width, C: channels,
-nW: windows of an image, Mh and Mw: the window's sides, N = Mh Mw: tokens of a window, p: the patch's side,
-s: the shift.
+An implementation is any object that offers some of these functions. `make readme` writes this page.
+
+B: images, H and W: height and width, C: channels, nW: windows of an image, Mh and Mw: the window's sides,
+N = Mh Mw: tokens of a window, p: the patch's side, s: the shift.
 
 What holds for all of them:
 """
 SCOPE_HEAD = """## `scope`
 
-An adapter that takes less states so in a dict, `scope = {"square_windows": True, "qkv_bias": "always"}`.
-Cases are then drawn inside it, and every law gets its full number of them. Its words, whose value is `True`
-where nothing else is said:"""
+An adapter that does not take every input says so in a dict, such as
+`scope = {"square_windows": True, "qkv_bias": "always"}`. Cases are then drawn inside it, and every law gets
+its full number of them. The words of the dict follow; a value is `True` where nothing else is said:"""
 BLOCK = re.compile(r"```console\n\$ swin-oracle (.*)\n(?:.*\n)*?```\n")
 
 

@@ -204,8 +204,8 @@ def make_page(implementations: Sequence[str], effort: str, only: str | None, mac
     parts = [
         "# Where the time of a check goes",
         "Written by `make suite-profile`. For a law, cases are drawn, the implementation is asked, and the\n"
-        "oracle's exact result is computed; unless the two are equal, so are perturbed runs of the oracle,\n"
-        "which make the budget.",
+        "oracle's exact result is computed. Where the two are not equal, perturbed runs of the oracle are\n"
+        "computed as well: they make the budget.",
     ]
     for implementation in implementations:
         clock = measure_check(implementation, effort, only)

@@ -34,7 +34,7 @@ def swin_block(
     ``params`` holds ``norm1``, ``attn``, ``norm2`` and ``mlp``.  ``kept`` are the factors of drop path, in
     training.  The window and the shift are applied as given.  (Liu et al. 2021, equation 3 and figure 3b.)
 
-    Errors: those of `shifted_window_attention`, `layer_norm`, `mlp` and `drop_path`.
+    Errors: those of `shifted_window_attention` and `drop_path`.
 
     >>> from swin_reference.parameters import block_shapes, hot_parameters
     >>> params = hot_parameters(block_shapes(4, 2, 2, hidden=16), seed=0)

@@ -16,7 +16,7 @@ from swin_reference.outside import refusal
 from swin_reference.sizes import Size, Windows, pair, stage_pairs
 
 LARGEST_NETWORK = 2**30
-"""The most parameters of a network; the largest Swin of the paper has 2**28."""
+"""The most parameters of a network; the largest Swin of the paper has 197 million."""
 
 
 def _is_integer(value: Any, most: int = 2**24) -> bool:
@@ -47,41 +47,43 @@ def _is_boolean(value: Any) -> bool:
 
 
 TYPES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "image_size": (_is_size, "an integer or two, at most 65536"),
-    "patch_size": (_is_size, "an integer or two, at most 65536"),
-    "in_channels": (_is_integer, "an integer"),
-    "embed_dim": (_is_integer, "an integer"),
-    "depths": (_are_stages, "at most 16 integers, each at most 4096"),
-    "num_heads": (_are_stages, "at most 16 integers, each at most 4096"),
-    "window_size": (_is_window, "an integer or two, or two for each stage, windows of at most 4096 tokens"),
+    "image_size": (_is_size, "an integer or a tuple of two, at most 65536"),
+    "patch_size": (_is_size, "an integer or a tuple of two, at most 65536"),
+    "in_channels": (_is_integer, "an integer of at most 16777216"),
+    "embed_dim": (_is_integer, "an integer of at most 16777216"),
+    "depths": (_are_stages, "a tuple of at most 16 integers, each at most 4096"),
+    "num_heads": (_are_stages, "a tuple of at most 16 integers, each at most 4096"),
+    "window_size": (
+        _is_window,
+        "an integer, a tuple of two, or such a tuple for each stage, windows of at most 4096 tokens",
+    ),
     "mlp_ratio": (_is_number, "a number of at most 65536"),
     "qkv_bias": (_is_boolean, "true or false"),
     "qk_scale": (lambda value: value is None or _is_number(value), "none or a number of at most 65536"),
     "patch_norm": (_is_boolean, "true or false"),
     "absolute_position_embedding": (_is_boolean, "true or false"),
-    "num_classes": (_is_integer, "an integer"),
+    "num_classes": (_is_integer, "an integer of at most 16777216"),
     "convention": (lambda value: isinstance(value, str), "a name"),
-    "pretrained_window_sizes": (_are_stages, "at most 16 integers, each at most 4096"),  # of V2
+    "pretrained_window_sizes": (_are_stages, "a tuple of at most 16 integers, each at most 4096"),  # of V2
 }
 """For each field of a configuration, whether a value is of its type, and that type in words."""
 
 
 def check_types(values: Mapping[str, Any], source: str) -> None:
-    """Checks that each value has the type of its field of SwinConfig.
+    """Checks that each value has the type of its field of a configuration.
 
     Errors: ``ValueError`` for the first that has not.
 
     >>> check_types({"qkv_bias": "x"}, "a.json")
     Traceback (most recent call last):
     ...
-    ValueError: the values of a.json have the types of SwinConfig's fields: qkv_bias is true or false, got 'x'
+    ValueError: the values of a.json have the types of its fields: qkv_bias is true or false, got 'x'
     """
     for name, value in values.items():
         fits, words = TYPES[name]
         if not fits(value):
             raise refusal(
-                f"the values of {source} have the types of SwinConfig's fields: {name} is {words}, "
-                f"got {value!r}"
+                f"the values of {source} have the types of its fields: {name} is {words}, got {value!r}"
             )
 
 
@@ -92,8 +94,8 @@ class SwinConfig:
     A size is an integer or ``(height, width)``: ``image_size`` and ``patch_size`` in pixels,
     ``window_size`` in tokens, which may be one ``(height, width)`` for each stage.  ``depths`` and
     ``num_heads`` have one entry for each stage.  Stage k has
-    ``embed_dim * 2**k`` channels.  Only an absolute position embedding, and conventions that build a
-    network for one size, use ``image_size``.
+    ``embed_dim * 2**k`` channels.  Only an absolute position embedding uses ``image_size``, and
+    conventions that decide windows, shifts or padding for one size.
 
     Errors: ``ValueError`` for sizes that do not fit each other.
 
@@ -154,7 +156,7 @@ class SwinConfig:
 
     @property
     def count(self) -> int:
-        """The parameters of weights, tables and embeddings, without biases and norms.
+        """About how many parameters there are: without biases and norms, and in V2 with the tables of V1.
 
         >>> SwinConfig().count
         28222746
@@ -209,7 +211,7 @@ def fields_from(
 ) -> dict[str, Any]:
     """Returns the fields of a ``kind`` of configuration that a mapping holds; lists become tuples.
 
-    Errors: ``ValueError`` for keys that are not fields of SwinConfig, or values of other types.
+    Errors: ``ValueError`` for keys that are not fields of ``kind``, or values of other types.
 
     >>> fields_from({"depths": [2]})
     {'depths': (2,)}
@@ -240,7 +242,7 @@ def config_from(
 ) -> SwinConfig:
     """Returns the configuration with these fields; lists become tuples.
 
-    Errors: ``ValueError`` for keys that are not fields of SwinConfig, or values that do not fit.
+    Errors: ``ValueError`` for keys that are not fields of ``kind``, or values that do not fit.
 
     >>> config_from({"depths": [2], "num_heads": [3]}).depths
     (2,)

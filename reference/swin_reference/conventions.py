@@ -1,8 +1,9 @@
 """Conventions: the choices in which public implementations differ, as data.  No mathematics.
 
-All implementations agree if each stage's grid is a multiple of the window, is larger than the window on both
-axes, and has even sides before a merge.  At other sizes they differ in the decisions of this page.  Those of
-Swin V2 also differ in how they round two constants.
+All implementations agree if the image is made of whole patches, and each stage's grid is a multiple of the
+window, is larger than the window on both axes, and has even sides before a merge.  At other sizes they differ
+in the decisions of this page.  Their masks add other numbers, which large logits show.  Those of Swin V2 also
+differ in how they round two constants.
 """
 
 from __future__ import annotations
@@ -36,9 +37,9 @@ DECISIONS: dict[str, dict[str, str]] = {
         "reject": "a grid that is not made of whole windows is rejected",
     },
     "grid": {
-        "run-time": "all this is decided from the grid at hand",
-        "built-ceil": "all this is decided for one image size, halves rounded up; others are rejected",
-        "built-floor": "all this is decided for one image size; others, and odd sides before a merge, "
+        "run-time": "padding, shift and window are decided from the grid of each call",
+        "built-ceil": "they are decided for one image size, halves rounded up; others are rejected",
+        "built-floor": "they are decided for one image size; others, and odd sides before a merge, "
         "are rejected",
         "built-nominal": "windows and shifts of Swin V2 are decided for one image size, halves rounded down; "
         "images of other sizes are taken",
@@ -148,8 +149,8 @@ NAMED = CONVENTIONS | CONVENTIONS_V2
 def convention_named(name: str | Convention) -> Convention:
     """Returns the convention with this name, or a name with changes: ``timm,shift=never``.
 
-    Without a name the changes are to canonical: ``image=drop,mask_value=-100``.  A convention is named by
-    what it decides.
+    Without a name the changes are to canonical: ``image=drop,mask_value=-100``.  A convention that
+    is none of the named ones gets a name by its changes.
 
     Errors: ``ValueError`` in one sentence for an unknown name, decision or value.
 

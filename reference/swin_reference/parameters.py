@@ -194,8 +194,10 @@ def hot_parameters(shapes: Shapes, seed: int = 0) -> dict[str, Any]:
     """Draws random parameters that are large enough for faults to show in the output.
 
     ``shapes`` may be those of a network or of any part of it.  Weights are N(0, 1) / sqrt(fan_in), those of
-    q and k 1.5 times that.  Bias tables are N(0, 1), gamma 1 + 0.3 N(0, 1), beta and all biases 0.3 N(0,
-    1).  No value is zero.  Values have 8 significant bits: they are exact in float32, float16 and bfloat16.
+    q and k 1.5 times that, of the last layer of V2's bias MLP 6 times.  Bias tables and position embeddings
+    are N(0, 1), gamma 1 + 0.3 N(0, 1), beta and all biases 0.3 N(0, 1), V2's logit scales uniform between
+    2.3 and 5.6.  No value is zero.  Values have 8 significant bits: they are exact in float32, float16 and
+    bfloat16.
 
     >>> hot = hot_parameters(linear_shapes(2, 2), seed=1)
     >>> bool((hot["weight"].astype(np.float16) == hot["weight"]).all())

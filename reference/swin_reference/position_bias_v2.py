@@ -22,7 +22,8 @@ def log_spaced_offsets(
     equation 4.  Official code: ``relative_coords_table``.)  Under some conventions every operation rounds to
     float32.
 
-    Errors: ``ValueError`` for a window below 1x1.
+    Errors: ``ValueError`` for a window below 1x1, or a pretrained one of a single token along an axis where
+    the window has more: it had no other offsets.
 
     >>> log_spaced_offsets((1, 2))
     array([[ 0.        , -1.05664167],
@@ -31,6 +32,11 @@ def log_spaced_offsets(
     """
     window = window_pair(window_size)
     trained = window if pretrained_window_size is None else window_pair(pretrained_window_size)
+    if any(n == 1 < m for m, n in zip(window, trained, strict=True)):
+        raise ValueError(
+            f"a pretrained window has more than one token along an axis where the window has, got {trained} "
+            f"and window {window}: give the window in which the weights were trained"
+        )
     real: Any = np.float32 if convention.offsets == "float32" else np.float64
     axes = [
         np.arange(1 - m, m, dtype=real) / real(max(n - 1, 1)) for m, n in zip(window, trained, strict=True)

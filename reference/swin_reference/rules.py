@@ -29,7 +29,11 @@ def pixels_taken(image: Grid, patch_size: Size, convention: Convention) -> tuple
     if convention.image == "pad" or not (height % ph or width % pw):
         return round_up(height, ph), round_up(width, pw)
     taken = height - height % ph, width - width % pw
-    if convention.image == "reject" or 0 in taken:
+    if convention.image == "drop" and 0 in taken:
+        raise Rejected(
+            f"an image holds at least one patch, got {height}x{width} and patch {ph}x{pw}: use a larger one"
+        )
+    if convention.image == "reject":
         raise Rejected(
             f"the {convention.name} convention takes images of whole patches, got {height}x{width} and patch "
             f"{ph}x{pw}: pad the image to {round_up(height, ph)}x{round_up(width, pw)}"

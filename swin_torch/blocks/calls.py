@@ -37,8 +37,9 @@ class Way(NamedTuple):
 class Call(NamedTuple):
     """A call of a block, with all that its ways ask about it.
 
-    ``obstacle`` is what leaves the plain way alone.  ``of`` is None while PyTorch compiles the block: what it
-    then traces is no tensor with an address.  The plan is made where there is no obstacle.  ``factors`` are
+    ``obstacle`` says why only the plain way takes the call; None if others may.  ``of`` is None where there
+    is one, and while PyTorch compiles the block: what it then traces is no tensor with an address.  The plan
+    is made where there is no obstacle.  ``factors`` are
     what multiplies the cosines in a block of Swin V2, None in one of Swin.
     """
 
@@ -116,7 +117,7 @@ def by_c(call: Call) -> str | None:
     if found is not None or call.of is None:
         return found
     if call.by_kernels:
-        return "Triton kernels are asked for"
+        return "x is on a GPU, or TRITON_INTERPRET is 1"
     return cpu_inference.find_refusal(call.of, call.x, call.plan)
 
 

@@ -20,8 +20,8 @@ from swin_torch.geometry.sizes import Size, check_window
 Shape = tuple[int, ...]
 
 KEEPING = {
-    "most": "what makes a training step fastest: 10 C numbers a token with C kernels, 16 C elsewhere",
-    "little": "9 C numbers a token; norms, the projection and GELU are computed again",
+    "most": "what is fastest: 10 C numbers a token with C kernels, 12 C in V2, 16 C elsewhere",
+    "little": "9 C numbers a token; norms, the projection and GELU are computed again, in V2 the MLP",
     "halves": "2 C numbers a token, the inputs of the block's two halves; all else is computed again",
 }
 """What training may keep of a block for backward, from the fastest to the smallest."""
@@ -158,7 +158,8 @@ def find_misfit(
 ) -> str | None:
     """Returns which tensor does not have the shape that goes with the others; None if all have.
 
-    A missing parameter fits.  x has at least one token, and each layer at least one channel.
+    A missing parameter fits, except the bias table and the weight of fc1.  x has at least one token, and each
+    layer at least one channel.
     """
     device, table, fc1 = x.device, of.table, of.fc1
     if x.dim() != 4 or x.is_meta or not x.numel():

@@ -47,9 +47,9 @@ class CosineAttention(nn.Module):
     def compute_table(self) -> Tensor:
         """Returns the bias table that the weights make: ((2 Mh - 1)(2 Mw - 1), heads).
 
-        Without gradients on a CPU it is kept, and returned as long as the weights are equal: that is seen
-        however they were changed, which versions of tensors do not tell.  A graph that is recorded computes
-        it, for its weights may be replaced.
+        Without gradients on a CPU the table is kept, and returned while the weights have the same numbers.
+        These are compared, since a tensor's version does not show every change.  While a graph is
+        recorded the table is computed, since the graph's weights may be replaced.
         """
         sizes = self.window_size, self.pretrained_window_size
         if find_touch(self.cpb_mlp, BIAS_MLP) is not None:
@@ -112,7 +112,10 @@ def find_parameters(block: BlockV2) -> tuple[Parameters, Tensor]:
 
 
 def find_misfit_of_attention(attn: CosineAttention, channels: int) -> str | None:
-    """Returns which parameter that V1 does not have is of another shape than the others; None if none is."""
+    """Returns what is wrong with the parameters that only V2 has; None if nothing is.
+
+    One is missing, or has a shape or a device that does not fit; or qkv or the last layer has a bias.
+    """
     heads = attn.logit_scale.numel() if attn.logit_scale is not None else 0
     first: Any = attn.cpb_mlp[0]
     last: Any = attn.cpb_mlp[2]

@@ -149,7 +149,7 @@ def around_products(call: Call) -> Tensor:
     x, norm, mlp, attn = call.x, call.block.norm2, call.block.mlp, call.block.attn
     qkv = _linear(norms.norm(x, *_norm(call.block.norm1)), attn.qkv)
     branch = _linear(attend(qkv, attn, call.plan, call.block.convention), attn.proj)
-    if not x.is_cuda:  # a product added to a large sum may round each of its terms as it would the sum
+    if not x.is_cuda:  # a CPU's library may add a product's terms to x one by one, and round each time
         x, normed = norms.add_norm(x, branch, norm.weight, norm.bias, norm.eps)
         return x.add_(_linear(_linear(normed, mlp.fc1, gelu=True), mlp.fc2))
     x, normed = norms.add_norm(x, branch, norm.weight, norm.bias, norm.eps, ahead=mlp.fc2.bias)
@@ -258,7 +258,7 @@ def _merge_by_c(call: MergeCall) -> str | None:
     if call.obstacle is not None:
         return call.obstacle
     if call.by_kernels:
-        return "Triton kernels are asked for"
+        return "x is on a GPU, or TRITON_INTERPRET is 1"
     if torch.is_autocast_enabled(call.x.device.type):
         return "autocast chooses the types of its layers"
     return cpu_inference.find_refusal_of_norm_linear(call.merged, call.merging.norm, call.merging.reduction)

@@ -203,7 +203,7 @@ def _merge_by_c(call: MergeCall) -> str | None:
     if call.gradients:
         return "gradients are recorded"
     if call.by_kernels:
-        return "Triton kernels are asked for"
+        return "x is on a GPU, or TRITON_INTERPRET is 1"
     if torch.is_autocast_enabled(call.x.device.type):
         return "autocast chooses the types of its layers"
     return cpu_inference_v2.find_refusal_of_merge(call.merging, call.merged)

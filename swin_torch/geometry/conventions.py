@@ -59,7 +59,11 @@ def find_image_margin(image: Sides, patch_size: Size, convention: Convention) ->
     if not (bottom or right) or convention.image == "pad":
         return bottom, right
     (height, width), (ph, pw) = image, pair(patch_size)
-    if convention.image == "reject" or height < ph or width < pw:
+    if convention.image == "drop" and (height < ph or width < pw):
+        raise ValueError(
+            f"an image holds at least one patch of {ph}x{pw}, got {write_sides(image)}: use a larger one"
+        )
+    if convention.image == "reject":
         raise ValueError(
             f"an image is made of whole patches of {ph}x{pw} under {convention.name}, got "
             f"{write_sides(image)}: resize or pad it to {height + bottom}x{width + right}"

@@ -31,16 +31,23 @@ def log_spaced_offsets(
     """Returns the offset of every row of a bias table along height and width, on a logarithmic scale.
 
     sign(t) log2(1 + 8 |t|) / 3, where t is the offset divided by M - 1, M the side of the window in which the
-    weights were trained.  Where M is 1, t is 0.  It is computed in float64, and then rounded to ``dtype``;
-    where a convention's ``offsets`` are "float32", every operation rounds to float32.
+    weights were trained.  Where the window has one token, t is 0.  It is computed in float64, then rounded to
+    ``dtype``; where a convention's ``offsets`` are "float32", every operation rounds to float32.
 
     Shapes: ((2 Mh - 1)(2 Mw - 1), 2).
+
+    Errors: ``ValueError`` where the pretrained window has one token along an axis and the window has more.
 
     >>> log_spaced_offsets((1, 2))[:, 1]
     tensor([-1.0566,  0.0000,  1.0566], dtype=torch.float64)
     """
     window = check_window(window_size)
     trained = window if pretrained_window_size is None else check_window(pretrained_window_size)
+    if any(n == 1 and m > 1 for m, n in zip(window, trained, strict=True)):
+        raise ValueError(
+            f"pretrained_window_size is more than 1 along an axis where the window is, got {trained} "
+            f"and window {window}: give the window of the training"
+        )
     real = torch.float32 if offsets == "float32" else torch.float64
     axes = [
         torch.arange(1 - m, m, dtype=real, device=device) / max(n - 1, 1)

@@ -165,4 +165,5 @@ def sum_by_offset(of_bias: Tensor, window: Pair) -> Tensor:
     turned = of_bias.unflatten(2, window).unflatten(1, window).flip(3, 4)
     columns = torch.ops.aten.unfold_backward(turned, [heads, mh, 2 * mw - 1, mh], 2, mw, 1)
     table = torch.ops.aten.unfold_backward(columns, [heads, 2 * mh - 1, 2 * mw - 1], 1, mh, 1)
-    return table.flatten(1).T.clone(memory_format=torch.contiguous_format)  # what the fake says, and buckets
+    # Contiguous, as the fake of the operator promises, and as training on several processes wants gradients.
+    return table.flatten(1).T.clone(memory_format=torch.contiguous_format)

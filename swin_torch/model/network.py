@@ -29,13 +29,13 @@ from swin_torch.model.patches import PatchEmbed
 class SwinTransformer(nn.Module):
     """The classifier: stages, LayerNorm, mean over the last stage's tokens, linear head.
 
-    Images may have any size, unless there is an absolute position embedding or the convention builds a
-    network for one size.  Official checkpoints load by ``load_state_dict``, with their computed buffers or
+    Images may have any size that the convention takes; with an absolute position embedding, one size.
+    Official checkpoints load by ``load_state_dict``, with their computed buffers or
     without.  Drop path rates grow linearly from 0 to ``drop_path_rate`` over all blocks.
 
     ``ways`` is "fast", or "plain" for a network in plain operations.  ``keeping`` is what training keeps for
-    backward: "most", the default on a CPU, is the fastest; "little", the default on a GPU, keeps half of it;
-    "halves" keeps a seventh and computes each block twice.
+    backward: "most", the default on a CPU, is the fastest; "little", the default on a GPU, keeps less and
+    computes norms, projections and GELU again; "halves" keeps the least and computes each block twice.
 
     Errors: ``ValueError`` unless 0 <= drop_path_rate < 1, and for other ``ways`` or ``keeping``.
 

@@ -107,9 +107,10 @@ def find_type(dtype: np.dtype[Any]) -> str:
 
 
 def decode(image: Any) -> Message:
-    """Returns the message of an image, any valid safetensors file; its arrays share the image's memory.
+    """Returns the message of an image, any valid safetensors file.
 
-    BF16 is widened to float32, exactly.
+    Its arrays share the image's memory, but for BOOL, BF16 and unaligned ones, which are copies.  BF16 is
+    widened to float32, exactly.
 
     Errors: ``ValueError`` in one sentence for what is no such image.  Nothing is read or kept that the image
     does not hold.
@@ -220,7 +221,7 @@ def send(descriptor: int, words: Mapping[str, str], arrays: Mapping[str, Any] | 
 def receive(descriptor: int) -> Message | None:
     """Reads the next message from a pipe, and waits for it; None where the pipe ends before one.
 
-    It takes a message of any length: who answers trusts who asks.
+    It takes a message of any length, for the two processes trust each other.
 
     Errors: ``ValueError`` for what is no message.
     """

@@ -65,8 +65,8 @@ def write_page(results: Iterable[Result]) -> str:
         "# Public implementations, judged",
         "",
         "Written by `make peers`. Every law is asked of each implementation under its own convention, in",
-        f"{efforts} and seed 0. A broken law that the project has been told of is a known",
-        "failure, with the place where it was reported. The laws of locality and of the mask ask for the",
+        f"{efforts} and seed 0. A broken law that was reported, or that stands in the library's",
+        "own code, is a known failure, with the place. The laws of locality and of the mask ask for the",
         "definition, whatever the convention.  [peers.html](peers.html) has more libraries, with pictures.",
         "",
         HEAD,
@@ -81,9 +81,9 @@ def write_page(results: Iterable[Result]) -> str:
         lines += [f"## {result['name']} {result['version']}", ""]
         lines += [f"`swin-oracle check {result['implementation']}`", ""]
         if result["limits"]:
-            lines += [f"Asked only what it takes: {'; '.join(result['limits'])}.", ""]
+            lines += [f"The laws ask only what it takes: {'; '.join(result['limits'])}.", ""]
         if result["scope"]:
-            lines += [f"Asked only within: {result['scope']}.", ""]
+            lines += [f"Cases are drawn inside its scope: {result['scope']}.", ""]
         lines += [line for finding in result["findings"] for line in write_finding(finding)] or [
             "Every law that was asked holds."
         ]

@@ -10,14 +10,14 @@ What holds for all of them:
   A linear layer's weight is (out, in), a convolution's (out, in, height, width).
 - A size is ``(height, width)``, or an integer where the two are equal.  An
   adapter that is wrapped in `swin_properties.pairs` always gets a pair.
-- A window and a shift are applied as they are given.  Only `swin_stage`, `swin_features` and
-  `swin_transformer` decide them: even blocks are not shifted, odd blocks by half a window, and a window that
-  spans the grid is not shifted at all.  A convention may decide otherwise.
+- A window and a shift are applied as they are given.  Only stages and networks decide them (`swin_stage`,
+  `swin_features`, `swin_transformer` and those of V2): even blocks are not shifted, odd blocks by half a
+  window, and a window that spans the grid is not shifted at all.  A convention may decide otherwise.
 - ``config`` is a `SwinConfig`, of V2 a `SwinV2Config`.
 - Swin V2 has the same windows, mask, index, embedding and MLP.  What it has otherwise has a name of its own.
 - A callable that is missing, and an optional argument that its signature lacks, are not offered.
-- An adapter that takes fewer inputs says which in its ``scope``, a dict of words and values.  What these
-  words cannot say its method ``declines`` refuses.
+- An adapter that does not take every input says which it takes in its ``scope``, a dict of words and values.
+  Its method ``declines`` refuses what these words cannot say.
 - ``qk_scale`` takes the place of 1 / sqrt(d).  ``kept`` holds drop path's factors of a block's two branches,
   (B,) each: 0, or 1 / (1 - rate).
 """
@@ -262,7 +262,7 @@ SCOPE = {
     "own_weights": "the network, or the block, has the weights in the attribute `own_weights`, and no others",
     "no_qk_scale": "no `qk_scale` is taken, neither as an argument nor in a configuration",
     "no_position_embedding": "no network has an absolute position embedding",
-    "no_pretrained_window": "no window is given in which V2's weights were trained",
+    "no_pretrained_window": "`pretrained_window_size`, the window of V2's training, is not given",
 }
 """The words by which an adapter states its scope, in a dict ``scope``; what each says of what it takes."""
 
@@ -528,7 +528,7 @@ CONTRACT: dict[str, Entry] = {
         ScheduleCase,
     ),
     "swin_stage": Entry(
-        "(B, H, W, C); `kept`: that of each block",
+        "(B, H, W, C); `kept`: one for each block, as a block takes it",
         "(B, H, W, C); with `downsample` merged",
         lambda x, params, *_: _shape_merged(x) if "downsample" in params else x.shape,
         lambda case: (
@@ -545,7 +545,7 @@ CONTRACT: dict[str, Entry] = {
         refuse=_refuse_stage,
     ),
     "swin_features": Entry(
-        "(B, 3, H, W); `kept`: that of each stage",
+        "(B, 3, H, W); `kept`: one for each stage, as a stage takes it",
         "a list of the stages' maps",
         _shape_maps,
         lambda case: (case.images(), case.network(), case.config),
@@ -556,7 +556,7 @@ CONTRACT: dict[str, Entry] = {
         refuse=_refuse_network,
     ),
     "swin_transformer": Entry(
-        "(B, 3, H, W); `kept`: that of each stage",
+        "(B, 3, H, W); `kept`: one for each stage, as a stage takes it",
         "(B, classes); without `head` (B, channels)",
         lambda images, _, config, *__: (len(images), config.num_classes or config.channels[-1]),
         lambda case: (case.images(), case.network(), case.config),

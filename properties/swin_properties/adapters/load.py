@@ -96,7 +96,7 @@ def refuse_checkpoint(path: str) -> None:
         return
     if path.endswith(CHECKPOINTS) or (path.endswith(exports.TORCH) and _holds_weights_alone(path)):
         raise ValueError(
-            f"an implementation is code, {path} holds weights and none: `predict` and `locate` take it as "
+            f"an implementation is code, {path} holds weights and no code: `predict` and `locate` take it as "
             "--checkpoint, and swin_weights.load reads it"
         )
 
@@ -239,9 +239,9 @@ def load_in_precision(
 
 
 def set_device(found: Any, device: str | None, name: str) -> Any:
-    """The implementation, by name, on the device asked for; None for its own.
+    """Returns the implementation, by name, on the device asked for; None for its own.
 
-    Errors: ``ValueError`` for a device that is not there, or an implementation that is not torch's.
+    Errors: ``ValueError`` for a device that is not there, or an implementation without ``with_device``.
     """
     if device is None or device == getattr(found, "device", "cpu"):
         return found

@@ -101,7 +101,7 @@ def convert_each(convert: Callable[[Any], Any], value: Any) -> Any:
 def check_parameters(
     holder: str, expected: Mapping[str, Any], given: Mapping[str, Any], optional: Iterable[str] = ()
 ) -> None:
-    """Checks that exactly the expected parameters are given, those that are ``optional`` or not.
+    """Checks that exactly the expected parameters are given; those that are ``optional`` may be left out.
 
     Errors: ``ValueError`` naming every missing, extra and misshaped parameter.
     """

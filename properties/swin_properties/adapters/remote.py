@@ -26,7 +26,7 @@ TIMEOUT = 60.0
 """Seconds that a call may take unless ``--timeout`` says otherwise; a start may always take these."""
 
 FIRST = 10.0
-"""How much longer the first call of a shape may take: compilers."""
+"""How many times as long the first call of a shape may take, since compilers may run."""
 
 MOST_DEATHS = 20
 """How often a process is started again in a run."""

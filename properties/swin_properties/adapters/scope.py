@@ -84,7 +84,7 @@ class Scope:
         return ", ".join(_write(word, getattr(self, word)) for word in outside)
 
     def fit(self, case: C, names: Collection[str], convention: Convention) -> C:
-        """Returns the case nearest to one whose arguments of these callables are in scope.
+        """Returns the case nearest to this one for which the arguments of these callables are in scope.
 
         It has at least as many tokens as before, and whole windows where it had them.
 
@@ -233,7 +233,7 @@ LARGE_BLOCK = 2**23
 """The products of a layer of the one block from which on it is asked few cases, of one or two batches."""
 
 MOST_NUMBERS = 2**15
-"""The most numbers of the first map of all images that one network is given, but for the first `BATCHES`."""
+"""The most numbers in the first maps of all images of one network; the first `BATCHES` may have more."""
 
 EVERYTHING = Scope()
 """The scope of an adapter that states none."""

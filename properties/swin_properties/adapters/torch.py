@@ -133,10 +133,10 @@ class TorchAdapter(OnTensors):
         return tuple(self._arrays(self._pulled_back(name, *given, **self._tensors(kwargs))))
 
     def prepare(self, name: str, *args: Any, **kwargs: Any) -> Callable[[], Any]:
-        """A callable with its arguments on the device and its modules loaded: calling it is only the work.
+        """Returns a callable with its arguments on the device and its modules loaded: a call only works.
 
-        It gives tensors, and waits for the device unless a CUDA graph is recorded.  ``vjp`` and its arguments
-        make a forward and a backward; all else runs without gradients.
+        It gives tensors, and waits for a CUDA device unless a CUDA graph is recorded.  ``vjp`` and its
+        arguments make a forward and a backward; all else runs without gradients.
 
         Errors: ``ValueError`` for a callable that makes its module anew in each call.
 

@@ -48,8 +48,8 @@ def evaluate(
 
     ``residuals`` are those of the perturbed runs, where they are known (`swin_properties.budget.within`).
 
-    An answer to a case that the convention rejects breaks the component's law of the oracle alone: to the
-    other laws it is a case that is not taken.
+    An answer to a case that the convention rejects breaks only the component's law ``/oracle``: to the other
+    laws it is a case that is not taken.
 
     Errors: `Declined` for a case that the implementation or its convention does not take.
     """

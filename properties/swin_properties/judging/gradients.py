@@ -54,7 +54,7 @@ class Slopes:
 
     @property
     def rho(self) -> float:
-        """||got - expected|| / ||beta|| over all scalars of the part: at most 1."""
+        """Returns ||got - expected|| / ||beta|| over all scalars of the part; above 1 the law is broken."""
         apart = np.linalg.norm(self.got - self.expected) / np.sqrt(self.got.size)
         return float(apart / self.beta) if np.isfinite(apart) else np.inf
 

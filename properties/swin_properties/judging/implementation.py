@@ -17,12 +17,12 @@ def load_implementation(
     convention: str | None = None,
     device: str | None = None,
 ) -> Implementation:
-    """The implementation, an object or its import string, in its own precision or the one asked for.
+    """Loads an implementation, an object or its import string, in its own precision or the one asked for.
 
     It computes on its own ``device`` or on the one asked for.
 
-    The convention that it is judged by is the one asked for, else the one it declares, else the one it is
-    found to follow, else the oracle's own.
+    It is judged by the convention that is asked for, else by the one it declares, else by the one it is found
+    to follow, else by that of the code that it copies, else by the oracle's own.
 
     Errors: ``ValueError`` as for `load_in_precision`, and for an unknown convention.
     """

@@ -47,8 +47,8 @@ BOOT = (
 def choose_jobs(request: Request, device: str) -> int:
     """Returns how many pairs share the laws of a request.
 
-    These are as many as asked for; where nothing is said, the cores, at most `MOST`, at most one for
-    `MEMORY` of free memory, and 1 on a GPU.
+    These are as many as asked for, but at most one for `LAWS_OF_A_PAIR` laws.  Where nothing is said, they
+    are as many as the cores, at most `MOST`, at most one for `MEMORY` of free memory, and 1 on a GPU.
     """
     useful = max(1, len(request.laws) // LAWS_OF_A_PAIR)
     if request.jobs:
@@ -140,7 +140,7 @@ def close_pairs() -> None:
 
 
 class Jobs:
-    """A `Runner` whose laws are shared by pairs of processes; one of them is this process and its own."""
+    """A `Runner` whose laws are shared by pairs of processes; this process asks until one of them answers."""
 
     def __init__(self, first: OwnProcess, request: Request, explain: Explain, number: int) -> None:
         """``first`` has loaded the implementation; the others load it as it was found to be."""

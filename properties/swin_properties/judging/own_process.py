@@ -87,7 +87,8 @@ class OwnProcess(InProcess):
             return Implementation(found, precision, convention_named(convention), chosen)
         except ProcessGone as gone:
             if request.convention is not None or judged_by is not None:
-                raise ValueError(f"an implementation starts, {self.remote.import_string}: {gone}") from None
+                why = f"an implementation must answer when it is loaded, {self.remote.import_string} did not"
+                raise ValueError(f"{why}: {gone}") from None
             found, precision = load_in_precision(self.remote, request.dtype, request.device)
             return Implementation(found, precision, CANONICAL, "assumed: it died when networks were asked")
 

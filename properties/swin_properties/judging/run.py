@@ -131,7 +131,7 @@ def make_request(
     if not 0 <= shrink <= 86400:
         raise ValueError(f"--shrink is at least 0 and at most 86400 seconds, got {shrink:g}: give another")
     if not 0 <= jobs <= MOST_JOBS:
-        raise ValueError(f"--jobs is at least 1 and at most {MOST_JOBS}, got {jobs}: give another")
+        raise ValueError(f"--jobs is 1 to {MOST_JOBS}, or 0 to leave it open, got {jobs}: give another")
     return Request(
         implementation,
         laws,

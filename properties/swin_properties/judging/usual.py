@@ -120,7 +120,9 @@ def check_case(law: Law, implementation: Implementation, case: Case) -> None:
             return
         why = "the oracle itself breaks it there"
     words = str(case) or "a case of every size 1"
-    raise ValueError(f"--case is one that the law is asked on, {law.name} is never asked {words}: {why}")
+    raise ValueError(
+        f"--case has sizes on which the law can be asked, {law.name} cannot be asked {words}: {why}"
+    )
 
 
 class _Asker:
@@ -163,7 +165,7 @@ def _pass_on(function: Callable[..., Any]) -> Callable[..., Any]:
 def describe_needs(asker: Any, case: Any) -> str:
     """Returns which words of a broken case are needed, in that the law holds with their least value.
 
-    Words with which the law is broken at their least value as well follow.
+    After them come the words that are not needed: the law is also broken with their least value.
     """
     needed: list[str] = []
     free: list[str] = []

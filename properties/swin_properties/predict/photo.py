@@ -90,7 +90,7 @@ def load_weights(
     try:
         found = swin_weights.load(path, **{**(known or {}), **given, **said})
     except ValueError as error:
-        raise refusal(tell_option(str(error)), *getattr(error, "__notes__", [])) from None
+        raise refusal(tell_option(str(error)), "\n".join(getattr(error, "__notes__", []))) from None
     if "image_size" in found.unknown:
         raise ValueError(
             f"a photograph is resized to the image size of the network, {path} does not say that size: "

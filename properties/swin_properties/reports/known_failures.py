@@ -38,7 +38,11 @@ def read(path: str) -> list[Known]:
             raise ValueError(f"a line has over {LONGEST_LINE} bytes")
         content = tomllib.loads(text.decode())
     entries = content.pop("known", [])
-    if content or not isinstance(entries, list) or len(entries) > MOST:
+    if isinstance(entries, list) and len(entries) > MOST:
+        raise refusal(
+            f"a file has at most {MOST} known failures, {path} has {len(entries)}: join some with * in a law"
+        )
+    if content or not isinstance(entries, list):
         raise refusal(
             f"known failures are [[known]] tables, {path} has {', '.join(content) or 'another known'}: "
             "write each failure as [[known]]"

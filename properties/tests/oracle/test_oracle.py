@@ -16,7 +16,7 @@ from swin_properties.cases.strategies import exhaustive
 from swin_properties.judging import one_law
 from swin_properties.judging.implementation import load_implementation
 from swin_properties.laws.law import LAWS
-from swin_reference import cost, direct
+from swin_reference import cost, direct, rules
 from swin_reference.config import NAMED, SwinConfig
 from swin_reference.parameters import (
     block_shapes,
@@ -232,3 +232,10 @@ def test_initial_parameters_are_those_training_starts_from() -> None:
 def test_shape_annotations_are_enforced_here() -> None:
     with pytest.raises(TypeError, match="window_partition"):
         swin.window_partition(np.zeros((2, 2)), 1)
+
+
+def test_an_image_below_one_patch_is_told_what_is_wrong_with_it() -> None:
+    """It is too small where the rest of a patch is dropped, and not of whole patches where it is rejected."""
+    for convention, said in (("timm", "at least one patch, got 3x8"), ("torchvision,image=reject", "whole")):
+        with pytest.raises(rules.Rejected, match=said):
+            rules.pixels_taken((3, 8), 4, swin.convention_named(convention))

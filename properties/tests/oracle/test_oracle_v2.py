@@ -61,3 +61,15 @@ def test_a_difference_between_the_oracles_is_no_rounding_error(monkeypatch: pyte
     assert found.seen is not None
     assert found.rho is not None
     assert found.rho > 1e6
+
+
+def test_a_pretrained_window_of_one_token_tells_no_larger_window_anything() -> None:
+    """The divisor of the offsets is 0: both oracles refuse it, and take a window of one token itself."""
+    params = {
+        "0": {"weight": np.ones((4, 2)), "bias": np.zeros(4)},
+        "2": {"weight": np.ones((1, 4))},
+    }
+    for oracle in (swin, swin.direct):
+        assert np.array_equal(oracle.continuous_position_bias_table(params, (1, 1), (1, 1)), [[8.0]])
+        with pytest.raises(ValueError, match="window"):
+            oracle.continuous_position_bias_table(params, (2, 3), (1, 3))

@@ -61,7 +61,7 @@ ATTENTION = "fault is in the attention branch"
 @pytest.mark.parametrize(
     ("bug", "offered", "words"),
     [
-        ("mask-dropped", "swin_block", ["all", "cases with a shift, holds", ATTENTION, "the shift"]),
+        ("mask-dropped", "swin_block", ["all", "cases with a shift, and holds", ATTENTION, "the shift"]),
         ("roll-sign", "swin_block", [ATTENTION, "holds on all"]),
         (
             "bias-transposed",
@@ -207,7 +207,7 @@ def test_a_trait_needs_several_cases_of_each_kind() -> None:
     few = [(GridCase(grid=(1, 2)), True), (GridCase(grid=(2, 2)), False)]
     assert str(find_trait(few)) == "broken on 1 of 2 cases that were tried"
     sizes = [(GridCase(grid=(side, side)), side > 5) for side in range(1, 12)]
-    assert "a side of the grid above 5, holds on all 5 others" in str(find_trait(sizes))
+    assert "a side of the grid above 5, and holds on all 5 others" in str(find_trait(sizes))
     assert find_trait([(GridCase(), False)]) is None
 
 
@@ -215,7 +215,8 @@ def test_a_trait_has_three_properties_where_each_excludes_several_cases() -> Non
     sides = (1, 2, 3, 4)
     cases = [GridCase(batch=b, grid=(h, h), heads=n) for b in (1, 2) for h in sides for n in sides]
     text = str(find_trait([(case, min(case.batch, case.grid[0], case.heads) > 1) for case in cases]))
-    assert "several tokens in the grid and several heads and several images, holds on all 23 others" in text
+    words = "several tokens in the grid and several heads and several images"
+    assert f"{words}, and holds on all 23 others" in text
 
 
 def test_a_property_that_excludes_one_case_is_no_part_of_a_trait() -> None:
@@ -224,7 +225,7 @@ def test_a_property_that_excludes_one_case_is_no_part_of_a_trait() -> None:
         (GridCase(batch=b, grid=(h, h), heads=2, head_dim=2), h > 1) for b in (1, 2, 3, 4) for h in sides
     ]
     text = str(find_trait([*sample, (GridCase(grid=(2, 2), head_dim=4), False)]))
-    assert text == "broken on 12 of 13 cases with several tokens in the grid, holds on all 4 others"
+    assert text == "broken on 12 of 13 cases with several tokens in the grid, and holds on all 4 others"
 
 
 def test_a_planted_bug_is_not_named_where_what_is_wrong_first_is_not_explained() -> None:

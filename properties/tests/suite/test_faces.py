@@ -300,6 +300,7 @@ def test_a_known_failure_that_fails_no_more_is_stale(command: Command, tmp_path:
         ("[[known]]\nlaw = 'mlp/gelu'\nreason = 'so'\nlink = 3\n", "has a link"),
         ("[[known]]\nlaw = 'mlp/gelu'\nreason = 'so'\nlnik = 'x'\n", "has lnik"),
         ("[[known]]\nlaw = 'mlp/gelo'\nreason = 'so'\n", "number 1 .*did you mean mlp/gelu"),
+        ("[[known]]\n" * 1001, "at most 1000 known failures, .* has 1001: join some"),
     ],
 )
 def test_a_malformed_file_of_known_failures_is_one_sentence(

@@ -80,7 +80,7 @@ def test_a_process_that_does_not_load_again(command: Command, tmp_path: Path) ->
         (["--timeout", "0"], "over 0 and at most 86400 seconds, got 0"),
         (["--timeout", "nan"], "got nan"),
         (["--timeout", "soon"], "invalid float value: 'soon'"),
-        (["--jobs", "-1"], "--jobs is at least 1 and at most 64, got -1"),
+        (["--jobs", "-1"], "--jobs is 1 to 64, or 0 to leave it open, got -1"),
         (["--in-process", "--own-process"], "got both"),
         (["--in-process", "-j", "2"], "--jobs are processes"),
         (["--isolate"], "unrecognized arguments: --isolate"),

@@ -40,19 +40,22 @@ BROKEN = {
 """For each file a law that it breaks at quick effort in float32."""
 
 CAUSES = {
-    "drop_path_rank": ["broken on all 87 cases with several images, holds on all 10 others"],
+    "drop_path_rank": ["broken on all 87 cases with several images, and holds on all 10 others"],
     "embed_eps": ["patch_embed is the first", "[patch-norm-eps-1e-3; seen: keras-hub, pull request 2298.]"],
     "gelu_half_table": ["mlp is the first", "[gelu-half-table; seen: ggml, llama.cpp issue 29252.]"],
-    "mask_for_one_image": ["cases with several windows and several images, holds on all"],
-    "merge_along_rows": ["cases with a side of the grid above 2, holds on all", "[merge-along-rows; seen:"],
+    "mask_for_one_image": ["cases with several windows and several images, and holds on all"],
+    "merge_along_rows": [
+        "cases with a side of the grid above 2, and holds on all",
+        "[merge-along-rows; seen:",
+    ],
     "norm_of_a_slice": ["[offset-ignored; seen: PyTorch's LayerNorm on MPS"],
-    "pad_centred": ["cases with a padded grid, holds on all", "[pad-centred; seen: aurora.]"],
+    "pad_centred": ["cases with a padded grid, and holds on all", "[pad-centred; seen: aurora.]"],
     "reverse_channels_first": [
-        "cases with a window of more than one token and several channels, holds on all",
+        "cases with a window of more than one token and several channels, and holds on all",
         "[reverse-channels-first; seen:",
     ],
     "roll_by_floor_of_minus": [
-        "cases with a shift along an axis whose window side is odd, holds on all",
+        "cases with a shift along an axis whose window side is odd, and holds on all",
         "[roll-rounded-up; seen: Two public copies of V1",
     ],
     "roll_twice": ["[shift-of-rows-for-both; seen: HEAL-SWIN.]"],
@@ -64,7 +67,7 @@ CAUSES = {
         "with all blocks switched off it is right, so the fault is in the blocks",
         "[blocks-shared; seen: A public copy of V1",
     ],
-    "softmax_block_of_64": ["cases with a window side above 8, holds on all"],
+    "softmax_block_of_64": ["cases with a window side above 8, and holds on all"],
     "table_in_half": ["[table-in-half; seen:"],
     "window_number_by_height": [
         "cases with several windows along the rows and unlike numbers of windows along the two axes",

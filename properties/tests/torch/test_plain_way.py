@@ -239,6 +239,14 @@ def test_a_hook_on_all_modules_fires_in_each(kind: str) -> None:
     assert Counter(map(id, calls)) == Counter(id(model.get_submodule(name)) for name in below(model))
 
 
+def test_an_image_below_one_patch_is_told_what_is_wrong_with_it() -> None:
+    images = torch.zeros(1, 3, 3, 8)
+    for decision, said in (("drop", "at least one patch of 4x4, got 3x8"), ("reject", "whole patches")):
+        model = swin_torch.swin_t(depths=(1,), num_heads=(1,), embed_dim=8, convention=f"image={decision}")
+        with pytest.raises(ValueError, match=said):
+            model(images)
+
+
 def test_a_hook_that_is_removed_leaves_a_fused_block() -> None:
     fused = block()
     before = fused(TOKENS, 2)

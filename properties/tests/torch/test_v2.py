@@ -248,6 +248,12 @@ def official_state() -> dict[str, Tensor]:
     return state
 
 
+def test_a_pretrained_window_of_one_token_is_refused_for_a_larger_window() -> None:
+    assert functional_v2.log_spaced_offsets(1, 1).tolist() == [[0.0, 0.0]]
+    with pytest.raises(ValueError, match=r"got \(1, 3\) and window \(2, 3\): give the window"):
+        functional_v2.log_spaced_offsets((2, 3), (1, 3))
+
+
 def test_official_state_dicts_load_strictly_and_other_offsets_are_refused() -> None:
     model = swin_torch.SwinV2Transformer(CONFIG)
     model.load_state_dict(official_state())

@@ -1,8 +1,9 @@
 """The second oracle: Swin computed from its definitions, token by token.  It is slow and simple.
 
-It checks the first oracle and shares no code with it but `softmax` and `linear`: it has no roll, no mask, no
-partition and no table of relative indices, another LayerNorm, another GELU, and loops over the patches.  Its
-functions have the names of the first oracle's, so that the laws compare the two.
+It checks the first oracle.  It shares with it `softmax`, `linear`, the configurations and the conventions'
+names, and nothing else: it has no partition and no table of relative indices, another LayerNorm, another
+GELU, and loops over the patches.  It has no roll and no mask either, unless a convention has no true windows.
+Its functions have the names of the first oracle's, so that the laws compare the two.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The second oracle's windows: which tokens attend to each other, by definition.
 
-What a convention decides is written here a second time, for the second oracle shares no code with the first.
+What a convention decides is written here a second time: the second oracle takes no rule from the first.
 """
 
 from __future__ import annotations

@@ -120,7 +120,7 @@ class Process:
             )
         except ValueError as error:
             raise ValueError(
-                f"a case that is timed returns, {case.name} of {self.tree.revision} raised {error}: "
+                f"what is timed runs without an error, {case.name} of {self.tree.revision} raised {error}: "
                 "leave it out by -k, or repair it"
             ) from None
 
@@ -179,7 +179,7 @@ def start_pairs(
 
 
 def measure(pairs: Sequence[Pair], case: Case, prepares: bool, anchor: Anchor, rounds: int) -> Timings:
-    """Times the case in all pairs, interleaved; all samples have the same number of runs, at least 2 ms.
+    """Times the case in all pairs, interleaved; all samples have as many runs, which take at least 2 ms.
 
     Each pair takes ``rounds``; where a run is long, all pairs together take ``rounds``.
     """

@@ -97,8 +97,8 @@ class CopyAdapter(Peer):
         """A network that is given, on the device and in the precision, in evaluation mode."""
         return network.to(self.device, self.precisions[self.precision]).eval()
 
-    def without_head(self, network_class: Any, **sizes: Any) -> Any:
-        """A network that gives the maps of its stages: the norms of the maps are taken out."""
+    def without_map_norms(self, network_class: Any, **sizes: Any) -> Any:
+        """Returns a network that gives the maps of its stages: the norms of the maps are taken out."""
         network = network_class(**sizes)
         for name in list(dict(network.named_children())):
             if re.fullmatch(r"norm\d", name):
@@ -159,7 +159,7 @@ def find_layout(
 
 
 def recompute(module: Any) -> Any:
-    """Returns a module whose classes compute something from the weights when ``eval`` is called, computed."""
+    """Returns a module after its classes have computed, in ``eval``, what they compute from the weights."""
     if any(type(one).train is not nn.Module.train for one in module.modules()):
         module.train()
         module.eval()
@@ -238,7 +238,10 @@ def find_sides(tokens: int, stage: int, images: Tensor, config: Any) -> tuple[in
             height, width = (-(-height // ph), -(-width // pw)) if up else (height // ph, width // pw)
         if height * width == tokens:
             return height, width
-    raise ValueError(f"the map of stage {stage} has tokens of its image, it has {tokens}")
+    raise ValueError(
+        f"the map of stage {stage} has a token for each patch, merged {stage} times, it has {tokens} tokens: "
+        "look at the patch size and at what the stage gives"
+    )
 
 
 def find_index(module: nn.Module, window_size: Any) -> Any:

@@ -535,7 +535,7 @@ def features(copied: Copied) -> Iterator[Candidate]:
     for made in make_networks(copied):
         made = made.replace(
             f"self.made(swin.{kind.__name__},",
-            f"self.made(self.without_head, network_class=swin.{kind.__name__},",
+            f"self.made(self.without_map_norms, network_class=swin.{kind.__name__},",
         )
         body = [
             *guard_network(copied),

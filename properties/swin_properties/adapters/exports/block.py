@@ -66,7 +66,9 @@ def name_weights(held: Mapping[str, Any]) -> dict[str, str]:
 
 
 def read_sizes(held: Mapping[str, Any], tokens: int | None, name: str) -> dict[str, Any]:
-    """Returns the fields of `GridCase` that the weights of a block tell, and how many tokens a window has.
+    """Returns the fields of `GridCase` that the weights of a block tell.
+
+    ``tokens`` is how many tokens a window has, None if that is not known: then the squarest window is taken.
 
     Errors: ``ValueError`` in one sentence for a table that is that of no window.
     """

@@ -1,4 +1,4 @@
-"""What the two peers of microsoft's share: their classes, loaded from one file of a checkout."""
+"""What Microsoft's peers (official, detection, official-v2) share: classes from one file of a checkout."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CLASSES = ("SwinTransformerBlock", "BasicLayer", "PatchEmbed", "PatchMerging", "
 
 
 class Checkout(Peer):
-    """The functions and modules that both of microsoft's files have, with the same names."""
+    """The functions and modules that all of Microsoft's files have, with the same names."""
 
     places = OFFICIAL
 

@@ -51,16 +51,13 @@ class Place:
     unknown: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        text = f"{self.name} is the first component that is wrong"
-        if self.unknown and not self.holding:
-            return f"{text}; nothing of what it uses is offered"
-        if self.holding and not self.unknown:
-            return f"{text}; what it uses is right"
-        if self.holding:
-            text += f"; of what it uses, {', '.join(self.holding)} are right"
-        if self.unknown:
-            text += f"; not offered, so not known: {', '.join(self.unknown)}"
-        return text
+        text = f"{self.name} is the first component that is wrong. Look there"
+        if not self.holding:
+            return f"{text}: nothing that it uses is offered." if self.unknown else f"{text}."
+        if not self.unknown:
+            return f"{text}: what it uses is right."
+        of = f"{text}: of what it uses, {', '.join(self.holding)} are right"
+        return f"{of}; not offered, so not known: {', '.join(self.unknown)}."
 
 
 def find_own_needs(result: LawResult) -> set[str]:

@@ -62,7 +62,7 @@ class Cause:
         lines = [f"It raises: {text} ({_count(laws, 'law')})." for text, laws in self.crashes]
         lines += [f"{text} ({_count(laws, 'law')}). {INTENDED}" for text, laws in self.refused]
         if self.place is not None:
-            lines.append(f"{self.place}. Look there.")
+            lines.append(str(self.place))
         if self.trait is not None:
             lines.append(f"{self.law} is {self.trait}.")
         if self.part:

@@ -51,7 +51,7 @@ class Trait:
     def __str__(self) -> str:
         few = "all" if self.exact else f"{self.broken} of"
         words = " and ".join(one.words for one in self.properties)
-        where = f"with {words}, holds on all {self.others} others" if words else "that were tried"
+        where = f"with {words}, and holds on all {self.others} others" if words else "that were tried"
         return f"broken on {few} {self.within} cases {where}"
 
 
@@ -374,7 +374,7 @@ def find_trait(sample: Sample, component: str = "") -> Trait | None:
 
     >>> sides = [(GridCase(grid=(h, w)), h != w) for h in (1, 2, 3) for w in (1, 2, 3)]
     >>> print(find_trait(sides))
-    broken on all 6 cases with a height different from the width, holds on all 3 others
+    broken on all 6 cases with a height different from the width, and holds on all 3 others
     """
     broken = [case for case, is_broken in sample if is_broken]
     holding = [case for case, is_broken in sample if not is_broken]
