@@ -27,7 +27,7 @@ from benchmarks.cases.verdicts import compute_exact_and_budget, widen
 from swin_torch.backends.triton import choices, launch, launch_rows
 from swin_torch.backends.triton.choices import Attention, Tile
 from swin_torch.blocks import ways
-from swin_torch.blocks.ways import Way, in_five_launches
+from swin_torch.blocks.ways import Way, compute_in_five_launches
 from swin_torch.geometry.plan import Plan
 from swin_torch.torch_adapter import Adapter
 
@@ -315,6 +315,6 @@ class Block:
 
     def check_launches(self) -> None:
         """Judges the five launches, whichever way is chosen now."""
-        only = Way("five launches", lambda call: call.obstacle, in_five_launches)
+        only = Way("five launches", lambda call: call.obstacle, compute_in_five_launches)
         with patch.object(ways, "WAYS", (only,)):
             self.check_chosen()

@@ -187,7 +187,7 @@ Of the runs with a verdict:
 {rates}
 
 The machine was too disturbed for a verdict in {lost} of {all} runs. Of the {uncounted} A/A measurements
-that did not count, {alarmed} would have alarmed: that is why they do not count.
+that did not count, {alarmed} would have alarmed.
 
 {table}
 

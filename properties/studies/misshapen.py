@@ -28,7 +28,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from swin_torch import PatchMerging, SwinBlock, SwinV2Block, SwinV2PatchMerging
 from swin_torch.blocks import ways, ways_v2
 from swin_torch.blocks.parts_v2 import CosineAttention
-from swin_torch.blocks.ways import Way, around_products, by_its_layers
+from swin_torch.blocks.ways import Way, compute_around_products, compute_by_layers
 from swin_torch.geometry import functional_v2
 
 WINDOW, SHIFT, GRID, HEADS, CHANNELS, HIDDEN = (4, 3), (2, 1), (5, 7), 4, 32, 48
@@ -624,9 +624,9 @@ def outcome_by(run: Callable[[Any], Tensor], call: Call) -> Outcome:
 def list_ways(module: Any, training: bool) -> list[Callable[[Any], Tensor]]:
     """Returns the ways of a block that compute its layers by themselves; a merge has none."""
     if isinstance(module, SwinV2Block):
-        return [ways_v2.by_its_layers]
+        return [ways_v2.compute_by_layers]
     if isinstance(module, SwinBlock):
-        return [by_its_layers] if training else [by_its_layers, around_products]
+        return [compute_by_layers] if training else [compute_by_layers, compute_around_products]
     return []
 
 

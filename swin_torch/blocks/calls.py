@@ -27,10 +27,10 @@ Kept = tuple[Tensor | None, Tensor | None]
 
 
 class Way(NamedTuple):
-    """A way of computing: ``takes`` returns None, or why it does not take a call; ``run`` computes."""
+    """A way of computing: ``refuse`` returns why it does not take a call, else None; ``run`` computes."""
 
     name: str
-    takes: Callable[[Any], str | None]
+    refuse: Callable[[Any], str | None]
     run: Callable[[Any], Tensor]
 
 
@@ -39,8 +39,8 @@ class Call(NamedTuple):
 
     ``obstacle`` says why only the plain way takes the call; None if others may.  ``of`` is None where there
     is one, and while PyTorch compiles the block: what it then traces is no tensor with an address.  The plan
-    is made where there is no obstacle.  ``factors`` are
-    what multiplies the cosines in a block of Swin V2, None in one of Swin.
+    is made where there is no obstacle.  ``factors`` are what multiplies the cosines in a block of Swin V2,
+    None in one of Swin.
     """
 
     block: Any
@@ -94,8 +94,8 @@ def find_keeping(by_kernels: bool) -> str:
 # Why a way does not take a call of a block.
 
 
-def by_layers(call: Call) -> str | None:
-    """Returns why a block cannot be computed from its parameters, layer by layer."""
+def refuse_by_layers(call: Call) -> str | None:
+    """Returns why a block cannot be computed from its parameters, layer by layer; None if it can."""
     if call.obstacle is not None:
         return call.obstacle
     if call.of is None:
@@ -103,17 +103,17 @@ def by_layers(call: Call) -> str | None:
     return None if is_whole(call.of) else "a layer has no weight or no bias"
 
 
-def in_one_type(call: Call) -> str | None:
-    """Returns why a block cannot be computed in the type of x alone."""
-    found = by_layers(call)
+def refuse_in_one_type(call: Call) -> str | None:
+    """Returns why a block cannot be computed in the type of x alone; None if it can."""
+    found = refuse_by_layers(call)
     if found is None and torch.is_autocast_enabled(call.x.device.type):
         return "autocast chooses the types of its layers"
     return found
 
 
-def by_c(call: Call) -> str | None:
-    """Returns why C cannot compute a block."""
-    found = in_one_type(call)
+def refuse_c(call: Call) -> str | None:
+    """Returns why C cannot compute a block; None if it can."""
+    found = refuse_in_one_type(call)
     if found is not None or call.of is None:
         return found
     if call.by_kernels:
@@ -121,8 +121,8 @@ def by_c(call: Call) -> str | None:
     return cpu_inference.find_refusal(call.of, call.x, call.plan)
 
 
-def without_gradients(call: Call) -> str | None:
-    """Returns why a way that records no gradients does not take a call."""
+def refuse_without_gradients(call: Call) -> str | None:
+    """Returns why a way that records no gradients does not take a call; None if it does."""
     if call.gradients:
         return "gradients are recorded"
     if call.kept[0] is not None or call.kept[1] is not None:
@@ -130,8 +130,8 @@ def without_gradients(call: Call) -> str | None:
     return None
 
 
-def with_gradients(call: Call, keeping: str) -> str | None:
-    """Returns why a way of training that keeps so much for backward does not take a call."""
+def refuse_with_gradients(call: Call, keeping: str) -> str | None:
+    """Returns why a way of training that keeps so much does not take a call; None if it does."""
     if not call.gradients:
         return "no gradients are recorded"
     return None if call.keeping == keeping else f"training keeps {call.keeping!r}, not {keeping!r}"
@@ -155,7 +155,7 @@ def run_first(ways: tuple[Way, ...], call: Any, module: nn.Module) -> Tensor:
     """Runs the first way that takes a call."""
     refused = []
     for way in ways:
-        refusal = way.takes(call)
+        refusal = way.refuse(call)
         if refusal is None:
             break
         refused.append(refusal)

@@ -20,14 +20,14 @@ from swin_torch.blocks.calls import (
     Call,
     Kept,
     MergeCall,
-    by_c,
-    by_layers,
     find_keeping,
     find_obstacle,
-    in_one_type,
+    refuse_by_layers,
+    refuse_c,
+    refuse_in_one_type,
+    refuse_with_gradients,
+    refuse_without_gradients,
     run_first,
-    with_gradients,
-    without_gradients,
 )
 from swin_torch.blocks.calls import (
     Way as Way,
@@ -90,16 +90,16 @@ def compute_merge(merging: Merge, x: Tensor) -> Tensor:
 # Why a way does not take a call of a block.
 
 
-def _c_inference(call: Call) -> str | None:
-    return without_gradients(call) or by_c(call)
+def _refuse_c_inference(call: Call) -> str | None:
+    return refuse_without_gradients(call) or refuse_c(call)
 
 
-def _c_training(call: Call) -> str | None:
-    return with_gradients(call, "most") or by_c(call)
+def _refuse_c_training(call: Call) -> str | None:
+    return refuse_with_gradients(call, "most") or refuse_c(call)
 
 
-def _five_launches(call: Call) -> str | None:
-    found = without_gradients(call) or in_one_type(call)
+def _refuse_five_launches(call: Call) -> str | None:
+    found = refuse_without_gradients(call) or refuse_in_one_type(call)
     if found is not None or call.of is None:
         return found
     if not call.by_kernels:
@@ -110,73 +110,73 @@ def _five_launches(call: Call) -> str | None:
     return None if measured == choices.WAYS[0] else f"{measured} were measured to be faster"
 
 
-def _library_products(call: Call) -> str | None:
-    return without_gradients(call) or in_one_type(call)
+def _refuse_library_products(call: Call) -> str | None:
+    return refuse_without_gradients(call) or refuse_in_one_type(call)
 
 
-def _recomputed(call: Call) -> str | None:
-    return with_gradients(call, "little") or by_layers(call)
+def _refuse_recomputed(call: Call) -> str | None:
+    return refuse_with_gradients(call, "little") or refuse_by_layers(call)
 
 
-def _halves(call: Call) -> str | None:
-    return with_gradients(call, "halves") or call.obstacle
+def _refuse_halves(call: Call) -> str | None:
+    return refuse_with_gradients(call, "halves") or call.obstacle
 
 
-def _fused_attention(call: Call) -> str | None:
+def _refuse_fused_attention(call: Call) -> str | None:
     return call.obstacle
 
 
-def _plain(_: Call | MergeCall) -> None:
+def _refuse_nothing(_: Call | MergeCall) -> None:
     return None
 
 
 # The ways of a block.
 
 
-def in_five_launches(call: Call) -> Tensor:
+def compute_in_five_launches(call: Call) -> Tensor:
     """Computes a block without gradients in five kernels: the attention and four linear layers."""
     block = call.block
     attn, (fc1, fc2) = block.attn, (block.mlp.fc1, block.mlp.fc2)
-    qkv = triton.launch_linear(call.x, attn.qkv.weight, attn.qkv.bias, _norm(block.norm1))
+    qkv = triton.launch_linear(call.x, attn.qkv.weight, attn.qkv.bias, _read_norm(block.norm1))
     attended = attend(qkv, attn, call.plan, block.convention)
     x = triton.launch_linear(attended, attn.proj.weight, attn.proj.bias, onto=call.x)
-    hidden = triton.launch_linear(x, fc1.weight, fc1.bias, _norm(block.norm2), gelu=True)
+    hidden = triton.launch_linear(x, fc1.weight, fc1.bias, _read_norm(block.norm2), gelu=True)
     return triton.launch_linear(hidden, fc2.weight, fc2.bias, onto=x)
 
 
-def around_products(call: Call) -> Tensor:
+def compute_around_products(call: Call) -> Tensor:
     """Computes a block without gradients by the library's products, with few passes between them."""
     x, norm, mlp, attn = call.x, call.block.norm2, call.block.mlp, call.block.attn
-    qkv = _linear(norms.norm(x, *_norm(call.block.norm1)), attn.qkv)
-    branch = _linear(attend(qkv, attn, call.plan, call.block.convention), attn.proj)
+    qkv = _apply_linear(norms.norm(x, *_read_norm(call.block.norm1)), attn.qkv)
+    branch = _apply_linear(attend(qkv, attn, call.plan, call.block.convention), attn.proj)
     if not x.is_cuda:  # a CPU's library may add a product's terms to x one by one, and round each time
         x, normed = norms.add_norm(x, branch, norm.weight, norm.bias, norm.eps)
-        return x.add_(_linear(_linear(normed, mlp.fc1, gelu=True), mlp.fc2))
+        return x.add_(_apply_linear(_apply_linear(normed, mlp.fc1, gelu=True), mlp.fc2))
     x, normed = norms.add_norm(x, branch, norm.weight, norm.bias, norm.eps, ahead=mlp.fc2.bias)
-    hidden = _linear(normed, mlp.fc1, gelu=True)
+    hidden = _apply_linear(normed, mlp.fc1, gelu=True)
     x.view(-1, x.shape[-1]).addmm_(hidden.flatten(0, 2), mlp.fc2.weight.T)  # the sum in the same product
     return x
 
 
-def in_halves(call: Call) -> Tensor:
+def compute_in_halves(call: Call) -> Tensor:
     """Computes a block that keeps the inputs of its two halves, and computes the halves again in backward."""
-    attended = checkpoint(_attention_half, call, use_reentrant=False)
+    attended = checkpoint(_compute_attention_half, call, use_reentrant=False)
     x = call.x + drop_path(attended, call.kept[0])
-    return x + drop_path(checkpoint(_mlp_half, call.block, x, use_reentrant=False), call.kept[1])
+    return x + drop_path(checkpoint(_compute_mlp_half, call.block, x, use_reentrant=False), call.kept[1])
 
 
-def by_its_layers(call: Call) -> Tensor:
+def compute_by_layers(call: Call) -> Tensor:
     """Computes a block by its own layers around the fused attention; each layer keeps what it needs."""
-    x = call.x + drop_path(_attention_half(call), call.kept[0])
-    return x + drop_path(_mlp_half(call.block, x), call.kept[1])
+    x = call.x + drop_path(_compute_attention_half(call), call.kept[0])
+    return x + drop_path(_compute_mlp_half(call.block, x), call.kept[1])
 
 
-def _attention_half(call: Call) -> Tensor:
+def _compute_attention_half(call: Call) -> Tensor:
     attn, qkv = call.block.attn, call.block.attn.qkv(call.block.norm1(call.x))
     return attn.proj(attend(qkv, attn, call.plan, call.block.convention))
 
 
-def _mlp_half(block: Block, x: Tensor) -> Tensor:
+def _compute_mlp_half(block: Block, x: Tensor) -> Tensor:
     return block.mlp(block.norm2(x))
 
 
@@ -206,33 +206,33 @@ def shifted_window_attention(
     return attention.proj(attend(attention.qkv(x), attention, plan, convention))
 
 
-def _norm(norm: nn.LayerNorm) -> tuple[Tensor, Tensor, float]:
+def _read_norm(norm: nn.LayerNorm) -> tuple[Tensor, Tensor, float]:
     return norm.weight, norm.bias, norm.eps
 
 
-def _linear(x: Tensor, layer: nn.Linear, gelu: bool = False) -> Tensor:
+def _apply_linear(x: Tensor, layer: nn.Linear, gelu: bool = False) -> Tensor:
     return products.linear(x, layer.weight, layer.bias, gelu)
 
 
 WAYS = (
-    Way("C", _c_inference, lambda call: cpu_inference.forward(call.block, call.of, call.x, call.plan)),
+    Way("C", _refuse_c_inference, lambda call: cpu_inference.forward(call.block, call.of, call.x, call.plan)),
     Way(
         "C, with gradients",
-        _c_training,
+        _refuse_c_training,
         lambda call: cpu_training.forward(call.block, call.of, call.x, call.plan, call.kept),
     ),
-    Way("five Triton kernels", _five_launches, in_five_launches),
-    Way("fused attention between products", _library_products, around_products),
+    Way("five Triton kernels", _refuse_five_launches, compute_in_five_launches),
+    Way("fused attention between products", _refuse_library_products, compute_around_products),
     Way(
         "fused attention, layers computed again in backward",
-        _recomputed,
+        _refuse_recomputed,
         lambda call: recompute.forward(call.block, call.of, call.x, call.plan, call.kept),
     ),
-    Way("fused attention, halves computed again in backward", _halves, in_halves),
-    Way("fused attention", _fused_attention, by_its_layers),
+    Way("fused attention, halves computed again in backward", _refuse_halves, compute_in_halves),
+    Way("fused attention", _refuse_fused_attention, compute_by_layers),
     Way(
         "plain operations",
-        _plain,
+        _refuse_nothing,
         lambda call: plain_block(call.block, call.x, call.shift_size, *call.kept),
     ),
 )
@@ -242,7 +242,7 @@ WAYS = (
 # The ways of a merge.
 
 
-def _norm_kernel(call: MergeCall) -> str | None:
+def _refuse_norm_kernel(call: MergeCall) -> str | None:
     if call.obstacle is not None:
         return call.obstacle
     if call.gradients:
@@ -254,7 +254,7 @@ def _norm_kernel(call: MergeCall) -> str | None:
     return None if takes else "the kernel does not take it"
 
 
-def _merge_by_c(call: MergeCall) -> str | None:
+def _refuse_merge_by_c(call: MergeCall) -> str | None:
     if call.obstacle is not None:
         return call.obstacle
     if call.by_kernels:
@@ -264,33 +264,40 @@ def _merge_by_c(call: MergeCall) -> str | None:
     return cpu_inference.find_refusal_of_norm_linear(call.merged, call.merging.norm, call.merging.reduction)
 
 
-def _merge_recomputed(call: MergeCall) -> str | None:
+def _refuse_merge_recomputed(call: MergeCall) -> str | None:
     if call.obstacle is not None or (call.gradients and call.keeping != "most"):
         return call.obstacle
     return "training keeps 'most'" if call.gradients else "no gradients are recorded"
 
 
-def _norm_and_product(call: MergeCall) -> Tensor:
-    normed = triton.launch_merge_norm(call.x, *_norm(call.merging.norm))
+def _run_norm_and_product(call: MergeCall) -> Tensor:
+    normed = triton.launch_merge_norm(call.x, *_read_norm(call.merging.norm))
     return linear(normed, call.merging.reduction.weight, call.merging.reduction.bias)
 
 
 def _run_merge_by_c(call: MergeCall) -> Tensor:
     reduction = call.merging.reduction
     compute = cpu_training.norm_linear if call.gradients else cpu_inference.norm_linear
-    return compute(call.merged, *_norm(call.merging.norm), reduction.weight, reduction.bias)
+    return compute(call.merged, *_read_norm(call.merging.norm), reduction.weight, reduction.bias)
 
 
 MERGE_WAYS = (
-    Way("a Triton kernel's gathering and norm before the library's product", _norm_kernel, _norm_and_product),
-    Way("C", _merge_by_c, _run_merge_by_c),
+    Way(
+        "a Triton kernel's gathering and norm before the library's product",
+        _refuse_norm_kernel,
+        _run_norm_and_product,
+    ),
+    Way("C", _refuse_merge_by_c, _run_merge_by_c),
     Way(
         "the norm computed again in backward",
-        _merge_recomputed,
+        _refuse_merge_recomputed,
         lambda call: recompute.norm_linear(
-            call.merged, *_norm(call.merging.norm), call.merging.reduction.weight, call.merging.reduction.bias
+            call.merged,
+            *_read_norm(call.merging.norm),
+            call.merging.reduction.weight,
+            call.merging.reduction.bias,
         ),
     ),
-    Way("plain operations", _plain, lambda call: plain_merge(call.merging, call.x)),
+    Way("plain operations", _refuse_nothing, lambda call: plain_merge(call.merging, call.x)),
 )
 """The ways of computing a merge, in the order in which they are asked: functions of a `MergeCall`."""

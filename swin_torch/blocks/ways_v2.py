@@ -17,12 +17,12 @@ from swin_torch.blocks.calls import (
     Kept,
     MergeCall,
     Way,
-    by_c,
     find_keeping,
     find_obstacle,
+    refuse_c,
+    refuse_with_gradients,
+    refuse_without_gradients,
     run_first,
-    with_gradients,
-    without_gradients,
 )
 from swin_torch.blocks.parts import Merge, find_layers, find_misfit
 from swin_torch.blocks.parts_v2 import BlockV2, CosineAttention, find_misfit_of_attention, find_parameters
@@ -70,60 +70,60 @@ def compute_merge(merging: Merge, x: Tensor) -> Tensor:
 # Why a way does not take a call of a block.
 
 
-def _c_inference(call: Call) -> str | None:
-    return without_gradients(call) or _by_c(call)
+def _refuse_c_inference(call: Call) -> str | None:
+    return refuse_without_gradients(call) or _refuse_c(call)
 
 
-def _c_training(call: Call) -> str | None:
-    return with_gradients(call, "most") or _by_c(call)
+def _refuse_c_training(call: Call) -> str | None:
+    return refuse_with_gradients(call, "most") or _refuse_c(call)
 
 
-def _by_c(call: Call) -> str | None:
-    found = by_c(call)
+def _refuse_c(call: Call) -> str | None:
+    found = refuse_c(call)
     if found is not None or call.factors is None or c.takes(call.x, call.factors):
         return found
     return f"logit_scale is {call.factors.dtype} on {call.factors.device}, C reads float32 on a CPU"
 
 
-def _part(call: Call) -> str | None:
-    return with_gradients(call, "little") or call.obstacle
+def _refuse_part(call: Call) -> str | None:
+    return refuse_with_gradients(call, "little") or call.obstacle
 
 
-def _halves(call: Call) -> str | None:
-    return with_gradients(call, "halves") or call.obstacle
+def _refuse_halves(call: Call) -> str | None:
+    return refuse_with_gradients(call, "halves") or call.obstacle
 
 
-def _fused_attention(call: Call) -> str | None:
+def _refuse_fused_attention(call: Call) -> str | None:
     return call.obstacle
 
 
-def _plain(_: Call | MergeCall) -> None:
+def _refuse_nothing(_: Call | MergeCall) -> None:
     return None
 
 
 # The ways of a block.
 
 
-def in_halves(call: Call) -> Tensor:
+def compute_in_halves(call: Call) -> Tensor:
     """Computes a block that keeps the inputs of its two halves, and computes the halves again in backward."""
-    attended = checkpoint(_attention_half, call, use_reentrant=False)
+    attended = checkpoint(_compute_attention_half, call, use_reentrant=False)
     x = call.x + drop_path(attended, call.kept[0])
-    return x + drop_path(checkpoint(_mlp_half, call.block, x, use_reentrant=False), call.kept[1])
+    return x + drop_path(checkpoint(_compute_mlp_half, call.block, x, use_reentrant=False), call.kept[1])
 
 
-def in_part(call: Call) -> Tensor:
+def compute_in_part(call: Call) -> Tensor:
     """Computes a block by its own layers around the fused attention, and the MLP's half again in backward."""
-    x = call.x + drop_path(_attention_half(call), call.kept[0])
-    return x + drop_path(checkpoint(_mlp_half, call.block, x, use_reentrant=False), call.kept[1])
+    x = call.x + drop_path(_compute_attention_half(call), call.kept[0])
+    return x + drop_path(checkpoint(_compute_mlp_half, call.block, x, use_reentrant=False), call.kept[1])
 
 
-def by_its_layers(call: Call) -> Tensor:
+def compute_by_layers(call: Call) -> Tensor:
     """Computes a block by its own layers around the fused attention; each layer keeps what it needs."""
-    x = call.x + drop_path(_attention_half(call), call.kept[0])
-    return x + drop_path(_mlp_half(call.block, x), call.kept[1])
+    x = call.x + drop_path(_compute_attention_half(call), call.kept[0])
+    return x + drop_path(_compute_mlp_half(call.block, x), call.kept[1])
 
 
-def _attention_half(call: Call) -> Tensor:
+def _compute_attention_half(call: Call) -> Tensor:
     block: BlockV2 = call.block
     of, given = call.of, (call.plan, block.convention)
     if of is None or call.factors is None:  # nothing is computed from the weights beforehand
@@ -131,7 +131,7 @@ def _attention_half(call: Call) -> Tensor:
     return block.norm1(_attend_with(call.x, block.attn, of.qkv_bias, of.table, call.factors, *given))
 
 
-def _mlp_half(block: BlockV2, x: Tensor) -> Tensor:
+def _compute_mlp_half(block: BlockV2, x: Tensor) -> Tensor:
     return block.norm2(block.mlp(x))
 
 
@@ -174,20 +174,20 @@ def shifted_cosine_window_attention(
 WAYS = (
     Way(
         "C",
-        _c_inference,
+        _refuse_c_inference,
         lambda call: cpu_inference_v2.forward(call.block, call.of, call.factors, call.x, call.plan),
     ),
     Way(
         "C, with gradients",
-        _c_training,
+        _refuse_c_training,
         lambda call: cpu_training_v2.forward(call.block, call.of, call.factors, call.x, call.plan, call.kept),
     ),
-    Way("fused attention, the MLP computed again in backward", _part, in_part),
-    Way("fused attention, halves computed again in backward", _halves, in_halves),
-    Way("fused attention", _fused_attention, by_its_layers),
+    Way("fused attention, the MLP computed again in backward", _refuse_part, compute_in_part),
+    Way("fused attention, halves computed again in backward", _refuse_halves, compute_in_halves),
+    Way("fused attention", _refuse_fused_attention, compute_by_layers),
     Way(
         "plain operations",
-        _plain,
+        _refuse_nothing,
         lambda call: plain_block(call.block, call.x, call.shift_size, *call.kept),
     ),
 )
@@ -197,7 +197,7 @@ WAYS = (
 # The ways of a merge.
 
 
-def _merge_by_c(call: MergeCall) -> str | None:
+def _refuse_merge_by_c(call: MergeCall) -> str | None:
     if call.obstacle is not None:
         return call.obstacle
     if call.gradients:
@@ -210,7 +210,7 @@ def _merge_by_c(call: MergeCall) -> str | None:
 
 
 MERGE_WAYS = (
-    Way("C", _merge_by_c, lambda call: cpu_inference_v2.merge(call.merging, call.merged)),
-    Way("plain operations", _plain, lambda call: plain_merge(call.merging, call.x)),
+    Way("C", _refuse_merge_by_c, lambda call: cpu_inference_v2.merge(call.merging, call.merged)),
+    Way("plain operations", _refuse_nothing, lambda call: plain_merge(call.merging, call.x)),
 )
 """The ways of computing a merge, in the order in which they are asked: functions of a `MergeCall`."""

@@ -19,7 +19,7 @@ from swin_properties.laws.law import LAWS, Derivative
 from swin_torch.backends.c import pointwise
 from swin_torch.blocks import cpu_inference as blocks
 from swin_torch.blocks import cpu_training as training
-from swin_torch.blocks.ways import by_its_layers, make_call, recorded
+from swin_torch.blocks.ways import compute_by_layers, make_call, recorded
 from swin_torch.model.layers import SwinBlock
 from swin_torch.torch_adapter import Adapter
 
@@ -122,7 +122,7 @@ def test_a_norm_without_a_bias_is_called(trained: SwinBlock) -> None:
         trained.norm2 = torch.nn.LayerNorm(12, bias=False)
         found = trained(x, 1)
     assert [one.way for one in taken] == ["C, with gradients", "fused attention"]
-    assert torch.equal(found, by_its_layers(make_call(trained, x, 1)))
+    assert torch.equal(found, compute_by_layers(make_call(trained, x, 1)))
 
 
 @pytest.mark.usefixtures("compiler")

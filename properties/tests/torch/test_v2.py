@@ -574,7 +574,7 @@ def test_the_fast_ways_compute_what_the_slow_ones_do() -> None:
         call = ways_v2.make_call(made, x, 2)
         exact = ways_v2.plain_block(made.double(), x.double(), 2, None, None).float()
         made.float()
-        torch.testing.assert_close(ways_v2.by_its_layers(call), exact)
+        torch.testing.assert_close(ways_v2.compute_by_layers(call), exact)
         if call.of is not None and native.takes(x, parts_v2.find_parameters(made)[1]):
             of, factors = parts_v2.find_parameters(made)
             torch.testing.assert_close(
