@@ -66,7 +66,7 @@ def find_own_needs(result: LawResult) -> set[str]:
 
 
 def find_first_wrong(report: Report, results: Iterable[LawResult]) -> Place | None:
-    """Returns the first component, in the order of use, whose own laws are broken.
+    """Returns the first component, in the order of use, that broken laws tell to be wrong; None for none.
 
     A law that asks two callables, such as that one undoes the other, tells which of them is wrong only where
     the other has laws of its own, and these hold.
