@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -56,7 +55,7 @@ class Call(NamedTuple):
     factors: Tensor | None = None
 
 
-@dataclass(frozen=True)
+@dataclass
 class MergeCall:
     """A call of a merge, with all that its ways ask about it: ``x`` is the grid, (B, H, W, C)."""
 
@@ -66,11 +65,14 @@ class MergeCall:
     by_kernels: bool
     gradients: bool
     obstacle: str | None
+    _merged: Tensor | None = field(default=None, init=False)
 
-    @cached_property
+    @property
     def merged(self) -> Tensor:
-        """The 2x2 tokens side by side, (B, ceil(H/2), ceil(W/2), 4 C), made where a way needs them."""
-        return functional.merge_neighbours(self.x)
+        """The 2x2 tokens side by side, (B, ceil(H/2), ceil(W/2), 4 C), made once, where a way needs them."""
+        if self._merged is None:  # no cached_property: torch.compile does not take its lock
+            self._merged = functional.merge_neighbours(self.x)
+        return self._merged
 
 
 NO_PLAN = Plan((0, 0), (0, 0), (1, 1), (0, 0), 1, False)

@@ -22,6 +22,6 @@ def plain_block(
     return x + functional.drop_path(block.mlp(block.norm2(x)), kept_mlp)
 
 
-def plain_merge(merging: Merge, x: Tensor) -> Tensor:
-    """Returns reduction(norm(2x2 tokens side by side)): (B, H, W, C) -> (B, H/2, W/2, 2 C)."""
-    return merging.reduction(merging.norm(functional.merge_neighbours(x)))
+def plain_merge(merging: Merge, merged: Tensor) -> Tensor:
+    """Returns reduction(norm(merged)): (..., 4 C) -> (..., 2 C)."""
+    return merging.reduction(merging.norm(merged))

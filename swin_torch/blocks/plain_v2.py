@@ -23,6 +23,6 @@ def plain_block(
     return x + functional.drop_path(block.norm2(block.mlp(x)), kept_mlp)
 
 
-def plain_merge(merging: Merge, x: Tensor) -> Tensor:
-    """Returns norm(reduction(2x2 tokens side by side)): (B, H, W, C) -> (B, H/2, W/2, 2 C)."""
-    return merging.norm(merging.reduction(functional.merge_neighbours(x)))
+def plain_merge(merging: Merge, merged: Tensor) -> Tensor:
+    """Returns norm(reduction(merged)): (..., 4 C) -> (..., 2 C)."""
+    return merging.norm(merging.reduction(merged))

@@ -298,6 +298,6 @@ MERGE_WAYS = (
             call.merging.reduction.bias,
         ),
     ),
-    Way("plain operations", _refuse_nothing, lambda call: plain_merge(call.merging, call.x)),
+    Way("plain operations", _refuse_nothing, lambda call: plain_merge(call.merging, call.merged)),
 )
 """The ways of computing a merge, in the order in which they are asked: functions of a `MergeCall`."""

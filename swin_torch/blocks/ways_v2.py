@@ -211,6 +211,6 @@ def _refuse_merge_by_c(call: MergeCall) -> str | None:
 
 MERGE_WAYS = (
     Way("C", _refuse_merge_by_c, lambda call: cpu_inference_v2.merge(call.merging, call.merged)),
-    Way("plain operations", _refuse_nothing, lambda call: plain_merge(call.merging, call.x)),
+    Way("plain operations", _refuse_nothing, lambda call: plain_merge(call.merging, call.merged)),
 )
 """The ways of computing a merge, in the order in which they are asked: functions of a `MergeCall`."""

@@ -30,8 +30,8 @@ class SwinTransformer(nn.Module):
     """The classifier: stages, LayerNorm, mean over the last stage's tokens, linear head.
 
     Images may have any size that the convention takes; with an absolute position embedding, one size.
-    Official checkpoints load by ``load_state_dict``, with their computed buffers or
-    without.  Drop path rates grow linearly from 0 to ``drop_path_rate`` over all blocks.
+    Official checkpoints load by ``load_state_dict``, with their computed buffers or without.  Drop path rates
+    grow linearly from 0 to ``drop_path_rate`` over all blocks.
 
     ``ways`` is "fast", or "plain" for a network in plain operations.  ``keeping`` is what training keeps for
     backward: "most", the default on a CPU, is the fastest; "little", the default on a GPU, keeps less and

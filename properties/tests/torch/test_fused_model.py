@@ -134,6 +134,13 @@ def test_a_gpu_would_be_given_at_most_80_launches() -> None:
     assert found["native_layer_norm"] == 1, "at the end"
 
 
+@pytest.mark.parametrize("merge", [swin_torch.PatchMerging, swin_torch.SwinV2PatchMerging])
+def test_a_merge_that_c_refuses_gathers_its_tokens_once(merge: Any) -> None:
+    with torch.no_grad():
+        found = count_launches(lambda: merge(4).double()(torch.zeros(1, 4, 6, 4, dtype=torch.float64)))
+    assert found["clone"] == 1, found
+
+
 def test_counting_sees_copies_and_looks_into_our_operators() -> None:
     x = torch.zeros(2, 3)
     assert count_launches(lambda: x.T.reshape(1, 6)) == Counter({"clone": 1})

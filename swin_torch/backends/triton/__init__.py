@@ -104,17 +104,19 @@ def takes_rows(x: Tensor, branch: Tensor, gain: Tensor, shift: Tensor, ahead: Te
 
 def takes_norm(x: Tensor, gain: Tensor | None, shift: Tensor | None) -> bool:
     """Returns whether `launch_norm` takes these: x (..., C), and the norm's parameters (C)."""
-    if gain is None or shift is None or not x.dim() or x.shape[-1] > LARGEST_ROW:
-        return False
-    fit = gain.shape == shift.shape == x.shape[-1:]
-    return fit and lie_densely(x, gain, shift) and _explain_missing(x.device) is None
+    return x.dim() > 0 and _takes_row(x.shape[-1], x, gain, shift)
 
 
 def takes_merge_norm(x: Tensor, gain: Tensor | None, shift: Tensor | None) -> bool:
     """Returns whether `launch_merge_norm` takes these: x (B, H, W, C), and the norm's parameters (4 C)."""
-    if gain is None or shift is None or x.dim() != 4 or 4 * x.shape[-1] > LARGEST_ROW:
+    return x.dim() == 4 and _takes_row(4 * x.shape[-1], x, gain, shift)
+
+
+def _takes_row(channels: int, x: Tensor, gain: Tensor | None, shift: Tensor | None) -> bool:
+    """Returns whether a norm over so many channels takes x and its parameters."""
+    if gain is None or shift is None or channels > LARGEST_ROW:
         return False
-    fit = gain.shape == shift.shape == (4 * x.shape[-1],)
+    fit = gain.shape == shift.shape == (channels,)
     return fit and lie_densely(x, gain, shift) and _explain_missing(x.device) is None
 
 

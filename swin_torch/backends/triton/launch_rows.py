@@ -67,34 +67,35 @@ def count_programs(tile: Tile, rows: int, columns: int, multiprocessors: int) ->
 def norm(x: Tensor, gain: Tensor, shift: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
     """Returns LayerNorm(x) in a type, (..., C)."""
     out = torch.empty_like(x, dtype=dtype)
-    if x.numel():
-        channels = x.shape[-1]
-        constants = make_norm_constants(channels)
-        rows = x.numel() // channels
-        with use_device(x):
-            launch.run(
-                norms.norm,
-                (-(-rows // constants["ROWS"]),),
-                *(x, gain, shift, out),
-                *(rows, channels, eps),
-                **constants,
-                num_warps=NORM_WARPS,
-            )
-    return out
+    channels = x.shape[-1]
+    return _run_norm(norms.norm, x, gain, shift, out, (channels, eps), make_norm_constants(channels))
 
 
 def merge_norm(x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> Tensor:
     """Returns LayerNorm of 2x2 tokens side by side: (B, H, W, C) -> (B, ceil(H/2), ceil(W/2), 4 C)."""
     batch, height, width, channels = x.shape
     out = x.new_empty(batch, -(-height // 2), -(-width // 2), 4 * channels)
+    sizes = height, width, channels, eps
+    return _run_norm(norms.merge_norm, x, gain, shift, out, sizes, make_merge_constants(channels))
+
+
+def _run_norm(
+    kernel: Any,
+    x: Tensor,
+    gain: Tensor,
+    shift: Tensor,
+    out: Tensor,
+    sizes: tuple[float, ...],
+    constants: dict[str, int],
+) -> Tensor:
+    """Launches a norm that writes ``out``, and returns it; ``sizes`` follow the number of its rows."""
     if x.numel():
-        constants, rows = make_merge_constants(channels), out.numel() // out.shape[-1]
+        rows = out.numel() // out.shape[-1]
         with use_device(x):
             launch.run(
-                norms.merge_norm,
+                kernel,
                 (-(-rows // constants["ROWS"]),),
-                *(x, gain, shift, out),
-                *(rows, height, width, channels, eps),
+                *(x, gain, shift, out, rows, *sizes),
                 **constants,
                 num_warps=NORM_WARPS,
             )

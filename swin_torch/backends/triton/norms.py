@@ -37,9 +37,9 @@ def merge_norm(
     neighbours' offsets are (0, 0), (1, 0), (0, 1), (1, 1); a neighbour outside of x is 0.  BLOCK is the power
     of two from channels on.
     """
-    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None, None]
-    neighbour = tl.arange(0, 4)[None, :, None]
-    channel = tl.arange(0, BLOCK)[None, None, :]
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
+    lane = tl.arange(0, 4 * BLOCK)[None, :]
+    neighbour, channel = lane // BLOCK, lane % BLOCK
     down, across = (height + 1) // 2, (width + 1) // 2
     i = row // across % down * 2 + neighbour % 2
     j = row % across * 2 + neighbour // 2
@@ -47,14 +47,12 @@ def merge_norm(
     inside = channel < channels
     there = (row < rows) & (i < height) & (j < width) & inside
     tokens = tl.load(x + token * channels + channel, there, 0.0).to(tl.float32)
-    mean = tl.sum(tl.sum(tokens, 2), 1)[:, None, None] / (4 * channels)
-    centred = tl.where(inside, tokens - mean, 0.0)
-    variance = tl.sum(tl.sum(centred * centred, 2), 1)[:, None, None] / (4 * channels)
+    normed, _ = standardize(tokens, inside, 4 * channels, eps)
     own = neighbour * channels + channel
     weight = tl.load(gain + own, inside, 0.0).to(tl.float32)
     bias = tl.load(shift + own, inside, 0.0).to(tl.float32)
-    normed = centred * (1.0 / tl.sqrt(variance + eps)) * weight + bias
-    tl.store(out + row * (4 * channels) + own, round_to(normed, out.dtype.element_ty), (row < rows) & inside)
+    result = round_to(normed * weight + bias, out.dtype.element_ty)
+    tl.store(out + row * (4 * channels) + own, result, (row < rows) & inside)
 
 
 @triton.jit
