@@ -63,12 +63,14 @@ def compute_named(names: list[str]) -> dict[str, kills.Kills]:
     of_laws = compute_kills(list(GALLERY), laws) if laws else {}
     found = {}
     for effort, before in kills.shipped().items():
-        rows = {name: before.get(name, {}) for name in GALLERY}
+        rows = before | of_bugs.get(effort, {})
         for name, new in of_laws.get(effort, {}).items():
-            rows[name] = {law: where for law, where in rows[name].items() if law not in laws} | new
-        rows |= of_bugs.get(effort, {})
+            if name in rows:  # a row is whole or absent
+                rows[name] = {law: where for law, where in rows[name].items() if law not in laws} | new
         found[effort] = {
-            name: {law: row[law] for law in LAWS if law in row} for name, row in rows.items() if row
+            name: {law: rows[name][law] for law in LAWS if law in rows[name]}
+            for name in GALLERY
+            if name in rows
         }
     return found
 

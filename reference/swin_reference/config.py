@@ -94,7 +94,7 @@ class SwinConfig:
     A size is an integer or ``(height, width)``: ``image_size`` and ``patch_size`` in pixels,
     ``window_size`` in tokens, which may be one ``(height, width)`` for each stage.  ``depths`` and
     ``num_heads`` have one entry for each stage.  Stage k has
-    ``embed_dim * 2**k`` channels.  Only an absolute position embedding uses ``image_size``, and
+    ``embed_dim * 2**k`` channels.  ``image_size`` is used by an absolute position embedding, and by
     conventions that decide windows, shifts or padding for one size.
 
     Errors: ``ValueError`` for sizes that do not fit each other.

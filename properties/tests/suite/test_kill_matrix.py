@@ -38,5 +38,5 @@ def test_a_bug_that_is_named_gets_a_row_of_its_own(monkeypatch: pytest.MonkeyPat
 
 
 def test_nothing_is_computed_for_a_name_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
-    assert kill_matrix.main(["gelu-tanh", "gelu-thin"]) == 2
+    assert kill_matrix.main(["gelu-tanh", "mlp/gelu", "gelu-thin"]) == 2
     assert capsys.readouterr().err == "kill-matrix: a planted bug or a law is named, got gelu-thin\n"

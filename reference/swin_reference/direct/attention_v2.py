@@ -31,7 +31,10 @@ def continuous_position_bias_table(
     window = two(window_size)
     trained = window if pretrained_window_size is None else two(pretrained_window_size)
     if any(t == 1 and m > 1 for t, m in zip(trained, window, strict=True)):
-        raise ValueError(f"weights trained in a window {trained} know no offset of a window {window}")
+        raise ValueError(
+            f"weights know the offsets of the window of their training, got {trained} and window {window}: "
+            "give the window of the training"
+        )
     offsets = product(*(range(1 - m, m) for m in window))
     return np.stack([bias_of_offset(params, dh, dw, trained, convention) for dh, dw in offsets])
 
